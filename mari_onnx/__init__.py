@@ -1,0 +1,1 @@
+"""Make exported ranking models cheaper to serve without changing one prediction."""
