@@ -1,0 +1,59 @@
+# Every target sets up what it needs, in a virtual environment of its own: Python 3.10 or newer, git and make are enough.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+SAMPLES := build/samples-venv
+
+DEMO    ?= sample_models/wide_deep_vanilla.onnx
+USER    ?= user_*
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format samples corpus fuzz bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Optimize a sample model, verify it and show the report (DEMO=file.onnx USER='user_*')
+	@mkdir -p build
+	$(BIN)/mari-onnx optimize $(DEMO) build/demo.onnx -u '$(USER)' --overwrite
+
+test: $(READY) ## Run the tests, the fast ones of each kind
+	$(BIN)/python -m pytest -n 2 tests
+
+check: $(READY) ## Lint, check the formatting and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code and fix what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+samples: $(SAMPLES)/.ready ## Make the sample models again, from the libraries that they come from
+	$(SAMPLES)/bin/python sample_models/make_samples.py
+
+corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
+	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
+
+fuzz: $(READY) ## Run the property tests for long (minutes)
+	MARI_ONNX_FUZZ=long $(BIN)/python -m pytest -n 2 tests/properties
+
+bench: $(READY) ## Measure the sample models before and after, on this machine
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that was made here
+	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mari-onnx needs Python 3.10 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(SAMPLES)/.ready: sample_models/requirements.txt
+	$(PYTHON) -m venv $(SAMPLES)
+	$(SAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

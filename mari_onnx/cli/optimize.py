@@ -1,0 +1,62 @@
+"""`mari-onnx optimize`"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from mari_onnx.cli import options
+from mari_onnx.cli.progress import progress
+
+
+@click.command(short_help="Write a model that computes the user's part once.")
+@click.argument("model", metavar="IN.onnx", type=options.FILE)
+@click.argument("output", metavar="OUT.onnx", type=options.FILE)
+@options.user_inputs
+@options.batch
+@click.option("--no-verify", is_flag=True, help="Write the result without running both models against each other.")
+@options.report_file
+@click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.onnx if it exists.")
+@options.verbosity
+def optimize(
+    model: Path,
+    output: Path,
+    user_inputs: tuple[str, ...],
+    batch: int,
+    no_verify: bool,
+    report_file: Path | None,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write a model that computes the user's part once instead of once for each candidate.
+
+    The result has the inputs and the outputs of the original, and takes its place as it is. Both are run against
+    each other before anything is written: a result that predicts anything else is not written, and the exit code
+    is 1. Where nothing can be gained the model is written as it was.
+
+    \b
+    Examples:
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*'
+      mari-onnx optimize model.onnx fast.onnx -u user_id -u 'hist_*' --batch 200
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --dry-run -v
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --report report.json -q
+    """
+    import mari_onnx
+    from mari_onnx.document import check_output, save
+
+    check_output(output, model, overwrite=overwrite)
+    options.check_report_file(report_file, model, output)
+    with progress(quiet=quiet) as on_progress:
+        result = mari_onnx.optimize(
+            model, user_inputs=user_inputs, batch=batch, verify=not no_verify, progress=on_progress
+        )
+    report = result.report
+    if not dry_run and (report.verification is None or report.verification.passed):
+        save(result.document, result.model, output, overwrite=overwrite)
+        report = replace(report, written=str(output))
+    options.hand_over(report, report_file, quiet=quiet, verbose=verbose)

@@ -1,0 +1,327 @@
+"""Writing: what was chosen becomes ONNX nodes, each once, grafted onto the original document.
+
+Only what the graph's outputs need is written. A node on the same inputs as before is the original, byte for byte;
+inputs, outputs, metadata, functions and doc strings are the original's. Only standard operators of the model's own
+opset are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mari_onnx.cost import reachable
+from mari_onnx.extent import Extent, Poly, symbols
+from mari_onnx.forms import plain
+from mari_onnx.graph import new_node, renamed_node
+from mari_onnx.interpret import Program
+from mari_onnx.model import Model
+from mari_onnx.tensors import Node, Tensor, fold
+
+
+@dataclass
+class Emission:
+    """The nodes that are needed, in order, and what was written for them."""
+
+    program: Program
+    model: Model
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    infos: list[onnx.ValueInfoProto] = field(default_factory=list)
+    names: dict[Tensor, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    extents: dict[object, str] = field(default_factory=dict)
+
+
+def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
+    """The nodes behind the outputs and behind the shapes that have to be written, in the order they were made."""
+    roots = list(outputs)
+    while True:
+        nodes = reachable(roots)
+        wanted = {s for node in nodes for extent in _written_extents(node) for s in symbols(extent)}
+        providers = [program.providers[s][0] for s in sorted(wanted) if s in program.providers]
+        missing = {t.node for t in providers} - set(nodes)
+        if not missing:
+            return sorted(nodes, key=lambda node: node.serial)
+        roots.extend(providers)
+
+
+def _written_extents(node: Node) -> list[Extent]:
+    if node.op_type == "<extents>":
+        return [e for e in node.payload.flat if isinstance(e, Poly)]
+    if node.proto is None and node.op_type in ("Expand", "Reshape"):
+        return [e for e in node.attribute("shape") if isinstance(e, Poly)]
+    return []
+
+
+def emit(program: Program, model: Model) -> onnx.ModelProto:
+    """The model that computes the chosen forms of the program's outputs."""
+    b = program.context.b
+    emission = Emission(program, model, taken=set(model.names))
+    outputs = []
+    for info, value in zip(model.graph.output, program.outputs, strict=True):
+        b.origin = info.name
+        outputs.append(plain(b, value))
+    nodes = needed(program, outputs)
+    _name(emission, nodes, outputs)
+    for node in nodes:
+        _write(emission, node)
+    for info, tensor in zip(model.graph.output, outputs, strict=True):
+        if emission.names[tensor] != info.name:
+            emission.nodes.append(new_node("Identity", info.name, [emission.names[tensor]], info.name))
+    return _graft(emission)
+
+
+# Names
+
+
+def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) -> None:
+    """Original names for what is what it was, names of the value that it is a form of for the rest."""
+    values, names = emission.program.values, emission.names
+    used: set[str] = set()
+    for info, tensor in zip(emission.model.graph.output, outputs, strict=True):
+        if not tensor.node.is_source and tensor not in names and not tensor.constant:
+            names[tensor] = info.name
+            used.add(info.name)
+    for node in nodes:
+        for tensor in node.outputs:
+            wanted = tensor.name
+            if tensor in names:
+                continue
+            if wanted in emission.taken:
+                value = values.get(wanted)
+                own = value is not None and (value.array.tensor is tensor or value.written is tensor)
+                if not own or wanted in used:
+                    wanted = None if own else f"{wanted}.same"
+            if wanted is None and node.proto is not None and tensor.index < len(node.proto.output):
+                wanted = node.proto.output[tensor.index]
+            names[tensor] = _unique(emission, wanted or _fallback(tensor), used)
+            used.add(names[tensor])
+
+
+def _unique(emission: Emission, wanted: str, used: set[str]) -> str:
+    value = emission.program.values.get(wanted)
+    name, count = wanted, 1
+    while name in used or (name in emission.taken and (name != wanted or value is None)):
+        count += 1
+        name = f"{wanted}.{count}"
+    return name
+
+
+def _fallback(tensor: Tensor) -> str:
+    """A name from the first named tensor below: `fc.weight.part`, `scores.expand`."""
+    suffix = "part" if tensor.constant else tensor.op_type.strip("<>").lower()
+    t: Tensor | None = tensor
+    while t is not None and t.name is None:
+        t = next((i for i in t.node.inputs if i is not None), None)
+    return f"{t.name}.{suffix}" if t is not None and t.name is not None else suffix
+
+
+# Nodes
+
+
+def _write(emission: Emission, node: Node) -> None:
+    tensor = node.outputs[0]
+    name = emission.names[tensor]
+    if node.op_type == "<input>":
+        return
+    if tensor.constant:
+        _write_constant(emission, tensor, name)
+        return
+    if node.op_type == "<extents>":
+        flat = _shape_tensor(emission, list(node.payload.flat), tensor.dtype, None)
+        _append(emission, new_node("Reshape", name, [flat, _integers(emission, list(node.payload.shape))], name))
+        return
+    inputs = ["" if t is None else emission.names[t] for t in node.inputs]
+    if node.proto is not None:
+        for captured, t in node.captures:
+            if emission.names[t] != captured:
+                _append(emission, new_node("Identity", captured, [emission.names[t]], captured))
+        _append(emission, renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs]))
+    else:
+        _append(emission, _lowered(emission, node, inputs, name))
+    for t in node.outputs:
+        if emission.names[t] not in emission.model.names:
+            _describe(emission, t)
+
+
+def _append(emission: Emission, node: onnx.NodeProto) -> None:
+    emission.nodes.append(node)
+
+
+def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
+    attributes = dict(node.attributes)
+    source = node.inputs[0]
+    match node.op_type:
+        case "Reshape":
+            shape = list(attributes["shape"])
+            unknown = [i for i, e in enumerate(shape) if not isinstance(e, int)]
+            if len(unknown) <= 1:
+                target = [e if isinstance(e, int) else -1 for e in shape]
+                return new_node("Reshape", name, [*inputs, _integers(emission, target)], name)
+            target_name = _shape_tensor(emission, shape, TensorProto.INT64, source)
+            allow = {"allowzero": 1} if emission.model.opset >= 14 else {}
+            return new_node("Reshape", name, [*inputs, target_name], name, **allow)
+        case "Expand":
+            target_name = _shape_tensor(emission, list(attributes["shape"]), TensorProto.INT64, source)
+            return new_node("Expand", name, [*inputs, target_name], name)
+        case "Slice":
+            axis, start, stop = attributes["axis"], attributes["start"], attributes["stop"]
+            if emission.model.opset < 10:
+                return new_node("Slice", name, inputs, name, axes=[axis], starts=[start], ends=[stop])
+            bounds = [_integers(emission, [v]) for v in (start, stop, axis)]
+            return new_node("Slice", name, [*inputs, *bounds], name)
+        case _:
+            return new_node(node.op_type, name, inputs, name, **attributes)
+
+
+def _write_constant(emission: Emission, tensor: Tensor, name: str) -> None:
+    if tensor.op_type == "<initializer>":
+        proto = tensor.node.payload
+        if proto.name != name:
+            proto = _copy(proto, name)
+        _initialize(emission, proto)
+    else:
+        array = fold(tensor, emission.model.array_of)
+        _initialize(emission, numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+
+
+def _copy(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    copy = TensorProto()
+    copy.CopyFrom(proto)
+    copy.name = name
+    return copy
+
+
+def _initialize(emission: Emission, proto: onnx.TensorProto) -> None:
+    # Before IR version 4 an initializer had to be a graph input as well, and inputs stay as they are.
+    if emission.model.proto.ir_version < 4 and proto.name not in emission.model.initializers:
+        emission.nodes.append(helper.make_node("Constant", [], [proto.name], value=proto))
+    else:
+        emission.initializers.append(proto)
+
+
+# Shapes
+
+
+def _integers(emission: Emission, values: list[int], dtype: int = TensorProto.INT64) -> str:
+    key = (dtype, tuple(values))
+    if key not in emission.extents:
+        shown = "_".join(str(v).replace("-", "m") for v in values[:8])
+        name = _unique(emission, f"mari.{'shape' if dtype == TensorProto.INT64 else dtype}_{shown}", set(emission.extents.values()))
+        emission.extents[key] = name
+        array = np.array(values, helper.tensor_dtype_to_np_dtype(dtype))
+        _initialize(emission, numpy_helper.from_array(array, name))
+    return emission.extents[key]
+
+
+def _shape_tensor(emission: Emission, extents: list[Extent | bool], dtype: int, near: Tensor | None) -> str:
+    """A 1-D tensor of these extents; symbols are read off `near` where it has them, else off a graph input."""
+    if all(isinstance(e, int) for e in extents):
+        return _integers(emission, [int(e) for e in extents if isinstance(e, int)], dtype)
+    pieces: list[str] = []
+    run: list[int] = []
+    for extent in [*extents, None]:
+        if isinstance(extent, int):
+            run.append(extent)
+            continue
+        if run:
+            pieces.append(_integers(emission, run))
+            run = []
+        if extent is not None:
+            pieces.append(_extent(emission, extent, near))
+    name = pieces[0] if len(pieces) == 1 else _made(emission, "Concat", pieces, axis=0)
+    return name if dtype == TensorProto.INT64 else _made(emission, "Cast", [name], to=dtype)
+
+
+def _extent(emission: Emission, extent: Poly, near: Tensor | None) -> str:
+    if near is not None and near.shape is not None and extent in near.shape:
+        tensor, axis = near, near.shape.index(extent)
+        if tensor.node.op_type != "<input>" and all(s in emission.program.providers for s in symbols(extent)):
+            return _polynomial(emission, extent)
+        return _dimension(emission, tensor, axis)
+    return _polynomial(emission, extent)
+
+
+def _polynomial(emission: Emission, extent: Poly) -> str:
+    total: str | None = None
+    for monomial, coefficient in extent.terms:
+        factors = [_dimension(emission, *emission.program.providers[s]) for s in monomial]
+        if coefficient != 1 or not factors:
+            factors.append(_integers(emission, [coefficient]))
+        term = factors[0]
+        for factor in factors[1:]:
+            term = _made(emission, "Mul", [term, factor])
+        total = term if total is None else _made(emission, "Add", [total, term])
+    assert total is not None
+    return total
+
+
+def _dimension(emission: Emission, tensor: Tensor, axis: int) -> str:
+    source = emission.names[tensor]
+    if emission.model.opset >= 15:
+        return _made(emission, "Shape", [source], start=axis, end=axis + 1)
+    whole = _made(emission, "Shape", [source])
+    return _made(emission, "Gather", [whole, _integers(emission, [axis])], axis=0)
+
+
+def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int) -> str:
+    """A node of shape arithmetic, once."""
+    key = (op_type, tuple(inputs), tuple(sorted(attributes.items())))
+    if key not in emission.extents:
+        used = {*emission.extents.values(), *emission.names.values()}
+        name = _unique(emission, f"mari.{op_type.lower()}_{len(emission.extents)}", used)
+        emission.extents[key] = name
+        emission.nodes.append(new_node(op_type, name, inputs, name, **attributes))
+    return emission.extents[key]
+
+
+# The document
+
+
+def _describe(emission: Emission, tensor: Tensor) -> None:
+    if tensor.shape is None or not tensor.dtype:
+        return
+    known = {s for info in emission.model.graph.input for s in _params(info)}
+    shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
+    emission.infos.append(helper.make_tensor_value_info(emission.names[tensor], tensor.dtype, shape))
+
+
+def _params(info: onnx.ValueInfoProto) -> set[str]:
+    return {d.dim_param for d in info.type.tensor_type.shape.dim if d.dim_param}
+
+
+def _graft(emission: Emission) -> onnx.ModelProto:
+    """The original document with these nodes and initializers in place of its own."""
+    source = emission.model.proto
+    out = onnx.ModelProto()
+    for descriptor, content in source.ListFields():
+        if descriptor.name != "graph":
+            _set(out, descriptor.name, content)
+    for descriptor, content in source.graph.ListFields():
+        if descriptor.name not in ("node", "initializer", "value_info"):
+            _set(out.graph, descriptor.name, content)
+    out.graph.node.extend(emission.nodes)
+    # An input's default and what a body reads stay, whoever needs them.
+    inputs = {i.name for i in source.graph.input}
+    written = {t.name for t in emission.initializers}
+    kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
+    out.graph.initializer.extend([*emission.initializers, *kept])
+    produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
+    out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced)
+    out.graph.value_info.extend(emission.infos)
+    return out
+
+
+def _set(message: "onnx.ModelProto | onnx.GraphProto", name: str, content: object) -> None:
+    field_ = getattr(message, name)
+    if hasattr(field_, "extend"):
+        field_.extend(content)
+    elif hasattr(field_, "CopyFrom"):
+        field_.CopyFrom(content)
+    else:
+        setattr(message, name, content)

@@ -1,0 +1,132 @@
+"""Extents: how long an axis is, as an integer or a polynomial of symbols.
+
+Shape arithmetic only ever adds, subtracts, multiplies and divides extents, so integer polynomials are a
+normal form for it: two extents are equal for all inputs exactly when their polynomials are the same. Every
+symbol stands for the extent of some axis, which is never negative; that alone decides most comparisons
+(`batch == -1` is false whatever the batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import TypeAlias
+
+Monomial: TypeAlias = tuple[str, ...]
+Extent: TypeAlias = "int | Poly"
+
+
+class Poly:
+    """A polynomial with at least one symbol in it; arithmetic that loses the last symbol gives an int."""
+
+    __slots__ = ("_hash", "terms")
+
+    def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
+        self.terms = terms
+        self._hash = hash(terms)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Poly) and self.terms == other.terms
+
+    def __add__(self, other: Extent) -> Extent:
+        return _collect([*self.terms, *_terms(other)])
+
+    def __mul__(self, other: Extent) -> Extent:
+        return _collect([(tuple(sorted(m + n)), a * b) for m, a in self.terms for n, b in _terms(other)])
+
+    def __neg__(self) -> Extent:
+        return self * -1
+
+    def __sub__(self, other: Extent) -> Extent:
+        return self + other * -1
+
+    def __rsub__(self, other: Extent) -> Extent:
+        return -self + other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        def term(monomial: Monomial, coefficient: int) -> str:
+            shown = [str(coefficient)] if coefficient != 1 or not monomial else []
+            return "*".join([*shown, *monomial])
+
+        return " + ".join(term(m, c) for m, c in self.terms)
+
+
+def symbol(name: str) -> Poly:
+    return Poly((((name,), 1),))
+
+
+def _terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:
+    return extent.terms if isinstance(extent, Poly) else (((), extent),)
+
+
+def _collect(terms: Iterable[tuple[Monomial, int]]) -> Extent:
+    total: dict[Monomial, int] = {}
+    for monomial, coefficient in terms:
+        total[monomial] = total.get(monomial, 0) + coefficient
+    kept = tuple(sorted((m, c) for m, c in total.items() if c))
+    if not kept:
+        return 0
+    return kept[0][1] if len(kept) == 1 and not kept[0][0] else Poly(kept)
+
+
+def product(extents: Iterable[Extent]) -> Extent:
+    return reduce(lambda a, b: a * b, extents, 1)
+
+
+def divide(a: Extent, b: Extent) -> Extent | None:
+    """The extent c with c * b == a for all values of the symbols, or None; b has a single term."""
+    divisor = _terms(b)
+    if len(divisor) != 1 or divisor[0][1] == 0:
+        return None
+    monomial, coefficient = divisor[0]
+    quotient = []
+    for m, c in _terms(a):
+        rest = list(m)
+        for s in monomial:
+            if s not in rest:
+                return None
+            rest.remove(s)
+        if c % coefficient:
+            return None
+        quotient.append((tuple(rest), c // coefficient))
+    return _collect(quotient)
+
+
+def symbols(extent: Extent) -> set[str]:
+    return {s for monomial, _ in _terms(extent) for s in monomial}
+
+
+def positive(extent: Extent) -> bool:
+    """Whether the extent is greater than zero for every value of its symbols, none of which is negative."""
+    terms = _terms(extent)
+    return all(c >= 0 for _, c in terms) and any(not m and c > 0 for m, c in terms)
+
+
+def compare(a: Extent, b: Extent) -> int | None:
+    """-1, 0 or 1 when a < b, a == b or a > b whatever the symbols are; None when that depends on them."""
+    difference = a - b
+    if isinstance(difference, int):
+        return (difference > 0) - (difference < 0)
+    return 1 if positive(difference) else -1 if positive(-difference) else None
+
+
+def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
+    """The extent as a number, with `default` for symbols that `values` lacks."""
+    total = 0
+    for monomial, coefficient in _terms(extent):
+        for s in monomial:
+            coefficient *= values.get(s, default)
+        total += coefficient
+    return total
+
+
+def rename(extent: Extent, names: Mapping[str, str]) -> Extent:
+    if isinstance(extent, int):
+        return extent
+    return _collect([(tuple(sorted(names.get(s, s) for s in m)), c) for m, c in extent.terms])

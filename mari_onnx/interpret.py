@@ -1,0 +1,286 @@
+"""The walk: each node once, in order, from the forms of its inputs to the forms of its outputs.
+
+This is partial evaluation in the sense of JAX's batching rules, undone: one rule for each operator family, no
+pattern matching and no rewriting to a fixpoint. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import onnx
+
+from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
+from mari_onnx.content import Content, as_content, content
+from mari_onnx.cost import CostModel
+from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
+from mari_onnx.forms import Array, IndexMap, Value, plain
+from mari_onnx.infer import Inference
+from mari_onnx.model import Model, shape_of
+from mari_onnx.op import Context, Op
+from mari_onnx.remarks import side
+from mari_onnx.report.model import Remark
+from mari_onnx.rules import RULES
+from mari_onnx.tensors import Builder, Tensor, fold
+
+ROW = "row"
+"""The extent of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
+
+EXACT_ELEMENTS = 256
+
+
+@dataclass
+class Program:
+    """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for."""
+
+    context: Context
+    values: dict[str, Value]
+    outputs: list[Value]
+    providers: dict[str, tuple[Tensor, int]]
+    macs: int = 0
+    time: float = 0.0
+    nodes: int = 0
+    macs_fixed: int = 0
+    trace: list[Value] = field(default_factory=list)
+
+
+def interpret(model: Model, tiled: Mapping[str, str], cost: CostModel, candidates: Iterable[str]) -> Program:
+    """Walk the graph; again where the walk itself proved that two symbols are the same extent.
+
+    `tiled` are the inputs whose rows the caller repeats, and why they were taken for that.
+    """
+    same: dict[str, str] = {}
+    while True:
+        walk = _Walk(model, tiled, cost, frozenset(candidates), same)
+        walk.graph(model.graph)
+        found = _merge(same, walk.ctx.equal)
+        if found == same:
+            return walk.program()
+        same = found
+
+
+def _merge(same: dict[str, str], equal: list[tuple[Extent, Extent]]) -> dict[str, str]:
+    """Symbols by the symbol that stands for them, with newly proven equalities of single symbols."""
+    merged = dict(same)
+    for a, b in equal:
+        left, right = (_single(rename(e, merged)) for e in (a, b))
+        if left and right and left != right:
+            keep, drop = sorted((left, right))
+            merged = {s: keep if to == drop else to for s, to in merged.items()} | {drop: keep}
+    return merged
+
+
+def _single(extent: Extent) -> str | None:
+    """The symbol that an extent consists of, apart from constant factors that both sides share."""
+    if isinstance(extent, Poly) and extent == symbol(name := next(iter(symbols(extent)))):
+        return name
+    return None
+
+
+class _Walk:
+    def __init__(
+        self, model: Model, tiled: Mapping[str, str], cost: CostModel, candidates: frozenset[str], same: dict[str, str]
+    ) -> None:
+        self.model, self.tiled, self.same = model, tiled, same
+        merged = frozenset(same.get(c, c) for c in candidates)
+        self.ctx = Context(Builder(), cost, model.array_of, merged)
+        self.values: dict[str, Value] = {}
+        self.providers: dict[str, tuple[Tensor, int]] = {}
+        self.inference = Inference(model)
+        self.program_ = Program(self.ctx, self.values, [], self.providers)
+        self.axes: dict[str, Axis] = {}
+
+    def program(self) -> Program:
+        self.program_.outputs = [self.values[o.name] for o in self.model.graph.output]
+        return self.program_
+
+    # Sources
+
+    def graph(self, graph: onnx.GraphProto) -> None:
+        for proto in self.model.initializers.values():
+            self._initializer(proto)
+        for info in self.model.inputs:
+            self._input(info)
+        for node in graph.node:
+            self.node(node)
+
+    def _initializer(self, proto: onnx.TensorProto) -> None:
+        tensor = self.ctx.b.initializer(proto)
+        self.values[proto.name] = self._constant(proto.name, tensor, tuple(proto.dims))
+
+    def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
+        dims = new_dims(shape)
+        small = 1
+        for extent in shape:
+            small *= extent
+        exact = as_content(fold(tensor, self.model.array_of)) if small <= EXACT_ELEMENTS and tensor.dtype in (6, 7, 9) else None
+        return Value(name, dims, tensor.dtype, Array(tensor, dims), content=exact)
+
+    def _input(self, info: onnx.ValueInfoProto) -> None:
+        name = info.name
+        shape = shape_of(info)
+        dtype = info.type.tensor_type.elem_type if info.type.HasField("tensor_type") else 0
+        if shape is None:
+            tensor = self.ctx.b.input(name, None, dtype)
+            self.values[name] = Value(name, None, dtype, Array(tensor, ()))
+            return
+        named = tuple(
+            e if isinstance(e, int) else rename(symbol(e or f"{name}.{i}"), self.same) for i, e in enumerate(shape)
+        )
+        tensor = self.ctx.b.input(name, named, dtype)
+        dims = new_dims(named)
+        for i, extent in enumerate(named):
+            for s in symbols(extent):
+                self.providers.setdefault(s, (tensor, i))
+        array, written, because = Array(tensor, dims), None, ()
+        if name in self.tiled and dims and dims[0]:
+            rows = self.ctx.b.first_row(tensor, symbol(ROW))
+            rows.name = f"{name}.user"
+            array = Array(rows, dims, ((dims[0][0], IndexMap(None, symbol(ROW))),))
+            written = tensor
+        if name in self.tiled:
+            because = (f"{name} {self.tiled[name]}",)
+        self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
+
+    # Nodes
+
+    def node(self, proto: onnx.NodeProto) -> None:
+        b = self.ctx.b
+        b.origin = proto.output[0] if proto.output else proto.name
+        if proto.op_type == "Constant" and self._constant_node(proto):
+            return
+        inputs = tuple(self.values[i] if i else None for i in proto.input)
+        op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
+        results = self._derive(op)
+        because = next((v.because for v in inputs if v is not None and v.because), ())
+        for value in results:
+            known = self._claim(replace(value, because=self._because(op, value, because)))
+            self.values[known.name] = known
+        self._account(op, results)
+
+    def _constant_node(self, proto: onnx.NodeProto) -> bool:
+        tensor = self.model.constant(proto)
+        if tensor is None:
+            return False
+        source = self.ctx.b.initializer(tensor)
+        self.values[proto.output[0]] = self._constant(proto.output[0], source, tuple(tensor.dims))
+        return True
+
+    def _derive(self, op: Op) -> list[Value]:
+        exact = content(op, self.ctx)
+        if exact is not None and all(e is not None for e in exact.flat):
+            return [self._exact(op, exact)]
+        if op.op_type == "If" and (taken := self._branch(op)) is not None:
+            return taken
+        rule = RULES.get(op.op_type) if op.proto.domain in ("", "ai.onnx") else None
+        if rule is None or not all(op.inputs[:1]):
+            results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
+        else:
+            derived = rule(op, self.ctx)
+            results = self._plain(op, derived) if isinstance(derived, Refused) else derived
+        if exact is not None:
+            results[0] = replace(results[0], content=exact)
+        return results
+
+    def _exact(self, op: Op, exact: Content) -> Value:
+        dtype = self.inference.dtype(op)
+        tensor = self.ctx.b.extents(exact, dtype)
+        dims = new_dims(exact.shape)
+        return Value(op.name, dims, dtype, Array(tensor, dims), content=exact)
+
+    def _plain(self, op: Op, why: Refused) -> list[Value]:
+        """The node as it is, on its inputs as they were."""
+        inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
+        captured = [
+            (name, plain(self.ctx.b, self.values[name]))
+            for name in self.model.captures(op.proto)
+            if name in self.values
+        ]
+        found = [self._inferred(op, i) for i in range(len(op.proto.output))]
+        shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
+        tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
+        given = [v for v in op.inputs if v is not None]
+        if any(self._repeats(v) for v in given):
+            self.ctx.remarks.append(
+                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
+            )
+        return [
+            Value(name, dims, dtype, Array(tensor, dims or ()))
+            for name, tensor, (dims, dtype) in zip(op.proto.output, tensors, found, strict=True)
+        ]
+
+    def _repeats(self, value: Value) -> bool:
+        if value.dims is None or value.constant:
+            return False
+        return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
+
+    def _inferred(self, op: Op, i: int) -> tuple[Dims | None, int]:
+        shape, dtype = self.inference.output(op, i)
+        if shape is None:
+            return None, dtype
+        named = []
+        for position, extent in enumerate(shape):
+            if isinstance(extent, str) and extent not in self.providers:
+                extent = f"{op.proto.output[i]}.{position}"
+            elif extent is None:
+                extent = f"{op.proto.output[i]}.{position}"
+            named.append(extent if isinstance(extent, int) else rename(symbol(extent), self.same))
+        return new_dims(named), dtype
+
+    def _branch(self, op: Op) -> list[Value] | None:
+        """An If whose condition is known is the branch that it takes."""
+        condition = op.data.content
+        if condition is None or condition.size != 1 or condition.item() is None:
+            return None
+        body = op.attribute("then_branch" if condition.item() else "else_branch")
+        outer = dict(self.values)
+        for tensor in body.initializer:
+            self._initializer(tensor)
+        for node in body.node:
+            self.node(node)
+        results = [self.values[o.name] for o in body.output]
+        self.values.clear()
+        self.values.update(outer)
+        return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
+
+    # Bookkeeping
+
+    def _because(self, op: Op, value: Value, inherited: tuple[str, ...]) -> tuple[str, ...]:
+        """`Gather(table, user_id)`, because `user_id` was declared: kept while the candidates are missing."""
+        if not inherited or value.dims is None or side(self.ctx, value.array) == "item":
+            return ()
+        return (f"{op.op_type}({', '.join(op.proto.input)})", *inherited)[:8]
+
+    def _claim(self, value: Value) -> Value:
+        """Name the tensors after the value that they are a form of."""
+        if value.dims is None or value.constant:
+            return value
+        array = value.array
+        is_plain = array.layout == value.dims and not array.via
+        for tensor, name in [
+            (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
+            *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),
+        ]:
+            if tensor.name is None and tensor.op_type != "<extents>":
+                tensor.name = name
+        return value
+
+    def _account(self, op: Op, results: list[Value]) -> None:
+        """What the original spends on this node, in the shapes that it has there."""
+        program, cost = self.program_, self.ctx.cost
+        if all(v.constant for v in results) or op.op_type == "If":
+            return
+        shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
+        outputs = [None if v.dims is None else extents(v.dims) for v in results]
+        macs = cost.macs(op.op_type, shapes, outputs, bool(op.attribute("transA", 0)) if op.op_type == "Gemm" else False)
+        varies = any(
+            not isinstance(e, int) and symbols(e) & self.ctx.candidates for shape in outputs if shape for e in shape
+        )
+        written = sum(cost.elements(s) for s in outputs)
+        read = sum(cost.elements(s) for v, s in zip(op.inputs, shapes, strict=True) if v is not None and not v.constant)
+        program.macs += macs
+        program.macs_fixed += 0 if varies else macs
+        program.nodes += 1
+        program.time += cost.time(op.op_type, macs, 4 * (written + min(written, read)), written)
+

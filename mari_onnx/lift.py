@@ -1,0 +1,201 @@
+"""Running an operator on fewer axes than the original did: `vmap` undone.
+
+An operator that treats an axis independently gives a result that repeats along it when its inputs do. So the
+original node, with its attributes as they are, runs on inputs in which that axis has extent 1, and so has its
+result. `pointwise` is that for operators to which every axis is independent, `natural` for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from mari_onnx.axes import Axis, Dim, Dims, flat, renamed
+from mari_onnx.extent import Extent, product
+from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value, bounds, cut, fill, groups, lay, merge, pieces_between
+from mari_onnx.tensors import Builder, Tensor
+
+Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]
+"""Makes the node, given its inputs and the shape of its result."""
+
+Run = Callable[[list[Array], Dims], Array]
+"""One elementwise operation on arrays whose axes are those of the result's dims."""
+
+
+def agree(b: Builder, arrays: Sequence[Array], dims: Dims) -> list[Array]:
+    """The arrays with every axis stored alike wherever ONNX's broadcasting would not make it so.
+
+    Rows that an index selects meet other rows only after they were selected. One row broadcasts by itself.
+    """
+    out = list(arrays)
+    for axis in flat(dims):
+        states = {array.state(axis) for array in out} - {"absent"}
+        if len(states) > 1:
+            for k, array in enumerate(out):
+                state = array.state(axis)
+                if isinstance(state, IndexMap) and state.index is not None:
+                    out[k] = fill(b, array, dims, [axis])
+    return out
+
+
+def result_via(arrays: Sequence[Array], axes: Sequence[Axis]) -> tuple[tuple[Axis, IndexMap], ...]:
+    """The index maps of a broadcast result: an axis that any operand stores by itself is stored by itself."""
+    via = []
+    for axis in axes:
+        states = {array.state(axis) for array in arrays} - {"absent"}
+        if len(states) == 1 and isinstance(state := states.pop(), IndexMap):
+            via.append((axis, state))
+    return tuple(via)
+
+
+def spread(arrays: Sequence[Array], dims: Dims) -> tuple[Dims, list[int]]:
+    """A layout in which the arrays broadcast, and the logical dimension of each of its dimensions.
+
+    (B L) is kept merged only where all arrays that have any of it have the same of it.
+    """
+    spec: list[Dim] = []
+    origin: list[int] = []
+    for i, d in enumerate(dims):
+        kinds = {tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}
+        pieces = [d] if len(d) <= 1 or len(kinds) <= 1 else [(a,) for a in d]
+        spec.extend(pieces)
+        origin.extend([i] * len(pieces))
+    return tuple(spec), origin
+
+
+def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: Dims, write: Write) -> Array:
+    """One elementwise node on the union of the stored axes.
+
+    The arrays' axes are those of `dims`, the result's; `ranks` are the logical ranks of the operands, so that
+    a constant of lower rank stays as it is stored.
+    """
+    arrays = agree(b, arrays, dims)
+    spec, origin = spread(arrays, dims)
+    tensors = [
+        lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))
+        for array, rank in zip(arrays, ranks, strict=True)
+    ]
+    present = {a for array in arrays for a, _ in array.names()}
+    layout = tuple(tuple(a for a in d if a in present) for d in spec)
+    via = result_via(arrays, flat(dims))
+    rows = {a: m.rows for a, m in via}
+    shape = tuple(product(rows.get(a, a.extent) for a in d) for d in layout)
+    return Array(write(tensors, shape), layout, via)
+
+
+def pointwise_parts(
+    b: Builder, operands: Sequence[Value], dims: Dims, run: Run
+) -> Parts | None:
+    """One node for each set of stored axes: pieces that differ along the same axes are gathered first.
+
+    None where no operand is in parts, or where every part of the result differs along the same axes.
+    """
+    axis = next((v.parts.axis for v in operands if v.parts is not None), None)
+    if axis is None or not any(axis in d for d in dims):
+        return None
+    along = [v.parts if v.parts is not None and v.parts.axis is axis else None for v in operands]
+    edges: set[int] = set()
+    for parts in along:
+        if parts is not None:
+            here = bounds(parts)
+            if here is None or here[-1] != axis.extent:
+                return None
+            edges.update(here)
+    cuts = sorted(edges)
+    intervals = list(zip(cuts, cuts[1:], strict=False))
+    columns: list[list[list[tuple[Axis, Array]]]] = []
+    for value, parts in zip(operands, along, strict=True):
+        if parts is not None:
+            columns.append([pieces_between(b, parts, low, high) for low, high in intervals])
+        else:
+            subs = [Axis(high - low, axis.name) for low, high in intervals]
+            columns.append(
+                [[(s, cut(b, value.array, axis, lo, hi, s))] for s, (lo, hi) in zip(subs, intervals, strict=True)]
+            )
+
+    def key(i: int) -> frozenset[object]:
+        here = [array for column in columns for _, array in column[i]]
+        names = {(a, s) for (sub, array) in (p for c in columns for p in c[i]) for a, s in array.names() if a is not sub}
+        stored = {a for a, s in names if s == "stored"}
+        return frozenset((a, s) for a, s in names if s == "stored" or a not in stored) if here else frozenset()
+
+    by_names = groups([key(i) for i in range(len(intervals))])
+    if len(by_names) < 2:
+        return None
+    pieces: list[tuple[Axis, Array] | None] = [None] * len(intervals)
+    for members in by_names.values():
+        width = sum(intervals[i][1] - intervals[i][0] for i in members)
+        whole = Axis(width, axis.name)
+        here = renamed(dims, {axis: (whole,)})
+        gathered = []
+        for value, column in zip(operands, columns, strict=True):
+            if value.array.state(axis) == "absent" and all(array.state(s) == "absent" for c in column for s, array in c):
+                gathered.append(value.array)
+                continue
+            flat_pieces = [piece for i in members for piece in column[i]]
+            sub, array = merge(b, flat_pieces, axis, dims)
+            gathered.append(replace(array, layout=renamed(array.layout, {sub: (whole,)})))
+        result = run(gathered, here)
+        offset = 0
+        for i in members:
+            low, high = intervals[i]
+            sub = Axis(high - low, axis.name)
+            if len(members) == 1:
+                pieces[i] = (whole, result)
+            else:
+                pieces[i] = (sub, cut(b, result, whole, offset, offset + high - low, sub))
+            offset += high - low
+    return Parts(axis, tuple(p for p in pieces if p is not None))
+
+
+def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:
+    """The tensor at the value's own rank, absent axes at extent 1, and its layout."""
+    layout = tuple(tuple(a for a in d if array.state(a) != "absent") for d in dims)
+    return lay(b, array, layout), layout
+
+
+def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Extent, ...]:
+    rows = {a: m.rows for a, m in via}
+    return tuple(product(rows.get(a, a.extent) for a in d) for d in layout)
+
+
+def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
+    """The sum, smallest summands first; a product in two dimensions takes what is added to it as its C."""
+
+    def size(signed: tuple[int, Array]) -> tuple[int, int]:
+        names = signed[1].names()
+        return len([a for a, s in names if not isinstance(a.extent, int) and s == "stored"]), len(names)
+
+    (sign, total), *rest = sorted(terms.signed, key=size)
+    for next_sign, array in rest:
+        fused = _into_gemm(b, array, total, dims) if (sign, next_sign) == (1, 1) else None
+        if fused is not None:
+            total = fused
+        elif sign == next_sign:
+            total = _binary(b, "Add", array, total, dims)
+        else:
+            minuend, subtrahend = (total, array) if sign == 1 else (array, total)
+            total, sign = _binary(b, "Sub", minuend, subtrahend, dims), 1
+    if sign == -1:
+        total = pointwise(b, [total], [len(dims)], dims, lambda ts, shape: b.make("Neg", ts, shape))
+    return total
+
+
+def _binary(b: Builder, op_type: str, left: Array, right: Array, dims: Dims) -> Array:
+    return pointwise(b, [left, right], [len(dims)] * 2, dims, lambda ts, shape: b.make(op_type, ts, shape))
+
+
+def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:
+    """Gemm(a, w) + c  ->  Gemm(a, w, c), where c broadcasts to the product and nothing else was added yet."""
+    t = product_.tensor
+    if t.op_type != "Gemm" or len(t.node.inputs) != 2 or t.dtype not in (1, 11) or t.node.proto is not None:
+        return None
+    a, w = t.node.inputs
+    assert a is not None and w is not None
+    addend = agree(b, [addend, product_], dims)[0]
+    if {x for x, _ in addend.names()} - {x for x, _ in product_.names()}:
+        return None
+    if any(len({product_.state(x), addend.state(x)}) > 1 and len(d) > 1 for d in product_.layout for x in d):
+        return None
+    c = lay(b, addend, product_.layout)
+    return replace(product_, tensor=b.make("Gemm", [a, w, c], t.known_shape, **dict(t.node.attributes)))

@@ -1,0 +1,102 @@
+"""A document as the interpreter reads it: what is constant, what is an input, what a body captures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from mari_onnx.document import Document, tensor_array
+
+Shape = list["int | str | None"]
+
+
+def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
+    """Dims as numbers, symbols, or None where nothing is said; None for a rank that is unknown."""
+    tensor = info.type.tensor_type
+    if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        return None
+    return [
+        d.dim_value if d.HasField("dim_value") else d.dim_param if d.dim_param else None for d in tensor.shape.dim
+    ]
+
+
+class Model:
+    """The graph of a document, by name."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.proto = document.proto
+        self.graph = document.proto.graph
+        self.opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in self.proto.opset_import}
+        given = {i.name for i in self.graph.input}
+        # From IR version 4 an initializer that is also an input is a default that the caller may replace.
+        overridable = given if self.proto.ir_version >= 4 else set()
+        self.initializers = {t.name: t for t in self.graph.initializer if t.name not in overridable}
+        self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
+
+    @property
+    def opset(self) -> int:
+        return self.opsets.get("", 0)
+
+    def array_of(self, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+        return tensor_array(self.document, tensor)
+
+    @cached_property
+    def value_info(self) -> dict[str, onnx.ValueInfoProto]:
+        return {v.name: v for v in (*self.graph.value_info, *self.graph.output)}
+
+    def constant(self, node: onnx.NodeProto) -> onnx.TensorProto | None:
+        """What a Constant node holds, as a tensor of its output's name; None for what has no dense tensor."""
+        attribute = node.attribute[0]
+        if attribute.name == "value":
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(attribute.t)
+            tensor.name = node.output[0]
+            return tensor
+        dtypes = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+        if attribute.name not in dtypes:
+            return None
+        array = np.array(onnx.helper.get_attribute_value(attribute), dtypes[attribute.name])
+        return numpy_helper.from_array(array, node.output[0])
+
+    def captures(self, node: onnx.NodeProto) -> list[str]:
+        """Names of the enclosing graph that the node's bodies read, each once, in order."""
+        found: dict[str, None] = {}
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                found.update(dict.fromkeys(_free_names(body)))
+        return list(found)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Every name that stands for a tensor somewhere in the graph or a body."""
+        found = set(self.initializers) | {i.name for i in self.graph.input} | {o.name for o in self.graph.output}
+        found.update(_all_names(self.graph))
+        return found
+
+
+def _free_names(body: onnx.GraphProto) -> Iterator[str]:
+    known = {i.name for i in body.input} | {t.name for t in body.initializer}
+    for node in body.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from (name for name in _free_names(inner) if name not in known)
+        yield from (name for name in node.input if name and name not in known)
+        known.update(node.output)
+    yield from (o.name for o in body.output if o.name not in known)
+
+
+def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (t.name for t in graph.initializer)
+    yield from (i.name for i in graph.input)
+    for node in graph.node:
+        yield from node.output
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_names(inner)

@@ -1,0 +1,120 @@
+"""What a rule sees of the node that it interprets, and what it may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import onnx
+
+from mari_onnx.axes import Axis, Dims, Refused, new_dims
+from mari_onnx.cost import CostModel
+from mari_onnx.extent import Extent
+from mari_onnx.forms import Array, Parts, Terms, Value
+from mari_onnx.report.model import Remark
+from mari_onnx.tensors import Builder, Tensor
+
+BOOL, INT64 = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+
+
+@dataclass(frozen=True)
+class Op:
+    """One original node. `inputs` are the values it reads, None for an optional input that is left out."""
+
+    proto: onnx.NodeProto
+    inputs: tuple[Value | None, ...]
+    opset: int
+
+    @property
+    def name(self) -> str:
+        return self.proto.output[0]
+
+    @property
+    def op_type(self) -> str:
+        return self.proto.op_type
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        return {a.name: onnx.helper.get_attribute_value(a) for a in self.proto.attribute}
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+    def input(self, i: int) -> Value | None:
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    @property
+    def data(self) -> Value:
+        first = self.inputs[0]
+        assert first is not None, "the first input of every operator with a rule is required"
+        return first
+
+    def integers(self, i: int, attribute: str) -> list[int] | Refused | None:
+        """Integers that older operator versions take as an attribute and newer ones as an input."""
+        value = self.input(i)
+        if value is None:
+            given = self.attribute(attribute)
+            return None if given is None else list(given)
+        if value.content is None or not all(isinstance(e, int) for e in value.content.flat):
+            return Refused(f"{attribute} of {self.op_type} is computed by the model")
+        return [int(e) for e in value.content.flat]
+
+
+@dataclass
+class Context:
+    """One walk over a graph: the builder that it fills, its cost model and its remarks.
+
+    `equal` are extents that an operator proved equal, `requests` the symbols of axes whose rows an index selects.
+    """
+
+    b: Builder
+    cost: CostModel
+    array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]
+    candidates: frozenset[str] = frozenset()
+    remarks: list[Remark] = field(default_factory=list)
+    equal: list[tuple[Extent, Extent]] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+
+    def price(self, tensors: Sequence[Tensor], since: int) -> float:
+        return self.cost.price(tensors, since)
+
+    def again(
+        self, op: Op, tensors: Sequence[Tensor | None], shapes: Sequence[tuple[Extent, ...] | None], dtypes: Sequence[int]
+    ) -> list[Tensor]:
+        return self.b.again(op.proto, tensors, list(zip(shapes, dtypes, strict=True)))
+
+    def is_candidate(self, axis: Axis) -> bool:
+        return not isinstance(axis.extent, int) and any(
+            s in self.candidates for monomial, _ in axis.extent.terms for s in monomial
+        )
+
+    def result(
+        self,
+        op: Op,
+        dims: Dims,
+        array: Array,
+        *,
+        dtype: int | None = None,
+        parts: Parts | None = None,
+        terms: Terms | None = None,
+        output: int = 0,
+    ) -> Value:
+        """An output of the node. With one form there is nothing to choose, and nothing has a price."""
+        if parts is None and terms is None:
+            array = replace(array, price=0.0)
+        return Value(op.proto.output[output], dims, dtype or op.data.dtype, array, parts, terms)
+
+
+Derived: TypeAlias = "list[Value] | Refused"
+Rule: TypeAlias = Callable[[Op, Context], Derived]
+
+
+def uniform(ctx: Context, name: str, scalar: npt.NDArray[Any], shape: Sequence[Extent]) -> Value:
+    """A value that is the same number everywhere: stored as one."""
+    tensor = ctx.b.constant(scalar.reshape(()))
+    dims = new_dims(shape)
+    array = Array(ctx.b.reshape(tensor, (1,) * len(dims)), tuple(() for _ in dims))
+    return Value(name, dims, tensor.dtype, array)

@@ -1,0 +1,356 @@
+"""Reports for people to read, on a terminal or in a log.
+
+Names of tensors and inputs are data: they go into `Text`, never into rich's markup.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mari_onnx.report.model import Cost, Difference, ModelFacts, Remark, Report, RequestInput, TensorFacts, Verification
+
+SHOWN = 10
+"""How many rows of a list are shown, unless all of them are asked for."""
+
+LARGE = 0.05
+"""The share of the multiply-adds from which on a product is shown although nothing was done about it."""
+
+ROWS = {"one": "one row", "tiled": "tiled", "requests": "one row a request", "shared": "shared"}
+
+GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
+MARKS = {
+    "applied": ("✓", GOOD),
+    "refused": ("✗", "yellow"),
+    "as is": ("·", WEAK),
+    True: ("✓", GOOD),
+    False: ("✗", BAD),
+}
+
+
+def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width: int = 80) -> str:
+    """The report in words and tables: below 0 the verdict alone, above 0 every remark.
+
+    On a terminal there are colours, unless NO_COLOR is set, and lines end at `width`; elsewhere lines are as long as
+    they have to be, so that a name is always found in one piece.
+    """
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        force_terminal=terminal,
+        width=width if terminal else 10_000,
+        highlight=False,
+        soft_wrap=False,
+        emoji=False,
+        markup=False,
+    )
+    if verbosity >= 0:
+        for title, section in _sections(report, everything=verbosity > 0):
+            console.print(title)
+            console.print(Padding(section, (0, 0, 1, 2)))
+    console.print(_verdict(report))
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
+    yield _title("mari-onnx", f"{report.version} {report.command}"), _header(report)
+    if report.command != "verify":
+        yield _title("User inputs", "belong to the request"), _request_inputs(report, everything)
+    if report.remarks:
+        batch = f"multiply-adds at {report.cost_before.batch} candidates" if report.cost_before else ""
+        yield _title("Products and remarks", batch), _remarks(report, everything)
+    if report.cost_before:
+        yield _title("Cost", f"of one request with {report.cost_before.batch} candidates"), _costs(report)
+    if report.verification:
+        yield _title("Verification", f"seed {report.verification.seed}"), _verification(report.verification, everything)
+
+
+def _title(title: str, note: str) -> Text:
+    return Text.assemble((title, STRONG), "  ", (note, WEAK))
+
+
+def _table(*columns: str, header: bool = False) -> Table:
+    """A table without lines; a column is named for its content, and `>` before the name aligns it right."""
+    table = Table(box=None, show_header=header, header_style=WEAK, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(
+            name.lstrip(">"), justify="right" if name[:1] == ">" else "left", overflow="fold", no_wrap=name[:1] == ">"
+        )
+    return table
+
+
+def _header(report: Report) -> RenderableType:
+    table = _table("", "")
+    table.add_row(Text("model", WEAK), _model(report.model))
+    if report.optimized and report.command == "verify":
+        table.add_row(Text("against", WEAK), _model(report.optimized))
+    made_by = [report.model.producer, _opsets(report.model.opsets), f"IR {report.model.ir_version}"]
+    table.add_row(Text("made by", WEAK), Text(", ".join(filter(None, made_by))))
+    table.add_row(Text("inputs", WEAK), Text(_few(report.model.inputs)))
+    table.add_row(Text("outputs", WEAK), Text(_few(report.model.outputs)))
+    return table
+
+
+def _model(model: ModelFacts) -> Text:
+    name = Path(model.path).name if model.path else "(in memory)"
+    facts = f"{size(model.bytes)}, {model.nodes:,} nodes, {model.initializers:,} initializers"
+    return Text.assemble((name, "bold cyan"), f"  {facts}")
+
+
+def _opsets(opsets: dict[str, int]) -> str:
+    return ", ".join(f"opset {n}" if domain == "ai.onnx" else f"{domain} {n}" for domain, n in opsets.items())
+
+
+def _few(tensors: Sequence[TensorFacts]) -> str:
+    shown = ", ".join(tensor.name for tensor in tensors[:4])
+    return f"{len(tensors)}: {shown}" + (", …" if len(tensors) > 4 else "")
+
+
+def _typed(tensor: TensorFacts | None) -> str:
+    if tensor is None:
+        return ""
+    return f"{tensor.dtype} [{' '.join('?' if dim is None else str(dim) for dim in tensor.shape)}]"
+
+
+def _request_inputs(report: Report, everything: bool) -> RenderableType:
+    if not report.request_inputs:
+        return Text("none were found; --user-input 'user_*' names them", WEAK)
+    types = {tensor.name: tensor for tensor in report.model.inputs}
+    table = _table("", "", "", "")
+    shown = report.request_inputs if everything else report.request_inputs[:SHOWN]
+    for given in shown:
+        table.add_row(
+            Text(given.name),
+            Text(_typed(types.get(given.name)), WEAK),
+            Text(ROWS[given.rows]),
+            Text(given.reason, WEAK),
+        )
+    return Group(table, *_left_out(_by_rows(report.request_inputs[len(shown) :])))
+
+
+def _by_rows(inputs: Sequence[RequestInput]) -> Counter[str]:
+    return Counter(ROWS[given.rows] for given in inputs)
+
+
+def _left_out(kinds: Counter[str]) -> list[Text]:
+    if not kinds:
+        return []
+    listed = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    return [Text(f"and {kinds.total()} more: {listed} (-v shows them)", WEAK)]
+
+
+def _remarks(report: Report, everything: bool) -> RenderableType:
+    total = report.cost_before.macs if report.cost_before else sum(r.macs_before for r in report.remarks)
+    ordered = sorted(report.remarks, key=lambda remark: -remark.macs_before)
+    worth = [r for r in ordered if r.status != "as is" or r.macs_before >= LARGE * max(total, 1)]
+    shown = ordered if everything else worth[:SHOWN]
+    largest = max((remark.macs_before for remark in shown), default=0)
+    table = _table("", ">before", ">after", ">of all", "", "", header=True)
+    for remark in shown:
+        numbers = [count(remark.macs_before), count(remark.macs_after)] if remark.macs_before else ["", ""]
+        share = f"{remark.macs_before / total:.0%}" if total and remark.macs_before else ""
+        table.add_row(Text(*_mark(remark.status)), *numbers, share, _bar(remark, largest), _remark(remark, everything))
+    left = Counter[str](r.status for r in ordered) - Counter[str](r.status for r in shown)
+    return Group(table, *_left_out(left)) if shown else Group(*_left_out(left))
+
+
+def _mark(what: str | bool) -> tuple[str, str]:
+    return MARKS[what]
+
+
+def _remark(remark: Remark, everything: bool) -> Text:
+    text = Text.assemble(remark.tensor or remark.node, (f"  {remark.op_type}", WEAK))
+    if remark.forms:
+        text.append(f"\n{remark.forms}", "cyan")
+    if remark.reason and (everything or remark.status == "refused" or not remark.forms):
+        text.append(f"\n{remark.reason}", WEAK)
+    if remark.next_step and (everything or remark.status == "refused"):
+        text.append(f"\n→ {remark.next_step}")
+    if everything:
+        for because in remark.because:
+            text.append(f"\n  because {because}", WEAK)
+    return text
+
+
+def _bar(remark: Remark, largest: int, width: int = 10) -> Text:
+    """What is left of a product, and what is not: as long as the product's share of the largest one."""
+    if not remark.macs_before:
+        return Text()
+    before = max(1, round(width * remark.macs_before / largest))
+    after = min(before, math.ceil(before * remark.macs_after / remark.macs_before))
+    return Text.assemble(("█" * after, "blue"), ("░" * (before - after), GOOD))
+
+
+def _costs(report: Report) -> RenderableType:
+    costs = [cost for cost in (report.cost_before, report.cost_after if report.changed else None) if cost]
+    rows: list[tuple[str, Callable[[float], str], list[float]]] = [
+        ("multiply-adds", count, [cost.macs for cost in costs]),
+        ("  once for the request", count, [cost.macs_fixed for cost in costs]),
+        ("  for each candidate", count, [cost.macs_per_candidate for cost in costs]),
+        ("nodes", count, [cost.nodes for cost in costs]),
+        ("estimated time", microseconds, [cost.time_us for cost in costs]),
+    ]
+    if report.optimized and report.changed:
+        rows.append(("size", size, [report.model.bytes, report.optimized.bytes]))
+    table = _table("", ">before", ">after", "", header=len(costs) > 1)
+    for label, form, values in rows:
+        before, after = values[0], values[-1]
+        change = Text(ratio(before, after), GOOD if after < before else WEAK) if len(values) > 1 else ""
+        table.add_row(Text(label), *map(form, values), *[""] * (2 - len(values)), change)
+    return table
+
+
+def _verification(verification: Verification, everything: bool) -> RenderableType:
+    differences = verification.differences
+    shown = differences if everything or len(differences) <= SHOWN + 2 else _worst(differences)
+    table = _table(">batch", "output", ">difference", ">of its scale", ">allowed", "", header=True)
+    for difference in shown:
+        output = Text(difference.output)
+        if difference.message:
+            output.append(f"\n{difference.message}", WEAK if difference.passed else BAD)
+        table.add_row(
+            f"{difference.batch:,}",
+            output,
+            small(difference.max_abs),
+            small(difference.max_rel),
+            small(difference.bound),
+            Text(*_mark(difference.passed)),
+        )
+    left = Counter("passed" for _ in range(len(differences) - len(shown)))
+    notes = [Text(f"not checked: {note}", "yellow") for note in verification.notes]
+    return Group(table, *_left_out(left), *notes)
+
+
+def _worst(differences: Sequence[Difference]) -> list[Difference]:
+    """Everything that failed, and of each output that passed the comparison that came closest to failing."""
+    worst: dict[tuple[str, int | None], Difference] = {}
+    for one in differences:
+        key = (one.output, None if one.passed else one.batch)
+        if key not in worst or _closeness(one) > _closeness(worst[key]):
+            worst[key] = one
+    return list(worst.values())
+
+
+def _closeness(difference: Difference) -> float:
+    return difference.max_abs / difference.bound if difference.bound else difference.max_abs
+
+
+# The verdict
+
+
+def _verdict(report: Report) -> Text:
+    mark, style, words = _judged(report)
+    return Text.assemble((f"{mark} ", style), (words, STRONG))
+
+
+def _judged(report: Report) -> tuple[str, str, str]:
+    verification = report.verification
+    if verification is not None and not verification.passed:
+        return (*MARKS[False], _failure(report, verification))
+    match report.command:
+        case "verify":
+            return (*MARKS[True], _same(verification))
+        case "inspect":
+            return (*MARKS["as is"], _prospect(report))
+        case _:
+            return _optimized(report)
+
+
+def _optimized(report: Report) -> tuple[str, str, str]:
+    where = f"written to {report.written}" if report.written else "nothing was written"
+    if not report.changed:
+        where = where if report.written is None else f"{where} as it was"
+        return (*MARKS["as is"], f"Nothing can be gained here: {where}")
+    gain = _gain(report.cost_before, report.cost_after)
+    gain = gain[:1].upper() + gain[1:]
+    if report.verification is None:
+        return ("!", "bold yellow", f"{gain}, not verified: {where}")
+    return (*MARKS[True], f"{gain}, the same predictions: {where}")
+
+
+def _gain(before: Cost | None, after: Cost | None) -> str:
+    if before is None or after is None:
+        return "optimized"
+    if after.macs < 0.99 * before.macs:
+        less = f"{ratio(before.macs, after.macs)} arithmetic"
+        return f"{less} ({count(before.macs)} → {count(after.macs)} multiply-adds)"
+    return f"{before.nodes:,} → {after.nodes:,} nodes, about {ratio(before.time_us, after.time_us)} time"
+
+
+def _prospect(report: Report) -> str:
+    if report.cost_before and report.cost_after and report.changed:
+        return f"To be gained: {_gain(report.cost_before, report.cost_after)}"
+    if not report.request_inputs:
+        return "No input is known to belong to the request: --user-input 'user_*' names those that do"
+    return "Nothing can be gained here"
+
+
+def _same(verification: Verification | None) -> str:
+    if verification is None or not verification.differences:
+        return "Nothing was compared"
+    batches = sorted({one.batch for one in verification.differences})
+    outputs = {one.output for one in verification.differences}
+    largest = max(one.max_rel for one in verification.differences)
+    which = ", ".join(map(str, batches))
+    n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
+    return f"The same predictions: {n} at batches {which}, at most {small(largest)} of the scale apart"
+
+
+def _failure(report: Report, verification: Verification) -> str:
+    failed = [one for one in verification.differences if not one.passed]
+    nothing = "; nothing was written" if report.command == "optimize" else ""
+    if not failed:
+        return f"Verification did not pass{nothing}"
+    worst = max(failed, key=_closeness)
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return (
+        f"The predictions differ: {worst.output} at batch {worst.batch} by {small(worst.max_abs)}, "
+        f"where {small(worst.bound)} is allowed{more}{nothing}"
+    )
+
+
+# Numbers
+
+
+def count(number: float) -> str:
+    """12345678 -> 12.3 M"""
+    for unit, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * unit:
+            return f"{number / unit:.3g}{suffix}" if number < 999.5 * unit else f"{number / unit:,.0f}{suffix}"
+    return f"{number:.3g}"
+
+
+def size(number: float) -> str:
+    """1636722 -> 1.64 MB"""
+    return f"{count(number)}B" if number >= 999.5 else f"{number:.0f} B"
+
+
+def microseconds(number: float) -> str:
+    """1234.5 -> 1.23 ms"""
+    return f"{number / 1000:.3g} ms" if number >= 999.5 else f"{number:.3g} µs"
+
+
+def small(number: float) -> str:
+    """0.00000012345 -> 1.2e-07"""
+    return "0" if number == 0 else f"{number:.1e}" if math.isfinite(number) else str(number)
+
+
+def ratio(before: float, after: float) -> str:
+    """What became of a quantity: 3.0 times less, 12% more, the same"""
+    if before == after or abs(after - before) < 0.005 * before:
+        return "the same"
+    if after == 0:
+        return "none is left"
+    if before == 0:
+        return ""
+    if after <= before:
+        return f"{before / after:.1f} times less" if before / after >= 1.25 else f"{1 - after / before:.0%} less"
+    return f"{after / before:.1f} times more" if after / before >= 1.25 else f"{after / before - 1:.0%} more"

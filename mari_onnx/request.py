@@ -1,0 +1,94 @@
+"""Which inputs belong to the request, and why.
+
+    literal       leading extent 1, beside inputs whose leading extent is dynamic
+    declared      by the user; where the leading axis is that of the candidates, the caller repeats one row
+    indexed       rows that an integer input selects for each candidate
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mari_onnx.cost import CostModel
+from mari_onnx.errors import UserError
+from mari_onnx.interpret import ROW, Program, interpret
+from mari_onnx.model import Model, shape_of
+from mari_onnx.report.model import RequestInput
+
+REQUESTS = 4
+"""Requests in a batch of several, for the cost model."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The request-side inputs, those of them that the caller tiles, and the symbols that count candidates."""
+
+    inputs: tuple[RequestInput, ...]
+    tiled: dict[str, str]
+    candidates: tuple[str, ...]
+
+
+def leading_symbols(model: Model) -> dict[str, str]:
+    """The symbol of each input's leading axis, where that is dynamic."""
+    out = {}
+    for info in model.inputs:
+        shape = shape_of(info)
+        if shape and not isinstance(shape[0], int):
+            out[info.name] = shape[0] or f"{info.name}.0"
+    return out
+
+
+def declared_inputs(model: Model, globs: Sequence[str]) -> dict[str, str]:
+    """The inputs that the globs name, and the glob that named each.
+
+    Raises UserError for a glob that matches nothing.
+    """
+    names = [i.name for i in model.inputs]
+    found: dict[str, str] = {}
+    for glob in globs:
+        matched = [n for n in names if fnmatch.fnmatchcase(n, glob)]
+        if not matched:
+            raise UserError(
+                f"no input of the model matches the user input {glob!r}", f"its inputs are: {', '.join(names)}"
+            )
+        for name in matched:
+            found.setdefault(name, glob)
+    return found
+
+
+def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
+    """Decide for every input; raises UserError for a glob that matches nothing."""
+    declared = declared_inputs(model, globs)
+    leading = leading_symbols(model)
+    undeclared = {s for name, s in leading.items() if name not in declared}
+    by_index: set[str] = set()
+    if set(leading.values()) - undeclared or len(undeclared) > 1:
+        by_index = interpret(model, {}, CostModel(batch), ()).context.requests
+    inputs: list[RequestInput] = []
+    tiled: dict[str, str] = {}
+    for info in model.inputs:
+        name, shape = info.name, shape_of(info)
+        why = f"declared by {declared[name]!r}" if name in declared else ""
+        if name in leading and leading[name] in by_index:
+            inputs.append(RequestInput(name, "requests", f"{why or 'found'}: an index selects its rows for the candidates"))
+        elif name in leading and name in declared:
+            tiled[name] = f"was {why}"
+            inputs.append(RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used"))
+        elif shape and shape[0] == 1 and leading:
+            inputs.append(RequestInput(name, "one", f"{why or 'found'}: leading extent 1 beside dynamic ones"))
+        elif name in declared:
+            inputs.append(RequestInput(name, "shared", f"{why}: it has no axis of candidates"))
+    request = {i.name for i in inputs}
+    candidates = sorted({s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled})
+    return Sides(tuple(inputs), tiled, tuple(candidates))
+
+
+def run(model: Model, given: Sides, batch: int) -> Program:
+    """Interpret the model for these sides."""
+    requests = {s for i in given.inputs if i.rows == "requests" for s in [leading_symbols(model)[i.name]]}
+    reference = {ROW: 1, **dict.fromkeys(requests, REQUESTS), **dict.fromkeys(given.candidates, batch)}
+    tiled_symbols = {leading_symbols(model)[name] for name in given.tiled}
+    reference.update(dict.fromkeys(tiled_symbols, batch))
+    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates)

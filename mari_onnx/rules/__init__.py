@@ -1,0 +1,59 @@
+"""The rules: one file for each operator family, and `RULES`, the table that says which serves what.
+
+A rule is given the node and the forms of its inputs and returns the forms of its outputs, or why it does not
+hold; it writes nothing. An operator without a rule keeps its plain form.
+"""
+
+from __future__ import annotations
+
+from mari_onnx.op import Rule
+from mari_onnx.rules import along, columns, einsum, elementwise, lookup, product, recurrent, relabel
+
+_ELEMENTWISE = """
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil
+    Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu
+    Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin
+    Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+"""
+_REDUCTIONS = """
+    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+"""
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), elementwise.elementwise),
+    **dict.fromkeys(_REDUCTIONS.split(), along.reduce),
+    "BatchNormalization": elementwise.batch_normalization,
+    "Identity": relabel.identity,
+    "Dropout": relabel.dropout,
+    "Reshape": relabel.reshape,
+    "Flatten": relabel.flatten,
+    "Squeeze": relabel.squeeze,
+    "Unsqueeze": relabel.unsqueeze,
+    "Transpose": relabel.transpose,
+    "Expand": relabel.expand,
+    "Tile": relabel.tile,
+    "ConstantOfShape": relabel.constant_of_shape,
+    "Concat": columns.concat,
+    "Slice": columns.slice_,
+    "Split": columns.split,
+    "Gather": lookup.gather,
+    "GatherND": lookup.gather_nd,
+    "OneHot": lookup.one_hot,
+    "MatMul": product.matmul,
+    "Gemm": product.gemm,
+    "Einsum": einsum.einsum,
+    "Softmax": along.softmax,
+    "LogSoftmax": along.softmax,
+    "Hardmax": along.softmax,
+    "LayerNormalization": along.layer_normalization,
+    "RMSNormalization": along.layer_normalization,
+    "LpNormalization": along.lp_normalization,
+    "CumSum": along.cumsum,
+    "ArgMax": along.arg_extreme,
+    "ArgMin": along.arg_extreme,
+    "TopK": along.top_k,
+    "GRU": recurrent.recurrent,
+    "LSTM": recurrent.recurrent,
+    "RNN": recurrent.recurrent,
+    "Conv": recurrent.conv,
+}

@@ -1,0 +1,174 @@
+"""Putting columns together and taking them apart: Concat, Slice, Split, and Gather by a constant.
+
+    Concat(a, b)               is Parts [a b]; nothing is copied until somebody needs it whole
+    Slice, Split of [a b c]    are the pieces that they fall on
+    Gather([a b c], [2, 0])    is [c a]
+
+Holds when widths and positions are numbers. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mari_onnx.axes import Axis, Dim, Dims, Refused, extent_of, refine
+from mari_onnx.extent import Extent, Poly
+from mari_onnx.forms import Array, Parts, Value, cut, fuse, join, pieces_between, rename_value, sub_array
+from mari_onnx.op import Context, Derived, Op
+
+
+def concat(op: Op, ctx: Context) -> Derived:
+    values = [v for v in op.inputs if v is not None]
+    if any(v.dims is None for v in values):
+        return Refused("the rank of an input of Concat is unknown")
+    rank = len(values[0].known_dims)
+    position = op.attribute("axis") % rank
+    since = ctx.b.count
+    aligned = _align(ctx, [fuse(ctx.b, v, position) for v in values], position)
+    if isinstance(aligned, Refused):
+        return aligned
+    width: Extent = 0
+    pieces: list[tuple[Axis, Array]] = []
+    for value in aligned:
+        here = value.known_dims[position]
+        sub = here[0] if here else Axis(1)
+        width = width + sub.extent
+        if value.parts is not None and value.parts.axis is sub:
+            pieces.extend(value.parts.pieces)
+        else:
+            pieces.append((sub, value.array))
+    # One input may come twice, and a piece's axis stands for that piece alone.
+    pieces = [(new := Axis(s.extent, s.name), sub_array({s: new}, a)) for s, a in pieces]
+    axis = Axis(width, str(width))
+    first = aligned[0].known_dims
+    dims = (*first[:position], (axis,) if width != 1 else (), *first[position + 1 :])
+    array = join(ctx.b, pieces, axis, (*first[:position], (axis,), *first[position + 1 :]))
+    inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
+    array = replace(array, price=inherited + ctx.price([array.tensor], since))
+    parts = Parts(axis, tuple(pieces), inherited) if len(pieces) > 1 else None
+    return [ctx.result(op, dims, array, parts=parts)]
+
+
+def _align(ctx: Context, values: list[Value], position: int) -> list[Value] | Refused:
+    """The values with the axes of the first, in every dimension but `position`."""
+    out = [values[0]]
+    for value in values[1:]:
+        names: dict[Axis, Dim] = {}
+        for i, right in enumerate(value.known_dims):
+            left = out[0].known_dims[i]
+            if i == position:
+                continue
+            refined = refine(left, right)
+            if refined is None:
+                # Concat itself proves it: on inputs where the extents differ, the original fails.
+                ctx.equal.append((extent_of(left), extent_of(right)))
+                return Refused(f"extents {extent_of(left)} and {extent_of(right)} are not known to be equal")
+            names.update(refined[2])
+            out = [rename_value(ctx.b, v, refined[1]) for v in out]
+        out.append(rename_value(ctx.b, value, names))
+    return out
+
+
+def _take(op: Op, ctx: Context, value: Value, position: int, start: int, stop: int, output: int = 0) -> Value:
+    """[start, stop) of one dimension."""
+    value = _whole_axis(ctx, value, position)
+    axis = value.known_dims[position][0]
+    new = Axis(stop - start, str(stop - start))
+    rest = (new,) if stop - start != 1 else ()
+    dims: Dims = (*value.known_dims[:position], rest, *value.known_dims[position + 1 :])
+    around: Dims = (*value.known_dims[:position], (new,), *value.known_dims[position + 1 :])
+    array = cut(ctx.b, value.array, axis, start, stop, new)
+    parts = None
+    if value.parts is not None and value.parts.axis is axis:
+        pieces = pieces_between(ctx.b, value.parts, start, stop)
+        array = replace(join(ctx.b, pieces, new, around), price=0.0) if pieces else array
+        parts = Parts(new, tuple(pieces)) if len(pieces) > 1 else None
+    elif value.parts is not None:
+        sub_pieces = [(s, cut(ctx.b, a, axis, start, stop, new)) for s, a in value.parts.pieces]
+        parts = replace(value.parts, pieces=tuple(sub_pieces))
+    terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
+    return ctx.result(op, dims, array, parts=parts, terms=terms, output=output)
+
+
+def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
+    """The value with a dimension of one axis there, which need not be stored."""
+    if not value.known_dims[position]:
+        unit = (Axis(1),)
+        return replace(value, dims=(*value.known_dims[:position], unit, *value.known_dims[position + 1 :]))
+    return fuse(ctx.b, value, position)
+
+
+def slice_(op: Op, ctx: Context) -> Derived:
+    value = op.data
+    if value.dims is None:
+        return Refused("the rank of the input is unknown")
+    starts, ends = op.integers(1, "starts"), op.integers(2, "ends")
+    axes, steps = op.integers(3, "axes"), op.integers(4, "steps")
+    for given in (starts, ends, axes, steps):
+        if isinstance(given, Refused):
+            return given
+    assert isinstance(starts, list) and isinstance(ends, list)
+    axes = axes if isinstance(axes, list) else list(range(len(starts)))
+    if isinstance(steps, list) and any(s != 1 for s in steps):
+        return Refused("Slice with a step")
+    for axis, start, end in zip(axes, starts, ends, strict=True):
+        position = axis % len(value.known_dims)
+        extent = extent_of(value.known_dims[position])
+        if isinstance(extent, Poly):
+            if start == 0 and end >= 2**31 - 1:
+                continue
+            return Refused(f"Slice of an axis of extent {extent}, which is not a number")
+        first, last, _ = slice(start, end).indices(extent)
+        if (first, last) != (0, extent):
+            if last <= first:
+                return Refused("Slice of nothing")
+            value = _take(op, ctx, value, position, first, last)
+    return [replace(value, name=op.name, written=None)]
+
+
+def split(op: Op, ctx: Context) -> Derived:
+    value = op.data
+    if value.dims is None:
+        return Refused("the rank of the input is unknown")
+    position = op.attribute("axis", 0) % len(value.dims)
+    extent = extent_of(value.dims[position])
+    widths = op.integers(1, "split")
+    if isinstance(widths, Refused):
+        return widths
+    if not isinstance(extent, int):
+        return Refused(f"Split of an axis of extent {extent}, which is not a number")
+    if widths is None:
+        count = len(op.proto.output)
+        size = -(-extent // count)
+        widths = [min(size, extent - size * i) for i in range(count)]
+    out, start = [], 0
+    for i, width in enumerate(widths):
+        if width <= 0:
+            return Refused("Split into nothing")
+        out.append(_take(op, ctx, value, position, start, start + width, i))
+        start += width
+    return out
+
+
+def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool) -> Derived:
+    """Gather by constant indices: pieces in another order, or one row."""
+    value = _whole_axis(ctx, op.data, position)
+    axis = value.known_dims[position][0]
+    if not isinstance(axis.extent, int):
+        return Refused(f"Gather from an axis of extent {axis.extent}, which is not a number")
+    indices = [i % axis.extent for i in indices]
+    if scalar:
+        taken = _take(op, ctx, value, position, indices[0], indices[0] + 1)
+        dims = taken.known_dims
+        return [replace(taken, dims=dims[:position] + dims[position + 1 :])]
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and runs[-1][-1] + 1 == i:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    if len(runs) == 1:
+        return [_take(op, ctx, value, position, runs[0][0], runs[0][-1] + 1)]
+    return Refused("a selection of columns that are not neighbours")
+
+

@@ -1,0 +1,62 @@
+"""Einsum: every letter is a named axis already.
+
+    Einsum('bd,df->bf', x, w) lacks b where x lacks it
+
+Holds for an explicit equation without ellipsis. Letters that are summed are written out. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from mari_onnx.axes import Dim, Refused, compose, extent_of, flat, refine, renamed
+from mari_onnx.forms import Array, fill, rename_value
+from mari_onnx.lift import agree, natural, result_via, stored_shape
+from mari_onnx.op import Context, Derived, Op
+from mari_onnx.remarks import explain_product
+
+
+def einsum(op: Op, ctx: Context) -> Derived:
+    equation = op.attribute("equation").decode().replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    letters = left.split(",")
+    if not arrow or "." in equation or any(len(set(term)) < len(term) for term in (*letters, right)):
+        return Refused(f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result")
+    values = [v for v in op.inputs if v is not None]
+    if any(v.dims is None for v in values):
+        return Refused("the rank of an input of Einsum is unknown")
+    dim_of: dict[str, Dim] = {}
+    renamings: list[dict] = [{} for _ in values]  # type: ignore[type-arg]
+    for term, value, names in zip(letters, values, renamings, strict=True):
+        for letter, here in zip(term, value.known_dims, strict=True):
+            if letter not in dim_of:
+                dim_of[letter] = here
+                continue
+            refined = refine(dim_of[letter], here)
+            if refined is None:
+                return Refused(f"extents {extent_of(dim_of[letter])} and {extent_of(here)} of {letter} differ")
+            common, first, second = refined
+            dim_of[letter] = tuple(common)
+            for other in renamings:
+                other.update(compose(other, first))
+            names.update(second)
+    values = [rename_value(ctx.b, v, n) for v, n in zip(values, renamings, strict=True)]
+    dims = tuple(dim_of[letter] for letter in right)
+    if len(set(flat(dim_of.values()))) < len(flat(dim_of.values())):
+        return Refused(f"Einsum of {equation}: two letters for one axis")
+    summed = [a for letter, d in dim_of.items() if letter not in right for a in d]
+    arrays = [fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in values]
+    arrays = agree(ctx.b, arrays, tuple(dim_of.values()))
+    tensors, layouts = [], []
+    for array, value in zip(arrays, values, strict=True):
+        # onnxruntime's Einsum broadcasts an extent of 1 against the other operands'.
+        if any(len(d) > 1 and len({array.state(a) for a in d}) > 1 for d in value.known_dims):
+            array = fill(ctx.b, array, value.known_dims)
+        tensor, layout = natural(ctx.b, array, value.known_dims)
+        tensors.append(tensor)
+        layouts.append(layout)
+    via = result_via(arrays, flat(dims))
+    present = {a for layout in layouts for a in flat(layout)}
+    out = renamed(tuple(tuple(a for a in d if a in present) for d in dims), {})
+    result = ctx.again(op, tensors, [stored_shape(out, via)], [op.data.dtype])[0]
+    value = ctx.result(op, dims, Array(result, out, via))
+    explain_product(op, ctx, value, values[0], extent_of(tuple(summed)))
+    return [value]

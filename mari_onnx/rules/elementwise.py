@@ -1,0 +1,136 @@
+"""Operators to which every axis is independent, and normalization by constants per channel.
+
+    f(x, y)              is stored on the union of the axes on which x and y are stored
+    f([a b], c)          = [f(a, c) f(b, c)]         part by part, parts of equal axes gathered first
+    (a + b) + c          stays three terms until somebody needs the sum
+    BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
+
+Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
+broadcast. Rounding: none, but for sums, whose terms may be added in another order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mari_onnx.axes import Dims, Refused, broadcast
+from mari_onnx.extent import Extent
+from mari_onnx.forms import Array, Terms, Value, fill, lay, rename_value
+from mari_onnx.lift import Run, add_up, pointwise, pointwise_parts
+from mari_onnx.op import BOOL, Context, Derived, Op
+from mari_onnx.tensors import Tensor
+
+BOOLEAN = frozenset(
+    {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}
+)
+MAX_TERMS = 6
+
+
+def elementwise(op: Op, ctx: Context) -> Derived:
+    present = [v for v in op.inputs if v is not None]
+    if any(v.dims is None for v in present):
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
+    aligned = broadcast([v.known_dims for v in present])
+    if isinstance(aligned, Refused):
+        return aligned
+    dims, names = aligned
+    if op.op_type == "PRelu" and len(present[1].known_dims) > len(present[0].known_dims):
+        return Refused("the slope of PRelu has more dimensions than its input")
+    dtype = _dtype(op, present)
+    ranks = [len(v.known_dims) for v in present]
+    since = ctx.b.count
+    values = [rename_value(ctx.b, v, n) for v, n in zip(present, names, strict=True)]
+
+    def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
+        rest = iter(tensors)
+        inputs = [None if v is None else next(rest) for v in op.inputs]
+        return ctx.again(op, inputs, [shape], [dtype])[0]
+
+    def run(arrays: list[Array], out: Dims) -> Array:
+        if op.op_type == "PRelu":  # its slope broadcasts to the input, never the input to the slope
+            wanted = {a for a, _ in arrays[1].names()}
+            arrays = [fill(ctx.b, arrays[0], out, wanted), arrays[1]]
+        return pointwise(ctx.b, arrays, ranks, out, write)
+
+    return _with_forms(op, ctx, values, dims, dtype, since, run)
+
+
+def batch_normalization(op: Op, ctx: Context) -> Derived:
+    """Scale and shift per channel, dimension 1; in inference mode only."""
+    if op.attribute("training_mode", 0) or len(op.proto.output) > 1:
+        return Refused("BatchNormalization in training mode", "export the model in evaluation mode")
+    x, *constants = [v for v in op.inputs if v is not None]
+    if x.dims is None or len(x.dims) < 2 or any(c.dims is None or len(c.dims) != 1 for c in constants):
+        return Refused("BatchNormalization of an input whose rank is not known")
+    rank = len(x.dims)
+    columns = [replace(c, dims=(*((),) * 1, c.known_dims[0], *((),) * (rank - 2))) for c in constants]
+    aligned = broadcast([v.known_dims for v in (x, *columns)])
+    if isinstance(aligned, Refused):
+        return aligned
+    dims, names = aligned
+    since = ctx.b.count
+    values = [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
+
+    def run(arrays: list[Array], out: Dims) -> Array:
+        channel = out[1]
+        first = fill(ctx.b, arrays[0], out, channel)
+        layout = tuple(tuple(a for a in d if first.state(a) != "absent") for d in out)
+        tensors = [lay(ctx.b, first, layout), *(lay(ctx.b, a, (channel,)) for a in arrays[1:])]
+        return Array(
+            ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via
+        )
+
+    return _with_forms(op, ctx, values, dims, x.dtype, since, run)
+
+
+def _with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run) -> Derived:
+    array = run([v.array for v in values], dims)
+    own_price = sum(v.array.price for v in values)
+    array = replace(array, price=own_price + ctx.price([array.tensor], since))
+    parts = pointwise_parts(ctx.b, values, dims, run)
+    if parts is not None:
+        inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in values)
+        parts = replace(parts, price=inherited + ctx.price([a.tensor for _, a in parts.pieces], since))
+    terms = _sum(op, ctx, values, dims) if op.op_type in ("Add", "Sub", "Neg", "Sum") else None
+    if terms is not None:
+        inherited = sum(v.terms.price if v.terms is not None else v.array.price for v in values)
+        added = add_up(ctx.b, terms, dims)
+        price = inherited + ctx.price([added.tensor], since)
+        if price < array.price:
+            array = replace(added, price=price)
+        terms = replace(terms, price=inherited + ctx.price([a.tensor for _, a in terms.signed], since))
+    return [ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms)]
+
+
+def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:
+    """The summands of all operands; those stored alike are added at once."""
+    signed: list[tuple[int, Array]] = []
+    for i, value in enumerate(values):
+        sign = -1 if op.op_type == "Neg" or (op.op_type == "Sub" and i == 1) else 1
+        # A term broadcasts to the value's own shape before it broadcasts to the sum's; both are the same sum.
+        own = value.terms.signed if value.terms is not None else ((1, value.array),)
+        signed.extend((sign * s, replace(a, price=0.0)) for s, a in own)
+    merged: list[tuple[int, Array]] = []
+    for sign, array in signed:
+        match = next((i for i, (s, a) in enumerate(merged) if s == sign and a.names() == array.names()), None)
+        if match is None:
+            merged.append((sign, array))
+        else:
+            merged[match] = (sign, add_up(ctx.b, Terms(((1, merged[match][1]), (1, array))), dims))
+    distinct = {array.names() for _, array in merged}
+    if len(merged) > MAX_TERMS or len(distinct) < 2:
+        return None
+    return Terms(tuple(merged))
+
+
+def _dtype(op: Op, present: list[Value]) -> int:
+    match op.op_type:
+        case t if t in BOOLEAN:
+            return BOOL
+        case "Cast":
+            return int(op.attribute("to"))
+        case "CastLike" | "Where":
+            return present[1].dtype
+        case _:
+            return present[0].dtype
+

@@ -1,0 +1,121 @@
+"""Gather and its kin.
+
+    Gather(table, ids)             an embedding: as few lookups as there are distinct ids, [a b] stays [a b]
+    Gather(x, [2, 0])              columns of x (see `columns`)
+    Gather(rows, index)            rows of requests, one for each candidate: stored as `rows`, through the index
+
+Holds for tables that are constants or values that are stored in full. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mari_onnx.axes import Axis, Dims, Refused, dim, flat, renamed
+from mari_onnx.extent import Poly, symbols
+from mari_onnx.forms import Array, IndexMap, Value, fill, lay, plain, rename_value
+from mari_onnx.lift import natural, pointwise_parts, stored_shape
+from mari_onnx.op import Context, Derived, Op
+from mari_onnx.rules.columns import select
+from mari_onnx.tensors import Tensor
+
+
+def gather(op: Op, ctx: Context) -> Derived:
+    data, indices = op.data, op.inputs[1]
+    assert indices is not None
+    if data.dims is None or indices.dims is None:
+        return Refused("the rank of an input of Gather is unknown")
+    axis = op.attribute("axis", 0) % len(data.dims)
+    if indices.content is not None and not data.constant and len(indices.dims) <= 1:
+        if all(isinstance(i, int) for i in indices.content.flat):
+            scalar = indices.content.ndim == 0
+            selected = select(op, ctx, axis, [int(i) for i in indices.content.flat], scalar)
+            if not isinstance(selected, Refused):
+                return [replace(v, name=op.name) for v in selected]
+    if axis == 0 and _by_request(data, indices):
+        return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
+    return _lookup(op, ctx, data, indices, axis)
+
+
+def _by_request(data: Value, indices: Value) -> bool:
+    """Whether this takes rows of requests for candidates: one index for each, into an axis of another symbol."""
+    return (
+        not data.constant
+        and len(indices.known_dims) == 1
+        and len(indices.known_dims[0]) == 1
+        and len(data.known_dims[0]) == 1
+        and isinstance(indices.known_dims[0][0].extent, Poly)
+        and isinstance(data.known_dims[0][0].extent, Poly)
+        and indices.array.state(indices.known_dims[0][0]) == "stored"
+        and data.array.state(data.known_dims[0][0]) == "stored"
+    )
+
+
+def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, index: Tensor) -> Value:
+    rows = data.known_dims[0][0]
+    ctx.requests |= symbols(rows.extent)
+    candidates = Axis(axis.extent, axis.name)
+    dims = ((candidates,), *data.known_dims[1:])
+    layout = renamed(data.array.layout, {rows: (candidates,)})
+    array = Array(data.array.tensor, layout, (*data.array.via, (candidates, IndexMap(index, rows.extent))))
+    return ctx.result(op, dims, array)
+
+
+def gather_nd(op: Op, ctx: Context) -> Derived:
+    """With one index for each row: Gather along axis 0."""
+    data, indices = op.data, op.inputs[1]
+    assert indices is not None
+    if data.dims is None or indices.dims is None:
+        return Refused("the rank of an input of GatherND is unknown")
+    if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
+        return Refused("GatherND by more than one index")
+    flat_indices = replace(indices, dims=indices.dims[:1])
+    if not _by_request(data, flat_indices):
+        return Refused("GatherND of a value that does not have one row for each request")
+    index = lay(ctx.b, indices.array, indices.dims[:1])
+    return [_through(op, ctx, data, flat_indices, indices.dims[0][0], index)]
+
+
+def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
+    """As many lookups as the indices have distinct entries."""
+    since = ctx.b.count
+    if any(data.array.state(a) != "stored" for a in flat(data.known_dims)):
+        data = replace(data, array=fill(ctx.b, data.array, data.known_dims))
+    data = rename_value(ctx.b, data, {a: (Axis(a.extent, a.name),) for a in flat(data.known_dims)})
+    table = lay(ctx.b, data.array, data.known_dims)
+    before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
+    dims: Dims = (*before, *indices.known_dims, *after)
+
+    def run(arrays: list[Array], out: Dims) -> Array:
+        own = out[len(before) : len(out) - len(after)] if after else out[len(before) :]
+        ids, layout = natural(ctx.b, arrays[0], own)
+        whole = (*before, *layout, *after)
+        shape = stored_shape(whole, arrays[0].via)
+        return Array(ctx.again(op, [table, ids], [shape], [data.dtype])[0], whole, arrays[0].via)
+
+    array = run([indices.array], dims)
+    array = replace(array, price=indices.array.price + ctx.price([array.tensor], since))
+    parts = pointwise_parts(ctx.b, [indices], dims, run)
+    if parts is not None and indices.parts is not None:
+        price = indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
+        parts = replace(parts, price=price)
+    return [ctx.result(op, dims, array, parts=parts)]
+
+
+def one_hot(op: Op, ctx: Context) -> Derived:
+    """OneHot at a new axis, of a depth that is known."""
+    indices, depth, values = op.inputs
+    assert depth is not None and values is not None
+    if op.data.dims is None or depth.content is None or not isinstance(depth.content.item(), int):
+        return Refused("the depth of OneHot is computed by the model")
+    assert indices is not None
+    rank = len(op.data.dims) + 1
+    axis = op.attribute("axis", -1) % rank
+    ids, layout = natural(ctx.b, op.data.array, op.data.dims)
+    new = dim(depth.content.item())
+    dims = (*op.data.dims[:axis], new, *op.data.dims[axis:])
+    out = (*layout[:axis], new, *layout[axis:])
+    shape = stored_shape(out, op.data.array.via)
+    inputs = [ids, plain(ctx.b, depth), plain(ctx.b, values)]
+    tensor = ctx.again(op, inputs, [shape], [values.dtype])[0]
+    return [ctx.result(op, dims, Array(tensor, out, op.data.array.via), dtype=values.dtype)]

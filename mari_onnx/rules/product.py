@@ -1,0 +1,301 @@
+"""Products: MatMul and Gemm are one contraction of named axes.
+
+    [a b] @ [Wa; Wb] = a@Wa + b@Wb          Parts on the contracted axis become Terms
+    (a + b) @ W      = a@W + b@W            Terms go through
+    x (B m k), w (k n):  (B m) @ w          what the right side lacks become rows of one product
+
+Parts that are stored on the same axes are gathered into one product first: splitting forty interleaved features
+one by one is slower than not splitting, gathered it is the paper's neat layout. A part that saves less than the
+launch of its product stays with the next larger one.
+
+Holds when the widths of the parts are numbers. Rounding: the sum over the contracted axis is re-associated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mari_onnx.axes import Axis, Dim, Dims, Refused, broadcast, extent_of, flat, refine, renamed
+from mari_onnx.cost import NS_PER_BYTE, NS_PER_LAUNCH, NS_PER_MAC
+from mari_onnx.extent import Extent, product as times
+from mari_onnx.forms import Array, Parts, Terms, Value, bounds, cut, fill, groups, lay, merge, rename_value
+from mari_onnx.lift import add_up, agree, natural, result_via, stored_shape
+from mari_onnx.op import Context, Derived, Op
+from mari_onnx.remarks import explain_product
+
+GEMM_DTYPES = (1, 11)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x (..., k) times w (k, n) or its transpose; `dims` are the result's, `bias` is renamed to them."""
+
+    x: Value
+    w: Array
+    w_dims: Dims
+    dims: Dims
+    bias: Array | None
+    alpha: float
+    beta: float
+    transposed: bool
+
+    @property
+    def contracted(self) -> Dim:
+        return self.x.known_dims[-1]
+
+
+def gemm(op: Op, ctx: Context) -> Derived:
+    x, w, c = op.data, op.inputs[1], op.input(2)
+    assert w is not None
+    if x.dims is None or w.dims is None or (c is not None and c.dims is None):
+        return Refused("the rank of an input of Gemm is unknown")
+    if op.attribute("transA", 0):
+        return Refused("Gemm with transA = 1 has its rows last", "export the layer as a Linear")
+    transposed = bool(op.attribute("transB", 0))
+    return _linear(op, ctx, x, w, c, transposed, op.attribute("alpha", 1.0), op.attribute("beta", 1.0))
+
+
+def matmul(op: Op, ctx: Context) -> Derived:
+    x, w = op.data, op.inputs[1]
+    assert w is not None
+    if x.dims is None or w.dims is None:
+        return Refused("the rank of an input of MatMul is unknown")
+    if len(x.dims) < 2 or len(w.dims) < 2:
+        return Refused("MatMul of a vector")
+    if len(w.dims) == 2:
+        return _linear(op, ctx, x, w, None, False, 1.0, 1.0)
+    return _batched(op, ctx, x, w)
+
+
+def _fresh(ctx: Context, value: Value) -> Value:
+    """The value with axes of its own: a weight that is used twice would meet itself in one result."""
+    return rename_value(ctx.b, value, {a: (Axis(a.extent, a.name),) for a in flat(value.known_dims)})
+
+
+def _linear(
+    op: Op, ctx: Context, x: Value, w: Value, c: Value | None, transposed: bool, alpha: float, beta: float
+) -> Derived:
+    since = ctx.b.count
+    w = _fresh(ctx, w)
+    k, n = (1, 0) if transposed else (0, 1)
+    refined = refine(x.known_dims[-1], w.known_dims[k])
+    if refined is None:
+        return Refused(
+            f"the width {extent_of(x.known_dims[-1])} of the input is not proven equal to the weight's "
+            f"{extent_of(w.known_dims[k])}",
+            "give the input a fixed feature width, or export with dynamic axes on the batch only",
+        )
+    _, split_x, split_w = refined
+    x, w = rename_value(ctx.b, x, split_x), rename_value(ctx.b, w, split_w)
+    dims = (*x.known_dims[:-1], w.known_dims[n])
+    bias = None
+    if c is not None:
+        aligned = broadcast([dims, c.known_dims])
+        if isinstance(aligned, Refused) or aligned[1][0] or len(c.known_dims) > len(dims):
+            return Refused("the bias of Gemm does not broadcast to its product")
+        bias = rename_value(ctx.b, c, aligned[1][1]).array
+    weight = fill(ctx.b, w.array, w.known_dims)
+    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed)
+
+    whole = _whole(op, ctx, linear)
+    whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
+    best, terms = whole, None
+    splittable = op.data.dtype != 0 and (bias is None or beta == 1.0)
+    for candidate in _splits(ctx, linear) if splittable else ():
+        inherited = candidate.price
+        added = add_up(ctx.b, candidate, dims)
+        price = inherited + ctx.price([added.tensor], since)
+        if price < best.price:
+            best = replace(added, price=price)
+            terms = replace(candidate, price=inherited + ctx.price([a.tensor for _, a in candidate.signed], since))
+    value = ctx.result(op, dims, best, terms=terms)
+    explain_product(op, ctx, value, x, extent_of(linear.contracted))
+    return [value]
+
+
+def _whole(op: Op, ctx: Context, linear: Linear) -> Array:
+    """The original node on the input's own rows."""
+    x = fill(ctx.b, linear.x.array, linear.x.known_dims, linear.contracted)
+    rows, layout = natural(ctx.b, x, linear.x.known_dims)
+    weight = lay(ctx.b, linear.w, linear.w_dims)
+    n = linear.dims[-1]
+    out = (*layout[:-1], n)
+    inputs = [rows, weight]
+    via = x.via
+    if op.op_type == "Gemm" and linear.bias is not None:
+        # C must not have rows that the product lacks: then the product is computed for all of them.
+        assert linear.bias is not None
+        lacking = [a for a, _ in linear.bias.names() if a in flat(linear.dims[:-1])]
+        x = fill(ctx.b, x, linear.x.known_dims, lacking)
+        if lacking:
+            bias = fill(ctx.b, linear.bias, linear.dims)
+            x = fill(ctx.b, x, linear.x.known_dims)
+        else:
+            bias = linear.bias
+        rows, layout = natural(ctx.b, x, linear.x.known_dims)
+        via, out = x.via, (*layout[:-1], n)
+        c = op.inputs[2]
+        assert c is not None
+        inputs = [rows, weight, lay(ctx.b, bias, linear.dims[len(linear.dims) - len(c.known_dims) :])]
+    shape = stored_shape(out, via)
+    return Array(ctx.again(op, inputs, [shape], [linear.x.dtype])[0], out, via)
+
+
+def _splits(ctx: Context, linear: Linear) -> list[Terms]:
+    """The ways to have the product as several; their prices are those of what they multiply."""
+    bias = () if linear.bias is None else ((1, linear.bias),)
+    out = []
+    parts = linear.x.parts
+    if parts is not None and parts.axis in linear.contracted and (edges := bounds(parts)) is not None:
+        products = tuple((1, p) for p in _by_names(ctx, linear, parts, edges))
+        if len(products) > 1:
+            out.append(Terms((*products, *bias), parts.price))
+    terms = linear.x.terms
+    if terms is not None:
+        products = tuple((sign, _multiply(ctx, linear, array, linear.x.known_dims, linear.w, linear.w_dims))
+                         for sign, array in terms.signed)
+        out.append(Terms((*products, *bias), terms.price))
+    return out
+
+
+def _by_names(ctx: Context, linear: Linear, parts: Parts, edges: list[int]) -> list[Array]:
+    dims = linear.x.known_dims
+    contracted = set(linear.contracted)
+
+    def names(i: int) -> frozenset[object]:
+        sub, array = parts.pieces[i]
+        return frozenset((a, s) for a, s in array.names() if a is not sub and a not in contracted)
+
+    keys = [names(i) for i in range(len(parts.pieces))]
+    members = _worthwhile(ctx, linear, groups(keys), [high - low for low, high in zip(edges, edges[1:], strict=False)])
+    products = []
+    for positions in members:
+        sub, x = merge(ctx.b, [parts.pieces[i] for i in positions], parts.axis, dims)
+        rows = []
+        for i in positions:
+            piece = Axis(edges[i + 1] - edges[i])
+            rows.append((piece, cut(ctx.b, linear.w, parts.axis, edges[i], edges[i + 1], piece)))
+        w_sub, w = merge(ctx.b, rows, parts.axis, linear.w_dims)
+        w = replace(w, layout=renamed(w.layout, {w_sub: (sub,)}))
+        names_of_part = {parts.axis: (sub,)}
+        products.append(
+            _multiply(ctx, linear, x, renamed(dims, names_of_part), w, renamed(linear.w_dims, names_of_part))
+        )
+    return products
+
+
+def _worthwhile(
+    ctx: Context, linear: Linear, by_names: dict[frozenset[object], list[int]], widths: list[int]
+) -> list[list[int]]:
+    """Groups of positions, those that save less than a launch joined to the smallest group that differs along more."""
+    lead = set(flat(linear.dims[:-1]))
+    n = ctx.cost.elements((extent_of(linear.dims[-1]),))
+    inner = ctx.cost.elements((times(a.extent for a in linear.contracted),)) // max(sum(widths), 1)
+    launch = NS_PER_LAUNCH * (1.5 if len(linear.dims) == 2 else 2)
+
+    def rows(names: frozenset[object]) -> int:
+        stored: list[Extent] = [s.rows if s != "stored" else a.extent for a, s in names if a in lead]  # type: ignore[misc,attr-defined]
+        return ctx.cost.elements(tuple(stored))
+
+    out = dict(by_names)
+    for key in sorted(by_names, key=rows):
+        axes = {a for a, _ in key}
+        larger = [other for other in out if rows(other) > rows(key) and axes <= {a for a, _ in other}]
+        if not larger:
+            continue
+        target = min(larger, key=rows)
+        width = inner * sum(widths[i] for i in out[key])
+        saved = (rows(target) - rows(key)) * width * (NS_PER_MAC * n + NS_PER_BYTE * 4)
+        added = 0 if len(linear.dims) == 2 else NS_PER_BYTE * 8 * n * rows(target)
+        if saved < launch + added:
+            out[target] = sorted([*out[target], *out.pop(key)])
+    return list(out.values())
+
+
+def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_dims: Dims) -> Array:
+    """One part's product with its rows of the weight."""
+    x = fill(ctx.b, x, x_dims, x_dims[-1])
+    rows, layout = natural(ctx.b, x, x_dims)
+    weight = lay(ctx.b, w, w_dims)
+    out = (*layout[:-1], linear.dims[-1])
+    shape = stored_shape(out, x.via)
+    if len(layout) == 2 and rows.dtype in GEMM_DTYPES:
+        attributes: dict[str, float | int] = {}
+        if linear.transposed:
+            attributes["transB"] = 1
+        if linear.alpha != 1.0:
+            attributes["alpha"] = linear.alpha
+        return Array(ctx.b.make("Gemm", [rows, weight], shape, **attributes), out, x.via)
+    if linear.transposed:
+        weight = ctx.b.transpose(weight, (1, 0))
+    result = ctx.b.make("MatMul", [rows, weight], shape)
+    if linear.alpha != 1.0:
+        raise AssertionError("only Gemm has an alpha, and its dtypes are Gemm's")
+    return Array(result, out, x.via)
+
+
+def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
+    """A product of two computed values: leading dimensions broadcast, each side on the axes that it has."""
+    since = ctx.b.count
+    lead = broadcast([x.known_dims[:-2], w.known_dims[:-2]])
+    if isinstance(lead, Refused):
+        return lead
+    own = {a: (Axis(a.extent, a.name),) for a in flat(w.known_dims[-2:])}
+    w = rename_value(ctx.b, w, {**own, **lead[1][1]})
+    x = rename_value(ctx.b, x, lead[1][0])
+    refined = refine(x.known_dims[-1], w.known_dims[-2])
+    if refined is None:
+        return Refused("the widths of the two sides of MatMul are not proven equal")
+    x, w = rename_value(ctx.b, x, refined[1]), rename_value(ctx.b, w, refined[2])
+    rank = max(len(x.known_dims), len(w.known_dims))
+    x_dims, w_dims = (((),) * (rank - len(v.known_dims)) + v.known_dims for v in (x, w))
+    dims = (*lead[0], x_dims[-2], w_dims[-1])
+    left = fill(ctx.b, x.array, x_dims, x_dims[-1])
+    right = fill(ctx.b, w.array, w_dims, w_dims[-2])
+    left, right = agree(ctx.b, [left, right], (*lead[0], (), ()))
+    array = _on_own_axes(op, ctx, (left, right), (x_dims, w_dims), dims, (len(x.known_dims), len(w.known_dims)))
+    rows = _as_rows(ctx, left, right, (x_dims, w_dims), dims)
+    if rows is not None and ctx.price([rows.tensor], since) < ctx.price([array.tensor], since):
+        array = rows
+    value = ctx.result(op, dims, replace(array, price=0.0))
+    explain_product(op, ctx, value, x, extent_of(x_dims[-1]))
+    return [value]
+
+
+def _on_own_axes(
+    op: Op, ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims, ranks: Sequence[int]
+) -> Array:
+    for d in out[:-2]:
+        states = {tuple(s.state(a) for a in d) for s in sides} - {("absent",) * len(d)}
+        if len(d) > 1 and len(states) > 1:
+            sides = (fill(ctx.b, sides[0], dims[0], d), fill(ctx.b, sides[1], dims[1], d))
+    tensors, layouts = [], []
+    for side, own, rank in zip(sides, dims, ranks, strict=True):
+        tensor, layout = natural(ctx.b, side, own[len(own) - rank :])
+        tensors.append(tensor)
+        layouts.append(((),) * (len(own) - rank) + layout)
+    lead = tuple(a if len(a) >= len(b) else b for a, b in zip(layouts[0][:-2], layouts[1][:-2], strict=True))
+    layout = (*lead, layouts[0][-2], layouts[1][-1])
+    via = result_via(sides, flat(out))
+    return Array(ctx.again(op, tensors, [stored_shape(layout, via)], [op.data.dtype])[0], layout, via)
+
+
+def _as_rows(ctx: Context, x: Array, w: Array, dims: tuple[Dims, Dims], out: Dims) -> Array | None:
+    """What only the left side has become rows: q (B h 1 d) and k (h d L) are one product (h B d) @ (h d L)."""
+    lead = flat(out[:-2])
+    only_left = [a for a in lead if x.state(a) == "stored" and w.state(a) == "absent"]
+    shared = [a for a in lead if a not in only_left and (x.state(a) != "absent" or w.state(a) != "absent")]
+    if not only_left or any(x.state(a) != w.state(a) for a in shared):
+        return None
+    k, m, n = dims[0][-1], dims[0][-2], out[-1]
+    batch = tuple((a,) for a in shared)
+    stored_m = tuple(a for a in m if x.state(a) != "absent")
+    stored_n = tuple(a for a in n if w.state(a) != "absent")
+    rows = lay(ctx.b, x, (*batch, (*only_left, *stored_m), k))
+    columns = lay(ctx.b, w, (*batch, k, stored_n))
+    layout = (*batch, (*only_left, *stored_m), stored_n)
+    via = result_via([x, w], lead)
+    return Array(ctx.b.make("MatMul", [rows, columns], stored_shape(layout, via)), layout, via)
+
+

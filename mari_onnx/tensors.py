@@ -1,0 +1,303 @@
+"""Tensors that may never be written: an expression graph in which equal expressions are one object.
+
+The rules describe what could be computed; `Builder` records it here, each expression once, and simplifies
+what only moves data as it goes (a Reshape of a Reshape, a Slice of a Concat). Nothing exists in the output
+model until `emit` asks for it, so describing a form that nobody chooses costs nothing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mari_onnx.extent import Extent, evaluate, product
+
+NONDETERMINISTIC = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Identity", "Expand"})
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operation: `inputs` may hold None for optional ones, `captures` are what its bodies read by name.
+
+    `proto` is the original node that it repeats, perhaps on other inputs; without one it is ours. `payload` is
+    the value of a source: a constant's array, an initializer's TensorProto, the extents of a shape.
+    """
+
+    op_type: str
+    attributes: tuple[tuple[str, Any], ...]
+    inputs: tuple[Tensor | None, ...]
+    serial: int
+    proto: onnx.NodeProto | None = None
+    captures: tuple[tuple[str, Tensor], ...] = ()
+    payload: Any = None
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @property
+    def is_source(self) -> bool:
+        return self.op_type in ("<input>", "<initializer>", "<constant>", "<extents>")
+
+    def attribute(self, name: str) -> Any:
+        return dict(self.attributes)[name]
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """One output of a node. `shape` is None where the rank is unknown; `name` is set once and then kept."""
+
+    node: Node
+    index: int
+    shape: tuple[Extent, ...] | None
+    dtype: int
+    constant: bool = False
+    name: str | None = None
+
+    @property
+    def op_type(self) -> str:
+        return self.node.op_type
+
+    @property
+    def known_shape(self) -> tuple[Extent, ...]:
+        assert self.shape is not None, "a tensor of unknown rank is never taken apart"
+        return self.shape
+
+
+class Builder:
+    """Makes tensors. `origin` is the value being interpreted: names of new tensors come from it."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[Any, Node] = {}
+        self.count = 0
+        self.origin = ""
+        self.label: Callable[[str], str] = lambda suffix: f"{self.origin}.{suffix}"
+
+    # Sources
+
+    def input(self, name: str, shape: tuple[Extent, ...] | None, dtype: int) -> Tensor:
+        return self._source("<input>", name, shape, dtype, name=name)
+
+    def initializer(self, proto: onnx.TensorProto) -> Tensor:
+        return self._source(
+            "<initializer>", proto.name, tuple(proto.dims), proto.data_type, payload=proto, constant=True, name=proto.name
+        )
+
+    def constant(self, array: npt.NDArray[Any]) -> Tensor:
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        key = (dtype, array.shape, array.tobytes())
+        return self._source("<constant>", key, tuple(array.shape), dtype, payload=array, constant=True)
+
+    def extents(self, content: npt.NDArray[Any], dtype: int) -> Tensor:
+        """An integer tensor of extents, written from the shapes of graph inputs wherever it is needed."""
+        key = (dtype, content.shape, tuple(content.flat))
+        return self._source("<extents>", key, tuple(content.shape), dtype, payload=content)
+
+    def _source(
+        self,
+        op_type: str,
+        key: Any,
+        shape: tuple[Extent, ...] | None,
+        dtype: int,
+        *,
+        payload: Any = None,
+        constant: bool = False,
+        name: str | None = None,
+    ) -> Tensor:
+        node = self._nodes.get((op_type, key))
+        if node is None:
+            node = self._nodes[op_type, key] = self._node(op_type, (), (), payload=payload)
+            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name))
+        return node.outputs[0]
+
+    def _node(self, op_type: str, attributes: Any, inputs: Any, **fields: Any) -> Node:
+        self.count += 1
+        return Node(op_type, attributes, inputs, self.count, **fields)
+
+    # Nodes
+
+    def make(
+        self,
+        op_type: str,
+        inputs: Sequence[Tensor],
+        shape: tuple[Extent, ...],
+        dtype: int | None = None,
+        /,
+        **attributes: Any,
+    ) -> Tensor:
+        """A node of our own with one output, of the dtype of its first input unless told."""
+        items = tuple(sorted(attributes.items()))
+        key = (op_type, items, tuple(map(id, inputs)))
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
+            constant = op_type in MOVES_DATA and all(t.constant for t in inputs)
+            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant))
+        return node.outputs[0]
+
+    def again(
+        self,
+        proto: onnx.NodeProto,
+        inputs: Sequence[Tensor | None],
+        results: Sequence[tuple[tuple[Extent, ...] | None, int]],
+        captures: Sequence[tuple[str, Tensor]] = (),
+    ) -> list[Tensor]:
+        """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
+        attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
+        unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
+        key = (proto.op_type, attributes, tuple(map(id, inputs)), len(results), id(proto) if unique else 0)
+        if len(results) == 1 and not unique:
+            key = key[:3]  # what `make` would make of it
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(
+                proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
+            )
+            node.outputs.extend(Tensor(node, i, s, d) for i, (s, d) in enumerate(results))
+        return node.outputs
+
+    # What only moves data, simplified
+
+    def reshape(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+        while t.op_type == "Reshape" and t.node.proto is None:
+            t = _first(t)
+        if t.known_shape == tuple(shape):
+            return t
+        return self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
+
+    def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
+        if t.op_type == "Transpose":
+            inner = t.node.attribute("perm")
+            return self.transpose(_first(t), [inner[p] for p in perm])
+        if list(perm) == list(range(len(perm))):
+            return t
+        return self.make("Transpose", [t], tuple(t.known_shape[p] for p in perm), perm=tuple(perm))
+
+    def expand(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+        """Broadcast to exactly `shape`, of the tensor's own rank."""
+        if t.op_type == "Expand" and t.node.proto is None:
+            t = _first(t)
+        if t.known_shape == tuple(shape):
+            return t
+        return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
+
+    def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:
+        """[start, stop) of one axis; an axis of unknown extent only from its start (row 0 of an input)."""
+        shape = t.known_shape
+        if start == 0 and stop == shape[axis]:
+            return t
+        if t.op_type == "Slice" and t.node.proto is None and t.node.attribute("axis") == axis:
+            offset = t.node.attribute("start")
+            return self.slice(_first(t), axis, offset + start, offset + stop)
+        if t.op_type == "Concat" and t.node.attribute("axis") == axis:
+            pieces = []
+            for piece, low, high in _spans(t.node.inputs, axis):
+                if start < high and low < stop:
+                    pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
+            if len(pieces) == 1:
+                return pieces[0]
+        extent: Extent = stop - start
+        out = (*shape[:axis], extent, *shape[axis + 1 :])
+        return self.make("Slice", [t], out, axis=axis, start=start, stop=stop)
+
+    def first_row(self, t: Tensor, rows: Extent) -> Tensor:
+        """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch."""
+        return self.make("Slice", [t], (rows, *t.known_shape[1:]), axis=0, start=0, stop=1)
+
+    def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
+        merged: list[Tensor] = []
+        for t in tensors:
+            last = merged[-1] if merged else None
+            if last is not None and _adjoining(last, t, axis):
+                merged[-1] = self.slice(_first(t), axis, last.node.attribute("start"), t.node.attribute("stop"))
+            else:
+                merged.append(t)
+        if len(merged) == 1:
+            return merged[0]
+        extent: Extent = 0
+        for t in merged:
+            extent = extent + t.known_shape[axis]
+        first = merged[0].known_shape
+        return self.make("Concat", merged, (*first[:axis], extent, *first[axis + 1 :]), axis=axis)
+
+    def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
+        shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
+        return self.make("Gather", [t, indices], shape, axis=axis)
+
+
+def _first(t: Tensor) -> Tensor:
+    first = t.node.inputs[0]
+    assert first is not None
+    return first
+
+
+def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:
+    position = 0
+    for t in inputs:
+        assert t is not None
+        width = t.known_shape[axis]
+        if not isinstance(width, int):
+            return
+        yield t, position, position + width
+        position += width
+
+
+def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
+    """Whether b is the slice of the same tensor that begins where a ends."""
+    return (
+        a.op_type == b.op_type == "Slice"
+        and a.node.proto is b.node.proto is None
+        and a.node.inputs[0] is b.node.inputs[0]
+        and a.node.attribute("axis") == b.node.attribute("axis") == axis
+        and bool(a.node.attribute("stop") == b.node.attribute("start"))
+    )
+
+
+def _plain(attribute: onnx.AttributeProto) -> Any:
+    """An attribute's value, hashable: tensors, graphs and the like by their bytes."""
+    kind = onnx.AttributeProto
+    if attribute.type in (kind.INT, kind.FLOAT, kind.STRING):
+        return onnx.helper.get_attribute_value(attribute)
+    if attribute.type in (kind.INTS, kind.FLOATS, kind.STRINGS):
+        return tuple(onnx.helper.get_attribute_value(attribute)) if attribute.ByteSize() else ()
+    return attribute.SerializeToString()
+
+
+def elements(shape: Sequence[Extent] | None, values: dict[str, int], default: int) -> int:
+    return 0 if shape is None else max(evaluate(product(shape), values, default), 0)
+
+
+def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The value of a constant tensor, exactly: everything in it only moves data."""
+    node = t.node
+    if node.op_type == "<initializer>":
+        return array_of(node.payload)
+    if node.op_type == "<constant>":
+        array: npt.NDArray[Any] = node.payload
+        return array
+    inputs = [fold(i, array_of) for i in node.inputs if i is not None]
+    shape = tuple(e for e in t.known_shape if isinstance(e, int))
+    match node.op_type:
+        case "Reshape":
+            return inputs[0].reshape(shape)
+        case "Identity":
+            return inputs[0]
+        case "Expand":
+            return np.broadcast_to(inputs[0], shape)
+        case "Transpose":
+            return inputs[0].transpose(node.attribute("perm"))
+        case "Concat":
+            return np.concatenate(inputs, node.attribute("axis"))
+        case "Gather":
+            return np.take(inputs[0], inputs[1], dict(node.attributes).get("axis", 0))
+        case "Slice":
+            index = [slice(None)] * inputs[0].ndim
+            index[node.attribute("axis")] = slice(node.attribute("start"), node.attribute("stop"))
+            return inputs[0][tuple(index)]
+        case _:
+            raise AssertionError(f"{node.op_type} is not folded")

@@ -1,0 +1,137 @@
+"""Inputs that tell models apart: distinct items, a distinct user, ids drawn from the whole of their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from mari_onnx.errors import UserError
+from mari_onnx.verify.runtime import Array
+
+REQUESTS = 3
+"""How many requests a batch of several holds."""
+
+LENGTH = 5
+"""The extent of a dynamic axis that is not the batch, such as a history's length."""
+
+_MIN_SEQUENCE = 4
+
+_DTYPES: dict[str, np.dtype[np.generic]] = {
+    "float": np.dtype("float32"),
+    "double": np.dtype("float64"),
+    "string": np.dtype("str"),
+    **{name: np.dtype(name) for name in ("float16", "bool", "int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A graph input; a dynamic axis is a symbol, unique to the axis where the model gives no name."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    dims: tuple[int | str, ...]
+
+    def shape(self, extents: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where the symbols have these extents."""
+        return tuple(dim if isinstance(dim, int) else extents[dim] for dim in self.dims)
+
+    @property
+    def rows(self) -> str | None:
+        """The symbol of the leading axis; None where that is literal or absent."""
+        return self.dims[0] if self.dims and isinstance(self.dims[0], str) else None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The values that an integer input may take, inclusive; arrays that broadcast to the input's shape."""
+
+    low: Array
+    high: Array
+
+
+def inputs_of(session: ort.InferenceSession) -> list[Input]:
+    """The inputs that a model must be fed. Raises UserError for a kind of input that cannot be made up."""
+    found = []
+    for arg in session.get_inputs():
+        dtype = _DTYPES.get(arg.type.removeprefix("tensor(").removesuffix(")"))
+        if dtype is None:
+            raise UserError(f"Input `{arg.name}` is a {arg.type}; only tensors of numbers and strings can be verified.")
+        dims = tuple(d if isinstance(d, int) else d or f"{arg.name}[{axis}]" for axis, d in enumerate(arg.shape))
+        found.append(Input(arg.name, dtype, dims))
+    return found
+
+
+def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> set[str]:
+    """The symbols that stand for the candidates.
+
+    They are those of the leading axes (an exporter may name one batch differently for each input), less the
+    `requests` and those that are an inner axis elsewhere. Without any, the candidates must be on an inner axis.
+    """
+    inputs = list(inputs)
+    inner = {dim for each in inputs for dim in each.dims[1:] if isinstance(dim, str)}
+    leading = {each.rows for each in inputs if each.rows is not None}
+    return (leading - inner or leading or inner) - set(requests)
+
+
+def extents(inputs: Iterable[Input], batch: int, requests: Collection[str] = ()) -> dict[str, int]:
+    """The extent of every symbol for `batch` candidates."""
+    inputs = list(inputs)
+    symbols = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
+    batches = batch_symbols(inputs, requests)
+    return {s: batch if s in batches else REQUESTS if s in requests else LENGTH for s in symbols}
+
+
+def draw(
+    inputs: Iterable[Input],
+    bounds: Mapping[str, Bounds],
+    sizes: Mapping[str, int],
+    rng: np.random.Generator,
+    *,
+    tiled: Collection[str] = (),
+    largest_id: int | None = None,
+    nonnegative: bool = False,
+) -> dict[str, Array]:
+    """Draw every input, with the axes' extents from `sizes`.
+
+    Ids are uniform in their bounds ([0, 1] where those are unknown) and at most `largest_id`; the largest id is
+    always among the rows of a column, and histories end in zeros. Floats are standard normal, or their magnitudes.
+    The rows of a `tiled` input are identical.
+    """
+    feeds = {}
+    for each in inputs:
+        shape = each.shape(sizes)
+        rows = (min(1, shape[0]), *shape[1:]) if each.name in tiled and shape else shape
+        if each.dtype.kind in "iu" or each.name in bounds:
+            drawn = _ids(rows, bounds.get(each.name), largest_id, rng)
+        elif each.dtype.kind == "b":
+            drawn = rng.random(rows) < 0.5
+        elif each.dtype.kind == "U":
+            drawn = rng.integers(0, 10, rows).astype(np.str_).astype(object)
+        else:
+            drawn = rng.standard_normal(rows)
+            drawn = np.abs(drawn) if nonnegative else drawn
+        drawn = drawn if each.dtype.kind == "U" else drawn.astype(each.dtype)
+        feeds[each.name] = np.ascontiguousarray(np.broadcast_to(drawn, shape))
+    return feeds
+
+
+def _ids(shape: tuple[int, ...], bounds: Bounds | None, largest: int | None, rng: np.random.Generator) -> Array:
+    low = np.broadcast_to(0 if bounds is None else bounds.low, shape)
+    high = np.broadcast_to(1 if bounds is None else bounds.high, shape)
+    if largest is not None:
+        high = np.maximum(low, np.minimum(high, largest))
+    ids: Array = rng.integers(low, high, endpoint=True)
+    if not ids.size or not shape:
+        return ids
+    if shape[0] > 1:
+        ids[rng.integers(shape[0])] = high[0]
+    alike = len(shape) > 1 and shape[-1] >= _MIN_SEQUENCE and low.max() == 0 and high.min() == high.max()
+    if alike:  # a history: padded with id 0 at its end, each row from a place of its own
+        ends = rng.integers(shape[-1] // 2, shape[-1], (*shape[:-1], 1))
+        ids[np.arange(shape[-1]) >= ends] = 0
+    return ids

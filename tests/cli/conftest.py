@@ -1,0 +1,98 @@
+"""The command line without the engine: what it is given is recorded, and what it returns is chosen by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import parser
+
+import mari_onnx
+from mari_onnx import document
+from mari_onnx.cli import main
+from mari_onnx.report.model import Report
+from tests.report import reports
+
+MODEL = """<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
+g (float[N, 4] user_x, float[N, 4] item_x) => (float[N, 4] y) {
+    z = acme.Secret(user_x)
+    y = Add(z, item_x)
+}"""
+
+
+@dataclass(frozen=True)
+class Optimized:
+    model: onnx.ModelProto
+    report: Report
+    document: document.Document
+    changed: bool
+
+
+@dataclass
+class Engine:
+    """Stands in for the public functions: `report` is what they return, `then` what happens in them."""
+
+    report: Report = reports.OPTIMIZED
+    then: Callable[[], None] = lambda: None
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def optimize(self, model: Path, **given: Any) -> Optimized:
+        loaded = document.load(model)
+        self.calls.append(given)
+        self.then()
+        proto = onnx.ModelProto()
+        proto.CopyFrom(loaded.proto)
+        if self.report.changed:
+            proto.doc_string = "optimized"
+        return Optimized(proto, replace(self.report, written=None), loaded, self.report.changed)
+
+    def inspect(self, model: Path, **given: Any) -> Report:
+        document.load(model)
+        self.calls.append(given)
+        self.then()
+        return self.report
+
+    def verify(self, reference: Path, optimized: Path, **given: Any) -> Report:
+        document.load(reference)
+        document.load(optimized)
+        self.calls.append(given)
+        self.then()
+        return self.report
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine()
+    for name in ("optimize", "inspect", "verify"):
+        monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
+    return made
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "in.onnx"
+    path.write_bytes(parser.parse_model(MODEL).SerializeToString())
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.onnx"
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    def run(*arguments: object) -> Result:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert "Traceback" not in result.output
+        return result
+
+    return run

@@ -1,0 +1,26 @@
+"""`mari-onnx inspect`: for people, or for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mari_onnx.report.as_json import to_json
+from tests.cli.conftest import Engine, Run
+from tests.report import reports
+
+
+def test_text(engine: Engine, run: Run, model: Path) -> None:
+    engine.report = reports.INSPECTED
+    result = run("inspect", model, "-u", "user_*", "--batch", 50)
+    assert result.exit_code == 0
+    assert "To be gained: 3.0 times less arithmetic" in result.stdout
+    assert engine.calls == [{"user_inputs": ("user_*",), "batch": 50}]
+
+
+def test_json_is_all_that_is_printed(engine: Engine, run: Run, model: Path) -> None:
+    engine.report = reports.INSPECTED
+    result = run("inspect", model, "--format", "json")
+    assert result.exit_code == 0
+    assert result.stdout == to_json(reports.INSPECTED)
+    assert json.loads(result.stdout)["command"] == "inspect"

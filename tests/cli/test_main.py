@@ -1,0 +1,173 @@
+"""All commands alike: help, start-up, and one exit code for each way to end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from click.testing import CliRunner
+
+from mari_onnx.cli import main
+from mari_onnx.version import VERSION
+from tests.cli.conftest import Engine, Run
+
+COMMANDS = ["optimize", "verify", "inspect"]
+
+
+def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mari_onnx", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False, env={**os.environ, **environment}, timeout=60
+    )
+
+
+def arguments(command: str, path: Path, out: Path) -> list[object]:
+    return {"optimize": [path, out], "verify": [path, path], "inspect": [path]}[command]
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def then() -> NoReturn:
+        raise error
+
+    return then
+
+
+def test_version_is_there_at_once() -> None:
+    shortest = min(timed() for _ in range(3))
+    assert shortest < 1  # 0.1 s on an idle machine: nothing large is imported
+
+
+def timed() -> float:
+    start = time.perf_counter()
+    result = process("--version")
+    assert (result.returncode, result.stdout) == (0, f"mari-onnx {VERSION}\n")
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("heavy", ["onnxruntime", "rich"])
+def test_what_takes_long_is_imported_when_it_is_needed(heavy: str) -> None:
+    code = f"import sys, mari_onnx.cli; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_help(run: Run) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:4]] == COMMANDS
+    for code in (0, 1, 2, 3, 130):
+        assert f"\n    {code} " in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(run: Run, command: str) -> None:
+    result = run(command, "-h")
+    assert result.exit_code == 0
+    assert f"mari-onnx {command} model.onnx" in result.stdout
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["deploy"],
+        ["optimize"],
+        ["optimize", "only_one.onnx"],
+        ["inspect", "m.onnx", "--batch", "0"],
+        ["inspect", "m.onnx", "--batch", "many"],
+        ["inspect", "m.onnx", "--format", "xml"],
+        ["verify", "a.onnx", "b.onnx", "--rtol", "-1"],
+        ["verify", "a.onnx", "b.onnx", "--batch", "0"],
+    ],
+)
+def test_usage(run: Run, wrong: list[str]) -> None:
+    result = run(*wrong)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty"),
+        (b"this is text\n", "is a text file and not an ONNX model"),
+        ("truncated", "is cut short, or is not an ONNX model"),
+        ("invalid", "is not a valid ONNX model"),
+    ],
+)
+def test_models_that_cannot_be_used(
+    engine: Engine, run: Run, model: Path, out: Path, command: str, content: bytes | str | None, message: str
+) -> None:
+    data = model.read_bytes()
+    path = model.with_name("bad.onnx")
+    if content is not None:
+        made = {"truncated": data[:-20], "invalid": data.replace(b"\x0a\x01z", b"\x0a\x01q")}
+        path.write_bytes(made[content] if isinstance(content, str) else content)
+    result = run(command, *arguments(command, path, out))
+    assert (result.exit_code, result.stdout, engine.calls) == (2, "", [])
+    assert result.stderr.startswith(f"Error: {path} {message}")
+    assert len(result.stderr.splitlines()) >= 2  # and what to do about it
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_bug(engine: Engine, run: Run, model: Path, out: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.then = raising(ZeroDivisionError("division by zero"))
+    monkeypatch.delenv("MARI_ONNX_DEBUG", raising=False)
+    result = run(command, *arguments(command, model, out))
+    assert result.exit_code == 3
+    assert "This is a bug in mari-onnx: ZeroDivisionError: division by zero" in result.stderr
+    assert "MARI_ONNX_DEBUG=1" in result.stderr
+    assert VERSION in result.stderr
+    assert not out.exists()
+    monkeypatch.setenv("MARI_ONNX_DEBUG", "1")
+    with_traceback = CliRunner().invoke(main, [command, *map(str, arguments(command, model, out))])
+    assert with_traceback.exit_code == 3
+    assert "Traceback (most recent call last)" in with_traceback.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_interrupted(engine: Engine, run: Run, model: Path, out: Path, command: str) -> None:
+    engine.then = raising(KeyboardInterrupt())
+    result = run(command, *arguments(command, model, out))
+    assert result.exit_code == 130
+    assert "Interrupted" in result.stderr
+    assert not out.exists()
+
+
+def test_what_the_system_refuses(engine: Engine, run: Run, model: Path) -> None:
+    engine.then = raising(PermissionError(13, "Permission denied", "/some/file"))
+    result = run("inspect", model)
+    assert result.exit_code == 2
+    assert "Error: /some/file: Permission denied" in result.stderr
+
+
+def test_a_process_ends_alike(model: Path) -> None:
+    result = process("optimize", model, model)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {model} is the model that is read")
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c() -> None:
+    code = """
+import os, signal, mari_onnx
+from mari_onnx.cli import main
+mari_onnx.inspect = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+main(["inspect", "model.onnx"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (130, b"Interrupted: nothing was written\n")
+
+
+def test_a_closed_pipe_is_no_bug() -> None:
+    command = f"{sys.executable} -m mari_onnx --help | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", check=False, timeout=60)
+    assert result.stderr == ""

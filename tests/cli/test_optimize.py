@@ -1,0 +1,142 @@
+"""`mari-onnx optimize`: what is written, and what the exit code says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mari_onnx.errors import UserError
+from tests.cli.conftest import Engine, Run
+from tests.report import reports
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    result = run("optimize", model, out, "-u", "user_*", "--user-input", "ctx", "--batch", 200)
+    assert result.exit_code == 0
+    assert f"the same predictions: written to {out}" in result.stdout
+    assert onnx.load(out).doc_string == "optimized"
+    assert engine.calls == [{"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None}]
+    assert files(out.parent) == ["in.onnx", "out.onnx"]
+
+
+def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    run("optimize", model, out, "--no-verify")
+    assert engine.calls == [{"user_inputs": (), "batch": 500, "verify": False, "progress": None}]
+
+
+def test_nothing_to_gain_writes_the_model_as_it_was(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    engine.report = reports.UNCHANGED
+    result = run("optimize", model, out)
+    assert result.exit_code == 0
+    assert "Nothing can be gained here" in result.stdout
+    assert out.read_bytes() == model.read_bytes()
+
+
+def test_a_failed_verification_writes_the_report_alone(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    engine.report = reports.WRONG
+    out.write_bytes(b"precious")
+    report = out.with_name("report.json")
+    result = run("optimize", model, out, "--overwrite", "--report", report)
+    assert result.exit_code == 1
+    assert "The predictions differ" in result.stdout
+    assert "nothing was written" in result.stdout
+    assert out.read_bytes() == b"precious"
+    read = json.loads(report.read_text(encoding="utf-8"))
+    assert (read["verification"]["passed"], read["written"]) == (False, None)
+
+
+def test_dry_run(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    result = run("optimize", model, out, "--dry-run", "--report", out.with_name("report.json"))
+    assert result.exit_code == 0
+    assert "nothing was written" in result.stdout
+    assert files(out.parent) == ["in.onnx", "report.json"]
+
+
+def test_overwrite(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    out.write_bytes(b"precious")
+    result = run("optimize", model, out)
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert f"Error: {out} already exists\n  Add --overwrite" in result.stderr
+    assert out.read_bytes() == b"precious"
+    assert run("optimize", model, out, "--overwrite").exit_code == 0
+    assert onnx.load(out).doc_string == "optimized"
+
+
+def test_report_is_replaced(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    report = out.with_name("report.json")
+    report.write_text("older")
+    assert run("optimize", model, out, "--report", report).exit_code == 0
+    assert json.loads(report.read_text(encoding="utf-8"))["written"] == str(out)
+
+
+@pytest.mark.parametrize("other", ["in.onnx", "out.onnx", "./in.onnx"])
+def test_report_is_no_model(engine: Engine, run: Run, model: Path, out: Path, other: str) -> None:
+    before = model.read_bytes()
+    result = run("optimize", model, out, "--report", f"{out.parent}/{other}")
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert "is both a model and the report" in result.stderr
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["output", "--report"])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("nowhere/file", "does not exist"), (".", "is a folder"), (os.devnull, "is not a regular file")],
+)
+def test_unwritable(engine: Engine, run: Run, model: Path, out: Path, option: str, path: str, message: str) -> None:
+    target = model.parent / path
+    arguments = [target] if option == "output" else [out, option, target]
+    result = run("optimize", model, *arguments, "--overwrite")
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert message in result.stderr
+
+
+def test_locked_folder(engine: Engine, run: Run, model: Path) -> None:
+    (model.parent / "locked").mkdir(mode=0o500)
+    if os.access(model.parent / "locked", os.W_OK):
+        pytest.skip("nothing is unwritable for this user")
+    result = run("optimize", model, model.parent / "locked" / "out.onnx")
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert "is not writable" in result.stderr
+
+
+def test_output_is_input(engine: Engine, run: Run, model: Path) -> None:
+    before = model.read_bytes()
+    result = run("optimize", model, model, "--overwrite")
+    assert result.exit_code == 2
+    assert "is the model that is read" in result.stderr
+    assert model.read_bytes() == before
+
+
+def test_quiet_and_verbose(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    quiet = run("optimize", model, out, "-q")
+    assert quiet.stdout.splitlines() == [
+        f"✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions: written to {out}"
+    ]
+    usual, verbose = (run("optimize", model, out, "--overwrite", *option).stdout for option in ([], ["-v"]))
+    assert len(quiet.stdout) < len(usual) < len(verbose)
+    assert "because user_id was declared" in verbose
+
+
+def test_an_operator_that_nobody_knows_is_no_error(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    assert run("optimize", model, out).exit_code == 0  # the model has an acme.Secret
+    assert onnx.load(out).graph.node[0].domain == "acme"
+
+
+def test_a_pattern_that_matches_nothing(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    def unmatched() -> None:
+        raise UserError("no input matches 'usr_*'", "The inputs are user_x and item_x.")
+
+    engine.then = unmatched
+    result = run("optimize", model, out, "-u", "usr_*")
+    assert result.exit_code == 2
+    assert result.stderr == "Error: no input matches 'usr_*'\n  The inputs are user_x and item_x.\n"
+    assert files(out.parent) == ["in.onnx"]

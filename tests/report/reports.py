@@ -1,0 +1,145 @@
+"""Reports of each kind, as the commands make them."""
+
+from __future__ import annotations
+
+import math
+
+from mari_onnx.report.model import (
+    Cost,
+    Difference,
+    ModelFacts,
+    Remark,
+    Report,
+    RequestInput,
+    TensorFacts,
+    Verification,
+)
+
+LONG = "tower/" + "very_long_scope/" * 8 + "fc1.MatMul"
+INPUTS = tuple(TensorFacts(f"user_{name}", "int64", ("batch",)) for name in ("id", "age", "city", "level"))
+MODEL = ModelFacts(
+    "models/wide_deep.onnx",
+    "pytorch 2.13.0",
+    8,
+    {"ai.onnx": 17, "com.acme": 1},
+    142,
+    36,
+    1_636_722,
+    (*INPUTS, TensorFacts("user_history", "int64", ("batch", 50)), TensorFacts("item_id", "float", (None, 4))),
+    (TensorFacts("score", "float", ("batch", 1)), TensorFacts("scalar", "float", ())),
+)
+FASTER = ModelFacts(None, "pytorch 2.13.0", 8, {"ai.onnx": 17}, 139, 40, 1_640_100, MODEL.inputs, MODEL.outputs)
+REQUEST = (
+    *(RequestInput(tensor.name, "tiled", "matches 'user_*'") for tensor in INPUTS),
+    RequestInput("user_history", "one", "its leading axis is 1"),
+)
+REMARKS = (
+    Remark(
+        "applied",
+        "product",
+        "node_12",
+        "Gemm",
+        "tower/fc1",
+        "12,300,000 multiply-adds become 4,100,000",
+        "[B 256] = user () + item (B)",
+        because=("user_emb has no candidate axis", "user_id was declared"),
+        macs_before=12_300_000,
+        macs_after=4_100_000,
+    ),
+    Remark(
+        "applied",
+        "product",
+        "node_14",
+        "MatMul",
+        "attention/fc1",
+        "6,000,000 multiply-adds become 1,500,000",
+        "[(B L) 256] = q (B) + seq (L) + q*seq (B L)",
+        macs_before=6_000_000,
+        macs_after=1_500_000,
+    ),
+    Remark(
+        "refused",
+        "product",
+        "node_20",
+        "MatMul",
+        LONG,
+        "the width of part `a` is unknown, so its rows of the weight are too",
+        next_step="give input `a` a fixed feature width, or export with dynamic axes on the batch only",
+        macs_before=2_000_000,
+        macs_after=2_000_000,
+    ),
+    Remark(
+        "as is",
+        "product",
+        "node_30",
+        "Gemm",
+        "tower/fc2 [bold]not markup[/bold]",
+        "every row and every column of it varies with the candidate",
+        "[B 128] = item (B)",
+        macs_before=3_800_000,
+        macs_after=3_800_000,
+    ),
+    Remark("refused", "unknown", "node_31", "Secret", "secret/out", "nothing is known about operators of com.acme"),
+)
+BEFORE = Cost(500, 24_100_000, 0, 48_200.0, 142, 1034.0)
+AFTER = Cost(500, 8_000_000, 16_000, 15_968.0, 139, 512.3)
+
+
+def differences(passed: bool = True) -> tuple[Difference, ...]:
+    made = [Difference(batch, "score", 2e-8, 3e-8, 1e-6, True) for batch in (1, 2, 7, 64)]
+    if not passed:
+        made[2] = Difference(7, "score", 0.31, 0.4, 1e-6, False, "in float64, row 3 differs")
+        made.append(Difference(64, "scalar", math.inf, math.nan, 0.0, False, "shape [64], but the reference has []"))
+    return tuple(made)
+
+
+OPTIMIZED = Report(
+    "optimize",
+    "0.1.0",
+    MODEL,
+    REQUEST,
+    REMARKS,
+    BEFORE,
+    AFTER,
+    Verification(True, 0, 0.0, 0.0, differences()),
+    FASTER,
+    changed=True,
+    written="out.onnx",
+)
+WRONG = Report(
+    "optimize",
+    "0.1.0",
+    MODEL,
+    REQUEST,
+    REMARKS,
+    BEFORE,
+    AFTER,
+    Verification(False, 7, 1e-5, 1e-8, differences(False), ("output ids: Unique has no float64 kernel",)),
+    FASTER,
+    changed=True,
+)
+UNCHANGED = Report("optimize", "0.1.0", MODEL, (), (), BEFORE, BEFORE, None, MODEL, written="out.onnx")
+UNVERIFIED = Report("optimize", "0.1.0", MODEL, REQUEST, REMARKS, BEFORE, AFTER, None, FASTER, True, "out.onnx")
+INSPECTED = Report("inspect", "0.1.0", MODEL, REQUEST, REMARKS, BEFORE, AFTER, changed=True)
+BARE = Report("inspect", "0.1.0", ModelFacts(None, "", 8, {}, 0, 0, 0, (), ()))
+SAME = Report(
+    "verify",
+    "0.1.0",
+    MODEL,
+    verification=Verification(True, 0, 0.0, 0.0, differences()),
+    optimized=FASTER,
+    changed=True,
+)
+DIFFERENT = Report(
+    "verify", "0.1.0", MODEL, verification=Verification(False, 0, 0.0, 0.0, differences(False)), optimized=FASTER
+)
+EVERY = {
+    "optimized": OPTIMIZED,
+    "wrong": WRONG,
+    "unchanged": UNCHANGED,
+    "unverified": UNVERIFIED,
+    "inspected": INSPECTED,
+    "bare": BARE,
+    "same": SAME,
+    "different": DIFFERENT,
+}

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from mari_onnx.verify import verify
+from mari_onnx.verify.inputs import Bounds, inputs_of
+from mari_onnx.verify.ranges import Trace, trace
+from mari_onnx.verify.runtime import Source
+
+from . import models
+from .models import parse
+
+
+def traced(model: onnx.ModelProto) -> Trace:
+    source = Source.read("reference", model)
+    return trace(source, inputs_of(source.session()))
+
+
+def ranges(bounds: Bounds) -> list[tuple[int, int]]:
+    low, high = np.broadcast_arrays(bounds.low, bounds.high)
+    return list(zip(low.ravel().tolist(), high.ravel().tolist(), strict=True))
+
+
+def one(body: str, ids: str = "int64[B]", **constants: np.ndarray) -> list[tuple[int, int]] | None:
+    """The ranges of the only input `ids` of a model with this body."""
+    table = np.zeros((10, 4), np.float32)
+    found = traced(parse(f"f ({ids} ids) => (float[X] y) {{ {body} }}", table=table, **constants)).bounds
+    return ranges(found["ids"]) if "ids" in found else None
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT])
+def test_packed_ids_with_offsets(dtype: int) -> None:
+    model = models.packed([0, 100, 103], 110, dtype=dtype)
+    assert ranges(traced(model).bounds["ids"]) == [(0, 99), (0, 2), (0, 6)]
+    assert verify(model, model).passed
+
+
+def test_columns_of_different_tables() -> None:
+    body = """
+        a = Gather <axis = 1> (ids, first)
+        b = Slice (ids, start, end, axis)
+        ya = Gather (table, a)
+        yb = Gather (small, b)
+        z = ReduceSum <keepdims = 0> (yb)
+        y = Add (ya, z)
+    """
+    constants = {"first": 0, "start": [1], "end": [3], "axis": [1]}
+    small = np.zeros((3, 2), np.float32)
+    assert one(body, "int64[B, 4]", small=small, **{k: np.array(v) for k, v in constants.items()}) == [
+        (0, 9),
+        (0, 2),
+        (0, 2),
+        (0, 1),  # no one looks at it
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("y = Gather (table, ids)", [(0, 9)]),
+        ("c = Clip (ids, zero, two) y = Gather (table, c)", [(0, 9)]),
+        ("m = Mod (ids, two) y = Gather (table, m)", [(0, 9)]),
+        ("s = Sub (ids, two) y = Gather (table, s)", [(2, 11)]),
+        ("p = Greater (ids, zero) w = Where (p, ids, zero) y = Gather (table, w)", [(0, 9)]),
+        ("p = Greater (ids, zero) i = Cast <to = 7> (p) m = Mul (i, ids) y = Gather (table, m)", [(0, 9)]),
+        ("v = Constant <value = float[2] {0, 1}> () y = OneHot (ids, depth, v)", [(0, 4)]),
+        ("u = Unsqueeze (ids, axis) l = Less (range, u) y = Cast <to = 1> (l)", [(1, 6)]),
+        ("e = Equal (ids, zero) y = Cast <to = 1> (e)", [(0, 1)]),
+        ("y = Cast <to = 1> (ids)", None),
+    ],
+)
+def test_what_an_id_may_be(body: str, expected: list[tuple[int, int]] | None) -> None:
+    constants = {"zero": 0, "two": 2, "depth": 5, "axis": [1], "range": np.arange(6)}
+    assert one(body, **{k: np.array(v) for k, v in constants.items()}) == expected
+
+
+def test_ids_that_a_body_captures() -> None:
+    body = """
+        n = Size (ids)
+        many = Greater (n, zero)
+        t = If (many) <
+            then_branch = yes () => (int64[N] a) { a = Identity (ids) },
+            else_branch = no () => (int64[M] b) { b = Neg (ids) }
+        >
+        y = Gather (table, t)
+    """
+    assert one(body.replace("Neg", "Identity"), zero=np.array(0)) == [(0, 9)]
+
+
+REQUESTS = """f (int64[n_req] user, int64[B] item, int64[B] request) => (float[B, 4] y) {
+    %s
+    i = Gather (table, item)
+    y = Add (u, i)
+}"""
+
+
+@pytest.mark.parametrize(
+    "pick",
+    ["r = Gather (table, user) u = Gather (r, request)", "r = Gather (user, request) u = Gather (table, r)"],
+    ids=["rows", "ids"],
+)
+def test_several_requests(pick: str) -> None:
+    model = parse(REQUESTS % pick, table=np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32))
+    found = traced(model)
+    assert found.requests == {"n_req"}
+    assert {name: ranges(b) for name, b in found.bounds.items()} == {
+        "user": [(0, 9)],
+        "item": [(0, 9)],
+        "request": [(0, 2)],
+    }
+    assert verify(model, model).notes == ()
+
+
+def test_untraced_ids_are_said_and_small() -> None:
+    model = parse("f (int64[B] ids) => (float[B] y) { y = Cast <to = 1> (ids) }")
+    assert "drawn from 0 to 1: ids" in verify(model, model).notes[0]
+
+
+def test_ids_that_fail_are_drawn_smaller() -> None:
+    """Two ids make one index: neither has a range of its own."""
+    model = parse(
+        "f (int64[B] a, int64[B] b) => (float[B, 4] y) { p = Gather (table, a) s = Add (a, b) y = Gather (table, s) }",
+        table=np.zeros((10, 4), np.float32),
+    )
+    verification = verify(model, model, batches=(64,))
+    assert verification.passed
+    assert any("only ids 0 and 1" in note for note in verification.notes)
