@@ -29,12 +29,14 @@ def content(op: Op, ctx: Context) -> Content | None:
     if evaluate is None or op.proto.domain not in ("", "ai.onnx") or len(op.proto.output) != 1:
         return None
     try:
-        result = evaluate(op, ctx)
+        evaluated = evaluate(op, ctx)
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
         return None  # an expression over elements that are not known, or one that would fail at run time too
-    if result is None or result.size > MAX_ELEMENTS or (result.size and all(e is None for e in result.flat)):
+    if evaluated is None:
         return None
-    return result
+    result = np.asarray(evaluated, object)  # numpy gives an element where it could give an array of rank 0
+    unknown = result.size > 0 and all(e is None for e in result.flat)
+    return None if unknown or result.size > MAX_ELEMENTS else result
 
 
 def as_content(array: npt.NDArray[Any]) -> Content | None:

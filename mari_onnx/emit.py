@@ -35,6 +35,7 @@ class Emission:
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
+    node_names: set[str] = field(default_factory=set)
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
@@ -150,6 +151,10 @@ def _write(emission: Emission, node: Node) -> None:
 
 
 def _append(emission: Emission, node: onnx.NodeProto) -> None:
+    if node.name in emission.node_names:  # one node on several parts; runtimes want names to be unique
+        node = renamed_node(node, node.input, node.output, name=node.output[0])
+    if node.name:
+        emission.node_names.add(node.name)
     emission.nodes.append(node)
 
 

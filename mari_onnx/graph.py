@@ -27,9 +27,11 @@ def new_node(op_type: str, name: str, inputs: Sequence[str], output: str, **attr
     return proto
 
 
-def renamed_node(proto: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
+def renamed_node(
+    proto: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], name: str | None = None
+) -> onnx.NodeProto:
     """The node, on other tensors: attributes, bodies, doc string and metadata stay as they are."""
-    if list(proto.input) == list(inputs) and list(proto.output) == list(outputs):
+    if list(proto.input) == list(inputs) and list(proto.output) == list(outputs) and name is None:
         return proto
     copy = onnx.NodeProto()
     copy.CopyFrom(proto)
@@ -37,4 +39,6 @@ def renamed_node(proto: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence
     copy.ClearField("output")
     copy.input.extend(inputs)
     copy.output.extend(outputs)
+    if name is not None:
+        copy.name = name
     return copy

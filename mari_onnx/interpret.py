@@ -200,6 +200,10 @@ class _Walk:
         found = [self._inferred(op, i) for i in range(len(op.proto.output))]
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
         tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
+        for tensor in tensors:
+            for position, extent in enumerate(tensor.shape or ()):
+                if not isinstance(extent, int) and (alone := _single(extent)):
+                    self.providers.setdefault(alone, (tensor, position))
         given = [v for v in op.inputs if v is not None]
         if any(self._repeats(v) for v in given):
             self.ctx.remarks.append(

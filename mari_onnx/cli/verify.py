@@ -18,7 +18,7 @@ from mari_onnx.cli.progress import progress
     "--batch",
     "batches",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     multiple=True,
     default=(1, 2, 7, 64),
     show_default="1, 2, 7 and 64",

@@ -225,7 +225,7 @@ def _verification(verification: Verification, everything: bool) -> RenderableTyp
             Text(*_mark(difference.passed)),
         )
     left = Counter("passed" for _ in range(len(differences) - len(shown)))
-    notes = [Text(f"not checked: {note}", "yellow") for note in verification.notes]
+    notes = [Text(f"note: {note}", "yellow") for note in verification.notes]
     return Group(table, *_left_out(left), *notes)
 
 
@@ -308,7 +308,7 @@ def _failure(report: Report, verification: Verification) -> str:
     failed = [one for one in verification.differences if not one.passed]
     nothing = "; nothing was written" if report.command == "optimize" else ""
     if not failed:
-        return f"Verification did not pass{nothing}"
+        return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
     worst = max(failed, key=_closeness)
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     return (

@@ -7,7 +7,7 @@ Holds for an explicit equation without ellipsis. Letters that are summed are wri
 
 from __future__ import annotations
 
-from mari_onnx.axes import Dim, Refused, compose, extent_of, flat, refine, renamed
+from mari_onnx.axes import Axis, Dim, Refused, compose, extent_of, flat, refine, renamed
 from mari_onnx.forms import Array, fill, rename_value
 from mari_onnx.lift import agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
@@ -23,6 +23,8 @@ def einsum(op: Op, ctx: Context) -> Derived:
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
+    # x that meets itself, as i and as j, has its axis under both letters.
+    values = [values[0], *(rename_value(ctx.b, v, {a: (Axis(a.extent, a.name),) for a in flat(v.known_dims)}) for v in values[1:])]
     dim_of: dict[str, Dim] = {}
     renamings: list[dict] = [{} for _ in values]  # type: ignore[type-arg]
     for term, value, names in zip(letters, values, renamings, strict=True):
@@ -40,16 +42,14 @@ def einsum(op: Op, ctx: Context) -> Derived:
             names.update(second)
     values = [rename_value(ctx.b, v, n) for v, n in zip(values, renamings, strict=True)]
     dims = tuple(dim_of[letter] for letter in right)
-    if len(set(flat(dim_of.values()))) < len(flat(dim_of.values())):
-        return Refused(f"Einsum of {equation}: two letters for one axis")
     summed = [a for letter, d in dim_of.items() if letter not in right for a in d]
     arrays = [fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in values]
     arrays = agree(ctx.b, arrays, tuple(dim_of.values()))
+    for d in dim_of.values():
+        if len(d) > 1 and len({tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}) > 1:
+            arrays = [fill(ctx.b, a, v.known_dims, d) for a, v in zip(arrays, values, strict=True)]
     tensors, layouts = [], []
     for array, value in zip(arrays, values, strict=True):
-        # onnxruntime's Einsum broadcasts an extent of 1 against the other operands'.
-        if any(len(d) > 1 and len({array.state(a) for a in d}) > 1 for d in value.known_dims):
-            array = fill(ctx.b, array, value.known_dims)
         tensor, layout = natural(ctx.b, array, value.known_dims)
         tensors.append(tensor)
         layouts.append(layout)

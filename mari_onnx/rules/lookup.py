@@ -26,6 +26,10 @@ def gather(op: Op, ctx: Context) -> Derived:
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
     axis = op.attribute("axis", 0) % len(data.dims)
+    if not data.dims[axis] and not data.constant:
+        # The only row there is, whatever the index: index_select(user, zeros(batch)).
+        dims = (*data.dims[:axis], *indices.dims, *data.dims[axis + 1 :])
+        return [replace(data, name=op.name, dims=dims, content=None, written=None)]
     if indices.content is not None and not data.constant and len(indices.dims) <= 1:
         if all(isinstance(i, int) for i in indices.content.flat):
             scalar = indices.content.ndim == 0

@@ -116,7 +116,7 @@ def draw(
             drawn = rng.standard_normal(rows)
             drawn = np.abs(drawn) if nonnegative else drawn
         drawn = drawn if each.dtype.kind == "U" else drawn.astype(each.dtype)
-        feeds[each.name] = np.ascontiguousarray(np.broadcast_to(drawn, shape))
+        feeds[each.name] = np.broadcast_to(drawn, shape).copy()
     return feeds
 
 

@@ -82,7 +82,7 @@ def test_help_of_each_command(run: Run, command: str) -> None:
         ["inspect", "m.onnx", "--batch", "many"],
         ["inspect", "m.onnx", "--format", "xml"],
         ["verify", "a.onnx", "b.onnx", "--rtol", "-1"],
-        ["verify", "a.onnx", "b.onnx", "--batch", "0"],
+        ["verify", "a.onnx", "b.onnx", "--batch", "-1"],
     ],
 )
 def test_usage(run: Run, wrong: list[str]) -> None:

@@ -98,6 +98,13 @@ def test_of_many_comparisons_those_are_shown_that_failed_or_came_closest() -> No
     assert "and 15 more: 15 passed (-v shows them)" in section
 
 
+def test_nothing_was_compared() -> None:
+    nothing = Verification(False, 0, 0, 0, (), ("the reference ran at no batch",))
+    assert to_text(replace(reports.DIFFERENT, verification=nothing), verbosity=-1) == (
+        "✗ Nothing was shown to be the same: the reference ran at no batch\n"
+    )
+
+
 def test_a_gain_without_arithmetic() -> None:
     after = Cost(500, 24_100_000, 0, 48_200.0, 100, 800.0)
     assert to_text(replace(reports.OPTIMIZED, cost_after=after), verbosity=-1).startswith(

@@ -41,7 +41,7 @@ def tower(w: Array = W, bias: Array = BIAS, out: Array = OUT) -> onnx.ModelProto
 def split_tower(cut: int = USER, swapped: bool = False, bias: bool = True) -> onnx.ModelProto:
     """The tower with its first product taken apart, the sum in another order; the arguments make it wrong."""
     first, second = (W[cut:], W[:cut]) if swapped else (W[:cut], W[cut:])
-    model = parse(
+    return parse(
         f"""tower (float[B, {USER}] user, float[B, {ITEM}] item) => (float[B, 1] score) {{
             x = Concat <axis = 1> (user, item)
             u = Slice (x, zero, cut, one)
@@ -61,7 +61,6 @@ def split_tower(cut: int = USER, swapped: bool = False, bias: bool = True) -> on
         cut=np.array([len(first)]),
         end=np.array([USER + ITEM]),
     )
-    return model
 
 
 def packed(offsets: list[int], rows: int, name: str = "ids", dtype: int = TensorProto.INT64) -> onnx.ModelProto:

@@ -16,7 +16,6 @@ def test_everything_is_raised() -> None:
     model = parse(
         """f (float[B, 2] x) => (float[B, 2] y) {
             h = Cast <to = 10> (x)
-            half = Constant <value = float16[1] {0.5}> ()
             s = Add (h, half)
             c = Constant <value_float = 0.1> ()
             f = Cast <to = 1> (s)
@@ -24,7 +23,8 @@ def test_everything_is_raised() -> None:
             zeros = ConstantOfShape (n)
             z = Add (f, zeros)
             y = Mul (z, c)
-        }"""
+        }""",
+        half=np.float16([0.5]),
     )
     run = runner(Source.read("reference", raised(model)).session())
     x = np.array([[1 / 3, 2 / 3]], np.float32)
