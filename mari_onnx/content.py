@@ -162,6 +162,16 @@ def _tile(op: Op, ctx: Context) -> Content:
     return np.tile(_given(op, 0), _ints(_given(op, 1)))
 
 
+def _one_hot(op: Op, ctx: Context) -> Content:
+    """TorchScript writes the repeats of repeat_interleave(int) as OneHot([axis], rank, [1, repeats])."""
+    indices, depth, values = _given(op, 0), _ints(_given(op, 1))[0], _given(op, 2)
+    if op.attribute("axis", -1) != -1:
+        raise ValueError("only along a new last axis")
+    off, on = values
+    rows = [[on if i % depth == k else off for k in range(depth)] for i in _ints(indices)]
+    return _objects([e for row in rows for e in row], (*indices.shape, depth))
+
+
 def _range(op: Op, ctx: Context) -> Content:
     start, stop, step = (_ints(_given(op, i))[0] for i in range(3))
     if step and abs((stop - start) // step) > MAX_ELEMENTS:
@@ -242,6 +252,7 @@ EVALUATORS: dict[str, Callable[[Op, Context], Content | None]] = {
     "ConstantOfShape": _constant_of_shape,
     "Expand": _expand,
     "Tile": _tile,
+    "OneHot": _one_hot,
     "Range": _range,
     "Cast": _cast,
     "Where": _where,

@@ -87,7 +87,10 @@ class CostModel:
 
 
 def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
-    """The nodes that the tensors need, each once, inputs before users; only those made after `since`."""
+    """The nodes that the tensors need, each once, inputs before users; only those made after `since`.
+
+    A constant needs nothing: it is folded.
+    """
     order: list[Node] = []
     seen: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(t.node, False) for t in tensors]
@@ -98,6 +101,8 @@ def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
         elif node not in seen and node.serial > since:
             seen.add(node)
             stack.append((node, True))
+            if node.outputs[0].constant:
+                continue
             needed = [t for t in node.inputs if t is not None] + [t for _, t in node.captures]
             stack.extend((t.node, False) for t in reversed(needed))
     return order

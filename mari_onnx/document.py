@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import math
 import os
 import secrets
 import shutil
@@ -20,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError, Message
 from onnx import checker, numpy_helper, shape_inference
 
 from mari_onnx.errors import ModelError, UserError
@@ -29,8 +30,8 @@ from mari_onnx.report.model import ModelFacts, TensorFacts
 PROTOBUF_LIMIT = 2**31 - 1
 """The most bytes that one protobuf message, and so the inline part of a model, can have."""
 
-SPILLED = 2**20
-"""Tensors of at least this many bytes go to a data file when the model is too large to be one message."""
+LARGE = 2**20
+"""The bytes from which on a tensor is not looked into by the check, and goes to a data file where one is needed."""
 
 PAGE = 4096
 """Where tensors start in a data file, so that a runtime can map them."""
@@ -106,8 +107,15 @@ def check(document: Document) -> None:
     where = document.path or "the model"
     for tensor in external_tensors(document.proto):
         _external_file(document, tensor)
+    for tensor in document.proto.graph.initializer:
+        needed = _bytes(tensor)
+        if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
+            raise ModelError(
+                f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
+                "Copy or export the model again.",
+            )
     try:
-        proto = _without_external(document.proto)
+        proto = _light(document.proto)
         try:
             checker.check_model(proto, full_check=True)
         except shape_inference.InferenceError:
@@ -116,7 +124,7 @@ def check(document: Document) -> None:
         reason = " ".join(str(error).split())[:500]
         raise ModelError(
             f"{where} is not a valid ONNX model: {reason}",
-            "Export the model again; `onnx.checker.check_model` shows the same error.",
+            "Export the model again; `onnx.checker.check_model(path, full_check=True)` tells more.",
         ) from error
 
 
@@ -290,9 +298,9 @@ def _inside(base_dir: Path, location: str, tensor: str) -> Path:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    """How many bytes the values take, which for a type without a fixed width is not known: at least none."""
+    """How many bytes the values take at least: nothing is assumed of types that are narrow, or have no width."""
     dtype = _MAPPED.get(tensor.data_type)
-    return int(np.prod(tensor.dims, dtype=np.int64)) * np.dtype(dtype).itemsize if dtype else 0
+    return math.prod(tensor.dims) * np.dtype(dtype).itemsize if dtype else 0
 
 
 def _external_bytes(proto: onnx.ModelProto, base_dir: Path | None) -> int:
@@ -300,25 +308,38 @@ def _external_bytes(proto: onnx.ModelProto, base_dir: Path | None) -> int:
     return sum((base_dir / location).stat().st_size for location in locations) if base_dir else 0
 
 
-def _without_external(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with external initializers as inputs: the checker looks for them in the current folder."""
-    if not any(True for _ in external_tensors(proto)):
-        return proto
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    graph = copy.graph
+def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with large and external initializers as inputs: to check it, their types are enough.
+
+    The checker copies what it is given several times over, and looks for external data in the current folder.
+    """
+    light = onnx.ModelProto()
+    _copy_fields(proto, light, but="graph")
+    _copy_fields(proto.graph, light.graph, but="initializer")
+    graph = light.graph
     declared = {value.name for value in graph.input}
-    for tensor in filter(is_external, graph.initializer):
-        if tensor.name not in declared:
+    for tensor in proto.graph.initializer:
+        if not is_external(tensor) and _bytes(tensor) < LARGE:
+            graph.initializer.append(tensor)
+        elif tensor.name not in declared:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    inline = [tensor for tensor in graph.initializer if not is_external(tensor)]
-    del graph.initializer[:]
-    graph.initializer.extend(inline)
-    for tensor in external_tensors(copy):
+    for tensor in external_tensors(light):
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
         tensor.raw_data = bytes(_bytes(tensor))
-    return copy
+    return light
+
+
+def _copy_fields(source: Message, target: Message, *, but: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        elif isinstance(value, Message):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
 
 
 def _without_declared_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -440,7 +461,7 @@ def _spill(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bo
 
     def fill(file: IO[bytes]) -> None:
         for tensor in copy.graph.initializer:
-            if len(tensor.raw_data) < SPILLED:
+            if len(tensor.raw_data) < LARGE:
                 continue
             offset = file.seek(-file.tell() % PAGE, os.SEEK_CUR)
             length = file.write(tensor.raw_data)

@@ -59,14 +59,15 @@ def _written_extents(node: Node) -> list[Extent]:
     return []
 
 
+def planned(program: Program) -> list[Node]:
+    """The nodes that `emit` would write."""
+    return needed(program, [plain(program.context.b, value) for value in program.outputs])
+
+
 def emit(program: Program, model: Model) -> onnx.ModelProto:
     """The model that computes the chosen forms of the program's outputs."""
-    b = program.context.b
     emission = Emission(program, model, taken=set(model.names))
-    outputs = []
-    for info, value in zip(model.graph.output, program.outputs, strict=True):
-        b.origin = info.name
-        outputs.append(plain(b, value))
+    outputs = [plain(program.context.b, value) for value in program.outputs]
     nodes = needed(program, outputs)
     _name(emission, nodes, outputs)
     for node in nodes:

@@ -146,8 +146,6 @@ class _Walk:
     # Nodes
 
     def node(self, proto: onnx.NodeProto) -> None:
-        b = self.ctx.b
-        b.origin = proto.output[0] if proto.output else proto.name
         if proto.op_type == "Constant" and self._constant_node(proto):
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)

@@ -70,13 +70,11 @@ class Tensor:
 
 
 class Builder:
-    """Makes tensors. `origin` is the value being interpreted: names of new tensors come from it."""
+    """Makes tensors, and counts the nodes made: a node's serial is larger than those of its inputs."""
 
     def __init__(self) -> None:
         self._nodes: dict[Any, Node] = {}
         self.count = 0
-        self.origin = ""
-        self.label: Callable[[str], str] = lambda suffix: f"{self.origin}.{suffix}"
 
     # Sources
 
@@ -136,7 +134,8 @@ class Builder:
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
-            constant = op_type in MOVES_DATA and all(t.constant for t in inputs)
+            known = all(isinstance(e, int) for e in shape)
+            constant = op_type in MOVES_DATA and known and all(t.constant for t in inputs)
             node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant))
         return node.outputs[0]
 

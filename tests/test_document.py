@@ -143,6 +143,23 @@ def test_invalid_graphs(spoil: Callable[[onnx.ModelProto], None], reason: str) -
         from_proto(proto)
 
 
+@pytest.mark.parametrize("large", [1, 2**20])
+def test_invalid_tensors(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    monkeypatch.setattr(document, "LARGE", large)
+    proto = model("y = MatMul(x, w)")
+    proto.graph.initializer.append(numpy_helper.from_array(TABLE, "w"))
+    before = proto.SerializeToString()
+    from_proto(proto)
+    assert proto.SerializeToString() == before
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    with pytest.raises(ModelError, match=r"not unique|multiple times"):
+        from_proto(proto)
+    del proto.graph.initializer[1:]
+    proto.graph.initializer[0].raw_data = b"short"
+    with pytest.raises(ModelError, match="its shape needs 96"):
+        from_proto(proto)
+
+
 def test_unknown_operators_are_valid_if_their_domain_is_imported() -> None:
     from_proto(model("z = acme.Secret(x)\ny = Relu(z)", '"" : 17, "acme" : 1'))
     with pytest.raises(ModelError, match="No opset import for domain 'acme'"):
@@ -333,7 +350,7 @@ def test_external_data_in_a_subfolder_follows(with_data: Path, tmp_path: Path) -
     (with_data.parent / "data").mkdir()
     (with_data.parent / "model.data").rename(with_data.parent / "data" / "w")
     proto = onnx.load(with_data, load_external_data=False)
-    proto.graph.initializer[0].external_data[0].value = "data/w"
+    proto.graph.initializer[0].external_data[0].value = "data/w"  # the location
     loaded = load(write(with_data, proto))
     (tmp_path / "out").mkdir()
     save(loaded, loaded.proto, tmp_path / "out" / "out.onnx")
@@ -364,7 +381,7 @@ def test_what_does_not_fit_into_one_message_is_spilled(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(document, "PROTOBUF_LIMIT", 1000)
-    monkeypatch.setattr(document, "SPILLED", 64)
+    monkeypatch.setattr(document, "LARGE", 64)
     proto = model("z = MatMul(x, w)\nv = MatMul(x, w2)\ny = Sub(z, v)")
     proto.graph.initializer.extend(
         [numpy_helper.from_array(np.tile(TABLE, 9) + i, n) for i, n in enumerate(["w", "w2"])]

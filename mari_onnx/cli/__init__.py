@@ -17,7 +17,7 @@ from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
 from mari_onnx.cli.verify import verify
 from mari_onnx.errors import UserError
-from mari_onnx.version import VERSION
+from mari_onnx.version import __version__
 
 EPILOG = """\b
 Exit codes:
@@ -58,7 +58,7 @@ class Commands(click.Group):
                 ctx.exit(CANNOT_BE_USED)
             if os.environ.get("MARI_ONNX_DEBUG"):
                 click.echo("".join(traceback.format_exception(error)), err=True)
-            versions = f"mari-onnx {VERSION}, Python {platform.python_version()}, {platform.system()}"
+            versions = f"mari-onnx {__version__}, Python {platform.python_version()}, {platform.system()}"
             _say(
                 "This is a bug in mari-onnx",
                 f"{type(error).__name__}: {error}",
@@ -79,7 +79,7 @@ def _say(kind: str, message: str, next_step: str | None) -> None:
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(VERSION, prog_name="mari-onnx", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="mari-onnx", message="%(prog)s %(version)s")
 def main() -> None:
     """Make exported ranking models cheaper to serve without changing one prediction.
 

@@ -11,6 +11,7 @@ from typing import Literal
 SCHEMA_VERSION = 1
 
 Status = Literal["applied", "refused", "as is"]
+Command = Literal["optimize", "verify", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Verification:
 class Report:
     """What a command did. Sections that a command does not have are None or empty."""
 
-    command: Literal["optimize", "verify", "inspect"]
+    command: Command
     version: str
     model: ModelFacts
     request_inputs: tuple[RequestInput, ...] = ()

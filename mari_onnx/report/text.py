@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mari_onnx.report.model import Cost, Difference, ModelFacts, Remark, Report, RequestInput, TensorFacts, Verification
+from mari_onnx.report.model import Cost, Difference, ModelFacts, Remark, Report, TensorFacts, Verification
 
 SHOWN = 10
 """How many rows of a list are shown, unless all of them are asked for."""
@@ -123,21 +123,21 @@ def _typed(tensor: TensorFacts | None) -> str:
 def _request_inputs(report: Report, everything: bool) -> RenderableType:
     if not report.request_inputs:
         return Text("none were found; --user-input 'user_*' names them", WEAK)
-    types = {tensor.name: tensor for tensor in report.model.inputs}
-    table = _table("", "", "", "")
-    shown = report.request_inputs if everything else report.request_inputs[:SHOWN]
-    for given in shown:
-        table.add_row(
-            Text(given.name),
-            Text(_typed(types.get(given.name)), WEAK),
-            Text(ROWS[given.rows]),
-            Text(given.reason, WEAK),
-        )
-    return Group(table, *_left_out(_by_rows(report.request_inputs[len(shown) :])))
-
-
-def _by_rows(inputs: Sequence[RequestInput]) -> Counter[str]:
-    return Counter(ROWS[given.rows] for given in inputs)
+    if everything:
+        types = {tensor.name: tensor for tensor in report.model.inputs}
+        table = _table("", "", "", "")
+        for given in report.request_inputs:
+            kind = Text(_typed(types.get(given.name)), WEAK)
+            table.add_row(Text(given.name), kind, Text(ROWS[given.rows]), Text(given.reason, WEAK))
+        return table
+    alike: dict[tuple[str, str], list[str]] = {}
+    for given in report.request_inputs:
+        alike.setdefault((ROWS[given.rows], given.reason), []).append(given.name)
+    table = _table("", "")
+    for (rows, reason), names in alike.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        table.add_row(Text(rows), Text.assemble(", ".join(names[:SHOWN]), more, (f"\n{reason}", WEAK)))
+    return table
 
 
 def _left_out(kinds: Counter[str]) -> list[Text]:
@@ -195,7 +195,7 @@ def _costs(report: Report) -> RenderableType:
         ("multiply-adds", count, [cost.macs for cost in costs]),
         ("  once for the request", count, [cost.macs_fixed for cost in costs]),
         ("  for each candidate", count, [cost.macs_per_candidate for cost in costs]),
-        ("nodes", count, [cost.nodes for cost in costs]),
+        ("nodes that compute", count, [cost.nodes for cost in costs]),
         ("estimated time", microseconds, [cost.time_us for cost in costs]),
     ]
     if report.optimized and report.changed:

@@ -22,7 +22,7 @@ from mari_onnx.extent import Extent, product as times
 from mari_onnx.forms import Array, Parts, Terms, Value, bounds, cut, fill, groups, lay, merge, rename_value
 from mari_onnx.lift import add_up, agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
-from mari_onnx.remarks import explain_product
+from mari_onnx.remarks import explain_product, side
 
 GEMM_DTYPES = (1, 11)
 
@@ -39,6 +39,7 @@ class Linear:
     alpha: float
     beta: float
     transposed: bool
+    weight: str
 
     @property
     def contracted(self) -> Dim:
@@ -96,12 +97,12 @@ def _linear(
             return Refused("the bias of Gemm does not broadcast to its product")
         bias = rename_value(ctx.b, c, aligned[1][1]).array
     weight = fill(ctx.b, w.array, w.known_dims)
-    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed)
+    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, op.proto.input[1])
 
     whole = _whole(op, ctx, linear)
     whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
     best, terms = whole, None
-    splittable = op.data.dtype != 0 and (bias is None or beta == 1.0)
+    splittable = (bias is None or beta == 1.0) and (alpha == 1.0 or x.dtype in GEMM_DTYPES)
     for candidate in _splits(ctx, linear) if splittable else ():
         inherited = candidate.price
         added = add_up(ctx.b, candidate, dims)
@@ -218,6 +219,8 @@ def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_
     x = fill(ctx.b, x, x_dims, x_dims[-1])
     rows, layout = natural(ctx.b, x, x_dims)
     weight = lay(ctx.b, w, w_dims)
+    if weight.name is None:
+        weight.name = f"{linear.weight}.{side(ctx, x)}"
     out = (*layout[:-1], linear.dims[-1])
     shape = stored_shape(out, x.via)
     if len(layout) == 2 and rows.dtype in GEMM_DTYPES:
@@ -229,10 +232,7 @@ def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_
         return Array(ctx.b.make("Gemm", [rows, weight], shape, **attributes), out, x.via)
     if linear.transposed:
         weight = ctx.b.transpose(weight, (1, 0))
-    result = ctx.b.make("MatMul", [rows, weight], shape)
-    if linear.alpha != 1.0:
-        raise AssertionError("only Gemm has an alpha, and its dtypes are Gemm's")
-    return Array(result, out, x.via)
+    return Array(ctx.b.make("MatMul", [rows, weight], shape), out, x.via)
 
 
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from mari_onnx.cli import main
-from mari_onnx.version import VERSION
+from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 
 COMMANDS = ["optimize", "verify", "inspect"]
@@ -46,7 +46,7 @@ def test_version_is_there_at_once() -> None:
 def timed() -> float:
     start = time.perf_counter()
     result = process("--version")
-    assert (result.returncode, result.stdout) == (0, f"mari-onnx {VERSION}\n")
+    assert (result.returncode, result.stdout) == (0, f"mari-onnx {__version__}\n")
     return time.perf_counter() - start
 
 
@@ -125,7 +125,7 @@ def test_a_bug(engine: Engine, run: Run, model: Path, out: Path, command: str, m
     assert result.exit_code == 3
     assert "This is a bug in mari-onnx: ZeroDivisionError: division by zero" in result.stderr
     assert "MARI_ONNX_DEBUG=1" in result.stderr
-    assert VERSION in result.stderr
+    assert __version__ in result.stderr
     assert not out.exists()
     monkeypatch.setenv("MARI_ONNX_DEBUG", "1")
     with_traceback = CliRunner().invoke(main, [command, *map(str, arguments(command, model, out))])
@@ -161,6 +161,7 @@ def test_ctrl_c() -> None:
 import os, signal, mari_onnx
 from mari_onnx.cli import main
 mari_onnx.inspect = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 main(["inspect", "model.onnx"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)

@@ -76,6 +76,12 @@ def test_what_is_shown_of_a_remark() -> None:
     assert text.index("tower/fc1") < text.index("attention/fc1") < text.index("tower/fc2")
 
 
+def test_inputs_that_are_alike_are_one_row() -> None:
+    text, everything = (to_text(reports.OPTIMIZED, verbosity=v) for v in (0, 1))
+    assert "  tiled    user_id, user_age, user_city, user_level\n           matches 'user_*'\n" in text
+    assert "  user_history  int64 [batch 50]  one row  its leading axis is 1\n" in everything
+
+
 def test_long_lists_are_summed_up() -> None:
     small_ones = tuple(Remark("as is", "product", "", "Gemm", f"small/{i}", "varies", macs_before=1) for i in range(30))
     applied = tuple(Remark("applied", "product", "", "Gemm", f"large/{i}", "", macs_before=10**6) for i in range(15))
@@ -83,9 +89,9 @@ def test_long_lists_are_summed_up() -> None:
     text, everything = (to_text(report, verbosity=v) for v in (0, 1))
     assert text.count("large/") == SHOWN
     assert "and 35 more: 5 applied, 30 as is (-v shows them)" in text
-    assert "and 15 more: 12 tiled, 3 one row (-v shows them)" in text
+    assert f"{', '.join(['user_id, user_age, user_city, user_level'] * 2)}, user_id, user_age and 10 more" in text
     assert everything.count("large/") + everything.count("small/") == 45
-    assert "more:" not in everything
+    assert " more" not in everything.split("Cost")[0]
 
 
 def test_of_many_comparisons_those_are_shown_that_failed_or_came_closest() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mari_onnx.verify.inputs import LENGTH, REQUESTS, Bounds, Input, batch_symbols, draw, extents
+from mari_onnx.verification.inputs import LENGTH, REQUESTS, Bounds, Input, batch_symbols, draw, extents
 
 INT, FLOAT = np.dtype("int64"), np.dtype("float32")
 

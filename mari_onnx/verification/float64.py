@@ -8,7 +8,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, 
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
-from mari_onnx.verify.runtime import Array, Feeds
+from mari_onnx.verification.runtime import Array, Feeds
 
 _RAISED = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _LARGE = 1 << 26

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from mari_onnx.verify import verify
-from mari_onnx.verify.float64 import raise_feeds, raised
-from mari_onnx.verify.runtime import Source, interpreter, runner
+from mari_onnx.verification import verify
+from mari_onnx.verification.float64 import raise_feeds, raised
+from mari_onnx.verification.runtime import Source, interpreter, runner
 
 from . import models
 from .models import parse
@@ -60,7 +60,7 @@ def test_recurrence_stays_in_float32(factor: float) -> None:
 
 
 def test_large_constants_are_cast_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mari_onnx.verify.float64._LARGE", 16)
+    monkeypatch.setattr("mari_onnx.verification.float64._LARGE", 16)
     model = raised(models.tower())
     stored = {t.name: numpy_helper.to_array(t).dtype for t in model.graph.initializer}
     assert stored["w.stored"] == np.float32

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Difference, Verification
-from mari_onnx.verify.compare import (
+from mari_onnx.verification.compare import (
     HARDLY_JUDGED,
     SAME_FUNCTION,
     SAME_RECURRENCE,
@@ -21,10 +21,10 @@ from mari_onnx.verify.compare import (
     judge,
     own_error,
 )
-from mari_onnx.verify.float64 import has_recurrence, raise_feeds, raised
-from mari_onnx.verify.inputs import Input, draw, extents, inputs_of
-from mari_onnx.verify.ranges import Trace, trace
-from mari_onnx.verify.runtime import Array, Run, RunError, Source, interpreter, runner
+from mari_onnx.verification.float64 import has_recurrence, raise_feeds, raised
+from mari_onnx.verification.inputs import Input, draw, extents, inputs_of
+from mari_onnx.verification.ranges import Trace, trace
+from mari_onnx.verification.runtime import Array, Run, RunError, Source, interpreter, runner
 
 DEFAULT_BATCHES = (1, 2, 7, 64)
 

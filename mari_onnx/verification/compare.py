@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mari_onnx.report.model import Difference
-from mari_onnx.verify.runtime import Array
+from mari_onnx.verification.runtime import Array
 
 SAME_FUNCTION = 1e-6
 """Largest difference in float64, in units of the output's scale.

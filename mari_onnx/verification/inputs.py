@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mari_onnx.errors import UserError
-from mari_onnx.verify.runtime import Array
+from mari_onnx.verification.runtime import Array
 
 REQUESTS = 3
 """How many requests a batch of several holds."""

@@ -9,7 +9,7 @@ import pytest
 
 from mari_onnx.errors import ModelError, UserError
 from mari_onnx.report.model import Verification
-from mari_onnx.verify import verify
+from mari_onnx.verification import verify
 
 from . import models
 from .models import parse

@@ -22,8 +22,8 @@ from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, numpy_he
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
-from mari_onnx.verify.inputs import Bounds, Input, extents
-from mari_onnx.verify.runtime import Array, RunError, Source, runner
+from mari_onnx.verification.inputs import Bounds, Input, extents
+from mari_onnx.verification.runtime import Array, RunError, Source, runner
 
 _FIRST = frozenset({0})
 _ANY: frozenset[int] = frozenset(range(1 << 12))

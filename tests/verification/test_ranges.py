@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from mari_onnx.verify import verify
-from mari_onnx.verify.inputs import Bounds, inputs_of
-from mari_onnx.verify.ranges import Trace, trace
-from mari_onnx.verify.runtime import Source
+from mari_onnx.verification import verify
+from mari_onnx.verification.inputs import Bounds, inputs_of
+from mari_onnx.verification.ranges import Trace, trace
+from mari_onnx.verification.runtime import Source
 
 from . import models
 from .models import parse

@@ -1,0 +1,171 @@
+"""The public functions: optimize, inspect and verify. The command line is a thin layer over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+
+from mari_onnx.document import Document, check, facts, from_proto, load
+from mari_onnx.emit import emit, planned
+from mari_onnx.extent import symbols
+from mari_onnx.interpret import Program
+from mari_onnx.model import Model
+from mari_onnx.report.model import Command, Cost, Report, Verification
+from mari_onnx.request import Sides, run, sides
+from mari_onnx.tensors import Node
+from mari_onnx.version import __version__
+
+DEFAULT_BATCH = 500
+WORTHWHILE = 0.99
+"""Estimated time, against the original's, from which an optimized model is worth having."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps are done and how many there are."""
+
+ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """The result of `optimize`: the model to ship, and what was done to it.
+
+    `model` is the original where `changed` is false. Check `report.verification.passed` before using it.
+    """
+
+    model: onnx.ModelProto
+    report: Report
+    document: Document
+
+    @property
+    def changed(self) -> bool:
+        return self.report.changed
+
+
+def optimize(
+    model: ModelLike,
+    *,
+    user_inputs: Sequence[str] = (),
+    batch: int = DEFAULT_BATCH,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> Optimized:
+    """Compute once for the request whatever depends on the request alone.
+
+    `user_inputs` are globs over input names, `batch` is the number of candidates for which it should pay. The
+    result has the original's inputs and outputs. With `verify` both models are run against each other, and
+    `report.verification` says how that went; a failure does not raise.
+
+    Raises UserError for a file that is not a usable model and for a glob that matches no input.
+    """
+    say = progress or _silent
+    say("reading", 0, 3)
+    document = _document(model)
+    say("analysing", 1, 3)
+    graph = Model(document)
+    given = sides(graph, user_inputs, batch)
+    program = run(graph, given, batch)
+    report = _report("optimize", document, given, program)
+    say("writing", 2, 3)
+    result = document.proto
+    if report.changed:
+        result = emit(program, graph)
+        optimized = facts(document.with_proto(result))
+        report = replace(report, optimized=replace(optimized, path=None))
+    if verify and report.changed:
+        report = replace(report, verification=_verify(document, result, given, progress))
+    return Optimized(result, report, document)
+
+
+def inspect(model: ModelLike, *, user_inputs: Sequence[str] = (), batch: int = DEFAULT_BATCH) -> Report:
+    """What `optimize` would do, and why: the paper's colouring for a person.
+
+    Raises UserError for a file that is not a usable model and for a glob that matches no input.
+    """
+    document = _document(model)
+    graph = Model(document)
+    given = sides(graph, user_inputs, batch)
+    return _report("inspect", document, given, run(graph, given, batch))
+
+
+def verify(
+    reference: ModelLike,
+    optimized: ModelLike,
+    *,
+    user_inputs: Sequence[str] = (),
+    batches: Sequence[int] = (1, 2, 7, 64),
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
+
+    Raises UserError when a model cannot be used, when a glob matches no input and when the signatures differ.
+    """
+    first, second = _document(reference), _document(optimized)
+    given = sides(Model(first), user_inputs, DEFAULT_BATCH)
+    from mari_onnx.verification import verify as compare
+
+    verification = compare(
+        _runnable(first), _runnable(second), tiled=tuple(given.tiled), batches=batches, seed=seed, rtol=rtol, atol=atol,
+        progress=progress,
+    )  # fmt: skip
+    return Report("verify", __version__, facts(first), given.inputs, verification=verification, optimized=facts(second))
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def _document(model: ModelLike) -> Document:
+    document = from_proto(model) if isinstance(model, onnx.ModelProto) else load(Path(model))
+    check(document)
+    return document
+
+
+def _runnable(document: Document) -> str | onnx.ModelProto:
+    return document.proto if document.path is None else str(document.path)
+
+
+def _verify(document: Document, result: onnx.ModelProto, given: Sides, progress: Progress | None) -> Verification:
+    from mari_onnx.verification import verify as compare  # onnxruntime takes its time to import
+
+    return compare(_runnable(document), result, tiled=tuple(given.tiled), progress=progress)
+
+
+def _pays(report: Report) -> bool:
+    before, after = report.cost_before, report.cost_after
+    assert before is not None and after is not None
+    return bool(report.request_inputs) and after.macs <= before.macs and after.time_us < WORTHWHILE * before.time_us
+
+
+def _report(command: Command, document: Document, given: Sides, program: Program) -> Report:
+    nodes = planned(program)
+    cost = program.context.cost
+    batch = cost.batch
+    fixed = sum(cost.node_macs(n) for n in nodes if not _varies(n, program))
+    total = sum(cost.node_macs(n) for n in nodes)
+    after = Cost(
+        batch, total, fixed, (total - fixed) / batch, sum(not n.is_source for n in nodes),
+        sum(cost.node_time(n) for n in nodes) / 1e3,
+    )  # fmt: skip
+    before = Cost(
+        batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
+        program.time / 1e3,
+    )  # fmt: skip
+    report = Report(
+        command, __version__, facts(document), given.inputs, tuple(program.context.remarks), before, after
+    )  # fmt: skip
+    return replace(report, changed=_pays(report))
+
+
+def _varies(node: Node, program: Program) -> bool:
+    """Whether anything that the node computes has the candidates in its shape."""
+    return any(
+        not isinstance(e, int) and symbols(e) & program.context.candidates for t in node.outputs for e in t.shape or ()
+    )
