@@ -156,8 +156,9 @@ def _remarks(report: Report, everything: bool) -> RenderableType:
     table = _table("", ">before", ">after", ">of all", "", "", header=True)
     for remark in shown:
         numbers = [count(remark.macs_before), count(remark.macs_after)] if remark.macs_before else ["", ""]
-        share = f"{remark.macs_before / total:.0%}" if total and remark.macs_before else ""
-        table.add_row(Text(*_mark(remark.status)), *numbers, share, _bar(remark, largest), _remark(remark, everything))
+        share = remark.macs_before / total if total else 0
+        part = "" if not share else "<1%" if share < 0.01 else f"{share:.0%}"
+        table.add_row(Text(*_mark(remark.status)), *numbers, part, _bar(remark, largest), _remark(remark, everything))
     left = Counter[str](r.status for r in ordered) - Counter[str](r.status for r in shown)
     return Group(table, *_left_out(left)) if shown else Group(*_left_out(left))
 
