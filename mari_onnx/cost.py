@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
-from mari_onnx.extent import Extent
-from mari_onnx.tensors import Node, Tensor, elements
+from mari_onnx.extent import Extent, evaluate
+from mari_onnx.tensors import Node, Tensor
 
 NS_PER_LAUNCH = 1500.0
 NS_PER_VIEW = 700.0
@@ -36,7 +37,8 @@ class CostModel:
     reference: dict[str, int] = field(default_factory=dict)
 
     def elements(self, shape: tuple[Extent, ...] | None) -> int:
-        return elements(shape, self.reference, UNKNOWN_EXTENT)
+        """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
+        return 0 if shape is None else prod(evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape)
 
     def macs(self, op_type: str, inputs: list[tuple[Extent, ...] | None], outputs: list[tuple[Extent, ...] | None],
              trans_a: bool = False) -> int:

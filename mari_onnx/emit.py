@@ -292,13 +292,9 @@ def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int
 def _describe(emission: Emission, tensor: Tensor) -> None:
     if tensor.shape is None or not tensor.dtype:
         return
-    known = {s for info in emission.model.graph.input for s in _params(info)}
+    known = emission.model.input_symbols
     shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
     emission.infos.append(helper.make_tensor_value_info(emission.names[tensor], tensor.dtype, shape))
-
-
-def _params(info: onnx.ValueInfoProto) -> set[str]:
-    return {d.dim_param for d in info.type.tensor_type.shape.dim if d.dim_param}
 
 
 def _graft(emission: Emission) -> onnx.ModelProto:

@@ -9,7 +9,6 @@ symbol stands for the extent of some axis, which is never negative; that alone d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import reduce
 from typing import TypeAlias
 
 Monomial: TypeAlias = tuple[str, ...]
@@ -35,6 +34,8 @@ class Poly:
         return _collect([*self.terms, *_terms(other)])
 
     def __mul__(self, other: Extent) -> Extent:
+        if isinstance(other, int) and other:
+            return Poly(tuple((m, c * other) for m, c in self.terms))
         return _collect([(tuple(sorted(m + n)), a * b) for m, a in self.terms for n, b in _terms(other)])
 
     def __neg__(self) -> Extent:
@@ -76,7 +77,10 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Extent:
 
 
 def product(extents: Iterable[Extent]) -> Extent:
-    return reduce(lambda a, b: a * b, extents, 1)
+    total: Extent = 1
+    for extent in extents:
+        total = extent if total == 1 else total if extent == 1 else total * extent
+    return total
 
 
 def divide(a: Extent, b: Extent) -> Extent | None:
@@ -118,6 +122,8 @@ def compare(a: Extent, b: Extent) -> int | None:
 
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
     """The extent as a number, with `default` for symbols that `values` lacks."""
+    if isinstance(extent, int):
+        return extent
     total = 0
     for monomial, coefficient in _terms(extent):
         for s in monomial:

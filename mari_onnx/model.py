@@ -39,13 +39,17 @@ class Model:
         overridable = given if self.proto.ir_version >= 4 else set()
         self.initializers = {t.name: t for t in self.graph.initializer if t.name not in overridable}
         self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
+        self._arrays: dict[int, npt.NDArray[Any]] = {}
 
     @property
     def opset(self) -> int:
         return self.opsets.get("", 0)
 
     def array_of(self, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
-        return tensor_array(self.document, tensor)
+        """The tensor as an array, read once: a weight that is cut is read for each of its parts."""
+        if id(tensor) not in self._arrays:
+            self._arrays[id(tensor)] = tensor_array(self.document, tensor)
+        return self._arrays[id(tensor)]
 
     @cached_property
     def value_info(self) -> dict[str, onnx.ValueInfoProto]:
@@ -72,6 +76,11 @@ class Model:
             for body in (attribute.g, *attribute.graphs):
                 found.update(dict.fromkeys(_free_names(body)))
         return list(found)
+
+    @cached_property
+    def input_symbols(self) -> set[str]:
+        """The symbols that graph inputs give to their extents."""
+        return {e for info in self.inputs for e in shape_of(info) or () if isinstance(e, str)}
 
     @cached_property
     def names(self) -> set[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from mari_onnx.extent import Extent, evaluate, product
+from mari_onnx.extent import Extent
 
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -265,10 +265,6 @@ def _plain(attribute: onnx.AttributeProto) -> Any:
     if attribute.type in (kind.INTS, kind.FLOATS, kind.STRINGS):
         return tuple(onnx.helper.get_attribute_value(attribute)) if attribute.ByteSize() else ()
     return attribute.SerializeToString()
-
-
-def elements(shape: Sequence[Extent] | None, values: dict[str, int], default: int) -> int:
-    return 0 if shape is None else max(evaluate(product(shape), values, default), 0)
 
 
 def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -64,7 +64,8 @@ def _align(ctx: Context, values: list[Value], position: int) -> list[Value] | Re
                 ctx.equal.append((extent_of(left), extent_of(right)))
                 return Refused(f"extents {extent_of(left)} and {extent_of(right)} are not known to be equal")
             names.update(refined[2])
-            out = [rename_value(ctx.b, v, refined[1]) for v in out]
+            if refined[1]:
+                out = [rename_value(ctx.b, v, refined[1]) for v in out]
         out.append(rename_value(ctx.b, value, names))
     return out
 

@@ -1,0 +1,37 @@
+"""python -m benchmarks [NAME ...]: time models before and after, and the optimizer itself."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import fragmented, mlp, models, scale
+
+BENCHMARKS = {"mlp": mlp.run, "fragmented": fragmented.run, "scale": scale.run, "models": models.run}
+"""What runs when nothing is named; `calibrate` runs only when it is."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} or calibrate; default: all")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="models: a folder of NAME.onnx with NAME.json")
+    parser.add_argument("--models", default="*", metavar="GLOB", help="models: only these")
+    parser.add_argument("--batch", type=int, nargs="+", default=[50, 200, 1000], help="models: numbers of candidates")
+    given = parser.parse_args()
+    if unknown := set(given.names) - {*BENCHMARKS, "calibrate"}:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    met = True
+    for name in given.names or BENCHMARKS:
+        print(f"\n{name}", flush=True)
+        if name == "models":
+            met &= models.run(given.batch, given.corpus, given.models)
+        elif name == "calibrate":
+            calibrate.run()
+        else:
+            met &= BENCHMARKS[name]()
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Timing models side by side in one run, so that what disturbs the machine disturbs them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+Feeds = Mapping[str, npt.NDArray[Any]]
+
+CALLS = 3
+"""Calls in a turn, of which the fastest counts: the first of them finds the caches full of the other model."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """`turns[i, k]` are the nanoseconds of model k in round i."""
+
+    turns: npt.NDArray[np.float64]
+
+    def microseconds(self, k: int) -> float:
+        return float(np.median(self.turns[:, k])) / 1e3
+
+    def ratio(self, k: int, base: int = 0) -> float:
+        """How much of the base's time model k takes: the ratio of the medians."""
+        return self.microseconds(k) / self.microseconds(base)
+
+    def quartiles(self, k: int, base: int = 0) -> tuple[float, float]:
+        """The middle half of the ratios within a round."""
+        low, high = np.quantile(self.turns[:, k] / self.turns[:, base], [0.25, 0.75])
+        return float(low), float(high)
+
+
+def session(model: onnx.ModelProto, *, optimize: bool = True) -> ort.InferenceSession:
+    """The model on one thread, as it would be served."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def paired(sessions: list[ort.InferenceSession], feeds: Feeds, seconds: float = 1.0, rounds: int = 400) -> Timing:
+    """Time all sessions in turns, the order rotating, until `rounds` or `seconds` (but 15 rounds) are over."""
+    given = dict(feeds)
+    for each in sessions:
+        each.run(None, given)
+    turns: list[list[int]] = []
+    end = perf_counter() + seconds
+    while len(turns) < rounds and (len(turns) < 15 or perf_counter() < end):
+        row = [0] * len(sessions)
+        for k in range(len(sessions)):
+            turn = (k + len(turns)) % len(sessions)
+            row[turn] = min(_nanoseconds(sessions[turn], given) for _ in range(CALLS))
+        turns.append(row)
+    return Timing(np.array(turns, np.float64))
+
+
+def _nanoseconds(model: ort.InferenceSession, feeds: dict[str, npt.NDArray[Any]]) -> int:
+    start = perf_counter_ns()
+    model.run(None, feeds)
+    return perf_counter_ns() - start
+
+
+def compare(models: Mapping[str, onnx.ModelProto], feeds: Feeds, what: str, goal: float) -> bool:
+    """Print the models' times, and whether the second takes at most `goal` times as long as the first."""
+    timing = paired([session(model) for model in models.values()], feeds, seconds=4.0)
+    for k, (name, model) in enumerate(models.items()):
+        low, high = timing.quartiles(k)
+        print(
+            f"{what:<16} {name:<8} {len(model.graph.node):>4} nodes {timing.microseconds(k):>9.0f} us  "
+            f"{timing.ratio(k):>6.3f} times the first ({low:.3f}-{high:.3f})"
+        )
+    met = timing.ratio(1) <= goal
+    print(f"{what:<16} {'met' if met else 'MISSED'}: at most {goal} times the first", flush=True)
+    return met
