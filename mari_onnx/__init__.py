@@ -1,10 +1,10 @@
 """Make exported ranking models cheaper to serve without changing one prediction.
 
-    import mari_onnx
+import mari_onnx
 
-    result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"])
-    if result.report.verification is None or result.report.verification.passed:
-        onnx.save(result.model, "ranker.fast.onnx")
+result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"])
+if result.report.verification is None or result.report.verification.passed:
+    onnx.save(result.model, "ranker.fast.onnx")
 """
 
 from importlib import import_module
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from mari_onnx.errors import ModelError, UserError
     from mari_onnx.report.model import Report, Verification
 
-__all__ = ["ModelError", "Optimized", "Report", "UserError", "Verification", "__version__", "inspect", "optimize", "verify"]
+__all__ = [
+    "ModelError",
+    "Optimized",
+    "Report",
+    "UserError",
+    "Verification",
+    "__version__",
+    "inspect",
+    "optimize",
+    "verify",
+]
 
 _HOME = {"ModelError": "errors", "UserError": "errors", "Report": "report.model", "Verification": "report.model"}
 

@@ -39,14 +39,17 @@ class Refused:
 
 
 def extent_of(dim: Iterable[Axis]) -> Extent:
+    """How long a dimension of these axes is."""
     return product(axis.extent for axis in dim)
 
 
 def extents(dims: Dims) -> tuple[Extent, ...]:
+    """How long each dimension is: the shape."""
     return tuple(extent_of(dim) for dim in dims)
 
 
 def flat(dims: Iterable[Dim]) -> list[Axis]:
+    """The axes of all dimensions, outermost first."""
     return [axis for dim in dims for axis in dim]
 
 
@@ -56,10 +59,12 @@ def dim(extent: Extent, name: str = "") -> Dim:
 
 
 def new_dims(shape: Iterable[Extent], name: str = "") -> Dims:
+    """A new axis for each dimension of a shape; those of symbols are named after them."""
     return tuple(dim(extent, str(extent) if isinstance(extent, Poly) else name) for extent in shape)
 
 
 def renamed(dims: Dims, names: Renaming) -> Dims:
+    """The dims with axes replaced by others, or by the factors that they were cut into."""
     return tuple(tuple(new for axis in d for new in names.get(axis, (axis,))) for d in dims)
 
 
@@ -151,7 +156,7 @@ def broadcast(operands: Sequence[Dims]) -> tuple[Dims, list[dict[Axis, Dim]]] | 
 def reshape(dims: Dims, shape: Sequence[Extent]) -> tuple[Dims, dict[Axis, Dim]] | None:
     """The same axes cut at other places, and how axes had to be split for that; None if not proven possible.
 
-        [(B L) 320]  ->  (B, L, 20, 16):   [B L 20 16],  {320: (20 16)}
+    [(B L) 320]  ->  (B, L, 20, 16):   [B L 20 16],  {320: (20 16)}
     """
     source = flat(dims)
     if product(a.extent for a in source) == 0:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from mari_onnx.axes import extents, infer_shape
 from mari_onnx.extent import compare, divide, product
@@ -20,7 +21,8 @@ from mari_onnx.op import Context, Op
 Content: TypeAlias = npt.NDArray[Any]
 
 MAX_ELEMENTS = 256
-INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 9, 12, 13})
+LARGEST = {TensorProto.INT32: 2**31 - 1, TensorProto.INT64: 2**63 - 1}
+"""The largest number of each element type that shapes are computed in."""
 
 
 def content(op: Op, ctx: Context) -> Content | None:
@@ -43,9 +45,7 @@ def as_content(array: npt.NDArray[Any]) -> Content | None:
     """The content of a constant: plain ints and bools."""
     if array.size > MAX_ELEMENTS or array.dtype.kind not in "iub":
         return None
-    out = np.empty(array.shape, object)
-    out.flat = [bool(e) if array.dtype.kind == "b" else int(e) for e in array.flat]
-    return out
+    return array.astype(object)
 
 
 def _given(op: Op, i: int) -> Content:
@@ -79,9 +79,8 @@ def _each(function: Callable[..., Any]) -> Callable[[Op, Context], Content]:
 
     def apply(op: Op, ctx: Context) -> Content:
         arrays = np.broadcast_arrays(*(_given(op, i) for i in range(len(op.inputs))))
-        results = [
-            None if any(e is None for e in row) else function(*row) for row in zip(*(a.flat for a in arrays), strict=True)
-        ]
+        rows = zip(*(a.flat for a in arrays), strict=True)
+        results = [None if any(e is None for e in row) else function(*row) for row in rows]
         return _objects(results, arrays[0].shape)
 
     return apply
@@ -184,7 +183,10 @@ def _cast(op: Op, ctx: Context) -> Content | None:
     x = _given(op, 0)
     if to == 9:
         return _objects([None if e is None else _decided(compare(e, 0), (-1, 1)) for e in x.flat], x.shape)
-    return _objects([int(e) if isinstance(e, bool) else e for e in x.flat], x.shape) if to in INTEGERS else None
+    if to not in LARGEST:
+        return None
+    numbers = [int(e) if isinstance(e, bool) else e for e in x.flat]
+    return _objects([None if isinstance(e, int) and abs(e) > LARGEST[to] else e for e in numbers], x.shape)
 
 
 def _decided(sign: int | None, wanted: tuple[int, ...]) -> bool | None:

@@ -40,8 +40,13 @@ class CostModel:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
         return 0 if shape is None else prod(evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape)
 
-    def macs(self, op_type: str, inputs: list[tuple[Extent, ...] | None], outputs: list[tuple[Extent, ...] | None],
-             trans_a: bool = False) -> int:
+    def macs(
+        self,
+        op_type: str,
+        inputs: list[tuple[Extent, ...] | None],
+        outputs: list[tuple[Extent, ...] | None],
+        trans_a: bool = False,
+    ) -> int:
         """Multiply-adds of one node from the shapes of its inputs and outputs; 0 where they are unknown."""
         if op_type not in PRODUCTS or outputs[0] is None or inputs[0] is None or inputs[1] is None:
             return 0

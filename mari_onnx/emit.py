@@ -36,6 +36,7 @@ class Emission:
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
+    captured: set[str] = field(default_factory=set)
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
@@ -94,13 +95,18 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
             wanted = tensor.name
             if tensor in names:
                 continue
+            original = node.proto.output[tensor.index] if node.proto is not None else None
+            if original == "":
+                names[tensor] = ""  # an optional output that the original leaves out
+                continue
             if wanted in emission.taken:
                 value = values.get(wanted)
                 own = value is not None and (value.array.tensor is tensor or value.written is tensor)
                 if not own or wanted in used:
                     wanted = None if own else f"{wanted}.same"
-            if wanted is None and node.proto is not None and tensor.index < len(node.proto.output):
-                wanted = node.proto.output[tensor.index]
+            if wanted is None and original is not None:
+                value = values.get(original)
+                wanted = original if value is None or value.array.tensor is tensor else f"{original}.part"
             names[tensor] = _unique(emission, wanted or _fallback(tensor), used)
             used.add(names[tensor])
 
@@ -141,13 +147,14 @@ def _write(emission: Emission, node: Node) -> None:
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
     if node.proto is not None:
         for captured, t in node.captures:
-            if emission.names[t] != captured:
+            if emission.names[t] != captured and captured not in emission.captured:
+                emission.captured.add(captured)
                 _append(emission, new_node("Identity", captured, [emission.names[t]], captured))
         _append(emission, renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs]))
     else:
         _append(emission, _lowered(emission, node, inputs, name))
     for t in node.outputs:
-        if emission.names[t] not in emission.model.names:
+        if emission.names[t] and emission.names[t] not in emission.model.names:
             _describe(emission, t)
 
 
@@ -218,7 +225,8 @@ def _integers(emission: Emission, values: list[int], dtype: int = TensorProto.IN
     key = (dtype, tuple(values))
     if key not in emission.extents:
         shown = "_".join(str(v).replace("-", "m") for v in values[:8])
-        name = _unique(emission, f"mari.{'shape' if dtype == TensorProto.INT64 else dtype}_{shown}", set(emission.extents.values()))
+        kind = "shape" if dtype == TensorProto.INT64 else "extents"
+        name = _unique(emission, f"mari.{kind}_{shown}", set(emission.extents.values()))
         emission.extents[key] = name
         array = np.array(values, helper.tensor_dtype_to_np_dtype(dtype))
         _initialize(emission, numpy_helper.from_array(array, name))
@@ -319,7 +327,7 @@ def _graft(emission: Emission) -> onnx.ModelProto:
     return out
 
 
-def _set(message: "onnx.ModelProto | onnx.GraphProto", name: str, content: object) -> None:
+def _set(message: onnx.ModelProto | onnx.GraphProto, name: str, content: object) -> None:
     field_ = getattr(message, name)
     if hasattr(field_, "extend"):
         field_.extend(content)

@@ -59,6 +59,7 @@ class Poly:
 
 
 def symbol(name: str) -> Poly:
+    """The extent that is just this symbol."""
     return Poly((((name,), 1),))
 
 
@@ -77,6 +78,7 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Extent:
 
 
 def product(extents: Iterable[Extent]) -> Extent:
+    """All extents multiplied; 1 for none."""
     total: Extent = 1
     for extent in extents:
         total = extent if total == 1 else total if extent == 1 else total * extent
@@ -103,6 +105,7 @@ def divide(a: Extent, b: Extent) -> Extent | None:
 
 
 def symbols(extent: Extent) -> set[str]:
+    """The symbols that the extent depends on."""
     return {s for monomial, _ in _terms(extent) for s in monomial}
 
 
@@ -133,6 +136,7 @@ def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
 
 
 def rename(extent: Extent, names: Mapping[str, str]) -> Extent:
+    """The extent with symbols replaced by others."""
     if isinstance(extent, int):
         return extent
     return _collect([(tuple(sorted(names.get(s, s) for s in m)), c) for m, c in extent.terms])

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
@@ -33,8 +33,11 @@ class IndexMap:
     rows: Extent
 
 
-State = IndexMap | str
+State: TypeAlias = IndexMap | str
 """How an array has an axis: by itself ("stored"), not at all ("absent"), or through an index map."""
+
+Names: TypeAlias = frozenset[tuple[Axis, State]]
+"""The axes along which an array differs, and how it has each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Array:
             return "absent"
         return dict(self.via).get(axis, "stored")
 
-    def names(self) -> frozenset[tuple[Axis, State]]:
+    def names(self) -> Names:
         """The axes along which the array is known to differ. An extent of 1 is no difference."""
         return frozenset((a, self.state(a)) for a in flat(self.layout) if a.extent != 1)
 
@@ -232,6 +235,7 @@ def merge(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Di
 
 
 def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array:
+    """The same stored tensor under other axes; a mapped axis is written out where it has to be cut."""
     if not names:
         return array
     array = fill(b, array, dims, [a for a, _ in array.via if len(names.get(a, (a,))) != 1])
@@ -255,6 +259,7 @@ def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts
 
 
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
+    """The value with all its forms under other axes."""
     if not names:
         return value
     dims = value.known_dims
@@ -265,6 +270,11 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
         parts=value.parts and rename_parts(b, value.parts, dims, names),
         terms=value.terms and value.terms.each(lambda array: rename_array(b, array, dims, names)),
     )
+
+
+def fresh(b: Builder, value: Value) -> Value:
+    """The value with axes of its own: what meets itself in one result has each axis twice."""
+    return rename_value(b, value, {a: (Axis(a.extent, a.name),) for a in flat(value.known_dims)})
 
 
 def fuse(b: Builder, value: Value, position: int) -> Value:
@@ -298,9 +308,7 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
         parts = Parts(whole[0], tuple(pieces), value.parts.price)
     elif value.parts is not None and value.parts.axis not in group:
         axis = value.parts.axis
-        pieces = [
-            (sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces
-        ]
+        pieces = [(sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces]
         parts = replace(value.parts, pieces=tuple(pieces))
     terms = value.terms and value.terms.each(lambda array: fused(array, group, dims, whole))
     return replace(value, dims=out, array=fused(value.array, group, dims, whole), parts=parts, terms=terms)

@@ -19,6 +19,8 @@ SMALL = 1024
 
 
 class Inference:
+    """What is known about outputs without a rule."""
+
     def __init__(self, model: Model) -> None:
         self.model = model
 

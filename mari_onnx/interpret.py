@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import onnx
+from onnx import TensorProto
 
 from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
-from mari_onnx.content import Content, as_content, content
+from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value, plain
@@ -27,7 +29,8 @@ from mari_onnx.tensors import Builder, Tensor, fold
 ROW = "row"
 """The extent of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
 
-EXACT_ELEMENTS = 256
+EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
+"""Element types whose small constants are known to shape arithmetic."""
 
 
 @dataclass
@@ -111,10 +114,9 @@ class _Walk:
 
     def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
         dims = new_dims(shape)
-        small = 1
-        for extent in shape:
-            small *= extent
-        exact = as_content(fold(tensor, self.model.array_of)) if small <= EXACT_ELEMENTS and tensor.dtype in (6, 7, 9) else None
+        exact = None
+        if tensor.dtype in EXACT and prod(shape) <= MAX_ELEMENTS:
+            exact = as_content(fold(tensor, self.model.array_of))
         return Value(name, dims, tensor.dtype, Array(tensor, dims), content=exact)
 
     def _input(self, info: onnx.ValueInfoProto) -> None:
@@ -133,7 +135,8 @@ class _Walk:
         for i, extent in enumerate(named):
             for s in symbols(extent):
                 self.providers.setdefault(s, (tensor, i))
-        array, written, because = Array(tensor, dims), None, ()
+        array, written = Array(tensor, dims), None
+        because: tuple[str, ...] = ()
         if name in self.tiled and dims and dims[0]:
             rows = self.ctx.b.first_row(tensor, symbol(ROW))
             rows.name = f"{name}.user"
@@ -153,8 +156,9 @@ class _Walk:
         results = self._derive(op)
         because = next((v.because for v in inputs if v is not None and v.because), ())
         for value in results:
-            known = self._claim(replace(value, because=self._because(op, value, because)))
-            self.values[known.name] = known
+            if value.name:
+                known = self._claim(replace(value, because=self._because(op, value, because)))
+                self.values[known.name] = known
         self._account(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
@@ -223,9 +227,7 @@ class _Walk:
             return None, dtype
         named = []
         for position, extent in enumerate(shape):
-            if isinstance(extent, str) and extent not in self.providers:
-                extent = f"{op.proto.output[i]}.{position}"
-            elif extent is None:
+            if not isinstance(extent, int) and extent not in self.providers:
                 extent = f"{op.proto.output[i]}.{position}"
             named.append(extent if isinstance(extent, int) else rename(symbol(extent), self.same))
         return new_dims(named), dtype
@@ -236,6 +238,9 @@ class _Walk:
         if condition is None or condition.size != 1 or condition.item() is None:
             return None
         body = op.attribute("then_branch" if condition.item() else "else_branch")
+        own = {t.name for t in body.initializer} | {name for node in body.node for name in node.output}
+        if any(own.intersection(self.model.captures(node)) for node in body.node):
+            return None  # a body within reads names of this one, which out here may stand for something else
         outer = dict(self.values)
         for tensor in body.initializer:
             self._initializer(tensor)
@@ -275,7 +280,7 @@ class _Walk:
             return
         shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
         outputs = [None if v.dims is None else extents(v.dims) for v in results]
-        macs = cost.macs(op.op_type, shapes, outputs, bool(op.attribute("transA", 0)) if op.op_type == "Gemm" else False)
+        macs = cost.macs(op.op_type, shapes, outputs, op.op_type == "Gemm" and bool(op.attribute("transA", 0)))
         varies = any(
             not isinstance(e, int) and symbols(e) & self.ctx.candidates for shape in outputs if shape for e in shape
         )
@@ -285,4 +290,3 @@ class _Walk:
         program.macs_fixed += 0 if varies else macs
         program.nodes += 1
         program.time += cost.time(op.op_type, macs, 4 * (written + min(written, read)), written)
-

@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, flat, renamed
 from mari_onnx.extent import Extent, product
-from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value, bounds, cut, fill, groups, lay, merge, pieces_between
+from mari_onnx.forms import (
+    Array,
+    IndexMap,
+    Names,
+    Parts,
+    Terms,
+    Value,
+    bounds,
+    cut,
+    fill,
+    groups,
+    lay,
+    merge,
+    pieces_between,
+)
 from mari_onnx.tensors import Builder, Tensor
 
 Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]
@@ -83,9 +98,7 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     return Array(write(tensors, shape), layout, via)
 
 
-def pointwise_parts(
-    b: Builder, operands: Sequence[Value], dims: Dims, run: Run
-) -> Parts | None:
+def pointwise_parts(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) -> Parts | None:
     """One node for each set of stored axes: pieces that differ along the same axes are gathered first.
 
     None where no operand is in parts, or where every part of the result differs along the same axes.
@@ -102,7 +115,7 @@ def pointwise_parts(
                 return None
             edges.update(here)
     cuts = sorted(edges)
-    intervals = list(zip(cuts, cuts[1:], strict=False))
+    intervals = list(pairwise(cuts))
     columns: list[list[list[tuple[Axis, Array]]]] = []
     for value, parts in zip(operands, along, strict=True):
         if parts is not None:
@@ -113,11 +126,10 @@ def pointwise_parts(
                 [[(s, cut(b, value.array, axis, lo, hi, s))] for s, (lo, hi) in zip(subs, intervals, strict=True)]
             )
 
-    def key(i: int) -> frozenset[object]:
-        here = [array for column in columns for _, array in column[i]]
-        names = {(a, s) for (sub, array) in (p for c in columns for p in c[i]) for a, s in array.names() if a is not sub}
+    def key(i: int) -> Names:
+        names = {(a, s) for column in columns for sub, array in column[i] for a, s in array.names() if a is not sub}
         stored = {a for a, s in names if s == "stored"}
-        return frozenset((a, s) for a, s in names if s == "stored" or a not in stored) if here else frozenset()
+        return frozenset((a, s) for a, s in names if s == "stored" or a not in stored)
 
     by_names = groups([key(i) for i in range(len(intervals))])
     if len(by_names) < 2:
@@ -126,16 +138,16 @@ def pointwise_parts(
     for members in by_names.values():
         width = sum(intervals[i][1] - intervals[i][0] for i in members)
         whole = Axis(width, axis.name)
-        here = renamed(dims, {axis: (whole,)})
+        part_dims = renamed(dims, {axis: (whole,)})
         gathered = []
         for value, column in zip(operands, columns, strict=True):
-            if value.array.state(axis) == "absent" and all(array.state(s) == "absent" for c in column for s, array in c):
+            if value.array.state(axis) == "absent":
                 gathered.append(value.array)
                 continue
             flat_pieces = [piece for i in members for piece in column[i]]
             sub, array = merge(b, flat_pieces, axis, dims)
             gathered.append(replace(array, layout=renamed(array.layout, {sub: (whole,)})))
-        result = run(gathered, here)
+        result = run(gathered, part_dims)
         offset = 0
         for i in members:
             low, high = intervals[i]
@@ -155,6 +167,7 @@ def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:
 
 
 def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Extent, ...]:
+    """The shape of a tensor of this layout, mapped axes at the extent that they are stored at."""
     rows = {a: m.rows for a, m in via}
     return tuple(product(rows.get(a, a.extent) for a in d) for d in layout)
 
@@ -162,9 +175,10 @@ def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Ex
 def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
     """The sum, smallest summands first; a product in two dimensions takes what is added to it as its C."""
 
-    def size(signed: tuple[int, Array]) -> tuple[int, int]:
-        names = signed[1].names()
-        return len([a for a, s in names if not isinstance(a.extent, int) and s == "stored"]), len(names)
+    def size(signed: tuple[int, Array]) -> tuple[int, int, bool]:
+        names, op_type = signed[1].names(), signed[1].tensor.op_type
+        varying = [a for a, s in names if not isinstance(a.extent, int) and s == "stored"]
+        return len(varying), len(names), op_type == "Gemm"  # a bias before the product whose C it can be
 
     (sign, total), *rest = sorted(terms.signed, key=size)
     for next_sign, array in rest:
@@ -191,7 +205,8 @@ def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array 
     if t.op_type != "Gemm" or len(t.node.inputs) != 2 or t.dtype not in (1, 11) or t.node.proto is not None:
         return None
     a, w = t.node.inputs
-    assert a is not None and w is not None
+    assert a is not None
+    assert w is not None
     addend = agree(b, [addend, product_], dims)[0]
     if {x for x, _ in addend.names()} - {x for x, _ in product_.names()}:
         return None

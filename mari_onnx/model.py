@@ -21,9 +21,7 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
     tensor = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
         return None
-    return [
-        d.dim_value if d.HasField("dim_value") else d.dim_param if d.dim_param else None for d in tensor.shape.dim
-    ]
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
 
 
 class Model:
@@ -33,23 +31,27 @@ class Model:
         self.document = document
         self.proto = document.proto
         self.graph = document.proto.graph
-        self.opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in self.proto.opset_import}
+        self.opsets: dict[str, int] = {
+            "" if o.domain == "ai.onnx" else o.domain: o.version for o in self.proto.opset_import
+        }
         given = {i.name for i in self.graph.input}
         # From IR version 4 an initializer that is also an input is a default that the caller may replace.
         overridable = given if self.proto.ir_version >= 4 else set()
         self.initializers = {t.name: t for t in self.graph.initializer if t.name not in overridable}
         self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
-        self._arrays: dict[int, npt.NDArray[Any]] = {}
+        self._arrays: dict[int, tuple[onnx.TensorProto, npt.NDArray[Any]]] = {}
 
     @property
     def opset(self) -> int:
+        """Version of the standard operators; 0 where the model imports none."""
         return self.opsets.get("", 0)
 
     def array_of(self, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
-        """The tensor as an array, read once: a weight that is cut is read for each of its parts."""
+        """The tensor as an array, read once: a weight that is cut is asked for with each of its parts."""
         if id(tensor) not in self._arrays:
-            self._arrays[id(tensor)] = tensor_array(self.document, tensor)
-        return self._arrays[id(tensor)]
+            # The tensor is kept with its array: the identity of one that is gone is given to the next.
+            self._arrays[id(tensor)] = (tensor, tensor_array(self.document, tensor))
+        return self._arrays[id(tensor)][1]
 
     @cached_property
     def value_info(self) -> dict[str, onnx.ValueInfoProto]:

@@ -30,11 +30,11 @@ class Op:
 
     @property
     def name(self) -> str:
-        return self.proto.output[0]
+        return str(self.proto.output[0])
 
     @property
     def op_type(self) -> str:
-        return self.proto.op_type
+        return str(self.proto.op_type)
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Op:
         value = self.input(i)
         if value is None:
             given = self.attribute(attribute)
-            return None if given is None else list(given)
+            return None if given is None else [given] if isinstance(given, int) else list(given)
         if value.content is None or not all(isinstance(e, int) for e in value.content.flat):
             return Refused(f"{attribute} of {self.op_type} is computed by the model")
         return [int(e) for e in value.content.flat]
@@ -82,8 +82,13 @@ class Context:
         return self.cost.price(tensors, since)
 
     def again(
-        self, op: Op, tensors: Sequence[Tensor | None], shapes: Sequence[tuple[Extent, ...] | None], dtypes: Sequence[int]
+        self,
+        op: Op,
+        tensors: Sequence[Tensor | None],
+        shapes: Sequence[tuple[Extent, ...] | None],
+        dtypes: Sequence[int],
     ) -> list[Tensor]:
+        """The original node on other inputs; the shape and element type of each of its outputs."""
         return self.b.again(op.proto, tensors, list(zip(shapes, dtypes, strict=True)))
 
     def is_candidate(self, axis: Axis) -> bool:

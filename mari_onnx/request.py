@@ -1,8 +1,8 @@
 """Which inputs belong to the request, and why.
 
-    literal       leading extent 1, beside inputs whose leading extent is dynamic
-    declared      by the user; where the leading axis is that of the candidates, the caller repeats one row
-    indexed       rows that an integer input selects for each candidate
+literal       leading extent 1, beside inputs whose leading extent is dynamic
+declared      by the user; where the leading axis is that of the candidates, the caller repeats one row
+indexed       rows that an integer input selects for each candidate
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
         name, shape = info.name, shape_of(info)
         why = f"declared by {declared[name]!r}" if name in declared else ""
         if name in leading and leading[name] in by_index:
-            inputs.append(RequestInput(name, "requests", f"{why or 'found'}: an index selects its rows for the candidates"))
+            reason = f"{why or 'found'}: an index selects its rows for the candidates"
+            inputs.append(RequestInput(name, "requests", reason))
         elif name in leading and name in declared:
             tiled[name] = f"was {why}"
             inputs.append(RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used"))

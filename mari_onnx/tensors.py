@@ -82,8 +82,15 @@ class Builder:
         return self._source("<input>", name, shape, dtype, name=name)
 
     def initializer(self, proto: onnx.TensorProto) -> Tensor:
+        """A stored tensor, not found by its name: two bodies may each have one of that name."""
         return self._source(
-            "<initializer>", proto.name, tuple(proto.dims), proto.data_type, payload=proto, constant=True, name=proto.name
+            "<initializer>",
+            self.count,
+            tuple(proto.dims),
+            proto.data_type,
+            payload=proto,
+            constant=True,
+            name=proto.name,
         )
 
     def constant(self, array: npt.NDArray[Any]) -> Tensor:
@@ -149,9 +156,9 @@ class Builder:
         """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
         attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
         unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
-        key = (proto.op_type, attributes, tuple(map(id, inputs)), len(results), id(proto) if unique else 0)
-        if len(results) == 1 and not unique:
-            key = key[:3]  # what `make` would make of it
+        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # as `make` has it
+        if unique or len(results) > 1:
+            key = (*key, tuple(map(bool, proto.output)), id(proto) if unique else 0)
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = self._node(
@@ -275,7 +282,7 @@ def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) ->
     if node.op_type == "<constant>":
         array: npt.NDArray[Any] = node.payload
         return array
-    inputs = [fold(i, array_of) for i in node.inputs if i is not None]
+    inputs: list[npt.NDArray[Any]] = [fold(i, array_of) for i in node.inputs if i is not None]
     shape = tuple(e for e in t.known_shape if isinstance(e, int))
     match node.op_type:
         case "Reshape":
@@ -289,10 +296,11 @@ def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) ->
         case "Concat":
             return np.concatenate(inputs, node.attribute("axis"))
         case "Gather":
-            return np.take(inputs[0], inputs[1], dict(node.attributes).get("axis", 0))
+            return inputs[0].take(inputs[1], dict(node.attributes).get("axis", 0))
         case "Slice":
             index = [slice(None)] * inputs[0].ndim
             index[node.attribute("axis")] = slice(node.attribute("start"), node.attribute("stop"))
-            return inputs[0][tuple(index)]
+            sliced: npt.NDArray[Any] = inputs[0][tuple(index)]
+            return sliced
         case _:
             raise AssertionError(f"{node.op_type} is not folded")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from mari_onnx.axes import Dim, Dims, Refused, dim
 from mari_onnx.forms import Array, Value, fill, plain
 from mari_onnx.lift import natural, stored_shape
@@ -48,6 +47,7 @@ def softmax(op: Op, ctx: Context) -> Derived:
 
 
 def cumsum(op: Op, ctx: Context) -> Derived:
+    """Along one axis, which may be a tensor of rank 0."""
     axis = op.integers(1, "axis")
     if op.data.dims is None or not isinstance(axis, list):
         return axis if isinstance(axis, Refused) else Refused("the rank of the input is unknown")
@@ -55,6 +55,7 @@ def cumsum(op: Op, ctx: Context) -> Derived:
 
 
 def layer_normalization(op: Op, ctx: Context) -> Derived:
+    """Along the last dimensions, from `axis` on; RMSNormalization too."""
     if op.data.dims is None or len(op.proto.output) > 1:
         return Refused("the rank of the input is unknown, or its mean is used")
     rank = len(op.data.dims)
@@ -63,12 +64,14 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
 
 
 def lp_normalization(op: Op, ctx: Context) -> Derived:
+    """Along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     return run_along(op, ctx, [op.attribute("axis", -1) % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
 
 
 def arg_extreme(op: Op, ctx: Context) -> Derived:
+    """The position of the largest or smallest along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     axis = op.attribute("axis", 0) % len(op.data.dims)
@@ -76,6 +79,7 @@ def arg_extreme(op: Op, ctx: Context) -> Derived:
 
 
 def top_k(op: Op, ctx: Context) -> Derived:
+    """The k largest along one axis, and where they are."""
     k = op.integers(1, "k")
     if op.data.dims is None or not isinstance(k, list):
         return k if isinstance(k, Refused) else Refused("the rank of the input is unknown")
@@ -85,6 +89,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
 
 
 def reduce(op: Op, ctx: Context) -> Derived:
+    """Axes are an attribute in older operator versions and an input in newer ones."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     axes = op.integers(1, "axes")

@@ -18,6 +18,7 @@ from mari_onnx.op import Context, Derived, Op
 
 
 def concat(op: Op, ctx: Context) -> Derived:
+    """Parts of all inputs in order; parts of an input that is in parts itself stay apart."""
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Concat is unknown")
@@ -100,6 +101,7 @@ def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
 
 
 def slice_(op: Op, ctx: Context) -> Derived:
+    """The pieces that [start, end) falls on, in each axis that is cut."""
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
@@ -128,6 +130,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
 
 
 def split(op: Op, ctx: Context) -> Derived:
+    """The pieces that each output falls on."""
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
@@ -171,5 +174,3 @@ def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool
     if len(runs) == 1:
         return [_take(op, ctx, value, position, runs[0][0], runs[0][-1] + 1)]
     return Refused("a selection of columns that are not neighbours")
-
-

@@ -8,13 +8,14 @@ Holds for an explicit equation without ellipsis. Letters that are summed are wri
 from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dim, Refused, compose, extent_of, flat, refine, renamed
-from mari_onnx.forms import Array, fill, rename_value
+from mari_onnx.forms import Array, fill, fresh, rename_value
 from mari_onnx.lift import agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
 
 
 def einsum(op: Op, ctx: Context) -> Derived:
+    """Each operand on the letters that it really has."""
     equation = op.attribute("equation").decode().replace(" ", "")
     left, arrow, right = equation.partition("->")
     letters = left.split(",")
@@ -24,9 +25,9 @@ def einsum(op: Op, ctx: Context) -> Derived:
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
     # x that meets itself, as i and as j, has its axis under both letters.
-    values = [values[0], *(rename_value(ctx.b, v, {a: (Axis(a.extent, a.name),) for a in flat(v.known_dims)}) for v in values[1:])]
+    values = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
     dim_of: dict[str, Dim] = {}
-    renamings: list[dict] = [{} for _ in values]  # type: ignore[type-arg]
+    renamings: list[dict[Axis, Dim]] = [{} for _ in values]
     for term, value, names in zip(letters, values, renamings, strict=True):
         for letter, here in zip(term, value.known_dims, strict=True):
             if letter not in dim_of:

@@ -27,6 +27,7 @@ MAX_TERMS = 6
 
 
 def elementwise(op: Op, ctx: Context) -> Derived:
+    """On the union of the stored axes; part by part, and as terms, where the operands are."""
     present = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in present):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
@@ -76,9 +77,7 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
         first = fill(ctx.b, arrays[0], out, channel)
         layout = tuple(tuple(a for a in d if first.state(a) != "absent") for d in out)
         tensors = [lay(ctx.b, first, layout), *(lay(ctx.b, a, (channel,)) for a in arrays[1:])]
-        return Array(
-            ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via
-        )
+        return Array(ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via)
 
     return _with_forms(op, ctx, values, dims, x.dtype, since, run)
 
@@ -133,4 +132,3 @@ def _dtype(op: Op, present: list[Value]) -> int:
             return present[1].dtype
         case _:
             return present[0].dtype
-

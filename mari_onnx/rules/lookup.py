@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dims, Refused, dim, flat, renamed
+from mari_onnx.axes import Axis, Dims, Refused, dim, renamed
 from mari_onnx.extent import Poly, symbols
-from mari_onnx.forms import Array, IndexMap, Value, fill, lay, plain, rename_value
+from mari_onnx.forms import Array, IndexMap, Value, fill, fresh, lay, plain
 from mari_onnx.lift import natural, pointwise_parts, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.columns import select
@@ -21,6 +21,7 @@ from mari_onnx.tensors import Tensor
 
 
 def gather(op: Op, ctx: Context) -> Derived:
+    """A lookup, a selection of columns or the rows of requests, by what the inputs are."""
     data, indices = op.data, op.inputs[1]
     assert indices is not None
     if data.dims is None or indices.dims is None:
@@ -30,12 +31,11 @@ def gather(op: Op, ctx: Context) -> Derived:
         # The only row there is, whatever the index: index_select(user, zeros(batch)).
         dims = (*data.dims[:axis], *indices.dims, *data.dims[axis + 1 :])
         return [replace(data, name=op.name, dims=dims, content=None, written=None)]
-    if indices.content is not None and not data.constant and len(indices.dims) <= 1:
-        if all(isinstance(i, int) for i in indices.content.flat):
-            scalar = indices.content.ndim == 0
-            selected = select(op, ctx, axis, [int(i) for i in indices.content.flat], scalar)
-            if not isinstance(selected, Refused):
-                return [replace(v, name=op.name) for v in selected]
+    chosen = None if data.constant or indices.content is None else list(indices.content.flat)
+    if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
+        selected = select(op, ctx, axis, chosen, scalar=not indices.dims)
+        if not isinstance(selected, Refused):
+            return selected
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
     return _lookup(op, ctx, data, indices, axis)
@@ -83,25 +83,22 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
     """As many lookups as the indices have distinct entries."""
     since = ctx.b.count
-    if any(data.array.state(a) != "stored" for a in flat(data.known_dims)):
-        data = replace(data, array=fill(ctx.b, data.array, data.known_dims))
-    data = rename_value(ctx.b, data, {a: (Axis(a.extent, a.name),) for a in flat(data.known_dims)})
-    table = lay(ctx.b, data.array, data.known_dims)
+    data = fresh(ctx.b, replace(data, array=fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
+    table, stored = natural(ctx.b, data.array, data.known_dims)
     before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
     dims: Dims = (*before, *indices.known_dims, *after)
 
     def run(arrays: list[Array], out: Dims) -> Array:
         own = out[len(before) : len(out) - len(after)] if after else out[len(before) :]
         ids, layout = natural(ctx.b, arrays[0], own)
-        whole = (*before, *layout, *after)
-        shape = stored_shape(whole, arrays[0].via)
-        return Array(ctx.again(op, [table, ids], [shape], [data.dtype])[0], whole, arrays[0].via)
+        whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *arrays[0].via)
+        return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 
     array = run([indices.array], dims)
-    array = replace(array, price=indices.array.price + ctx.price([array.tensor], since))
+    array = replace(array, price=data.array.price + indices.array.price + ctx.price([array.tensor], since))
     parts = pointwise_parts(ctx.b, [indices], dims, run)
     if parts is not None and indices.parts is not None:
-        price = indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
+        price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
         parts = replace(parts, price=price)
     return [ctx.result(op, dims, array, parts=parts)]
 

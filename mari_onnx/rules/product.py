@@ -15,11 +15,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_BYTE, NS_PER_LAUNCH, NS_PER_MAC
-from mari_onnx.extent import Extent, product as times
-from mari_onnx.forms import Array, Parts, Terms, Value, bounds, cut, fill, groups, lay, merge, rename_value
+from mari_onnx.extent import product as times
+from mari_onnx.forms import (
+    Array,
+    IndexMap,
+    Names,
+    Parts,
+    Terms,
+    Value,
+    bounds,
+    cut,
+    fill,
+    fresh,
+    groups,
+    lay,
+    merge,
+    rename_value,
+)
 from mari_onnx.lift import add_up, agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
@@ -47,6 +63,7 @@ class Linear:
 
 
 def gemm(op: Op, ctx: Context) -> Derived:
+    """A product with a weight, and a bias as one more term."""
     x, w, c = op.data, op.inputs[1], op.input(2)
     assert w is not None
     if x.dims is None or w.dims is None or (c is not None and c.dims is None):
@@ -58,6 +75,7 @@ def gemm(op: Op, ctx: Context) -> Derived:
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
+    """A product with a weight, or of two computed values."""
     x, w = op.data, op.inputs[1]
     assert w is not None
     if x.dims is None or w.dims is None:
@@ -69,16 +87,11 @@ def matmul(op: Op, ctx: Context) -> Derived:
     return _batched(op, ctx, x, w)
 
 
-def _fresh(ctx: Context, value: Value) -> Value:
-    """The value with axes of its own: a weight that is used twice would meet itself in one result."""
-    return rename_value(ctx.b, value, {a: (Axis(a.extent, a.name),) for a in flat(value.known_dims)})
-
-
 def _linear(
     op: Op, ctx: Context, x: Value, w: Value, c: Value | None, transposed: bool, alpha: float, beta: float
 ) -> Derived:
     since = ctx.b.count
-    w = _fresh(ctx, w)
+    w = fresh(ctx.b, w)
     k, n = (1, 0) if transposed else (0, 1)
     refined = refine(x.known_dims[-1], w.known_dims[k])
     if refined is None:
@@ -154,8 +167,10 @@ def _splits(ctx: Context, linear: Linear) -> list[Terms]:
             out.append(Terms((*products, *bias), parts.price))
     terms = linear.x.terms
     if terms is not None:
-        products = tuple((sign, _multiply(ctx, linear, array, linear.x.known_dims, linear.w, linear.w_dims))
-                         for sign, array in terms.signed)
+        products = tuple(
+            (sign, _multiply(ctx, linear, array, linear.x.known_dims, linear.w, linear.w_dims))
+            for sign, array in terms.signed
+        )
         out.append(Terms((*products, *bias), terms.price))
     return out
 
@@ -164,12 +179,12 @@ def _by_names(ctx: Context, linear: Linear, parts: Parts, edges: list[int]) -> l
     dims = linear.x.known_dims
     contracted = set(linear.contracted)
 
-    def names(i: int) -> frozenset[object]:
+    def names(i: int) -> Names:
         sub, array = parts.pieces[i]
         return frozenset((a, s) for a, s in array.names() if a is not sub and a not in contracted)
 
     keys = [names(i) for i in range(len(parts.pieces))]
-    members = _worthwhile(ctx, linear, groups(keys), [high - low for low, high in zip(edges, edges[1:], strict=False)])
+    members = _worthwhile(ctx, linear, groups(keys), [high - low for low, high in pairwise(edges)])
     products = []
     for positions in members:
         sub, x = merge(ctx.b, [parts.pieces[i] for i in positions], parts.axis, dims)
@@ -186,18 +201,15 @@ def _by_names(ctx: Context, linear: Linear, parts: Parts, edges: list[int]) -> l
     return products
 
 
-def _worthwhile(
-    ctx: Context, linear: Linear, by_names: dict[frozenset[object], list[int]], widths: list[int]
-) -> list[list[int]]:
+def _worthwhile(ctx: Context, linear: Linear, by_names: dict[Names, list[int]], widths: list[int]) -> list[list[int]]:
     """Groups of positions, those that save less than a launch joined to the smallest group that differs along more."""
     lead = set(flat(linear.dims[:-1]))
     n = ctx.cost.elements((extent_of(linear.dims[-1]),))
     inner = ctx.cost.elements((times(a.extent for a in linear.contracted),)) // max(sum(widths), 1)
     launch = NS_PER_LAUNCH * (1.5 if len(linear.dims) == 2 else 2)
 
-    def rows(names: frozenset[object]) -> int:
-        stored: list[Extent] = [s.rows if s != "stored" else a.extent for a, s in names if a in lead]  # type: ignore[misc,attr-defined]
-        return ctx.cost.elements(tuple(stored))
+    def rows(names: Names) -> int:
+        return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))
 
     out = dict(by_names)
     for key in sorted(by_names, key=rows):
@@ -271,8 +283,8 @@ def _on_own_axes(
         if len(d) > 1 and len(states) > 1:
             sides = (fill(ctx.b, sides[0], dims[0], d), fill(ctx.b, sides[1], dims[1], d))
     tensors, layouts = [], []
-    for side, own, rank in zip(sides, dims, ranks, strict=True):
-        tensor, layout = natural(ctx.b, side, own[len(own) - rank :])
+    for array, own, rank in zip(sides, dims, ranks, strict=True):
+        tensor, layout = natural(ctx.b, array, own[len(own) - rank :])
         tensors.append(tensor)
         layouts.append(((),) * (len(own) - rank) + layout)
     lead = tuple(a if len(a) >= len(b) else b for a, b in zip(layouts[0][:-2], layouts[1][:-2], strict=True))
@@ -297,5 +309,3 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: tuple[Dims, Dims], out: Dim
     layout = (*batch, (*only_left, *stored_m), stored_n)
     via = result_via([x, w], lead)
     return Array(ctx.b.make("MatMul", [rows, columns], stored_shape(layout, via)), layout, via)
-
-

@@ -45,7 +45,8 @@ def recurrent(op: Op, ctx: Context) -> Derived:
         else:
             tensors.append(plain(ctx.b, value))
     via = result_via(list(alike.values()), list(batch))
-    hidden, directions = dim(op.attribute("hidden_size")), dim(2 if op.attribute("direction") == b"bidirectional" else 1)
+    hidden = dim(op.attribute("hidden_size"))
+    directions = dim(2 if op.attribute("direction") == b"bidirectional" else 1)
     length = values[0].known_dims[0]
     state: Dims = (directions, batch, hidden)
     outputs: list[Dims] = [(length, *state), state, state][: len(op.proto.output)]

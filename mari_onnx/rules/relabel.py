@@ -29,10 +29,12 @@ def _as(op: Op, value: Value, dims: Dims) -> Derived:
 
 
 def identity(op: Op, ctx: Context) -> Derived:
+    """The same value under another name."""
     return [replace(op.data, name=op.name)]
 
 
 def dropout(op: Op, ctx: Context) -> Derived:
+    """Nothing in inference mode."""
     training = op.input(2)
     if training is not None and (training.content is None or training.content.item()):
         return Refused("Dropout in training mode", "export the model in evaluation mode")
@@ -42,6 +44,7 @@ def dropout(op: Op, ctx: Context) -> Derived:
 
 
 def reshape(op: Op, ctx: Context) -> Derived:
+    """The axes cut at other places: [(B L) 320] to [B L 20 16]."""
     target = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -60,6 +63,7 @@ def _recut(op: Op, ctx: Context, shape: Sequence[Extent] | None) -> Derived:
 
 
 def flatten(op: Op, ctx: Context) -> Derived:
+    """The dimensions before and after `axis`, each as one."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     dims = op.data.dims
@@ -69,6 +73,7 @@ def flatten(op: Op, ctx: Context) -> Derived:
 
 
 def squeeze(op: Op, ctx: Context) -> Derived:
+    """Without dimensions that hold no axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     dims, axes = op.data.dims, op.integers(1, "axes")
@@ -85,6 +90,7 @@ def squeeze(op: Op, ctx: Context) -> Derived:
 
 
 def unsqueeze(op: Op, ctx: Context) -> Derived:
+    """With dimensions that hold no axis."""
     axes = op.integers(1, "axes")
     if op.data.dims is None or axes is None or isinstance(axes, Refused):
         return axes if isinstance(axes, Refused) else Refused("the rank of the input is unknown")
@@ -95,6 +101,7 @@ def unsqueeze(op: Op, ctx: Context) -> Derived:
 
 
 def transpose(op: Op, ctx: Context) -> Derived:
+    """The dimensions in another order."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     perm = op.attribute("perm", list(range(len(op.data.dims)))[::-1])
@@ -102,6 +109,7 @@ def transpose(op: Op, ctx: Context) -> Derived:
 
 
 def expand(op: Op, ctx: Context) -> Derived:
+    """A dimension without axis gets one that nothing is stored along."""
     target = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -129,9 +137,7 @@ def tile(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     if repeats is None or repeats.content is None or any(e is None for e in repeats.content.flat):
         return Refused("the repeats are computed from data", UNKNOWN_SHAPE)
-    dims = tuple(
-        (*dim(r, str(r)), *d) for d, r in zip(op.data.dims, repeats.content.flat, strict=True)
-    )
+    dims = tuple((*dim(r, str(r)), *d) for d, r in zip(op.data.dims, repeats.content.flat, strict=True))
     return _as(op, op.data, dims)
 
 
