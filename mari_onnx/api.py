@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.document import Document, check, facts, from_proto, load
+from mari_onnx.document import Document, ModelLike, as_document, facts
 from mari_onnx.emit import emit, planned
 from mari_onnx.extent import symbols
 from mari_onnx.interpret import Program
@@ -26,8 +24,6 @@ WORTHWHILE = 0.99
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many steps are done and how many there are."""
-
-ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def optimize(
     """
     say = progress or _silent
     say("reading", 0, 3)
-    document = _document(model)
+    document = as_document(model)
     say("analysing", 1, 3)
     graph = Model(document)
     given = sides(graph, user_inputs, batch)
@@ -86,7 +82,7 @@ def inspect(model: ModelLike, *, user_inputs: Sequence[str] = (), batch: int = D
 
     Raises UserError for a file that is not a usable model and for a glob that matches no input.
     """
-    document = _document(model)
+    document = as_document(model)
     graph = Model(document)
     given = sides(graph, user_inputs, batch)
     return _report("inspect", document, given, run(graph, given, batch))
@@ -107,13 +103,12 @@ def verify(
 
     Raises UserError when a model cannot be used, when a glob matches no input and when the signatures differ.
     """
-    first, second = _document(reference), _document(optimized)
+    first, second = as_document(reference), as_document(optimized)
     given = sides(Model(first), user_inputs, DEFAULT_BATCH)
     from mari_onnx.verification import verify as compare
 
     verification = compare(
-        _runnable(first), _runnable(second), tiled=tuple(given.tiled), batches=batches, seed=seed, rtol=rtol, atol=atol,
-        progress=progress,
+        first, second, tiled=tuple(given.tiled), batches=batches, seed=seed, rtol=rtol, atol=atol, progress=progress
     )  # fmt: skip
     return Report("verify", __version__, facts(first), given.inputs, verification=verification, optimized=facts(second))
 
@@ -122,20 +117,10 @@ def _silent(what: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _document(model: ModelLike) -> Document:
-    document = from_proto(model) if isinstance(model, onnx.ModelProto) else load(Path(model))
-    check(document)
-    return document
-
-
-def _runnable(document: Document) -> str | onnx.ModelProto:
-    return document.proto if document.path is None else str(document.path)
-
-
 def _verify(document: Document, result: onnx.ModelProto, given: Sides, progress: Progress | None) -> Verification:
     from mari_onnx.verification import verify as compare  # onnxruntime takes its time to import
 
-    return compare(_runnable(document), result, tiled=tuple(given.tiled), progress=progress)
+    return compare(document, document.with_proto(result), tiled=tuple(given.tiled), progress=progress)
 
 
 def _pays(report: Report) -> bool:

@@ -1,32 +1,54 @@
-"""What a graph costs: multiply-adds, bytes moved and a price for each node launched.
+"""What a graph costs: multiply-adds, elements written and a price for each node launched.
 
-The constants are round figures for one thread of a current server core under onnxruntime; they rank forms of
-the same value against each other and predict nothing. Extents that are symbols count as their reference:
-the number of candidates for the candidate axis, one for what a request has once.
+The constants are nanoseconds of one thread of a server core under onnxruntime, round figures read off
+`python -m benchmarks calibrate`, which measures a node of each kind and prints what is said here beside it. They rank
+forms of the same value against each other: one node is predicted within a factor of about two, a model better.
+Extents that are symbols count as their reference: the number of candidates for the candidate axis, one for what a
+request has once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any, TypeAlias
 
 from mari_onnx.extent import Extent, evaluate
 from mari_onnx.tensors import Node, Tensor
 
-NS_PER_LAUNCH = 1500.0
-NS_PER_VIEW = 700.0
-NS_PER_MAC = 0.03
-NS_PER_BYTE = 0.08
-NS_PER_TRANSCENDENTAL = 1.0
+NS_PER_LAUNCH = 500.0
+NS_PER_VIEW = 300.0
+NS_PER_OPERAND = 75.0
+"""For each operand after the second: a Concat of twenty costs as much as four nodes."""
+
+NS_PER_MAC = 0.02
+COLUMNS = 16
+"""A product of fewer columns takes as long as one of so many, which is a vector register."""
+NS_PER_PRODUCT = 200.0
+"""For each product of a batch of them: five hundred of 1 x 16 by 16 x 16 are no cheaper than one of 500 x 512 by 512."""
+
+NS_PER_ELEMENT = 0.2
+NS_PER_ELEMENT_OF = {
+    **dict.fromkeys(("Sigmoid", "Tanh", "Div", "LeakyRelu"), 0.3),
+    **dict.fromkeys(("Sqrt", "Pow", "Softmax", "LogSoftmax", "Transpose"), 0.4),
+    **dict.fromkeys(("Erf", "PRelu", "LayerNormalization", "RMSNormalization"), 0.6),
+    "Gelu": 0.7,
+    **dict.fromkeys(("Log", "Selu"), 2.0),
+    "Elu": 2.5,
+    "Where": 3.5,
+    **dict.fromkeys(("Softplus", "Mish"), 11.0),
+}
+NS_PER_STRIP_ELEMENT = 0.6
+STRIP = 16
+"""Copying a row of a table or of an operand of Concat has a price for its first elements, beside that of all."""
+
 UNKNOWN_EXTENT = 32
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})
-TRANSCENDENTAL = frozenset(
-    {"Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Erf", "Gelu", "Selu", "Elu", "Softplus", "Pow", "Mish"}
-)
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "Einsum", "GRU", "LSTM", "RNN", "MatMulInteger"})
-ITEM_SIZE = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+
+Shape: TypeAlias = "tuple[Extent, ...] | None"
 
 
 @dataclass(frozen=True)
@@ -36,26 +58,20 @@ class CostModel:
     batch: int
     reference: dict[str, int] = field(default_factory=dict)
 
-    def elements(self, shape: tuple[Extent, ...] | None) -> int:
+    def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
         return 0 if shape is None else prod(evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape)
 
     def macs(
-        self,
-        op_type: str,
-        inputs: list[tuple[Extent, ...] | None],
-        outputs: list[tuple[Extent, ...] | None],
-        trans_a: bool = False,
+        self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
     ) -> int:
         """Multiply-adds of one node from the shapes of its inputs and outputs; 0 where they are unknown."""
         if op_type not in PRODUCTS or outputs[0] is None or inputs[0] is None or inputs[1] is None:
             return 0
         out = self.elements(outputs[0])
         match op_type:
-            case "MatMul" | "MatMulInteger":
-                return out * self.elements(inputs[0][-1:])
             case "Gemm":
-                return out * self.elements(inputs[0][:1] if trans_a else inputs[0][-1:])
+                return out * self.elements(inputs[0][:1] if attributes.get("transA") else inputs[0][-1:])
             case "Conv":
                 return out * self.elements(inputs[1][1:])
             case "GRU" | "LSTM" | "RNN":
@@ -64,33 +80,55 @@ class CostModel:
             case _:
                 return out * self.elements(inputs[0][-1:])
 
-    def node_macs(self, node: Node) -> int:
-        shapes = [t.shape if t is not None else None for t in node.inputs]
-        trans_a = node.op_type == "Gemm" and bool(dict(node.attributes).get("transA", 0))
-        return self.macs(node.op_type, shapes, [t.shape for t in node.outputs], trans_a)
-
-    def node_time(self, node: Node) -> float:
-        """Nanoseconds, roughly."""
-        if node.is_source or node.outputs[0].constant:
-            return NS_PER_LAUNCH if node.op_type == "<extents>" else 0.0
-        shapes = [t.shape if t is not None else None for t in node.inputs]
-        outputs = [t.shape for t in node.outputs]
-        moved = sum(self._bytes(t) for t in node.outputs)
-        moved += min(moved, sum(self._bytes(t) for t in node.inputs if t is not None and not t.constant))
-        return self.time(node.op_type, self.node_macs(node), moved, self.elements(outputs[0]) if shapes else 0)
-
-    def time(self, op_type: str, macs: int, moved: int, written: int) -> float:
+    def time(
+        self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
+    ) -> float:
+        """Nanoseconds of one node, roughly."""
         if op_type in VIEWS:
             return NS_PER_VIEW
-        transcendental = NS_PER_TRANSCENDENTAL * written if op_type in TRANSCENDENTAL else 0.0
-        return NS_PER_LAUNCH + NS_PER_MAC * macs + NS_PER_BYTE * moved + transcendental
+        launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(len(inputs) - 2, 0)
+        written = sum(map(self.elements, outputs))
+        if op_type in PRODUCTS and (macs := self.macs(op_type, inputs, outputs, attributes)):
+            return launch + self._product(macs, inputs[1], outputs[0])
+        if op_type in ("Concat", "Gather") and inputs[0] is not None:
+            axis = attributes.get("axis", 0)
+            inner = self.elements(inputs[0][axis:][1:])
+            widths = [inner] if op_type == "Gather" else [self.elements(s[axis:]) for s in inputs if s]
+            rows = written // max(sum(widths), 1)
+            return launch + rows * sum(map(strip, widths))
+        read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
+        return launch + NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * max(written, read)
 
-    def _bytes(self, t: Tensor) -> int:
-        return self.elements(t.shape) * ITEM_SIZE.get(t.dtype, 4)
+    def _product(self, macs: int, right: Shape, out: Shape) -> float:
+        """Reading the right side takes about as long as one more row, for each product of a batch of them."""
+        columns = max(self.elements(out and out[-1:]), 1)
+        rows = max(self.elements(out) // columns, 1)
+        batched = right is not None and self.elements(right[:-2]) > 1
+        products = self.elements(out and out[:-2]) if batched else 1
+        padded = -(-columns // COLUMNS) * COLUMNS
+        return NS_PER_MAC * macs / columns * padded * (1 + products / rows) + NS_PER_PRODUCT * (products - 1)
+
+    def node_macs(self, node: Node) -> int:
+        return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
+
+    def node_time(self, node: Node) -> float:
+        """Nanoseconds of a node that may never be written."""
+        if node.is_source or node.outputs[0].constant:
+            return NS_PER_LAUNCH if node.op_type == "<extents>" else 0.0
+        return self.time(node.op_type, *_shapes(node), dict(node.attributes))
 
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
         """What it takes to compute the tensors from those that the builder had made by `since`."""
         return sum(self.node_time(node) for node in reachable(tensors, since))
+
+
+def strip(width: int) -> float:
+    """Nanoseconds to copy so many elements to where they stand alone."""
+    return NS_PER_STRIP_ELEMENT * min(width, STRIP) + NS_PER_ELEMENT / 2 * width
+
+
+def _shapes(node: Node) -> tuple[list[Shape], list[Shape]]:
+    return [None if t is None else t.shape for t in node.inputs], [t.shape for t in node.outputs]
 
 
 def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -70,6 +70,9 @@ class Document:
         return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + _external_bytes(proto, self.base_dir))
 
 
+ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | Document"
+
+
 @dataclass(frozen=True)
 class _Slice:
     """Where an external tensor lies."""
@@ -97,6 +100,13 @@ def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Do
     document = Document(None, proto, base_dir, 0)
     check(document)
     return replace(document, bytes=proto.ByteSize() + _external_bytes(proto, base_dir))
+
+
+def as_document(model: ModelLike) -> Document:
+    """The model of a file, one that is in memory, or a document as it is; checked unless it is one already."""
+    if isinstance(model, Document):
+        return model
+    return from_proto(model) if isinstance(model, onnx.ModelProto) else load(Path(model))
 
 
 def check(document: Document) -> None:

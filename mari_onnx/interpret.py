@@ -280,13 +280,11 @@ class _Walk:
             return
         shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
         outputs = [None if v.dims is None else extents(v.dims) for v in results]
-        macs = cost.macs(op.op_type, shapes, outputs, op.op_type == "Gemm" and bool(op.attribute("transA", 0)))
+        macs = cost.macs(op.op_type, shapes, outputs, op.attributes)
         varies = any(
             not isinstance(e, int) and symbols(e) & self.ctx.candidates for shape in outputs if shape for e in shape
         )
-        written = sum(cost.elements(s) for s in outputs)
-        read = sum(cost.elements(s) for v, s in zip(op.inputs, shapes, strict=True) if v is not None and not v.constant)
         program.macs += macs
         program.macs_fixed += 0 if varies else macs
         program.nodes += 1
-        program.time += cost.time(op.op_type, macs, 4 * (written + min(written, read)), written)
+        program.time += cost.time(op.op_type, shapes, outputs, op.attributes)

@@ -283,24 +283,25 @@ def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) ->
         array: npt.NDArray[Any] = node.payload
         return array
     inputs: list[npt.NDArray[Any]] = [fold(i, array_of) for i in node.inputs if i is not None]
+    first = inputs[0]
     shape = tuple(e for e in t.known_shape if isinstance(e, int))
     match node.op_type:
         case "Reshape":
-            return inputs[0].reshape(shape)
+            return first.reshape(shape)
         case "Identity":
-            return inputs[0]
+            return first
         case "Expand":
-            return np.broadcast_to(inputs[0], shape)
+            return np.broadcast_to(first, shape)
         case "Transpose":
-            return inputs[0].transpose(node.attribute("perm"))
+            return first.transpose(node.attribute("perm"))
         case "Concat":
             return np.concatenate(inputs, node.attribute("axis"))
         case "Gather":
-            return inputs[0].take(inputs[1], dict(node.attributes).get("axis", 0))
+            taken: npt.NDArray[Any] = first.take(inputs[1], node.attribute("axis"))
+            return taken
         case "Slice":
-            index = [slice(None)] * inputs[0].ndim
+            index = [slice(None)] * first.ndim
             index[node.attribute("axis")] = slice(node.attribute("start"), node.attribute("stop"))
-            sliced: npt.NDArray[Any] = inputs[0][tuple(index)]
-            return sliced
+            return first[tuple(index)]
         case _:
             raise AssertionError(f"{node.op_type} is not folded")

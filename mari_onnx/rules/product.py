@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, broadcast, extent_of, flat, refine, renamed
-from mari_onnx.cost import NS_PER_BYTE, NS_PER_LAUNCH, NS_PER_MAC
+from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
 from mari_onnx.extent import product as times
 from mari_onnx.forms import (
     Array,
@@ -219,8 +219,8 @@ def _worthwhile(ctx: Context, linear: Linear, by_names: dict[Names, list[int]], 
             continue
         target = min(larger, key=rows)
         width = inner * sum(widths[i] for i in out[key])
-        saved = (rows(target) - rows(key)) * width * (NS_PER_MAC * n + NS_PER_BYTE * 4)
-        added = 0 if len(linear.dims) == 2 else NS_PER_BYTE * 8 * n * rows(target)
+        saved = (rows(target) - rows(key)) * width * (NS_PER_MAC * n + NS_PER_ELEMENT)
+        added = 0 if len(linear.dims) == 2 else NS_PER_ELEMENT * n * rows(target)
         if saved < launch + added:
             out[target] = sorted([*out[target], *out.pop(key)])
     return list(out.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,17 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
-from onnx.external_data_helper import uses_external_data
 from onnx.reference import ReferenceEvaluator
 
-from mari_onnx.errors import ModelError, UserError
+from mari_onnx.document import Document
+from mari_onnx.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feeds = Mapping[str, Array]
 Run = Callable[[Feeds], dict[str, Array]]
-
-_PROTOBUF_LIMIT = 2**31 - 1
 
 
 class RunError(Exception):
@@ -31,55 +27,32 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A model as given: `proto` without its external data, which lies in `path`'s folder (None: there is no file)."""
+    """A model to run. `role` is what messages call it."""
 
     role: str
-    proto: onnx.ModelProto
-    path: Path | None = None
-
-    @classmethod
-    def read(cls, role: str, model: str | os.PathLike[str] | onnx.ModelProto) -> Source:
-        """Take a model, or read one from a file. `role` is what messages call it. Raises ModelError."""
-        if isinstance(model, onnx.ModelProto):
-            return cls(role, model)
-        path = Path(model)
-        try:
-            if path.stat().st_size > _PROTOBUF_LIMIT:
-                raise ModelError(
-                    f"The {role} model {path} is larger than 2 GB in one file, which ONNX does not allow.",
-                    "Save it with external data.",
-                )
-            return cls(role, onnx.load(path, load_external_data=False), path)
-        except OSError as error:
-            raise ModelError(f"The {role} model cannot be read: {error}") from error
-        except DecodeError as error:
-            raise ModelError(f"The {role} model {path} is not an ONNX model, or is truncated.") from error
+    document: Document
 
     @property
-    def size(self) -> int:
-        """Bytes of the model with its external data."""
-        size: int = self.proto.ByteSize()
-        for tensor in self.proto.graph.initializer:
-            if uses_external_data(tensor):
-                size += sum(int(entry.value) for entry in tensor.external_data if entry.key == "length")
-        return size
+    def proto(self) -> onnx.ModelProto:
+        """The model without its external data."""
+        return self.document.proto
 
     def session(self) -> ort.InferenceSession:
         """The model in onnxruntime, as it would be served. Raises UserError."""
         try:
-            if self.path is not None:
-                return ort.InferenceSession(str(self.path), _options(), providers=["CPUExecutionProvider"])
-            return open_session(self.proto, None, optimize=True)
+            if self.document.path is not None:
+                return ort.InferenceSession(str(self.document.path), _options(), providers=["CPUExecutionProvider"])
+            return open_session(self.proto, self.document.base_dir, optimize=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise UserError(
                 f"onnxruntime cannot load the {self.role} model: {_brief(error)}",
-                None if self.path else "If it has external data, give the path of its file instead.",
+                None if self.document.base_dir else "If it has external data, give the path of its file instead.",
             ) from error
 
     def variant(self, proto: onnx.ModelProto) -> ort.InferenceSession:
         """A changed copy of the model, with the same external data, not optimized. Raises RunError."""
         try:
-            return open_session(proto, self.path.parent if self.path else None, optimize=False)
+            return open_session(proto, self.document.base_dir, optimize=False)
         except Exception as error:
             raise RunError(_brief(error)) from error
 

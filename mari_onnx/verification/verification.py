@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
+from mari_onnx.document import ModelLike, as_document
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Difference, Verification
 from mari_onnx.verification.compare import (
@@ -30,12 +30,10 @@ DEFAULT_BATCHES = (1, 2, 7, 64)
 
 _RAISABLE = 1_500_000_000
 
-Model = str | os.PathLike[str] | onnx.ModelProto
-
 
 def verify(
-    reference: Model,
-    optimized: Model,
+    reference: ModelLike,
+    optimized: ModelLike,
     *,
     tiled: Collection[str] = (),
     batches: Sequence[int] = DEFAULT_BATCHES,
@@ -57,7 +55,7 @@ def verify(
     if not batches or min(batches) < 0:
         raise UserError("There is nothing to verify at.", "Give one batch or more, each 0 or larger.")
     tolerance = None if rtol is None and atol is None else Tolerance(rtol or 0.0, atol or 0.0)
-    models = Source.read("reference", reference), Source.read("optimized", optimized)
+    models = Source("reference", as_document(reference)), Source("optimized", as_document(optimized))
     sessions = models[0].session(), models[1].session()
     _same_signature(*sessions)
     inputs = inputs_of(sessions[0])
@@ -200,14 +198,14 @@ def _float64(models: tuple[Source, Source], notes: list[str]) -> tuple[Run, Run]
 
 
 def _raise(source: Source) -> Run:
-    if source.size > _RAISABLE:
+    if source.document.bytes > _RAISABLE:
         raise RunError(f"the {source.role} model is too large to be raised to float64")
     model = raised(source.proto)
     try:
         return runner(source.variant(model))
     except RunError:  # onnxruntime has no float64 kernel for some operator
-        if source.path is not None:
-            onnx.load_external_data_for_model(model, str(source.path.parent))
+        if source.document.base_dir is not None:
+            onnx.load_external_data_for_model(model, str(source.document.base_dir))
         return interpreter(model)
 
 

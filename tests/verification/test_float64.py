@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from mari_onnx.document import as_document
 from mari_onnx.verification import verify
 from mari_onnx.verification.float64 import raise_feeds, raised
 from mari_onnx.verification.runtime import Source, interpreter, runner
@@ -26,7 +27,7 @@ def test_everything_is_raised() -> None:
         }""",
         half=np.float16([0.5]),
     )
-    run = runner(Source.read("reference", raised(model)).session())
+    run = runner(Source("reference", as_document(raised(model))).session())
     x = np.array([[1 / 3, 2 / 3]], np.float32)
     y = run(raise_feeds({"x": x}))["y"]
     assert y.dtype == np.float64

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from mari_onnx.document import as_document
 from mari_onnx.verification import verify
 from mari_onnx.verification.inputs import Bounds, inputs_of
 from mari_onnx.verification.ranges import Trace, trace
@@ -15,7 +16,7 @@ from .models import parse
 
 
 def traced(model: onnx.ModelProto) -> Trace:
-    source = Source.read("reference", model)
+    source = Source("reference", as_document(model))
     return trace(source, inputs_of(source.session()))
 
 
