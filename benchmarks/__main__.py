@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import fragmented, mlp, models, scale
+from benchmarks import calibrate, fragmented, mlp, models, scale
 
 BENCHMARKS = {"mlp": mlp.run, "fragmented": fragmented.run, "scale": scale.run, "models": models.run}
 """What runs when nothing is named; `calibrate` runs only when it is."""

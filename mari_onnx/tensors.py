@@ -20,7 +20,7 @@ from mari_onnx.extent import Extent
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
-MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Identity", "Expand"})
+MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
 
 
 @dataclass(eq=False, slots=True)
@@ -283,25 +283,22 @@ def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) ->
         array: npt.NDArray[Any] = node.payload
         return array
     inputs: list[npt.NDArray[Any]] = [fold(i, array_of) for i in node.inputs if i is not None]
-    first = inputs[0]
-    shape = tuple(e for e in t.known_shape if isinstance(e, int))
+    first, folded = inputs[0], inputs[0]
     match node.op_type:
         case "Reshape":
-            return first.reshape(shape)
-        case "Identity":
-            return first
+            folded = first.reshape([e for e in t.known_shape if isinstance(e, int)])
         case "Expand":
-            return np.broadcast_to(first, shape)
+            folded = np.broadcast_to(first, [e for e in t.known_shape if isinstance(e, int)])
         case "Transpose":
-            return first.transpose(node.attribute("perm"))
+            folded = first.transpose(node.attribute("perm"))
         case "Concat":
-            return np.concatenate(inputs, node.attribute("axis"))
+            folded = np.concatenate(inputs, node.attribute("axis"))
         case "Gather":
-            taken: npt.NDArray[Any] = first.take(inputs[1], node.attribute("axis"))
-            return taken
+            folded = first.take(inputs[1], node.attribute("axis"))
         case "Slice":
             index = [slice(None)] * first.ndim
             index[node.attribute("axis")] = slice(node.attribute("start"), node.attribute("stop"))
-            return first[tuple(index)]
-        case _:
-            raise AssertionError(f"{node.op_type} is not folded")
+            folded = first[tuple(index)]
+        case other:
+            raise AssertionError(f"{other} is not folded")
+    return folded

@@ -1,0 +1,172 @@
+"""What single nodes cost under onnxruntime on one thread, beside what `mari_onnx.cost` says they cost.
+
+A node is put into a graph 2 and 34 times, side by side and with nothing fused; the difference of the two times is that of
+32 nodes. The constants of the cost model are round figures read off this table.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+
+from benchmarks.timing import paired, session
+from mari_onnx.cost import CostModel
+from mari_onnx.document import from_proto
+from mari_onnx.interpret import interpret
+from mari_onnx.model import Model
+
+FEW, MANY = 2, 34
+
+
+class Case(NamedTuple):
+    """One node: its inputs are shapes, or arrays where they are constants."""
+
+    op_type: str
+    inputs: tuple[tuple[int, ...] | npt.NDArray[Any], ...]
+    attributes: dict[str, Any] = {}  # noqa: RUF012
+
+
+def floats(*shape: int) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+
+
+def integers(*values: int) -> npt.NDArray[np.int64]:
+    return np.array(values)
+
+
+def ids(high: int, *shape: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(0).integers(0, high, shape)
+
+
+WIDE = (512, 256)
+CASES: dict[str, list[Case]] = {
+    "launch": [
+        Case("Add", ((1, 8), floats(8))),
+        Case("Relu", ((1, 8),)),
+        Case("Sigmoid", ((1, 8),)),
+        Case("Gemm", ((1, 8), floats(8, 8), floats(8))),
+        Case("MatMul", ((1, 4, 8), floats(8, 8))),
+        Case("Gather", (floats(100, 8), (1,))),
+        Case("Concat", ((1, 8), (1, 8)), {"axis": 1}),
+        Case("Concat", (*[(1, 8)] * 20,), {"axis": 1}),
+        Case("Slice", ((1, 8), integers(0), integers(4), integers(1))),
+        Case("Transpose", ((1, 4, 8),), {"perm": [0, 2, 1]}),
+        Case("Expand", ((1, 8), integers(4, 8))),
+        Case("ReduceSum", ((1, 4, 8), integers(1))),
+        Case("Softmax", ((1, 8),)),
+        Case("Reshape", ((1, 8), integers(2, 4))),
+        Case("Unsqueeze", ((1, 8), integers(0))),
+        Case("Shape", ((1, 8),)),
+    ],
+    "bytes moved": [
+        Case("Add", (WIDE, WIDE)),
+        Case("Add", (WIDE, floats(256))),
+        Case("Add", ((500, 20, 64), (20, 64))),
+        Case("Add", ((500, 1, 64), (20, 64))),
+        Case("Mul", (WIDE, (512, 1))),
+        Case("Relu", (WIDE,)),
+        Case("Where", (ids(2, 512, 256).astype(bool), WIDE, floats(1))),
+        Case("Concat", ((512, 128), (512, 128)), {"axis": 1}),
+        Case("Concat", (*[(512, 16)] * 16,), {"axis": 1}),
+        Case("Concat", (*[(512, 1)] * 16,), {"axis": 1}),
+        Case("Slice", ((512, 512), integers(0), integers(256), integers(1))),
+        Case("Slice", ((512, 512), integers(0), integers(16), integers(1))),
+        Case("Expand", ((1, 256), integers(*WIDE))),
+        Case("Expand", ((1, 20, 16), integers(500, 20, 16))),
+        Case("Expand", ((500, 1, 16), integers(500, 20, 16))),
+        Case("Transpose", ((500, 20, 16),), {"perm": [1, 0, 2]}),
+        Case("Transpose", ((500, 20, 16),), {"perm": [0, 2, 1]}),
+        Case("Gather", (floats(1000, 16), (500,))),
+        Case("Gather", (floats(1000, 16), (500, 20))),
+        Case("ReduceSum", ((500, 20, 16), integers(1))),
+        Case("ReduceSum", ((500, 20, 16), integers(2))),
+        Case("ReduceMean", ((512, 256), integers(1))),
+        Case("BatchNormalization", (WIDE, *[np.abs(floats(256))] * 4)),
+        Case("LayerNormalization", (WIDE, floats(256), floats(256))),
+    ],
+    "multiply-adds": [
+        Case("Gemm", ((500, 512), floats(512, 512), floats(512))),
+        Case("Gemm", ((500, 128), floats(128, 64), floats(64))),
+        Case("Gemm", ((500, 32), floats(32, 16), floats(16))),
+        Case("Gemm", ((500, 64), floats(64, 1), floats(1))),
+        Case("Gemm", ((50, 512), floats(512, 512), floats(512))),
+        Case("Gemm", ((1, 512), floats(512, 512), floats(512))),
+        Case("Gemm", ((1, 512), floats(512, 512), floats(512)), {"transB": 1}),
+        Case("MatMul", ((500, 20, 64), floats(64, 32))),
+    ],
+    "products with many entries": [
+        Case("MatMul", ((500, 1, 16), (500, 16, 16))),
+        Case("MatMul", ((500, 20, 16), (500, 16, 20))),
+        Case("MatMul", ((500, 1, 16), (1, 16, 50))),
+        Case("MatMul", ((1, 500, 16), (1, 16, 50))),
+        Case("MatMul", ((500, 16, 16), floats(16, 16))),
+        Case("MatMul", ((16, 16), (500, 16, 16))),
+        Case("MatMul", ((1, 50, 16), (500, 16, 4))),
+        Case("MatMul", ((500, 4, 1, 16), (4, 16, 50))),
+        Case("MatMul", ((4, 500, 16), (4, 16, 50))),
+    ],
+    "transcendental": [
+        Case(op_type, (WIDE,))
+        for op_type in ("Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Erf", "Softplus", "Elu", "Selu", "Gelu", "Softmax")
+    ]
+    + [
+        Case("Pow", (WIDE, np.array(2, np.float32))),
+        Case("Pow", (WIDE, np.array(2.5, np.float32))),
+        Case("Div", (WIDE, WIDE)),
+        Case("PRelu", (WIDE, floats(256))),
+        Case("LeakyRelu", (WIDE,)),
+    ],
+}
+
+
+def graph(case: Case, count: int) -> onnx.ModelProto:
+    inputs, constants, names = [], [], []
+    for i, given in enumerate(case.inputs):
+        names.append(name := f"x{i}")
+        if isinstance(given, tuple):
+            dtype = onnx.TensorProto.INT64 if case.op_type == "Gather" else onnx.TensorProto.FLOAT
+            inputs.append(helper.make_tensor_value_info(name, dtype, given))
+        else:
+            constants.append(numpy_helper.from_array(given, name))
+    nodes = [helper.make_node(case.op_type, names, [f"y{i}"], **case.attributes) for i in range(count)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "case", inputs, [], constants), opset_imports=[helper.make_opsetid("", 20)], ir_version=9
+    )
+    first = shape_inference.infer_shapes(made, data_prop=True).graph.value_info[0]
+    made.graph.output.append(first)
+    return made
+
+
+def measured(case: Case) -> float:
+    """Nanoseconds for one node."""
+    few, many = graph(case, FEW), graph(case, MANY)
+    feeds = {}
+    for info in few.graph.input:
+        shape = [d.dim_value for d in info.type.tensor_type.shape.dim]
+        integer = info.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        feeds[info.name] = ids(100, *shape) if integer else np.abs(floats(*shape))
+    timing = paired([session(m, optimize=False) for m in (few, many)], feeds, seconds=0.5, rounds=300)
+    return 1e3 * (timing.microseconds(1) - timing.microseconds(0)) / (MANY - FEW)
+
+
+def predicted(case: Case) -> float:
+    """Nanoseconds that the cost model says."""
+    return interpret(Model(from_proto(graph(case, 1))), {}, CostModel(500), ()).time
+
+
+def run() -> None:
+    logs = []
+    for title, cases in CASES.items():
+        print(f"\n{title:<28} {'inputs':<34} {'measured ns':>12} {'predicted':>10} {'ratio':>6}")
+        for case in cases:
+            shapes = " ".join(str(list(i if isinstance(i, tuple) else i.shape)) for i in case.inputs[:2])
+            took, said = measured(case), predicted(case)
+            logs.append(math.log(said / took))
+            print(f"{case.op_type:<28} {shapes:<34} {took:>12.0f} {said:>10.0f} {said / took:>6.2f}", flush=True)
+    spread = math.exp(float(np.std(logs)))
+    print(f"\npredicted over measured: geometric mean {math.exp(float(np.mean(logs))):.2f}, one deviation {spread:.2f} times")

@@ -1,0 +1,151 @@
+"""What a form means, a second time: its stored tensors, run as they are, and spread over the value's axes in numpy.
+
+Nothing of the engine's own laying out is used here. That every form of a value evaluates to the value is the whole
+of soundness, so the two may not share a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from mari_onnx.axes import Axis, Dims
+from mari_onnx.document import from_proto
+from mari_onnx.emit import emit
+from mari_onnx.extent import Extent, evaluate
+from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.interpret import ROW, Program
+from mari_onnx.model import Model
+from mari_onnx.tensors import Tensor
+
+Ndarray = npt.NDArray[Any]
+
+ort.set_default_logger_severity(4)
+
+
+def session(model: onnx.ModelProto, *, optimized: bool = False) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def with_outputs(model: onnx.ModelProto, outputs: Mapping[str, int]) -> onnx.ModelProto:
+    """The model with other outputs, of these element types."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    del out.graph.output[:]
+    for name, dtype in outputs.items():
+        info = onnx.ValueInfoProto(name=name)
+        info.type.tensor_type.elem_type = dtype
+        out.graph.output.append(info)
+    return out
+
+
+def forms(value: Value) -> Iterator[tuple[str, Array | Parts | Terms]]:
+    yield "array", value.array
+    if value.parts is not None:
+        yield "parts", value.parts
+    if value.terms is not None:
+        yield "terms", value.terms
+
+
+def arrays(form: Array | Parts | Terms) -> list[Array]:
+    match form:
+        case Array():
+            return [form]
+        case Parts():
+            return [array for _, array in form.pieces]
+        case Terms():
+            return [array for _, array in form.signed]
+
+
+class Forms:
+    """The stored tensors of all forms of some values, as one model; `evaluate` says what a form amounts to."""
+
+    def __init__(self, program: Program, original: onnx.ModelProto, values: list[Value]) -> None:
+        stored: dict[Tensor, None] = {}
+        for value in values:
+            if value.written is not None:
+                stored[value.written] = None
+            for _, form in forms(value):
+                for array in arrays(form):
+                    stored[array.tensor] = None
+                    stored.update((m.index, None) for _, m in array.via if m.index is not None)
+        stored.update((tensor, None) for tensor, _ in program.providers.values())
+        self.program = program
+        self.names = {tensor: f"stored.{i}" for i, tensor in enumerate(stored)}
+        outputs = [Value(name, None, t.dtype, Array(t, ())) for t, name in self.names.items()]
+        wanted = with_outputs(original, {name: t.dtype for t, name in self.names.items()})
+        self.model = emit(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
+        self.session = session(self.model)
+        self.stored: dict[Tensor, Ndarray] = {}
+        self.symbols: dict[str, int] = {}
+
+    def run(self, feeds: Mapping[str, Ndarray], batch: int) -> None:
+        results = self.session.run(list(self.names.values()), dict(feeds))
+        self.stored = dict(zip(self.names, results, strict=True))
+        self.symbols = {s: self.stored[t].shape[i] for s, (t, i) in self.program.providers.items()}
+        self.symbols[ROW] = min(1, batch)
+
+    def extent(self, extent: Extent) -> int:
+        found = evaluate(extent, self.symbols, -(10**9))
+        assert found >= 0, f"{extent} has a symbol that nothing provides"
+        return found
+
+    def shape(self, dims: Dims) -> tuple[int, ...]:
+        return tuple(int(np.prod([self.extent(a.extent) for a in d], dtype=int)) for d in dims)
+
+    def evaluate(self, form: Array | Parts | Terms, dims: Dims) -> Ndarray:
+        return self._spread(form, [a for d in dims for a in d]).reshape(self.shape(dims))
+
+    def _spread(self, form: Array | Parts | Terms, axes: list[Axis]) -> Ndarray:
+        """Of rank len(axes), each axis at its extent."""
+        match form:
+            case Terms():
+                total = sum(sign * self._spread(array, axes) for sign, array in form.signed)
+                return np.asarray(total)
+            case Parts():
+                assert axes.count(form.axis) == 1, "the axis of Parts is one of the value's"
+                at = axes.index(form.axis)
+                pieces = [self._spread(a, [*axes[:at], sub, *axes[at + 1 :]]) for sub, a in form.pieces]
+                assert sum(p.shape[at] for p in pieces) == self.extent(form.axis.extent)
+                return np.concatenate(pieces, at)
+            case Array():
+                return self._of_array(form, axes)
+
+    def _of_array(self, array: Array, axes: list[Axis]) -> Ndarray:
+        named = [a for d in array.layout for a in d]
+        assert len(set(named)) == len(named), "an axis is stored once"
+        assert len(set(axes)) == len(axes), "an axis is in a value once"
+        maps: dict[Axis, IndexMap] = dict(array.via)
+        assert len(maps) == len(array.via)
+        assert set(maps) <= set(named), "an index map belongs to a stored axis"
+        stored = self.stored[array.tensor]
+        expected = tuple(
+            int(np.prod([self.extent(maps[a].rows if a in maps else a.extent) for a in d], dtype=int))
+            for d in array.layout
+        )
+        assert stored.shape == expected, f"stored as {stored.shape}, laid out as {expected}"
+        x = stored.reshape([self.extent(maps[a].rows if a in maps else a.extent) for a in named])
+        strange = [a for a in named if a not in axes]
+        assert all(self.extent(a.extent) == 1 for a in strange), f"{strange} are not axes of the value"
+        x = x.reshape([n for a, n in zip(named, x.shape, strict=True) if a not in strange])
+        named = [a for a in named if a not in strange]
+        x = x.transpose([named.index(a) for a in axes if a in named])
+        for at, axis in enumerate(axes):
+            if axis not in named:
+                x = np.expand_dims(x, at)
+            elif axis in maps and (index := maps[axis].index) is not None:
+                x = np.take(x, self.stored[index], at)
+            elif axis in maps:
+                assert x.shape[at] == min(1, self.extent(axis.extent))
+                x = np.take(x, np.zeros(self.extent(axis.extent), int), at)
+        return np.broadcast_to(x, [self.extent(a.extent) for a in axes])

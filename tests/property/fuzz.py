@@ -1,0 +1,193 @@
+"""Many random graphs, in processes of their own: `python -m tests.property.fuzz 10000`.
+
+A graph that fails is printed as ONNX text, with its seed; `--seed` runs one again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+
+import click
+import onnx
+
+from mari_onnx.rules import RULES
+from tests.property.graphs import Case, write_case
+from tests.property.invariant import BrokenError, Seen, check_forms, check_optimized, originals
+
+KINDS = tuple(
+    f"{within}{kind}" for within in ("", "parts ", "terms ") for kind in ("missing an axis", "row map", "index map")
+)
+
+
+def work(first: int, last: int) -> None:
+    """Run the seeds [first, last), a line for each; the process may die with onnxruntime at any of them."""
+    seen = Seen()
+    for seed in range(first, last):
+        _say(start=seed)
+        try:
+            case = write_case(Random(seed))
+        except Exception:
+            _say(seed=seed, failed="the generator: " + traceback.format_exc())
+            continue
+        failed = failure(case, seen)
+        if failed is not None:
+            _say(seed=seed, failed=failed, case=repr(minimized(case)))
+    _say(
+        operators=dict(seen.operators),
+        forms=[[*key, n] for key, n in seen.forms.items()],
+        runs=dict(seen.runs),
+    )
+
+
+def failure(case: Case, seen: Seen | None = None) -> str | None:
+    """What is wrong with the case, if anything."""
+    for check in (check_forms, check_optimized):
+        try:
+            check(case, seen)
+        except Exception as failed:
+            return f"{failed}\n{'' if isinstance(failed, BrokenError) else traceback.format_exc()}"
+    return None
+
+
+def minimized(case: Case) -> Case:
+    """A smaller case that fails as well: one output, and nodes left out while the original still runs."""
+    smaller = True
+    while smaller:
+        smaller = False
+        for candidate in smaller_cases(case):
+            try:
+                originals(candidate, {o.name: o.type.tensor_type.elem_type for o in candidate.model.graph.output})
+                if failure(candidate) is not None:
+                    case, smaller = candidate, True
+                    break
+            except Exception:
+                continue
+    return case
+
+
+def smaller_cases(case: Case) -> Iterator[Case]:
+    nodes = list(case.model.graph.node)
+    for node in nodes:
+        for output in node.output:
+            yield from _cut(case, nodes, output)
+    last = case.model.graph.output[0].name
+    for i, node in enumerate(nodes):
+        for source in node.input:
+            rest = []
+            for other in nodes[:i] + nodes[i + 1 :]:
+                copy = onnx.NodeProto()
+                copy.CopyFrom(other)
+                copy.input[:] = [source if name == node.output[0] else name for name in copy.input]
+                rest.append(copy)
+            yield from _cut(case, rest, last)
+
+
+def _cut(case: Case, nodes: list[onnx.NodeProto], output: str) -> Iterator[Case]:
+    """The case with this output alone and what it needs, if that is less."""
+    needed, kept = {output}, []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            kept.insert(0, node)
+            bodies = [body for a in node.attribute for body in (a.g, *a.graphs)]
+            needed.update(node.input, (name for body in bodies for inner in body.node for name in inner.input))
+    if len(kept) >= len(case.model.graph.node) and len(case.model.graph.output) == 1:
+        return
+    try:
+        inferred = onnx.shape_inference.infer_shapes(case.model).graph
+        info = next(v for v in (*inferred.output, *inferred.value_info) if v.name == output)
+    except Exception:
+        return
+    graph = onnx.helper.make_graph(
+        kept,
+        "smaller",
+        [i for i in case.model.graph.input if i.name in needed or i.name in case.declared] or case.model.graph.input,
+        [info],
+        [t for t in case.model.graph.initializer if t.name in needed],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=case.model.opset_import, ir_version=10)
+    names = {i.name for i in graph.input}
+    yield replace(case, model=model, sources=tuple(s for s in case.sources if s.made.name in names))
+
+
+def _say(**content: object) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
+    """The seeds in a process of their own; one that kills it is left out, and said."""
+    seen, failures = Seen(), []
+    while first < last:
+        command = [sys.executable, "-m", "tests.property.fuzz", "--work", str(first), str(last)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        failures += [line for line in lines if "failed" in line]
+        for line in lines:
+            seen.operators.update(line.get("operators", {}))
+            seen.runs.update(line.get("runs", {}))
+            seen.forms.update({(op, kind): n for op, kind, n in line.get("forms", [])})
+        if done.returncode == 0:
+            break
+        at = next((line["start"] for line in reversed(lines) if "start" in line), first)
+        failures.append({"seed": at, "failed": f"the process died: {done.returncode}\n{done.stderr[-2000:]}"})
+        first = at + 1
+    return seen, failures
+
+
+def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: float) -> None:
+    for failure in failures[:20]:
+        click.echo(f"--- seed {failure['seed']}: {failure['failed']}\n{failure.get('case', '')}")
+    never = sorted(set(RULES) - set(seen.operators))
+    kinds = Counter[str]()
+    for (_, kind), n in seen.forms.items():
+        kinds[kind] += n
+    click.echo(f"forms: {dict(kinds)}")
+    click.echo(f"runs: {dict(seen.runs)}")
+    click.echo(f"never exercised: {', '.join([*never, *(k for k in KINDS if not kinds[k])]) or 'nothing'}")
+    click.echo(f"{examples} graphs, {len(failures)} failures, {seconds:.0f} s: {[f['seed'] for f in failures][:60]}")
+
+
+@click.command()
+@click.argument("examples", type=int, default=2000)
+@click.option("--first", type=int, default=None, help="The first seed; random if it is left out.")
+@click.option("--workers", type=int, default=os.cpu_count() or 1)
+@click.option("--work", "span", type=(int, int), default=None, hidden=True)
+@click.option("--seed", type=int, default=None, help="Run this one again, here.")
+def main(examples: int, first: int | None, workers: int, span: tuple[int, int] | None, seed: int | None) -> None:
+    """Check that many random graphs."""
+    if span is not None:
+        work(*span)
+        return
+    if seed is not None:
+        case = write_case(Random(seed))
+        click.echo(repr(case))
+        check_forms(case)
+        check_optimized(case)
+        return
+    begin = Random().randrange(10**9) if first is None else first
+    started = time.monotonic()
+    size = max(1, min(200, -(-examples // workers)))
+    chunks = [(i, min(i + size, begin + examples)) for i in range(begin, begin + examples, size)]
+    seen, failures = Seen(), []
+    with ThreadPoolExecutor(workers) as pool:
+        for part, failed in pool.map(lambda chunk: _chunk(*chunk), chunks):
+            failures += failed
+            seen.operators += part.operators
+            seen.forms += part.forms
+            seen.runs += part.runs
+    _report(seen, failures, examples, time.monotonic() - started)
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""Random ranking graphs whose every result is exact in float32.
+
+A `Writer` keeps what it has written so far with shapes, as extents, and bounds on the elements. Elements are small
+integers, so that every sum and product is exact whatever the order in which it is computed. What cannot be exact
+(Softmax, GRU) is marked, and everything that depends on it, and is compared with a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper, printer
+
+from mari_onnx.extent import Extent, Poly, evaluate, product, symbol
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+B, R, L = symbol("B"), symbol("R"), symbol("L")
+LARGEST = {"B": 7, "R": 7, "L": 7}
+"""No extent is larger than this in any run; bounds on sums follow from it."""
+
+EXACT = 2**22
+ELEMENTS = 20_000
+OPSETS = (11, 13, 17, 20)
+
+
+class UnfitError(Exception):
+    """Nothing written so far fits the operator that was chosen."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor of the graph; its elements lie in [low, high]."""
+
+    name: str
+    shape: tuple[Extent, ...]
+    dtype: int = FLOAT
+    low: int = 0
+    high: int = 0
+    exact: bool = True
+    constant: bool = False
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return max(abs(self.low), abs(self.high))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A graph input: its true extents, and whether the caller repeats one row."""
+
+    made: Made
+    tiled: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the inputs that are declared as the user's, and what to feed it."""
+
+    model: onnx.ModelProto
+    sources: tuple[Source, ...]
+    declared: tuple[str, ...]
+    inexact: frozenset[str]
+    batch: int
+
+    def feeds(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of these sizes; `R` bounds every index of requests, as a legal call's do."""
+        rng = np.random.default_rng(seed)
+        out: dict[str, npt.NDArray[Any]] = {}
+        for source in self.sources:
+            made = source.made
+            shape = [evaluate(e, sizes, 0) for e in made.shape]
+            high = sizes["R"] - 1 if made.name.startswith("index") else made.high
+            drawn = rng.integers(made.low, high + 1, shape)
+            if source.tiled:
+                drawn = np.repeat(rng.integers(made.low, high + 1, [1, *shape[1:]]), shape[0], axis=0)
+            out[made.name] = drawn.astype(helper.tensor_dtype_to_np_dtype(made.dtype))
+        return out
+
+    @cached_property
+    def operators(self) -> set[str]:
+        return {n.op_type for n in self.model.graph.node}
+
+    def __repr__(self) -> str:
+        return f"\n{printer.to_text(self.model)}\nuser inputs: {list(self.declared)}, batch: {self.batch}\n"
+
+
+@dataclass
+class Writer:
+    """A graph that is being written."""
+
+    random: Random
+    opset: int
+    made: list[Made] = field(default_factory=list)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    infos: list[onnx.ValueInfoProto] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    count: int = 0
+    inexact: set[str] = field(default_factory=set)
+
+    # Choices
+
+    def chance(self, percent: int) -> bool:
+        return self.random.randint(0, 99) >= 100 - percent
+
+    def between(self, low: int, high: int) -> int:
+        return self.random.randint(low, high)
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        if not options:
+            raise UnfitError
+        return options[self.random.randint(0, len(options) - 1)]
+
+    def pick(self, fits: Callable[[Made], bool] = lambda made: True, *, rough: bool = False) -> Made:
+        """One of the tensors that fit, rather a late one; `rough` allows those that are not exact."""
+        options = [m for m in self.made if (rough or m.exact) and fits(m)]
+        late = options[-6:] if self.chance(60) else options
+        made: Made = self.choice(late)
+        return made
+
+    def floats(self, rank: int = 0, *, rough: bool = True) -> Made:
+        return self.pick(lambda m: m.dtype == FLOAT and m.rank >= rank, rough=rough)
+
+    # Writing
+
+    def name(self) -> str:
+        """Fresh, though perhaps one that the optimizer would like to have for itself."""
+        self.count += 1
+        if self.made and self.chance(4):
+            wanted = self.choice(self.made).name + self.choice([".user", ".item", ".same", ".part", ".expand"])
+            if wanted not in {m.name for m in self.made}:
+                return str(wanted)
+        return f"t{self.count}"
+
+    def constant(self, array: npt.NDArray[Any]) -> Made:
+        name = f"c{len(self.initializers) + len(self.nodes)}"
+        tensor = numpy_helper.from_array(array, name)
+        if self.chance(15):
+            self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
+        else:
+            self.initializers.append(tensor)
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        return Made(name, tuple(array.shape), helper.np_dtype_to_tensor_dtype(array.dtype), low, high, constant=True)
+
+    def numbers(self, shape: Sequence[int], low: int = -2, high: int = 2) -> Made:
+        """A constant of random small integers, as float."""
+        elements = [self.between(low, high) for _ in range(int(np.prod(shape)))]
+        return self.constant(np.array(elements, np.float32).reshape(shape))
+
+    def ints(self, values: Sequence[int]) -> Made:
+        return self.constant(np.array(values, np.int64))
+
+    def write(
+        self,
+        op_type: str,
+        inputs: Sequence[Made | None],
+        shape: Sequence[Extent],
+        bounds: tuple[int, int],
+        dtype: int | None = None,
+        *,
+        exact: bool = True,
+        **attributes: Any,
+    ) -> Made:
+        """A node with one output."""
+        return self.write_all(op_type, inputs, [(shape, bounds, dtype)], exact=exact, **attributes)[0]
+
+    def write_all(
+        self,
+        op_type: str,
+        inputs: Sequence[Made | None],
+        outputs: Sequence[tuple[Sequence[Extent], tuple[int, int], int | None]],
+        *,
+        exact: bool = True,
+        **attributes: Any,
+    ) -> list[Made]:
+        given = [m for m in inputs if m is not None]
+        exact = exact and all(m.exact for m in given)
+        results = []
+        for shape, (low, high), dtype in outputs:
+            if max(-low, high) > EXACT or evaluate(product(shape), LARGEST, 7) > ELEMENTS or len(shape) > 5:
+                raise UnfitError
+            dtype = given[0].dtype if dtype is None else dtype
+            results.append(Made(self.name(), tuple(shape), dtype, low, high, exact))
+        names = ["" if m is None else m.name for m in inputs]
+        self.nodes.append(helper.make_node(op_type, names, [m.name for m in results], **attributes))
+        self.made.extend(results)
+        self.inexact.update(m.name for m in results if not m.exact)
+        return results
+
+    def axes_form(self, axes: Sequence[int], since: int) -> tuple[list[Made], dict[str, Any]]:
+        """Axes as an attribute before opset `since`, as an input from there on."""
+        if self.opset >= since:
+            return [self.ints(axes)], {}
+        return [], {"axes": list(axes)}
+
+    # Shapes, as exporters write them
+
+    def shape_chain(self, shape: Sequence[Extent]) -> Made:
+        """A 1-D tensor of the extents, those that are symbols read off tensors that have them."""
+        pieces: list[Made] = []
+        for extent in shape:
+            pieces.append(self.extent(extent) if isinstance(extent, Poly) else self.ints([extent]))
+        if len(pieces) == 1:
+            return pieces[0]
+        chain = self.write("Concat", pieces, [len(pieces)], (-1, EXACT), INT64, axis=0)
+        if self.chance(20):  # TorchScript's expand: -1 where nothing is to change
+            ones = self.write(
+                "ConstantOfShape",
+                [self.ints([len(pieces)])],
+                [len(pieces)],
+                (1, 1),
+                INT64,
+                value=numpy_helper.from_array(np.array([1], np.int64)),
+            )
+            minus = self.write("Mul", [ones, self.constant(np.array(-1, np.int64))], [len(pieces)], (-1, -1), INT64)
+            equal = self.write("Equal", [chain, minus], [len(pieces)], (0, 1), BOOL)
+            chain = self.write("Where", [equal, ones, chain], [len(pieces)], (-1, EXACT), INT64)
+        return chain
+
+    def extent(self, extent: Poly) -> Made:
+        """A tensor of shape [1] that holds the extent."""
+        having = [(m, i) for m in self.made for i, e in enumerate(m.shape) if e == extent]
+        if not having:
+            if len(extent.terms) != 1 or len(extent.terms[0][0]) < 2:
+                raise UnfitError
+            (monomial, coefficient) = extent.terms[0]
+            total = self.ints([coefficient])
+            for s in monomial:
+                total = self.write("Mul", [total, self.extent(symbol(s))], [1], (0, EXACT), INT64)
+            return total
+        made, axis = self.choice(having)
+        if self.opset >= 15 and self.chance(50):
+            return self.write("Shape", [made], [1], (0, EXACT), INT64, start=axis, end=axis + 1)
+        whole = self.write("Shape", [made], [made.rank], (0, EXACT), INT64)
+        if self.chance(50):
+            return self.write("Slice", [whole, self.ints([axis]), self.ints([axis + 1])], [1], (0, EXACT), INT64)
+        if self.chance(50):
+            return self.write("Gather", [whole, self.ints([axis])], [1], (0, EXACT), INT64, axis=0)
+        scalar = self.write("Gather", [whole, self.constant(np.array(axis, np.int64))], [], (0, EXACT), INT64, axis=0)
+        inputs, attributes = self.axes_form([0], 13)
+        return self.write("Unsqueeze", [scalar, *inputs], [1], (0, EXACT), INT64, **attributes)
+
+    # Inputs
+
+    def input(self, name: str, shape: Sequence[Extent], dtype: int, low: int, high: int, *, tiled: bool = False) -> Made:
+        """A graph input; now and then its symbol goes unsaid, or has a name of its own, as exporters have it."""
+        made = Made(name, tuple(shape), dtype, low, high)
+        own = self.between(0, 9) if not name.startswith("index") else 0
+        said: list[int | str | None] = []
+        for extent in shape:
+            if not isinstance(extent, Poly):
+                said.append(extent)
+            elif own == 9:
+                said.append(None)
+            else:
+                said.append(f"{extent}_{name}" if own == 8 or (tiled and own >= 5) else str(extent))
+        self.infos.append(helper.make_tensor_value_info(name, dtype, said))
+        self.made.append(made)
+        self.sources.append(Source(made, tiled))
+        return made
+
+    def write_inputs(self) -> None:
+        tails: list[tuple[Extent, ...]] = [(4,), (2,), (3,), (2, 3), (4, 2), (L, 2), (L, 4), (), (1,), (1, 4), (4, 1)]
+        for i in range(self.between(1, 2)):
+            self._input(f"item{i}", (B,), self.choice(tails))
+        for i in range(self.between(1, 3)):
+            kind, tail = self.between(0, 9), self.choice(tails)
+            if kind <= 2:
+                self._input(f"user{i}", (1,), tail)
+            elif kind <= 5:
+                self._input(f"user{i}", (B,), tail, tiled=True)
+            elif kind <= 8:
+                self._input(f"user{i}", (R,), tail)
+                if self.chance(80) or not any(m.name.startswith("index") for m in self.made):
+                    self.input(f"index{i}", (B,), INT64, 0, 0)
+            else:
+                self._input(f"context{i}", (), tail or (3,))
+
+    def _input(self, name: str, lead: tuple[Extent, ...], tail: tuple[Extent, ...], *, tiled: bool = False) -> None:
+        if self.chance(30):
+            self.input(name, (*lead, *tail), INT64, 0, 4, tiled=tiled)
+        else:
+            self.input(name, (*lead, *tail), FLOAT, -3, 3, tiled=tiled)
+
+
+def write_case(random: Random) -> Case:
+    """One random graph with what to feed it."""
+    from tests.property.operators import OPERATORS  # which are written in terms of a Writer
+
+    w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)])
+    w.write_inputs()
+    inputs = len(w.made)
+    makers = [make for make, weight in OPERATORS.items() for _ in range(weight)]
+    for _ in range(w.between(1, 14)):
+        for _ in range(4):
+            try:
+                w.choice(makers)(w)
+                break
+            except UnfitError:
+                continue
+    written = w.made[inputs:]
+    if not written:
+        w.write("Identity", [w.made[0]], w.made[0].shape, (w.made[0].low, w.made[0].high))
+        written = w.made[inputs:]
+    outputs = {m.name: m for m in [written[-1], *(w.choice(written) for _ in range(w.between(0, 2)))]}
+    if w.chance(5):
+        outputs[w.made[0].name] = w.made[0]
+    infos = [helper.make_tensor_value_info(m.name, m.dtype, None) for m in outputs.values()]
+    for info, made in zip(infos, outputs.values(), strict=True):
+        for extent in made.shape:
+            axis = info.type.tensor_type.shape.dim.add()
+            if isinstance(extent, int):
+                axis.dim_value = extent
+    graph = helper.make_graph(w.nodes, "random", w.infos, infos, w.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=10)
+    declared = [s.made.name for s in w.sources if s.tiled]
+    declared += [s.made.name for s in w.sources if s.made.name.startswith("user") and not s.tiled and w.chance(20)]
+    return Case(model, tuple(w.sources), tuple(declared), frozenset(w.inexact), w.choice([500, 10**6, 2]))
+
+
+cases: st.SearchStrategy[Case] = st.randoms(use_true_random=False).map(write_case)
+

@@ -1,0 +1,194 @@
+"""The one invariant, and what follows from it for the model that is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+import mari_onnx
+from mari_onnx.document import from_proto
+from mari_onnx.emit import emit, planned
+from mari_onnx.forms import Array, Parts, Value
+from mari_onnx.interpret import Program
+from mari_onnx.model import Model
+from mari_onnx.request import run, sides
+from tests.property.evaluate import Forms, arrays, forms, session, with_outputs
+from tests.property.graphs import Case
+
+SIZES = (
+    {"B": 1, "R": 1, "L": 1},
+    {"B": 7, "R": 3, "L": 4},
+    {"B": 2, "R": 2, "L": 2},
+    {"B": 3, "R": 7, "L": 1},
+    {"B": 0, "R": 2, "L": 3},
+)
+"""How many candidates, requests and positions; equal ones too, where axes coincide by accident."""
+
+CRASHES_WHEN_EMPTY = frozenset({"Tile", "Conv", "GRU", "LSTM", "RNN", "Einsum", "TopK"})
+"""Operators with which onnxruntime itself does not survive an empty tensor."""
+
+
+class BrokenError(AssertionError):
+    """A form is not its value, or an optimized model is not the original."""
+
+
+@dataclass
+class Seen:
+    """Which operators had which forms."""
+
+    operators: Counter[str] = field(default_factory=Counter)
+    forms: Counter[tuple[str, str]] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+
+    def add(self, case: Case, program: Program) -> None:
+        writers = {o: n.op_type for n in case.model.graph.node for o in n.output}
+        self.operators.update(n.op_type for n in case.model.graph.node)
+        for value in program.values.values():
+            for kind in _kinds(value):
+                self.forms[writers.get(value.name, "<input>"), kind] += 1
+
+
+def _kinds(value: Value) -> set[str]:
+    found = set()
+    if value.constant or value.dims is None:
+        return found
+    for kind, form in forms(value):
+        found.add(kind)
+        for array in arrays(form):
+            within = "" if kind == "array" else f"{kind} "
+            own = [a for d in value.dims for a in d if not isinstance(form, Parts) or a is not form.axis]
+            if any(array.state(a) == "absent" and a.extent != 1 for a in own):
+                found.add(f"{within}missing an axis")
+            found.update(f"{within}{'row' if m.index is None else 'index'} map" for _, m in array.via)
+    return found
+
+
+def interpreted(case: Case) -> tuple[Program, Model]:
+    model = Model(from_proto(case.model))
+    return run(model, sides(model, case.declared, case.batch), case.batch), model
+
+
+def same(found: npt.NDArray[Any], wanted: npt.NDArray[Any], *, exact: bool) -> bool:
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return False
+    if exact or found.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    scale = float(np.abs(wanted).max(initial=1.0))
+    return np.allclose(found, wanted, rtol=1e-4, atol=1e-5 * scale)
+
+
+def originals(case: Case, values: dict[str, int], seen: Seen | None = None) -> list[tuple[dict[str, int], Any, Any]]:
+    """Sizes, feeds and results of the original, for each size at which it runs."""
+    original = session(with_outputs(case.model, values))
+    found = []
+    for sizes in SIZES:
+        if sizes["B"] == 0 and case.operators & CRASHES_WHEN_EMPTY:
+            continue
+        feeds = case.feeds(sizes)
+        try:
+            results = original.run(list(values), feeds)
+        except Exception:  # it is the original that does not run at this size
+            if seen is not None:
+                seen.runs[f"original failed at {sizes}"] += 1
+            continue
+        if seen is not None:
+            seen.runs[f"{sizes}"] += 1
+        found.append((sizes, feeds, dict(zip(values, results, strict=True))))
+    return found
+
+
+def check_forms(case: Case, seen: Seen | None = None) -> None:
+    """Every form of every value evaluates to that value, as onnxruntime computes it from the original."""
+    program, _ = interpreted(case)
+    if seen is not None:
+        seen.add(case, program)
+    written = [o for n in case.model.graph.node for o in n.output]
+    values = {name: program.values[name] for name in written}
+    runs = originals(case, {name: v.dtype for name, v in values.items()}, seen)
+    try:
+        _compare(case, program, list(values.values()), runs)
+    except BrokenError:
+        raise
+    except Exception as failed:  # which value is it?
+        for value in values.values():
+            try:
+                _compare(case, program, [value], runs)
+            except Exception as here:
+                raise BrokenError(f"{value.name}: {type(here).__name__}: {here}") from here
+        raise BrokenError(f"{type(failed).__name__}: {failed}") from failed
+
+
+def _compare(case: Case, program: Program, values: list[Value], runs: list[tuple[dict[str, int], Any, Any]]) -> None:
+    evaluated = Forms(program, case.model, values)
+    for sizes, feeds, results in runs:
+        evaluated.run(feeds, sizes["B"])
+        for value in values:
+            wanted = results[value.name]
+            if value.dims is None:
+                continue
+            exact = value.name not in case.inexact
+            if evaluated.shape(value.dims) != wanted.shape:
+                raise BrokenError(f"{value.name} is {wanted.shape}, not {evaluated.shape(value.dims)}, at {sizes}")
+            for kind, form in forms(value):
+                found = evaluated.evaluate(form, value.dims)
+                if not same(found, wanted, exact=exact):
+                    raise BrokenError(f"{kind} of {value.name} is not its value at {sizes}:\n{found}\n{wanted}")
+            if value.written is not None and not same(evaluated.stored[value.written], wanted, exact=exact):
+                raise BrokenError(f"{value.name} is not what was written at {sizes}")
+            if value.content is not None:
+                known = [(e, w) for e, w in zip(value.content.flat, wanted.flat, strict=True) if e is not None]
+                if any(_number(evaluated, e) != w for e, w in known):
+                    raise BrokenError(f"{value.name} is {wanted}, not {value.content}, at {sizes}")
+
+
+def _number(evaluated: Forms, element: Any) -> Any:
+    return element if isinstance(element, bool) else evaluated.extent(element) if not isinstance(element, int) else element
+
+
+def check_optimized(case: Case, seen: Seen | None = None) -> None:
+    """The optimized model gives the original's outputs, whether it was thought worth writing or not."""
+    optimized = mari_onnx.optimize(case.model, user_inputs=case.declared, batch=case.batch, verify=False)
+    report = optimized.report
+    if optimized.changed and report.cost_before is not None and report.cost_after is not None:
+        if report.cost_after.macs > report.cost_before.macs:
+            raise BrokenError(f"{report.cost_after.macs} multiply-adds instead of {report.cost_before.macs}")
+    program, model = interpreted(case)
+    forced = emit(program, model)
+    planned(program)
+    models = {"forced": forced}
+    if optimized.changed:
+        models["optimized"] = optimized.model
+        again = mari_onnx.optimize(optimized.model, user_inputs=case.declared, batch=case.batch, verify=False)
+        models["optimized twice"] = again.model
+    second = Case(forced, case.sources, case.declared, case.inexact, case.batch)
+    models["forced twice"] = emit(*interpreted(second))
+    runs = originals(case, {o.name: o.type.tensor_type.elem_type for o in case.model.graph.output})
+    for how, result in models.items():
+        try:
+            _check_model(case, result, runs)
+        except Exception as failed:
+            text = onnx.printer.to_text(result)
+            raise BrokenError(f"{how}: {type(failed).__name__}: {failed}\n{text}") from failed
+
+
+def _check_model(case: Case, result: onnx.ModelProto, runs: list[tuple[dict[str, int], Any, Any]]) -> None:
+    onnx.checker.check_model(result, full_check=True)
+    if list(result.graph.input) != list(case.model.graph.input):
+        raise BrokenError("other inputs")
+    if list(result.graph.output) != list(case.model.graph.output):
+        raise BrokenError("other outputs")
+    runtimes = [session(result), session(result, optimized=True)]
+    for sizes, feeds, results in runs:
+        for runtime in runtimes:
+            found = dict(zip(results, runtime.run(list(results), feeds), strict=True))
+            for name, wanted in results.items():
+                if not same(found[name], wanted, exact=name not in case.inexact):
+                    raise BrokenError(f"{name} differs at {sizes}:\n{found[name]}\n{wanted}")
+
+
+__all__ = ["Array", "BrokenError", "Seen", "check_forms", "check_optimized"]

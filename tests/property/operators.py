@@ -1,0 +1,754 @@
+"""How a random graph gets its operators: each function writes one, with whatever it needs, or does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from mari_onnx.extent import Extent, Poly, divide, evaluate, product
+from tests.property.graphs import BOOL, FLOAT, INT64, LARGEST, B, L, Made, R, UnfitError, Writer
+
+Maker = Callable[[Writer], object]
+
+
+def times(*spans: tuple[int, int]) -> tuple[int, int]:
+    low, high = 1, 1
+    for a, b in spans:
+        ends = (low * a, low * b, high * a, high * b)
+        low, high = min(ends), max(ends)
+    return low, high
+
+
+def count(extents: Sequence[Extent]) -> int:
+    return evaluate(product(extents), LARGEST, 7)
+
+
+def span(made: Made) -> tuple[int, int]:
+    return made.low, made.high
+
+
+def hull(*tensors: Made) -> tuple[int, int]:
+    return min(m.low for m in tensors), max(m.high for m in tensors)
+
+
+def broadcast(*shapes: Sequence[Extent]) -> tuple[Extent, ...] | None:
+    rank = max(map(len, shapes))
+    out: list[Extent] = []
+    for here in zip(*((1,) * (rank - len(s)) + tuple(s) for s in shapes), strict=True):
+        wide = {e for e in here if e != 1}
+        if len(wide) > 1:
+            return None
+        out.append(wide.pop() if wide else 1)
+    return tuple(out)
+
+
+# Elementwise
+
+
+def _second(w: Writer, x: Made) -> Made:
+    """Something that broadcasts with x: another tensor, x itself, or a constant."""
+    kind = w.between(0, 9)
+    if kind <= 5:
+        return w.pick(lambda m: m.dtype == x.dtype and broadcast(m.shape, x.shape) is not None, rough=not x.exact)
+    if kind == 6:
+        return x
+    tail = [e if isinstance(e, int) and w.chance(70) else 1 for e in x.shape[w.between(0, x.rank) :]]
+    numbers = [w.between(-2, 2) for _ in range(int(np.prod(tail)))]
+    dtype = helper.tensor_dtype_to_np_dtype(x.dtype)
+    return w.constant(np.array(numbers).astype(dtype).reshape(tail))
+
+
+def arithmetic(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT or (m.dtype == INT64 and w.chance(30)), rough=w.chance(20))
+    y = _second(w, x)
+    if w.chance(50):
+        x, y = y, x
+    shape = broadcast(x.shape, y.shape)
+    if shape is None:
+        raise UnfitError
+    match op := w.choice(["Add", "Add", "Sub", "Mul", "Mul", *(["Max", "Min"] if x.dtype == FLOAT or w.opset >= 12 else [])]):
+        case "Add":
+            bounds = (x.low + y.low, x.high + y.high)
+        case "Sub":
+            bounds = (x.low - y.high, x.high - y.low)
+        case "Mul":
+            bounds = times(span(x), span(y))
+        case _:
+            bounds = hull(x, y)
+    w.write(op, [x, y], shape, bounds)
+
+
+def variadic(w: Writer) -> None:
+    x = w.floats()
+    rest = [_second(w, x) for _ in range(w.between(0, 2))]
+    shape = broadcast(x.shape, *(m.shape for m in rest))
+    if shape is None:
+        raise UnfitError
+    op = w.choice(["Sum", "Max", "Min", "Mean"] if len(rest) == 1 else ["Sum", "Max", "Min"])
+    tensors = [x, *rest]
+    bounds = (sum(m.low for m in tensors), sum(m.high for m in tensors)) if op == "Sum" else hull(*tensors)
+    w.write(op, tensors, shape, bounds, exact=op != "Mean")
+
+
+def unary(w: Writer) -> None:
+    x = w.floats()
+    op = w.choice(["Neg", "Relu", "Abs", "Identity", "Dropout", "LeakyRelu", "Relu", "ThresholdedRelu"])
+    match op:
+        case "Neg":
+            w.write(op, [x], x.shape, (-x.high, -x.low))
+        case "Relu":
+            w.write(op, [x], x.shape, (max(x.low, 0), max(x.high, 0)))
+        case "LeakyRelu":
+            w.write(op, [x], x.shape, (min(2 * x.low, 0), max(x.high, 0)), alpha=2.0)
+        case "ThresholdedRelu":
+            w.write(op, [x], x.shape, (min(0, x.low), max(0, x.high)), alpha=1.0)
+        case "Abs":
+            w.write(op, [x], x.shape, (0, x.size))
+        case _:
+            w.write(op, [x], x.shape, span(x))
+
+
+def unary_exact(w: Writer) -> None:
+    x = w.floats(rough=False)
+    op = w.choice(["Sign", "Floor", "Ceil", "Round", "HardSigmoid", "Sigmoid", "Tanh"])
+    if op in ("Sigmoid", "Tanh", "HardSigmoid"):
+        w.write(op, [x], x.shape, (-1, 1), exact=False)
+    else:
+        w.write(op, [x], x.shape, (-1, 1) if op == "Sign" else span(x))
+
+
+def clip(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and (m.size > 3 or w.chance(30)), rough=True)
+    limits: list[Made | None] = [w.constant(np.array(-3, np.float32)), w.constant(np.array(3, np.float32))]
+    if x.exact and w.chance(20):
+        limits[0] = None
+    low = x.low if limits[0] is None else max(-3, min(x.low, 3))
+    w.write("Clip", [x, *limits], x.shape, (min(low, 3), min(max(x.high, -3), 3)))
+
+
+def prelu(w: Writer) -> None:
+    x = w.floats(rough=False)
+    if w.chance(40):
+        slope = w.pick(lambda m: m.dtype == FLOAT and broadcast(m.shape, x.shape) == x.shape and m.rank <= x.rank)
+    else:
+        tail = [e if isinstance(e, int) and w.chance(70) else 1 for e in x.shape[w.between(0, x.rank) :]]
+        slope = w.numbers(tail)
+    bound = x.size * max(slope.size, 1)
+    w.write("PRelu", [x, slope], x.shape, (-bound, bound))
+
+
+def compare(w: Writer) -> None:
+    x = w.floats(rough=False)
+    y = _second(w, x)
+    shape = broadcast(x.shape, y.shape)
+    if shape is None or not y.exact:
+        raise UnfitError
+    names = ["Greater", "Less", "Equal"] + (["GreaterOrEqual", "LessOrEqual"] if w.opset >= 12 else [])
+    w.write(w.choice(names), [x, y], shape, (0, 1), BOOL)
+
+
+def logic(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == BOOL)
+    if w.chance(30):
+        w.write("Not", [x], x.shape, (0, 1))
+        return
+    y = w.pick(lambda m: m.dtype == BOOL and broadcast(m.shape, x.shape) is not None)
+    shape = broadcast(x.shape, y.shape)
+    assert shape is not None
+    w.write(w.choice(["And", "Or", "Xor"]), [x, y], shape, (0, 1))
+
+
+def where(w: Writer) -> None:
+    x = w.floats()
+    if not any(m.dtype == BOOL for m in w.made) or w.chance(20):
+        compare(w)
+    y = _second(w, x)
+    mask = w.pick(lambda m: m.dtype == BOOL and broadcast(m.shape, x.shape, y.shape) is not None)
+    shape = broadcast(mask.shape, x.shape, y.shape)
+    if shape is None:
+        raise UnfitError
+    w.write("Where", [mask, x, y], shape, hull(x, y), x.dtype)
+
+
+def cast(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank > 0)
+    to = w.choice([d for d in (FLOAT, INT64, BOOL, TensorProto.FLOAT, INT64) if d != x.dtype])
+    if x.size > 10**6 and to == FLOAT:
+        raise UnfitError
+    w.write("Cast", [x], x.shape, (0, 1) if to == BOOL else span(x), to, to=to)
+
+
+def batch_normalization(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[1], int), rough=True)
+    channels = [int(e) for e in x.shape[1:2] if isinstance(e, int)]
+    scale = w.constant(np.array([2 * w.between(-1, 1) for _ in range(channels[0])], np.float32))
+    shift, mean = w.numbers(channels), w.numbers(channels)
+    variance = w.constant(np.array([w.choice([1, 4]) for _ in range(channels[0])], np.float32))
+    bound = 2 * (x.size + 2) + 2
+    w.write("BatchNormalization", [x, scale, shift, mean, variance], x.shape, (-bound, bound), epsilon=0.0)
+
+
+# Shapes
+
+
+def expand(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank <= 3, rough=True)
+    if w.chance(40):
+        y = w.pick(lambda m: broadcast(m.shape, x.shape) is not None, rough=True)
+        shape = broadcast(x.shape, y.shape)
+        assert shape is not None
+        target = w.write("Shape", [y], [y.rank], (0, 10**6), INT64)
+        w.write("Expand", [x, target], shape, span(x))
+        return
+    shape = tuple(e if e != 1 or w.chance(30) else w.choice([B, L, 3, R]) for e in x.shape)
+    if w.chance(40) or shape == x.shape:
+        shape = (w.choice([B, B, L, 2]), *shape)
+    asked = [1 if e == own and e != 1 and w.chance(40) else e for e, own in zip(shape[-x.rank :], x.shape, strict=True)]
+    asked = [*shape[: len(shape) - x.rank], *(asked if x.rank else [])]
+    w.write("Expand", [x, w.shape_chain(asked)], shape, span(x))
+
+
+def tile(w: Writer) -> None:
+    x = w.pick(lambda m: 0 < m.rank <= 4, rough=True)
+    repeats: list[Extent] = []
+    for e in x.shape:
+        repeats.append(w.choice([1, B, L, 2] if e == 1 else [1, 1, 1, 2]))
+    repeats_ = w.shape_chain(repeats) if any(isinstance(r, Poly) for r in repeats) else w.ints([int(str(r)) for r in repeats])
+    w.write("Tile", [x, repeats_], [e * r for e, r in zip(x.shape, repeats, strict=True)], span(x))
+
+
+def reshape(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank > 0, rough=True)
+    shape: list[Extent] = list(x.shape)
+    for _ in range(w.between(1, 3)):
+        i = w.between(0, len(shape) - 1) if shape else 0
+        kind = w.between(0, 4)
+        if kind <= 1 and len(shape) >= 2:  # merge
+            i = min(i, len(shape) - 2)
+            shape[i : i + 2] = [shape[i] * shape[i + 1]]
+        elif kind <= 3 and shape:  # cut
+            inner = w.choice([L, B, 2, 3, 4, 1])
+            outer = divide(shape[i], inner)
+            if outer is not None and outer != 0:
+                shape[i : i + 1] = [outer, inner]
+        else:
+            shape.insert(i, 1)
+    if len(shape) > 5:
+        raise UnfitError
+    target: list[Extent] = list(shape)
+    if w.chance(60) and target:
+        free = [i for i, e in enumerate(target) if isinstance(e, Poly)] or list(range(len(target)))
+        target[w.choice(free)] = -1
+    target = [0 if i < x.rank and e == x.shape[i] and w.chance(25) else e for i, e in enumerate(target)]
+    if not target:
+        w.write("Reshape", [x, w.ints([])], shape, span(x))
+        return
+    w.write("Reshape", [x, w.shape_chain(target)], shape, span(x))
+
+
+def flatten(w: Writer) -> None:
+    x = w.floats(1)
+    axis = w.between(-x.rank, x.rank) if w.chance(50) else 1
+    cut = axis + x.rank if axis < 0 else axis
+    w.write("Flatten", [x], [product(x.shape[:cut]), product(x.shape[cut:])], span(x), axis=axis)
+
+
+def squeeze(w: Writer) -> None:
+    x = w.pick(lambda m: 1 in m.shape, rough=True)
+    units = [i for i, e in enumerate(x.shape) if e == 1]
+    if w.chance(20) and not any(isinstance(e, Poly) for e in x.shape):
+        w.write("Squeeze", [x], [e for e in x.shape if e != 1], span(x))
+        return
+    axis = w.choice(units)
+    inputs, attributes = w.axes_form([axis - x.rank if w.chance(50) else axis], 13)
+    w.write("Squeeze", [x, *inputs], [e for i, e in enumerate(x.shape) if i != axis], span(x), **attributes)
+
+
+def unsqueeze(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank <= 3, rough=True)
+    axis = w.between(0, x.rank)
+    inputs, attributes = w.axes_form([axis - x.rank - 1 if w.chance(50) else axis], 13)
+    w.write("Unsqueeze", [x, *inputs], [*x.shape[:axis], 1, *x.shape[axis:]], span(x), **attributes)
+
+
+def transpose(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank >= 2, rough=True)
+    perm = list(range(x.rank))
+    for i in range(x.rank - 1):
+        j = w.between(i, x.rank - 1)
+        perm[i], perm[j] = perm[j], perm[i]
+    if w.chance(15):
+        w.write("Transpose", [x], x.shape[::-1], span(x))
+    else:
+        w.write("Transpose", [x], [x.shape[p] for p in perm], span(x), perm=perm)
+
+
+def constant_of_shape(w: Writer) -> None:
+    x = w.pick(lambda m: 0 < m.rank <= 3)
+    value = numpy_helper.from_array(np.array([w.between(-2, 2)], np.float32))
+    shape = w.write("Shape", [x], [x.rank], (0, 10**6), INT64)
+    w.write("ConstantOfShape", [shape], x.shape, (-2, 2), FLOAT, value=value)
+
+
+def shape_as_data(w: Writer) -> None:
+    x = w.floats(1)
+    axis = w.between(0, x.rank - 1)
+    if isinstance(x.shape[axis], int):
+        raise UnfitError
+    shape = w.write("Shape", [x], [x.rank], (0, 7**5), INT64)
+    scalar = w.write("Gather", [shape, w.constant(np.array(axis, np.int64))], [], (0, 7**5), INT64)
+    number = w.write("Cast", [scalar], [], (0, 7**5), FLOAT, to=FLOAT)
+    w.write("Mul", [x, number], x.shape, times(span(x), (0, count(x.shape[axis : axis + 1]))))
+
+
+# Columns
+
+
+def concat(w: Writer) -> None:
+    first = w.pick(lambda m: 0 < m.rank, rough=True)
+    axis = w.between(0, first.rank - 1) if w.chance(30) else first.rank - 1
+
+    def fits(m: Made) -> bool:
+        return (
+            m.rank == first.rank
+            and m.dtype == first.dtype
+            and all(i == axis or a == b for i, (a, b) in enumerate(zip(m.shape, first.shape, strict=True)))
+        )
+
+    tensors = [first, *(w.pick(fits, rough=True) for _ in range(w.between(1, 3)))]
+    rest = [e for i, e in enumerate(first.shape) if i != axis]
+    if w.chance(15) and first.dtype == FLOAT and all(isinstance(e, int) for e in rest):
+        tensors.append(w.numbers([int(str(e)) for e in (*rest[:axis], w.between(1, 2), *rest[axis:])]))
+    tensors = tensors[1:] + tensors[:1] if w.chance(50) else tensors
+    width = sum((m.shape[axis] for m in tensors), start=0)
+    shape = [*first.shape[:axis], width, *first.shape[axis + 1 :]]
+    w.write("Concat", tensors, shape, hull(*tensors), axis=axis - first.rank if w.chance(30) else axis)
+
+
+def _numbered(w: Writer, at_least: int) -> tuple[Made, int, int]:
+    """A tensor and a dimension of it whose extent is a number."""
+    x = w.pick(lambda m: any(isinstance(e, int) and e >= at_least for e in m.shape), rough=True)
+    axis = w.choice([i for i, e in enumerate(x.shape) if isinstance(e, int) and e >= at_least])
+    extent = x.shape[axis]
+    assert isinstance(extent, int)
+    return x, axis, extent
+
+
+def slice_(w: Writer) -> None:
+    x, axis, extent = _numbered(w, 2)
+    start = w.between(0, extent - 1)
+    stop = w.between(start + 1, extent)
+    said = start - extent if w.chance(40) else start, stop if stop < extent or w.chance(30) else 2**63 - 1
+    if w.chance(10):  # backwards, or each second one
+        step = w.choice([2, -1])
+        first, last = (0, 2**31) if step > 0 else (-1, -(2**31))
+        inputs = [w.ints([first]), w.ints([last]), w.ints([axis]), w.ints([step])]
+        shape = [*x.shape[:axis], len(range(0, extent, abs(step))), *x.shape[axis + 1 :]]
+        w.write("Slice", [x, *inputs], shape, span(x))
+        return
+    if stop < extent and w.chance(30):
+        said = said[0], stop - extent
+    axes = [axis - x.rank if w.chance(30) else axis]
+    inputs = [w.ints([said[0]]), w.ints([said[1]]), w.ints(axes)]
+    if w.chance(20):
+        inputs.append(w.ints([1]))
+    w.write("Slice", [x, *inputs], [*x.shape[:axis], stop - start, *x.shape[axis + 1 :]], span(x))
+
+
+def slice_symbolic(w: Writer) -> None:
+    x = w.pick(lambda m: m.rank > 0 and isinstance(m.shape[0], Poly), rough=True)
+    w.write("Slice", [x, w.ints([0]), w.ints([2**31 - 1]), w.ints([0])], x.shape, span(x))
+
+
+def split(w: Writer) -> None:
+    x, axis, extent = _numbered(w, 2)
+    widths: list[int] = []
+    while sum(widths) < extent:
+        widths.append(w.between(1, extent - sum(widths)))
+    equal = len(set(widths)) == 1 and w.chance(60)
+    inputs: list[Made | None] = [x]
+    attributes: dict[str, object] = {"axis": axis - x.rank if w.chance(30) else axis}
+    if not equal and w.opset >= 13:
+        inputs.append(w.ints(widths))
+    elif not equal:
+        attributes["split"] = widths
+    elif w.opset >= 18:
+        attributes["num_outputs"] = len(widths)
+    outputs = [((*x.shape[:axis], width, *x.shape[axis + 1 :]), span(x), x.dtype) for width in widths]
+    w.write_all("Split", inputs, outputs, **attributes)
+
+
+def select(w: Writer) -> None:
+    x, axis, extent = _numbered(w, 1)
+    rest = (x.shape[:axis], x.shape[axis + 1 :])
+    if w.chance(30):
+        index = w.constant(np.array(w.between(-extent, extent - 1), np.int64))
+        shape = [*rest[0], *rest[1]]
+    else:
+        start = w.between(0, extent - 1)
+        picked = list(range(start, extent)) if w.chance(50) else [w.between(-extent, extent - 1) for _ in range(w.between(1, 3))]
+        index = w.ints(picked)
+        shape = [*rest[0], len(picked), *rest[1]]
+    w.write("Gather", [x, index], shape, span(x), axis=axis)
+
+
+# Lookups
+
+
+def embedding(w: Writer) -> None:
+    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -9 and m.high <= 40 and m.rank <= 3 and not m.name.startswith("i0"))
+    rows = max(ids.high + 1, -ids.low)
+    width = w.choice([1, 2, 4])
+    if w.chance(15):
+        w.write("Gather", [w.numbers([width, rows]), ids], [width, *ids.shape], (-2, 2), FLOAT, axis=1)
+        return
+    shape: list[Extent] = [rows, width]
+    if w.chance(20):
+        shape = [rows]
+    w.write("Gather", [w.numbers([int(str(e)) for e in shape]), ids], [*ids.shape, *shape[1:]], (-2, 2), FLOAT)
+
+
+def of_request(w: Writer) -> None:
+    """Rows of requests, one for each candidate."""
+    index = w.pick(lambda m: m.name.startswith("index"))
+    rows = w.pick(lambda m: m.rank > 0 and m.shape[0] == R, rough=True)
+    shape = (B, *rows.shape[1:])
+    if w.chance(30):
+        axes, attributes = w.axes_form([1], 13)
+        column = w.write("Unsqueeze", [index, *axes], [B, 1], (0, 0), **attributes)
+        w.write("GatherND", [rows, column], shape, span(rows), rows.dtype)
+    else:
+        w.write("Gather", [rows, index], shape, span(rows), rows.dtype, axis=0)
+
+
+def only_row(w: Writer) -> None:
+    """The one row there is, for each candidate."""
+    x = w.pick(lambda m: m.rank > 0 and m.shape[0] == 1, rough=True)
+    like = w.pick(lambda m: m.shape == (B,) or m.shape[:1] == (B,))
+    zeros = w.write(
+        "ConstantOfShape",
+        [w.shape_chain([like.shape[0]])],
+        [B],
+        (0, 0),
+        INT64,
+        value=numpy_helper.from_array(np.array([0], np.int64)),
+    )
+    w.write("Gather", [x, zeros], [B, *x.shape[1:]], span(x), x.dtype)
+
+
+def gather_computed(w: Writer) -> None:
+    """Elements of a computed tensor, by computed ids."""
+    x, axis, extent = _numbered(w, 2)
+    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -extent and m.high < extent and m.rank <= 2 and not m.name.startswith("index"))
+    w.write("Gather", [x, ids], [*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :]], span(x), x.dtype, axis=axis)
+
+
+def one_hot(w: Writer) -> None:
+    ids = w.pick(lambda m: m.dtype == INT64 and 0 <= m.low and m.high <= 6 and m.rank <= 3 and not m.name.startswith("index"))
+    depth = w.between(1, 5)
+    inputs = [ids, w.constant(np.array(depth, np.int64)), w.constant(np.array([0, 2], np.float32))]
+    axis = w.between(0, ids.rank)
+    shape = [*ids.shape[:axis], depth, *ids.shape[axis:]]
+    w.write("OneHot", inputs, shape, (0, 2), FLOAT, axis=-1 if axis == ids.rank and w.chance(60) else axis)
+
+
+# Products
+
+
+def _product(x: Made, y: Made, extent: Extent) -> tuple[int, int]:
+    bound = x.size * y.size * count([extent])
+    return -bound, bound
+
+
+def linear(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int), rough=True)
+    n = w.between(1, 3)
+    width = x.shape[-1]
+    assert isinstance(width, int)
+    weight = w.numbers([width, n])
+    if w.chance(20):
+        weight = w.write("Transpose", [w.numbers([n, width])], [width, n], (-2, 2), perm=[1, 0])
+    y = w.write("MatMul", [x, weight], [*x.shape[:-1], n], _product(x, weight, width))
+    if w.chance(60):
+        bias = w.numbers([n])
+        operands = [bias, y] if w.chance(50) else [y, bias]
+        w.write("Add", operands, y.shape, (y.low - 2, y.high + 2))
+
+
+def gemm(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2, rough=True)
+    trans_a = int(w.chance(15))
+    m, k = x.shape[::-1] if trans_a else x.shape
+    trans_b = int(w.chance(50))
+    if isinstance(k, int) and w.chance(80):
+        n: Extent = w.between(1, 3)
+        assert isinstance(n, int)
+        y = w.numbers([n, k] if trans_b else [k, n])
+    else:
+        y = w.pick(lambda t: t.dtype == FLOAT and t.rank == 2 and t.shape[trans_b] == k, rough=True)
+        n = y.shape[1 - trans_b]
+    alpha, beta = w.choice([1.0, 1.0, 2.0, -1.0]), w.choice([1.0, 1.0, 2.0, -1.0])
+    bias = None
+    kind = w.between(0, 5)
+    if kind <= 1 and isinstance(n, int):
+        bias = w.numbers(w.choice([[n], [1, n], [1], [], [1, 1]]))
+    elif kind <= 3:
+        bias = w.pick(lambda t: t.dtype == FLOAT and t.rank <= 2 and broadcast(t.shape, (m, n)) == (m, n), rough=True)
+    bound = int(abs(alpha)) * _product(x, y, k)[1] + int(abs(beta)) * (bias.size if bias else 0)
+    attributes = {"alpha": alpha, "beta": beta, "transA": trans_a, "transB": trans_b}
+    said = {name: v for name, v in attributes.items() if v != (1.0 if name in ("alpha", "beta") else 0) or w.chance(30)}
+    w.write("Gemm", [x, y] if bias is None else [x, y, bias], [m, n], (-bound, bound), **said)
+
+
+def matmul(w: Writer) -> None:
+    """Of two computed values, the second transposed first where that is what fits."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 1, rough=True)
+
+    def fits(m: Made) -> bool:
+        return (
+            m.dtype == FLOAT
+            and m.rank >= 1
+            and x.shape[-1] in m.shape[-2:]
+            and broadcast((1, *x.shape[:-2]), (1, *m.shape[:-2])) is not None
+        )
+
+    y = w.pick(fits, rough=True)
+    if y.rank >= 2 and y.shape[-2] != x.shape[-1]:
+        perm = [*range(y.rank - 2), y.rank - 1, y.rank - 2]
+        y = w.write("Transpose", [y], [y.shape[p] for p in perm], span(y), perm=perm)
+    if y.rank == 1 and y.shape[0] != x.shape[-1]:
+        raise UnfitError
+    lead = broadcast((1, *x.shape[:-2]), (1, *y.shape[:-2]))
+    assert lead is not None
+    lead = lead if max(x.rank, y.rank) > len(lead) + 1 else lead[len(lead) + 2 - max(x.rank, y.rank, 2) :]
+    shape = [*lead, *x.shape[-2:-1], *(y.shape[-1:] if y.rank >= 2 else [])]
+    w.write("MatMul", [x, y], shape, _product(x, y, x.shape[-1]))
+
+
+def einsum(w: Writer) -> None:
+    if w.opset < 12:
+        raise UnfitError
+    letters: dict[str, Extent] = {}
+    tensors = [w.floats(1) for _ in range(w.between(1, 2))]
+    if len(tensors) == 2 and isinstance(tensors[0].shape[-1], int) and w.chance(30):
+        tensors[1] = w.numbers([tensors[0].shape[-1], w.between(1, 3)])
+    terms = []
+    for made in tensors:
+        term = ""
+        for extent in made.shape:
+            same = [a for a, e in letters.items() if e == extent and a not in term]
+            if same and w.chance(70):
+                term += w.choice(same)
+            else:
+                term += "abcdefghij"[len(letters)]
+                letters[term[-1]] = extent
+        terms.append(term)
+    left = [a for a in letters if w.chance(65)]
+    if w.chance(40):
+        left = left[::-1]
+    gone = [letters[a] for a in letters if a not in left]
+    bound = int(np.prod([m.size for m in tensors], dtype=object)) * count(gone)
+    equation = ",".join(terms) + "->" + "".join(left)
+    w.write("Einsum", tensors, [letters[a] for a in left], (-bound, bound), equation=equation)
+
+
+# Along dimensions
+
+
+def reduce(w: Writer) -> None:
+    x = w.floats(1)
+    op = w.choice(["ReduceSum", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceSumSquare", "ReduceL1"])
+    axes = sorted({w.between(0, x.rank - 1) for _ in range(w.between(1, 2))})
+    keep = int(w.chance(50))
+    since = 13 if op == "ReduceSum" else 18
+    said = [a - x.rank if w.chance(40) else a for a in axes]
+    inputs, attributes = w.axes_form(said, since)
+    if w.chance(10):
+        axes, inputs, attributes = list(range(x.rank)), [], {}
+        if w.opset >= since and w.chance(50):
+            attributes["noop_with_empty_axes"] = 1
+            inputs = [w.ints([])] if w.chance(50) else []
+            axes, keep = [], 1
+    shape = [1 if i in axes else e for i, e in enumerate(x.shape) if keep or i not in axes]
+    n = count([x.shape[a] for a in axes])
+    match op:
+        case "ReduceSum":
+            bounds = (n * min(x.low, 0), n * max(x.high, 0))
+        case "ReduceSumSquare":
+            bounds = (0, n * x.size**2)
+        case "ReduceL1":
+            bounds = (0, n * x.size)
+        case _:
+            bounds = span(x)
+    if not axes and op in ("ReduceSumSquare", "ReduceL1"):
+        raise UnfitError  # runtimes disagree whether the elements are squared then
+    w.write(op, [x, *inputs], shape, bounds, exact=op != "ReduceMean", keepdims=keep, **attributes)
+
+
+def softmax(w: Writer) -> None:
+    x = w.floats(1, rough=False)
+    op = w.choice(["Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization"])
+    attributes = {"axis": w.between(-x.rank, x.rank - 1)} if w.chance(80) or w.opset < 13 else {}
+    if op == "LpNormalization":
+        w.write(op, [w.write("Add", [x, w.constant(np.array(x.size + 1, np.float32))], x.shape, (1, 2 * x.size + 1))],
+                x.shape, (-1, 1), exact=False, **attributes)  # fmt: skip
+    elif op == "LayerNormalization":
+        width = x.shape[-1]
+        if w.opset < 17 or not isinstance(width, int):
+            raise UnfitError
+        w.write(op, [x, w.numbers([width]), w.numbers([width])], x.shape, (-99, 99), exact=False, epsilon=1.0)
+    else:
+        w.write(op, [x], x.shape, (-9999, 1), exact=op == "Hardmax", **attributes)
+
+
+def cumsum(w: Writer) -> None:
+    x = w.floats(1)
+    axis = w.between(0, x.rank - 1)
+    n = count([x.shape[axis]])
+    said = w.constant(np.array(axis - x.rank if w.chance(40) else axis, np.int64))
+    attributes = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
+    w.write("CumSum", [x, said], x.shape, (n * min(x.low, 0), n * max(x.high, 0)), **attributes)
+
+
+def arg_extreme(w: Writer) -> None:
+    x = w.floats(1, rough=False)
+    axis, keep = w.between(0, x.rank - 1), int(w.chance(50))
+    shape = [1 if i == axis else e for i, e in enumerate(x.shape) if keep or i != axis]
+    bounds = (0, count([x.shape[axis]]) - 1)
+    w.write(w.choice(["ArgMax", "ArgMin"]), [x], shape, bounds, INT64, axis=axis, keepdims=keep)
+
+
+def top_k(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and any(isinstance(e, int) for e in m.shape))
+    axis = w.choice([i for i, e in enumerate(x.shape) if isinstance(e, int)])
+    extent = x.shape[axis]
+    assert isinstance(extent, int)
+    k = w.between(1, extent)
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    outputs = [(shape, span(x), FLOAT), (shape, (0, extent - 1), INT64)]
+    w.write_all("TopK", [x, w.ints([k])], outputs, axis=axis, largest=int(w.chance(60)))
+
+
+# Operators with a batch of their own, bodies, and operators without a rule
+
+
+def recurrent(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and isinstance(m.shape[2], int) and m.size < 30, rough=True)
+    if w.chance(60):
+        x = w.write("Transpose", [x], [x.shape[1], x.shape[0], x.shape[2]], span(x), perm=[1, 0, 2])
+    length, batch, width = x.shape
+    op, gates = w.choice([("GRU", 3), ("LSTM", 4), ("RNN", 1)])
+    hidden, bidirectional = 2, w.chance(30)
+    d = 2 if bidirectional else 1
+    assert isinstance(width, int)
+    inputs: list[Made | None] = [x, w.numbers([d, gates * hidden, width]), w.numbers([d, gates * hidden, hidden])]
+    start = [m for m in w.made if m.dtype == FLOAT and m.shape == (d, batch, hidden) and m.size < 30]
+    if start and w.chance(60):
+        inputs += [None, None, w.choice(start)]
+    outputs = [([length, d, batch, hidden], (-1, 1), FLOAT), ([d, batch, hidden], (-1, 1), FLOAT)]
+    attributes = {"direction": "bidirectional"} if bidirectional else {}
+    w.write_all(op, inputs, outputs[: w.between(1, 2)], exact=False, hidden_size=hidden, **attributes)
+
+
+def conv(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank in (3, 4) and isinstance(m.shape[1], int), rough=True)
+    channels, spatial = x.shape[1], x.shape[2:]
+    if not all(isinstance(e, int) for e in spatial):
+        raise UnfitError
+    assert isinstance(channels, int)
+    kernel = [w.between(1, min(int(str(e)), 2)) for e in spatial]
+    weight = w.numbers([w.between(1, 2), channels, *kernel])
+    pads = [w.between(0, 1) for _ in spatial]
+    out = [int(str(e)) + 2 * p - k + 1 for e, p, k in zip(spatial, pads, kernel, strict=True)]
+    bound = x.size * 2 * channels * int(np.prod(kernel))
+    w.write("Conv", [x, weight], [x.shape[0], weight.shape[0], *out], (-bound, bound), pads=[*pads, *pads])
+
+
+def if_(w: Writer) -> None:
+    """With a condition that follows from shapes, and branches that capture."""
+    x = w.floats(1)
+    rank = w.write("Size", [w.write("Shape", [x], [x.rank], (0, 10**6), INT64)], [], (0, 9), INT64)
+    other = w.constant(np.array(x.rank + w.between(0, 1), np.int64))
+    condition = w.write("Equal", [rank, other], [], (0, 1), BOOL)
+    bodies = []
+    for op in ("Neg", "Relu"):
+        w.count += 1
+        name = f"b{w.count}"
+        info = helper.make_tensor_value_info(name, x.dtype, [None] * x.rank)
+        bodies.append(helper.make_graph([helper.make_node(op, [x.name], [name])], op, [], [info]))
+    w.write("If", [condition], x.shape, (-x.size, x.size), x.dtype, then_branch=bodies[0], else_branch=bodies[1])
+
+
+def without_rule(w: Writer) -> None:
+    x = w.floats(2, rough=False)
+    match w.choice(["Pad", "GatherElements", "Trilu", "Range"]):
+        case "Pad":
+            pads = [0] * (2 * x.rank - 1) + [1]
+            w.write("Pad", [x, w.ints(pads)], [*x.shape[:-1], x.shape[-1] + 1], (min(x.low, 0), max(x.high, 0)))
+        case "GatherElements":
+            ids = w.pick(lambda m: m.dtype == INT64 and m.shape == x.shape and isinstance(m.shape[-1], int))
+            last = x.shape[-1]
+            if not isinstance(last, int) or ids.high >= last or ids.low < -last:
+                raise UnfitError
+            w.write("GatherElements", [x, ids], x.shape, span(x), axis=x.rank - 1)
+        case "Trilu":
+            if w.opset < 14:
+                raise UnfitError
+            w.write("Trilu", [x], x.shape, (min(x.low, 0), max(x.high, 0)))
+        case "Range":
+            scalar = [w.constant(np.array(v, np.int64)) for v in (0, 1, 0)]
+            column = w.extent(w.choice([B, L]))
+            extent = next(e for e in (B, L, R) if column.name)
+            end = w.write("Gather", [column, scalar[2]], [], (0, 7), INT64)
+            del extent
+            w.write("Cast", [end], [], (0, 7), FLOAT, to=FLOAT)
+
+
+OPERATORS: dict[Maker, int] = {
+    arithmetic: 12,
+    variadic: 2,
+    unary: 4,
+    unary_exact: 2,
+    clip: 3,
+    prelu: 2,
+    compare: 2,
+    logic: 1,
+    where: 3,
+    cast: 2,
+    batch_normalization: 3,
+    expand: 7,
+    tile: 2,
+    reshape: 7,
+    flatten: 2,
+    squeeze: 2,
+    unsqueeze: 3,
+    transpose: 4,
+    constant_of_shape: 1,
+    shape_as_data: 1,
+    concat: 12,
+    slice_: 4,
+    slice_symbolic: 1,
+    split: 3,
+    select: 4,
+    embedding: 6,
+    of_request: 8,
+    only_row: 2,
+    gather_computed: 2,
+    one_hot: 1,
+    linear: 7,
+    gemm: 7,
+    matmul: 6,
+    einsum: 4,
+    reduce: 6,
+    softmax: 3,
+    cumsum: 2,
+    arg_extreme: 1,
+    top_k: 2,
+    recurrent: 2,
+    conv: 1,
+    if_: 1,
+    without_rule: 1,
+}
+"""What writes an operator, and how often it is chosen."""

@@ -1,0 +1,238 @@
+"""f(x, y) on the union of their axes, part by part; sums stay terms; BatchNormalization with the parts' own constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mari_onnx.rules import RULES
+from mari_onnx.rules.elementwise import elementwise
+from tests.graphs import STYLES, integers, parse, ranking, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+UNARY = "Abs Ceil Elu Floor HardSigmoid LeakyRelu Neg Relu Selu Sign Softsign Sqrt ThresholdedRelu".split()
+BINARY = {"Add": "", "Sub": "", "Mul": "", "Max": "", "Min": "", "Sum": "", "Mean": ""}
+
+
+@styles
+@pytest.mark.parametrize("op_type", ["Relu", "Neg", "Abs"])
+def test_what_lacks_the_candidates_is_computed_without_them(style: str, op_type: str) -> None:
+    result = rewrite_and_check(ranking(style, f"a = {op_type} (user) y = Mul (a, item)", item="float[4]"))
+    made = [op for op in result.ops if op not in ("Slice", "Gather")]
+    assert made == [op_type, "Mul"]
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("op_type", [*BINARY])
+def test_two_operands_on_the_union_of_their_axes(style: str, op_type: str) -> None:
+    body = f"a = {op_type} (user, k) y = {op_type} (a, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    assert result.ops.count(op_type) == 2
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_lower_ranks_and_scalars(style: str) -> None:
+    body = "a = Mul (user, k) b = Clip (a, low, high) c = Where (mask, b, k) y = Mul (c, item)"
+    constants = {"k": np.float32(2), "low": np.float32(-2), "high": np.float32(3), "mask": integers(4) > 0}
+    result = rewrite_and_check(ranking(style, body, item="float[4]", **constants))
+    assert "Expand" not in result.ops
+
+
+def test_an_optional_input_that_is_left_out() -> None:
+    model = ranking("one", "a = Clip (user, low, high) y = Mul (a, item)", item="float[4]", high=np.float32(1))
+    next(n for n in model.graph.node if n.op_type == "Clip").input[1] = ""
+    result = rewrite_and_check(model)
+    assert list(next(n for n in result.model.graph.node if n.op_type == "Clip").input) == ["user_row", "", "high"]
+
+
+@pytest.mark.parametrize(("op_type", "dtype"), [("Equal", "bool"), ("Greater", "bool"), ("And", "bool"), ("Not", "bool")])
+def test_element_types_of_what_is_compared(op_type: str, dtype: str) -> None:
+    bodies = {
+        "And": "u = Cast <to = 9> (user) i = Cast <to = 9> (item) y = And (u, i)",
+        "Not": "u = Cast <to = 9> (user) n = Not (u) i = Cast <to = 9> (item) y = Or (n, i)",
+    }
+    body = bodies.get(op_type, f"y = {op_type} (user, item)")
+    result = rewrite_and_check(ranking("one", body, item="float[4]", output=f"{dtype}[B, 4] y"))
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_long_sequences_of_the_user_against_items(style: str) -> None:
+    """(B 1 D) * (L D): one product that really varies, nothing of the user repeated."""
+    body = "q = Unsqueeze (item, one) k = Relu (user) y = Mul (q, k)"
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 5, 4] y", one=[1])
+    result = rewrite_and_check(model)
+    assert result.ops.count("Relu") == result.ops.count("Mul") == 1
+    assert "Expand" not in result.ops
+
+
+# Parts
+
+
+@styles
+def test_part_by_part(style: str) -> None:
+    """f([a b], c) = [f(a, c) f(b, c)], the constant cut as the parts are."""
+    body = "x = Concat <axis = 1> (user, item) m = Mul (x, k) r = Relu (m) y = MatMul (r, w)"
+    result = rewrite_and_check(ranking(style, body, k=integers(7), w=integers(7, 2)))
+    assert result.ops.count("Mul") == result.ops.count("Relu") == 2
+    assert "Concat" not in result.ops
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_parts_of_equal_axes_are_gathered(style: str) -> None:
+    """[item user item user] takes two nodes, not four."""
+    body = "x = Concat <axis = 1> (item, user, item, user) r = Relu (x) y = MatMul (r, w)"
+    result = rewrite_and_check(ranking(style, body, w=integers(14, 2)))
+    assert result.ops.count("Relu") == 2
+
+
+@styles
+def test_parts_that_are_cut_differently(style: str) -> None:
+    """[user item] + [item user]: every interval varies, and is right."""
+    body = "a = Concat <axis = 1> (user, item) b = Concat <axis = 1> (item, user) m = Mul (a, b) y = MatMul (m, w)"
+    rewrite_and_check(ranking(style, body, w=integers(7, 2)))
+
+
+@styles
+def test_parts_meet_a_value_that_is_whole(style: str) -> None:
+    body = """
+        a = Concat <axis = 1> (user, item) p = MatMul (item, v) m = Mul (a, p) y = MatMul (m, w)
+    """
+    rewrite_and_check(ranking(style, body, v=integers(3, 7), w=integers(7, 2)))
+
+
+# Terms
+
+
+@styles
+def test_sums_are_added_smallest_first(style: str) -> None:
+    """(item + user) + k: the user's row and the constant are added before the items are touched."""
+    body = "s = Add (item, user) y = Add (s, k)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    first, second = [n for n in result.model.graph.node if n.op_type == "Add"]
+    assert "k" in first.input
+    assert "item" in second.input
+
+
+@styles
+@pytest.mark.parametrize("body", ["y = Sub (user, item)", "n = Neg (item) y = Sub (n, user)", "y = Sub (item, user)"])
+def test_signs(style: str, body: str) -> None:
+    rewrite_and_check(ranking(style, body, item="float[4]"))
+
+
+@styles
+def test_terms_through_a_product(style: str) -> None:
+    """(user - item) @ W is two products, the user's for one row."""
+    result = rewrite_and_check(ranking(style, "d = Sub (user, item) y = MatMul (d, w)", item="float[4]", w=integers(4, 2)))
+    assert "Expand" not in result.ops
+
+
+def test_a_sum_of_more_terms_than_are_kept() -> None:
+    """Beyond MAX_TERMS a sum is a value like any other."""
+    names = [f"s{i}" for i in range(9)]
+    made = " ".join(f"a{i} = Mul ({'item' if i % 2 else 'user'}, k{i}) " for i in range(9))
+    sums = " ".join(f"{b} = Add ({a}, a{i})" for i, (a, b) in enumerate(zip(["a0", *names], names, strict=False)) if i)
+    body = f"{made} s0 = Add (a0, item) {sums} y = MatMul ({names[7]}, w)".replace("s0, a1", "s0, a1")
+    constants: dict[str, Any] = {f"k{i}": integers(4, seed=i) for i in range(9)}
+    body = f"{made} s0 = Add (a0, item) " + " ".join(f"s{i} = Add (s{i - 1}, a{i})" for i in range(1, 9))
+    rewrite_and_check(ranking("one", f"{body} y = MatMul (s8, w)", item="float[4]", w=integers(4, 2), **constants))
+
+
+# PRelu
+
+
+@styles
+@pytest.mark.parametrize("slope", [(1, 5), (5,), (4, 1), (1, 1), (4, 5)])
+def test_prelu(style: str, slope: tuple[int, ...]) -> None:
+    body = "p = PRelu (user, slope) q = Unsqueeze (item, one) y = Mul (p, q)"
+    model = ranking(
+        style, body, user="float[4, 5]", item="float[5]", output="float[B, 4, 5] y", slope=integers(*slope), one=[1]
+    )
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+
+
+def test_a_slope_is_never_broadcast_to() -> None:
+    """PRelu(user, item): ONNX broadcasts the slope only, so the user's row is written out."""
+    result = rewrite_and_check(ranking("one", "y = PRelu (user, item)", item="float[4]"))
+    assert result.ops[-2:] == ["Expand", "PRelu"]
+
+
+# BatchNormalization
+
+STATISTICS = {"scale": 1.0, "shift": 2.0, "mean": 3.0, "var": 4.0}
+
+
+def statistics(width: int) -> dict[str, Any]:
+    """Constants of a BatchNormalization that is exact on integers: a variance of 1 after epsilon."""
+    zero, one = np.zeros(width, np.float32), np.ones(width, np.float32)
+    return {"scale": integers(width, seed=2), "shift": integers(width, seed=3), "mean": integers(width, seed=4), "var": one + zero}
+
+
+NORM = "BatchNormalization <epsilon = 0.0>"
+
+
+@styles
+def test_batch_normalization_of_the_user(style: str) -> None:
+    body = f"n = {NORM} (user, scale, shift, mean, var) y = Mul (n, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", **statistics(4)))
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_batch_normalization_of_parts(style: str) -> None:
+    body = f"x = Concat <axis = 1> (user, item) n = {NORM} (x, scale, shift, mean, var) y = MatMul (n, w)"
+    result = rewrite_and_check(ranking(style, body, w=integers(7, 2), **statistics(7)))
+    assert result.ops.count("BatchNormalization") == 2
+    assert "Concat" not in result.ops
+
+
+@styles
+def test_batch_normalization_of_a_sequence(style: str) -> None:
+    body = f"n = {NORM} (user, scale, shift, mean, var) q = Unsqueeze (item, one) y = Mul (n, q)"
+    model = ranking(
+        style, body, user="float[4, 5]", item="float[5]", output="float[B, 4, 5] y", one=[1], **statistics(4)
+    )
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+def test_batch_normalization_in_training_mode_is_refused() -> None:
+    body = "n, m, v = BatchNormalization <training_mode = 1> (user, scale, shift, mean, var) y = Mul (n, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]", **statistics(4)), rtol=1e-6)
+    assert result.refusals("BatchNormalization") == ["BatchNormalization in training mode"]
+    assert "Expand" in result.ops
+
+
+# What does not hold
+
+
+def test_extents_that_are_not_proven_equal() -> None:
+    """One of the two may be 1 at run time."""
+    model = parse("g (float[1, K] user, float[B, M] item) => (float[B, N] y) { r = Relu (user) y = Mul (r, item) }")
+    result = rewrite_and_check(model)
+    assert result.ops == ["Relu", "Mul"]
+    assert any("not known to be equal" in r for r in result.refusals("Mul")) or not result.refusals("Mul")
+
+
+def test_an_unknown_rank_is_refused() -> None:
+    body = "s = SequenceConstruct (user) e = SequenceAt (s, zero_) y = Mul (e, item)"
+    model = ranking("one", body, item="float[4]", zero_=np.int64(0))
+    result = rewrite_and_check(model)
+    assert result.refusals("SequenceConstruct") == ["no rule for ai.onnx.SequenceConstruct"]
+
+
+def test_the_table_of_operators() -> None:
+    assert all(RULES[op] is elementwise for op in [*UNARY, *BINARY, "Where", "Clip", "Cast", "PRelu"])
+
+
+@pytest.mark.parametrize("op_type", UNARY)
+def test_each_operator_keeps_its_attributes(op_type: str) -> None:
+    attributes = {"LeakyRelu": "<alpha = 0.5>", "ThresholdedRelu": "<alpha = 2.0>", "HardSigmoid": "<alpha = 0.5>"}
+    body = f"a = {op_type} {attributes.get(op_type, '')} (user) y = Mul (a, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]"), rtol=1e-6)
+    assert "Expand" not in result.ops
