@@ -25,8 +25,9 @@ NS_PER_OPERAND = 75.0
 NS_PER_MAC = 0.02
 COLUMNS = 16
 """A product of fewer columns takes as long as one of so many, which is a vector register."""
-NS_PER_PRODUCT = 200.0
-"""For each product of a batch of them: five hundred of 1 x 16 by 16 x 16 are no cheaper than one of 500 x 512 by 512."""
+NS_PER_PRODUCT = 150.0
+NS_PER_MAC_OF_MANY = 0.035
+"""A batch of products has a price for each, and works on a right side that was not packed beforehand."""
 
 NS_PER_ELEMENT = 0.2
 NS_PER_ELEMENT_OF = {
@@ -39,9 +40,9 @@ NS_PER_ELEMENT_OF = {
     "Where": 3.5,
     **dict.fromkeys(("Softplus", "Mish"), 11.0),
 }
-NS_PER_STRIP_ELEMENT = 0.6
-STRIP = 16
-"""Copying a row of a table or of an operand of Concat has a price for its first elements, beside that of all."""
+NS_PER_ROW = 8.0
+"""For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
+NARROW = 16
 
 UNKNOWN_EXTENT = 32
 
@@ -66,7 +67,7 @@ class CostModel:
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
     ) -> int:
         """Multiply-adds of one node from the shapes of its inputs and outputs; 0 where they are unknown."""
-        if op_type not in PRODUCTS or outputs[0] is None or inputs[0] is None or inputs[1] is None:
+        if op_type not in PRODUCTS or len(inputs) < 2 or outputs[0] is None or inputs[0] is None or inputs[1] is None:
             return 0
         out = self.elements(outputs[0])
         match op_type:
@@ -92,10 +93,12 @@ class CostModel:
             return launch + self._product(macs, inputs[1], outputs[0])
         if op_type in ("Concat", "Gather") and inputs[0] is not None:
             axis = attributes.get("axis", 0)
-            inner = self.elements(inputs[0][axis:][1:])
-            widths = [inner] if op_type == "Gather" else [self.elements(s[axis:]) for s in inputs if s]
-            rows = written // max(sum(widths), 1)
-            return launch + rows * sum(map(strip, widths))
+            if op_type == "Gather":
+                per_row, width = NS_PER_ROW, self.elements(inputs[0][axis:][1:])
+            else:
+                widths = [self.elements(s[axis:]) for s in inputs if s is not None]
+                per_row, width = sum(NS_PER_ROW * min(w / NARROW, 1) for w in widths), sum(widths)
+            return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
         read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
         return launch + NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * max(written, read)
 
@@ -103,10 +106,12 @@ class CostModel:
         """Reading the right side takes about as long as one more row, for each product of a batch of them."""
         columns = max(self.elements(out and out[-1:]), 1)
         rows = max(self.elements(out) // columns, 1)
-        batched = right is not None and self.elements(right[:-2]) > 1
-        products = self.elements(out and out[:-2]) if batched else 1
-        padded = -(-columns // COLUMNS) * COLUMNS
-        return NS_PER_MAC * macs / columns * padded * (1 + products / rows) + NS_PER_PRODUCT * (products - 1)
+        padded = macs // columns * -(-columns // COLUMNS) * COLUMNS
+        if right is None or self.elements(right[:-2]) <= 1:
+            return NS_PER_MAC * padded * (1 + 1 / rows)
+        products = self.elements(out and out[:-2])
+        each = macs if columns == 1 else padded
+        return NS_PER_PRODUCT * products + NS_PER_MAC_OF_MANY * each * (1 + products / rows)
 
     def node_macs(self, node: Node) -> int:
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
@@ -120,11 +125,6 @@ class CostModel:
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
         """What it takes to compute the tensors from those that the builder had made by `since`."""
         return sum(self.node_time(node) for node in reachable(tensors, since))
-
-
-def strip(width: int) -> float:
-    """Nanoseconds to copy so many elements to where they stand alone."""
-    return NS_PER_STRIP_ELEMENT * min(width, STRIP) + NS_PER_ELEMENT / 2 * width
 
 
 def _shapes(node: Node) -> tuple[list[Shape], list[Shape]]:

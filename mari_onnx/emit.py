@@ -15,10 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.cost import reachable
-from mari_onnx.extent import Extent, Poly, symbols
+from mari_onnx.extent import Extent, Poly, divide, symbols
 from mari_onnx.forms import plain
 from mari_onnx.graph import new_node, renamed_node
-from mari_onnx.interpret import Program
+from mari_onnx.interpret import ROW, Program
 from mari_onnx.model import Model
 from mari_onnx.tensors import Node, Tensor, fold
 
@@ -107,14 +107,16 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
             if wanted is None and original is not None:
                 value = values.get(original)
                 wanted = original if value is None or value.array.tensor is tensor else f"{original}.part"
-            names[tensor] = _unique(emission, wanted or _fallback(tensor), used)
+            names[tensor] = _unique(emission, wanted or _fallback(tensor), used, tensor)
             used.add(names[tensor])
 
 
-def _unique(emission: Emission, wanted: str, used: set[str]) -> str:
+def _unique(emission: Emission, wanted: str, used: set[str], tensor: Tensor | None = None) -> str:
+    """A name that nothing has yet; one of the original's only for the tensor that has it there."""
     value = emission.program.values.get(wanted)
+    own = value is not None and tensor is not None and (value.array.tensor is tensor or value.written is tensor)
     name, count = wanted, 1
-    while name in used or (name in emission.taken and (name != wanted or value is None)):
+    while name in used or (name in emission.taken and (name != wanted or not own)):
         count += 1
         name = f"{wanted}.{count}"
     return name
@@ -176,9 +178,10 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
             if len(unknown) <= 1:
                 target = [e if isinstance(e, int) else -1 for e in shape]
                 return new_node("Reshape", name, [*inputs, _integers(emission, target)], name)
-            target_name = _shape_tensor(emission, shape, TensorProto.INT64, source)
-            allow = {"allowzero": 1} if emission.model.opset >= 14 else {}
-            return new_node("Reshape", name, [*inputs, target_name], name, **allow)
+            if emission.model.opset >= 14:
+                target_name = _shape_tensor(emission, shape, TensorProto.INT64, source)
+                return new_node("Reshape", name, [*inputs, target_name], name, allowzero=1)
+            return _reshape_without_zeros(emission, node, inputs, name)
         case "Expand":
             target_name = _shape_tensor(emission, list(attributes["shape"]), TensorProto.INT64, source)
             return new_node("Expand", name, [*inputs, target_name], name)
@@ -190,6 +193,26 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
             return new_node("Slice", name, [*inputs, *bounds], name)
         case _:
             return new_node(node.op_type, name, inputs, name, **attributes)
+
+
+def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
+    """A Reshape to several symbols before opset 14, where a 0 stands for the source's own extent at that position.
+
+    That is the wrong one where no candidates are left and the source has something else there: -1 says it then.
+    """
+    assert node.inputs[0] is not None
+    shape, have = list(node.attribute("shape")), node.inputs[0].known_shape
+    units = [i for i, e in enumerate(shape) if e == 1]
+    if [e for e in shape if e != 1] == list(have):
+        if emission.model.opset >= 13:
+            return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
+        return new_node("Unsqueeze", name, inputs, name, axes=units)
+    may_be_empty = {*emission.program.context.candidates, ROW}
+    for i, extent in enumerate(shape):
+        if symbols(extent) & may_be_empty and (i >= len(have) or divide(have[i], extent) is None):
+            shape[i] = -1
+            break
+    return new_node("Reshape", name, [*inputs, _shape_tensor(emission, shape, TensorProto.INT64, None)], name)
 
 
 def _write_constant(emission: Emission, tensor: Tensor, name: str) -> None:

@@ -87,6 +87,8 @@ def product(extents: Iterable[Extent]) -> Extent:
 
 def divide(a: Extent, b: Extent) -> Extent | None:
     """The extent c with c * b == a for all values of the symbols, or None; b has a single term."""
+    if a == 0 and b != 0:
+        return 0
     divisor = _terms(b)
     if len(divisor) != 1 or divisor[0][1] == 0:
         return None

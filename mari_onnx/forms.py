@@ -190,7 +190,7 @@ def join(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Dim
     """
     if len(pieces) == 1:
         sub, array = pieces[0]
-        return replace(array, layout=renamed(array.layout, {sub: (axis,)}))
+        return sub_array({sub: axis}, array)
     others = [a for a in flat(dims) if a is not axis and a.extent != 1]
     states = {a: {array.state(a) for _, array in pieces} for a in others}
     differing = [a for a in others if len(states[a]) > 1]
@@ -216,7 +216,7 @@ def join(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Dim
         filled = fill(b, array, renamed(dims, names), [*differing, sub])
         tensors.append(lay(b, filled, renamed(tuple(layout), names)))
     present = {a for a in others if states[a] != {"absent"}} | {axis}
-    via = tuple((a, m) for a, m in pieces[0][1].via if a not in differing)
+    via = tuple((a, m) for a, m in pieces[0][1].via if a in present and a not in differing)
     return Array(b.concat(tensors, at), tuple(tuple(a for a in d if a in present) for d in layout), via)
 
 

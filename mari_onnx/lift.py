@@ -37,10 +37,11 @@ Run = Callable[[list[Array], Dims], Array]
 """One elementwise operation on arrays whose axes are those of the result's dims."""
 
 
-def agree(b: Builder, arrays: Sequence[Array], dims: Dims) -> list[Array]:
-    """The arrays with every axis stored alike wherever ONNX's broadcasting would not make it so.
+def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own: Sequence[Dims] = ()) -> list[Array]:
+    """The arrays with every axis of `dims` stored alike wherever ONNX's broadcasting would not make it so.
 
     Rows that an index selects meet other rows only after they were selected. One row broadcasts by itself.
+    `own` are the dims of each array, where those are not `dims`.
     """
     out = list(arrays)
     for axis in flat(dims):
@@ -49,7 +50,7 @@ def agree(b: Builder, arrays: Sequence[Array], dims: Dims) -> list[Array]:
             for k, array in enumerate(out):
                 state = array.state(axis)
                 if isinstance(state, IndexMap) and state.index is not None:
-                    out[k] = fill(b, array, dims, [axis])
+                    out[k] = fill(b, array, own[k] if own else dims, [axis])
     return out
 
 

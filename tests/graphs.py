@@ -8,7 +8,7 @@ that models are compared bit for bit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -87,7 +87,7 @@ class Rewritten:
     """What the compiler makes of a model, whether or not that pays."""
 
     model: onnx.ModelProto
-    program: Program
+    program: Program = field(repr=False)
 
     @cached_property
     def ops(self) -> list[str]:
@@ -104,14 +104,8 @@ class Rewritten:
     def refusals(self, op_type: str) -> list[str]:
         return [r.reason for r in self.remarks if r.status == "refused" and r.op_type == op_type]
 
-    def producer(self, name: str) -> onnx.NodeProto:
-        return next(node for node in self.model.graph.node if name in node.output)
-
-    def rows(self, name: str) -> int | str | None:
-        """The leading extent of a tensor: 1, or 0 names, where it is the request's."""
-        value = next(v for v in self.model.graph.value_info if v.name == name)
-        first = value.type.tensor_type.shape.dim[0]
-        return first.dim_value if first.HasField("dim_value") else first.dim_param or None
+    def nodes(self, op_type: str) -> list[onnx.NodeProto]:
+        return [node for node in self.model.graph.node if node.op_type == op_type]
 
 
 def rewrite(model: onnx.ModelProto, user: Sequence[str] = ("user",), batch: int = MANY) -> Rewritten:

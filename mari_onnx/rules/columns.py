@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, extent_of, refine
-from mari_onnx.extent import Extent, Poly
-from mari_onnx.forms import Array, Parts, Value, cut, fuse, join, pieces_between, rename_value, sub_array
+from mari_onnx.axes import Axis, Dim, Dims, Refused, dim, extent_of, flat, refine
+from mari_onnx.extent import Extent, Poly, divide
+from mari_onnx.forms import Array, Parts, Value, cut, fresh, fuse, join, pieces_between, rename_value, sub_array
 from mari_onnx.op import Context, Derived, Op
+from mari_onnx.rules.along import run_along
 
 
 def concat(op: Op, ctx: Context) -> Derived:
@@ -24,6 +25,11 @@ def concat(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of Concat is unknown")
     rank = len(values[0].known_dims)
     position = op.attribute("axis") % rank
+    if all(v.name == values[0].name for v in values):
+        return [_repeated(op, values[0], position, len(values))]
+    values = [values[0], *(_distinct(ctx, v, values[0]) for v in values[1:])]
+    if isinstance(extent_of(values[0].known_dims[position]), Poly):
+        return _stack(op, ctx, values, position)
     since = ctx.b.count
     aligned = _align(ctx, [fuse(ctx.b, v, position) for v in values], position)
     if isinstance(aligned, Refused):
@@ -50,7 +56,37 @@ def concat(op: Op, ctx: Context) -> Derived:
     return [ctx.result(op, dims, array, parts=parts)]
 
 
-def _align(ctx: Context, values: list[Value], position: int) -> list[Value] | Refused:
+def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
+    """Concat(x, x, x) is a Tile: one more axis that nothing is stored along."""
+    dims = value.known_dims
+    group = (*dim(times, str(times)), *dims[position])
+    dims = (*dims[:position], group, *dims[position + 1 :])
+    return replace(value, name=op.name, dims=dims, content=None, written=None)
+
+
+def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:
+    """Pieces of one extent that is a symbol: tf2onnx writes attention heads as [(head batch) length width]."""
+    since = ctx.b.count
+    aligned = _align(ctx, values, None)
+    if isinstance(aligned, Refused):
+        return aligned
+    heads = Axis(len(values), str(len(values)))
+    pieces = [(Axis(1), v.array) for v in aligned]
+    dims = aligned[0].known_dims
+    dims = (*dims[:position], (heads, *dims[position]), *dims[position + 1 :])
+    array = join(ctx.b, pieces, heads, dims)
+    inherited = sum(v.array.price for v in aligned)
+    array = replace(array, price=inherited + ctx.price([array.tensor], since))
+    return [ctx.result(op, dims, array, parts=Parts(heads, tuple(pieces), inherited))]
+
+
+def _distinct(ctx: Context, value: Value, first: Value) -> Value:
+    """The value, with axes of its own if it has an axis where the first has another."""
+    elsewhere = {a for i, d in enumerate(first.known_dims) for a in d if a not in value.known_dims[i]}
+    return fresh(ctx.b, value) if elsewhere & set(flat(value.known_dims)) else value
+
+
+def _align(ctx: Context, values: list[Value], position: int | None) -> list[Value] | Refused:
     """The values with the axes of the first, in every dimension but `position`."""
     out = [values[0]]
     for value in values[1:]:
@@ -71,14 +107,24 @@ def _align(ctx: Context, values: list[Value], position: int) -> list[Value] | Re
     return out
 
 
-def _take(op: Op, ctx: Context, value: Value, position: int, start: int, stop: int, output: int = 0) -> Value:
-    """[start, stop) of one dimension."""
-    value = _whole_axis(ctx, value, position)
-    axis = value.known_dims[position][0]
+def _take(op: Op, ctx: Context, value: Value, position: int, start: Extent, stop: Extent, output: int = 0) -> Value:
+    """[start, stop) of one dimension; of (F D) in steps of D its outermost axis is cut, else it becomes one axis."""
+    inner = extent_of(value.known_dims[position][1:])
+    first, last = divide(start, inner), divide(stop, inner)
+    if not isinstance(first, int) or not isinstance(last, int) or not value.known_dims[position]:
+        value = _whole_axis(ctx, value, position)
+        first, last = start, stop
+    assert isinstance(first, int) and isinstance(last, int)
+    return _cut(op, ctx, value, position, first, last, output)
+
+
+def _cut(op: Op, ctx: Context, value: Value, position: int, start: int, stop: int, output: int) -> Value:
+    """[start, stop) of the outermost axis of a dimension."""
+    axis, *inner = value.known_dims[position]
     new = Axis(stop - start, str(stop - start))
-    rest = (new,) if stop - start != 1 else ()
+    rest = (new, *inner) if stop - start != 1 else tuple(inner)
     dims: Dims = (*value.known_dims[:position], rest, *value.known_dims[position + 1 :])
-    around: Dims = (*value.known_dims[:position], (new,), *value.known_dims[position + 1 :])
+    around: Dims = (*value.known_dims[:position], (new, *inner), *value.known_dims[position + 1 :])
     array = cut(ctx.b, value.array, axis, start, stop, new)
     parts = None
     if value.parts is not None and value.parts.axis is axis:
@@ -113,7 +159,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
     assert isinstance(starts, list) and isinstance(ends, list)
     axes = axes if isinstance(axes, list) else list(range(len(starts)))
     if isinstance(steps, list) and any(s != 1 for s in steps):
-        return Refused("Slice with a step")
+        return _stepped(op, ctx, starts, ends, [a % len(value.known_dims) for a in axes], steps)
     for axis, start, end in zip(axes, starts, ends, strict=True):
         position = axis % len(value.known_dims)
         extent = extent_of(value.known_dims[position])
@@ -129,6 +175,17 @@ def slice_(op: Op, ctx: Context) -> Derived:
     return [replace(value, name=op.name, written=None)]
 
 
+def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Derived:
+    """Backwards, or every other one: the original node, along the axes that it cuts."""
+    dims = list(op.data.known_dims)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        extent = extent_of(dims[axis])
+        if isinstance(extent, Poly):
+            return Refused(f"Slice with a step of an axis of extent {extent}, which is not a number")
+        dims[axis] = dim(len(range(*slice(start, end if end >= -extent else None, step).indices(extent))))
+    return run_along(op, ctx, axes, [(tuple(dims), op.data.dtype)], op.inputs[1:])
+
+
 def split(op: Op, ctx: Context) -> Derived:
     """The pieces that each output falls on."""
     value = op.data
@@ -136,21 +193,29 @@ def split(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     position = op.attribute("axis", 0) % len(value.dims)
     extent = extent_of(value.dims[position])
-    widths = op.integers(1, "split")
-    if isinstance(widths, Refused):
-        return widths
-    if not isinstance(extent, int):
-        return Refused(f"Split of an axis of extent {extent}, which is not a number")
-    if widths is None:
-        count = len(op.proto.output)
+    count = len(op.proto.output)
+    given = op.input(1)
+    widths: list[Extent | None]
+    if given is not None:
+        widths = [None] * count if given.content is None else list(given.content.flat)
+    elif (attribute := op.attribute("split")) is not None:
+        widths = list(attribute)
+    elif isinstance(extent, int):
         size = -(-extent // count)
         widths = [min(size, extent - size * i) for i in range(count)]
-    out, start = [], 0
+    else:
+        widths = [divide(extent, count)] * count
+    inner = extent_of(value.dims[position][1:])
+    if any(w is None or not isinstance(w if isinstance(extent, int) else divide(w, inner), int) for w in widths):
+        return Refused(f"Split of an axis of extent {extent} into widths that are not numbers")
+    if any(w == 0 for w in widths):
+        return Refused("Split into nothing")
+    out: list[Value] = []
+    start: Extent = 0
     for i, width in enumerate(widths):
-        if width <= 0:
-            return Refused("Split into nothing")
+        assert width is not None
         out.append(_take(op, ctx, value, position, start, start + width, i))
-        start += width
+        start = start + width
     return out
 
 

@@ -29,8 +29,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     axis = op.attribute("axis", 0) % len(data.dims)
     if not data.dims[axis] and not data.constant:
         # The only row there is, whatever the index: index_select(user, zeros(batch)).
-        dims = (*data.dims[:axis], *indices.dims, *data.dims[axis + 1 :])
-        return [replace(data, name=op.name, dims=dims, content=None, written=None)]
+        return [_any_row(op, data, indices.dims, axis)]
     chosen = None if data.constant or indices.content is None else list(indices.content.flat)
     if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
         selected = select(op, ctx, axis, chosen, scalar=not indices.dims)
@@ -39,6 +38,13 @@ def gather(op: Op, ctx: Context) -> Derived:
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
     return _lookup(op, ctx, data, indices, axis)
+
+
+def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
+    """Rows that are all the same: the result repeats along the index's axes, whatever the index is."""
+    rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
+    dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
+    return replace(data, name=op.name, dims=dims, parts=None, terms=None, content=None, written=None)
 
 
 def _by_request(data: Value, indices: Value) -> bool:

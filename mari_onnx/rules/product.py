@@ -250,11 +250,11 @@ def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     """A product of two computed values: leading dimensions broadcast, each side on the axes that it has."""
     since = ctx.b.count
+    w = fresh(ctx.b, w)
     lead = broadcast([x.known_dims[:-2], w.known_dims[:-2]])
     if isinstance(lead, Refused):
         return lead
-    own = {a: (Axis(a.extent, a.name),) for a in flat(w.known_dims[-2:])}
-    w = rename_value(ctx.b, w, {**own, **lead[1][1]})
+    w = rename_value(ctx.b, w, lead[1][1])
     x = rename_value(ctx.b, x, lead[1][0])
     refined = refine(x.known_dims[-1], w.known_dims[-2])
     if refined is None:
@@ -265,14 +265,21 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     dims = (*lead[0], x_dims[-2], w_dims[-1])
     left = fill(ctx.b, x.array, x_dims, x_dims[-1])
     right = fill(ctx.b, w.array, w_dims, w_dims[-2])
-    left, right = agree(ctx.b, [left, right], (*lead[0], (), ()))
+    left, right = agree(ctx.b, [left, right], lead[0], (x_dims, w_dims))
     array = _on_own_axes(op, ctx, (left, right), (x_dims, w_dims), dims, (len(x.known_dims), len(w.known_dims)))
-    rows = _as_rows(ctx, left, right, (x_dims, w_dims), dims)
-    if rows is not None and ctx.price([rows.tensor], since) < ctx.price([array.tensor], since):
-        array = rows
+    turned = [(*d[:-2], d[-1], d[-2]) for d in (w_dims, x_dims, dims)]
+    as_rows = _as_rows(ctx, left, right, (x_dims, w_dims), dims), _as_rows(ctx, right, left, turned[:2], turned[2])
+    for rows in as_rows:
+        if rows is not None and _price(ctx, rows, dims, since) < _price(ctx, array, dims, since):
+            array = rows
     value = ctx.result(op, dims, replace(array, price=0.0))
     explain_product(op, ctx, value, x, extent_of(x_dims[-1]))
     return [value]
+
+
+def _price(ctx: Context, array: Array, dims: Dims, since: int) -> float:
+    """What the array takes in the order of `dims`, in which most of what reads it will want it."""
+    return ctx.price([natural(ctx.b, array, dims)[0]], since)
 
 
 def _on_own_axes(
@@ -293,8 +300,11 @@ def _on_own_axes(
     return Array(ctx.again(op, tensors, [stored_shape(layout, via)], [op.data.dtype])[0], layout, via)
 
 
-def _as_rows(ctx: Context, x: Array, w: Array, dims: tuple[Dims, Dims], out: Dims) -> Array | None:
-    """What only the left side has become rows: q (B h 1 d) and k (h d L) are one product (h B d) @ (h d L)."""
+def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) -> Array | None:
+    """What only the left side has become rows: q (B h 1 d) and k (h d L) are one product (h B d) @ (h d L).
+
+    With the sides exchanged and turned: weight (r d) and x (B d 1) are one product (B d) @ (d r).
+    """
     lead = flat(out[:-2])
     only_left = [a for a in lead if x.state(a) == "stored" and w.state(a) == "absent"]
     shared = [a for a in lead if a not in only_left and (x.state(a) != "absent" or w.state(a) != "absent")]

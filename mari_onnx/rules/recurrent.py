@@ -33,7 +33,8 @@ def recurrent(op: Op, ctx: Context) -> Derived:
         i: fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch])
         for i, v in values.items()
     }
-    alike = dict(zip(arrays, agree(ctx.b, list(arrays.values()), (batch,)), strict=True))
+    own = [v.known_dims for v in values.values()]
+    alike = dict(zip(arrays, agree(ctx.b, list(arrays.values()), (batch,), own), strict=True))
     differing = [a for a in batch if len({array.state(a) for array in alike.values()}) > 1]
     tensors: list[Tensor | None] = []
     for i, value in enumerate(op.inputs):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ def work(first: int, last: int) -> None:
             continue
         failed = failure(case, seen)
         if failed is not None:
-            _say(seed=seed, failed=failed, case=repr(minimized(case)))
+            _say(seed=seed, failed=failed, case=repr(minimized(case, failed)))
     _say(
         operators=dict(seen.operators),
         forms=[[*key, n] for key, n in seen.forms.items()],
@@ -59,15 +60,20 @@ def failure(case: Case, seen: Seen | None = None) -> str | None:
     return None
 
 
-def minimized(case: Case) -> Case:
+def _kind(failed: str | None) -> str:
+    """What went wrong, without names and numbers."""
+    return re.sub(r"[^a-z ]+|\bt\d+", "", (failed or "").partition("\n")[0])[:30]
+
+
+def minimized(case: Case, failed: str) -> Case:
     """A smaller case that fails as well: one output, and nodes left out while the original still runs."""
-    smaller = True
+    smaller, kind = True, _kind(failed)
     while smaller:
         smaller = False
         for candidate in smaller_cases(case):
             try:
                 originals(candidate, {o.name: o.type.tensor_type.elem_type for o in candidate.model.graph.output})
-                if failure(candidate) is not None:
+                if _kind(failure(candidate)) == kind:
                     case, smaller = candidate, True
                     break
             except Exception:
@@ -145,7 +151,7 @@ def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
 
 
 def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: float) -> None:
-    for failure in failures[:20]:
+    for failure in failures[:100]:
         click.echo(f"--- seed {failure['seed']}: {failure['failed']}\n{failure.get('case', '')}")
     never = sorted(set(RULES) - set(seen.operators))
     kinds = Counter[str]()

@@ -49,6 +49,11 @@ class Made:
     constant: bool = False
 
     @property
+    def is_index(self) -> bool:
+        """Whether this is the index that selects a request for each candidate."""
+        return self.name in ("index0", "index1", "index2")
+
+    @property
     def rank(self) -> int:
         return len(self.shape)
 
@@ -82,7 +87,7 @@ class Case:
         for source in self.sources:
             made = source.made
             shape = [evaluate(e, sizes, 0) for e in made.shape]
-            high = sizes["R"] - 1 if made.name.startswith("index") else made.high
+            high = sizes["R"] - 1 if made.is_index else made.high
             drawn = rng.integers(made.low, high + 1, shape)
             if source.tiled:
                 drawn = np.repeat(rng.integers(made.low, high + 1, [1, *shape[1:]]), shape[0], axis=0)
@@ -258,7 +263,7 @@ class Writer:
     def input(self, name: str, shape: Sequence[Extent], dtype: int, low: int, high: int, *, tiled: bool = False) -> Made:
         """A graph input; now and then its symbol goes unsaid, or has a name of its own, as exporters have it."""
         made = Made(name, tuple(shape), dtype, low, high)
-        own = self.between(0, 9) if not name.startswith("index") else 0
+        own = 0 if made.is_index else self.between(0, 9)
         said: list[int | str | None] = []
         for extent in shape:
             if not isinstance(extent, Poly):
@@ -284,7 +289,7 @@ class Writer:
                 self._input(f"user{i}", (B,), tail, tiled=True)
             elif kind <= 8:
                 self._input(f"user{i}", (R,), tail)
-                if self.chance(80) or not any(m.name.startswith("index") for m in self.made):
+                if self.chance(80) or not any(m.is_index for m in self.made):
                     self.input(f"index{i}", (B,), INT64, 0, 0)
             else:
                 self._input(f"context{i}", (), tail or (3,))
@@ -318,16 +323,12 @@ def write_case(random: Random) -> Case:
     outputs = {m.name: m for m in [written[-1], *(w.choice(written) for _ in range(w.between(0, 2)))]}
     if w.chance(5):
         outputs[w.made[0].name] = w.made[0]
-    infos = [helper.make_tensor_value_info(m.name, m.dtype, None) for m in outputs.values()]
-    for info, made in zip(infos, outputs.values(), strict=True):
-        for extent in made.shape:
-            axis = info.type.tensor_type.shape.dim.add()
-            if isinstance(extent, int):
-                axis.dim_value = extent
+    shapes = {m.name: [e if isinstance(e, int) else None for e in m.shape] for m in outputs.values()}
+    infos = [helper.make_tensor_value_info(m.name, m.dtype, shapes[m.name]) for m in outputs.values()]
     graph = helper.make_graph(w.nodes, "random", w.infos, infos, w.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=10)
     declared = [s.made.name for s in w.sources if s.tiled]
-    declared += [s.made.name for s in w.sources if s.made.name.startswith("user") and not s.tiled and w.chance(20)]
+    declared += [s.made.name for s in w.sources if s.made.shape[:1] == (1,) and w.chance(20)]
     return Case(model, tuple(w.sources), tuple(declared), frozenset(w.inexact), w.choice([500, 10**6, 2]))
 
 

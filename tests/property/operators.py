@@ -205,7 +205,7 @@ def expand(w: Writer) -> None:
     shape = tuple(e if e != 1 or w.chance(30) else w.choice([B, L, 3, R]) for e in x.shape)
     if w.chance(40) or shape == x.shape:
         shape = (w.choice([B, B, L, 2]), *shape)
-    asked = [1 if e == own and e != 1 and w.chance(40) else e for e, own in zip(shape[-x.rank :], x.shape, strict=True)]
+    asked = [1 if e == own and e != 1 and w.chance(40) else e for e, own in zip(shape[len(shape) - x.rank :], x.shape, strict=True)]
     asked = [*shape[: len(shape) - x.rank], *(asked if x.rank else [])]
     w.write("Expand", [x, w.shape_chain(asked)], shape, span(x))
 
@@ -398,7 +398,7 @@ def select(w: Writer) -> None:
 
 
 def embedding(w: Writer) -> None:
-    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -9 and m.high <= 40 and m.rank <= 3 and not m.name.startswith("i0"))
+    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -9 and m.high <= 40 and m.rank <= 3 and not m.is_index)
     rows = max(ids.high + 1, -ids.low)
     width = w.choice([1, 2, 4])
     if w.chance(15):
@@ -412,7 +412,7 @@ def embedding(w: Writer) -> None:
 
 def of_request(w: Writer) -> None:
     """Rows of requests, one for each candidate."""
-    index = w.pick(lambda m: m.name.startswith("index"))
+    index = w.pick(lambda m: m.is_index)
     rows = w.pick(lambda m: m.rank > 0 and m.shape[0] == R, rough=True)
     shape = (B, *rows.shape[1:])
     if w.chance(30):
@@ -441,12 +441,12 @@ def only_row(w: Writer) -> None:
 def gather_computed(w: Writer) -> None:
     """Elements of a computed tensor, by computed ids."""
     x, axis, extent = _numbered(w, 2)
-    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -extent and m.high < extent and m.rank <= 2 and not m.name.startswith("index"))
+    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= -extent and m.high < extent and m.rank <= 2 and not m.is_index)
     w.write("Gather", [x, ids], [*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :]], span(x), x.dtype, axis=axis)
 
 
 def one_hot(w: Writer) -> None:
-    ids = w.pick(lambda m: m.dtype == INT64 and 0 <= m.low and m.high <= 6 and m.rank <= 3 and not m.name.startswith("index"))
+    ids = w.pick(lambda m: m.dtype == INT64 and 0 <= m.low and m.high <= 6 and m.rank <= 3 and not m.is_index)
     depth = w.between(1, 5)
     inputs = [ids, w.constant(np.array(depth, np.int64)), w.constant(np.array([0, 2], np.float32))]
     axis = w.between(0, ids.rank)

@@ -1,0 +1,342 @@
+"""[a b] @ [Wa; Wb] = a@Wa + b@Wb; terms go through; what the right side lacks become rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.graphs import STYLES, Array, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+
+
+def without_sources(result: Rewritten) -> list[str]:
+    """The operators, less what takes the user's rows from an input or gives them to the candidates."""
+    return [op for op in result.ops if op not in ("Slice", "Gather")]
+
+
+def weight(result: Rewritten, name: str) -> Array:
+    return numpy_helper.to_array(next(t for t in result.model.graph.initializer if t.name == name))
+
+
+# Parts on the contracted axis
+
+
+@styles
+@pytest.mark.parametrize("trans", [0, 1])
+def test_concat_and_gemm(style: str, trans: int) -> None:
+    w, b = integers(7, 2), integers(2, seed=1)
+    body = f"x = Concat <axis = 1> (user, item) y = Gemm <transB = {trans}> (x, w, b)"
+    result = rewrite_and_check(ranking(style, body, w=w.T.copy() if trans else w, b=b))
+    assert without_sources(result) == ["Gemm", "Gemm"]
+    user, item = result.nodes("Gemm")
+    assert weight(result, user.input[1]).shape == ((2, 4) if trans else (4, 2))
+    np.testing.assert_array_equal(weight(result, user.input[2]).ravel(), b)
+    assert list(item.input)[:2] == ["item", "w.item"]
+    assert item.output[0] == "y"
+    if style != "requests":
+        assert item.input[2] == user.output[0]  # the user's row is the bias of the items' product
+
+
+def test_what_concat_and_gemm_become_as_text() -> None:
+    w, b = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([6, 7], np.float32)
+    body = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
+    model = ranking("one", body, user="float[1]", item="float[2]", output="float[B, 2] y", w=w, b=b)
+    expected = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 1] user_row, float[B, 2] item) => (float[B, 2] y)
+        <float[1, 2] "w.user" = {0, 1}, float[1, 2] "b.part" = {6, 7}, float[2, 2] "w.item" = {2, 3, 4, 5}> {
+            "y.user" = Gemm (user_row, "w.user", "b.part")
+            y = Gemm (item, "w.item", "y.user")
+        }""")
+    found = rewrite_and_check(model).model
+    shown = [[(n.op_type, len(n.input), n.output[0] == "y") for n in m.graph.node] for m in (found, expected)]
+    assert shown[0] == shown[1]
+    stored = [sorted(numpy_helper.to_array(t).tolist() for t in m.graph.initializer) for m in (found, expected)]
+    assert stored[0] == stored[1]
+    assert (found.graph.input, found.graph.output) == (expected.graph.input, expected.graph.output)
+
+
+@styles
+def test_interleaved_parts_are_gathered(style: str) -> None:
+    """[user item user item] is two products, their rows of the weight put together (the neat layout)."""
+    w = integers(14, 2)
+    body = "x = Concat <axis = 1> (user, item, user, item) y = Gemm (x, w)"
+    result = rewrite_and_check(ranking(style, body, w=w))
+    assert result.ops.count("Gemm") == 2
+    stored = sorted(numpy_helper.to_array(t).shape for t in result.model.graph.initializer if t.data_type == 1)
+    assert stored == [(6, 2), (8, 2)]
+
+
+@styles
+def test_matmul_and_add(style: str) -> None:
+    """The bias of a 3-D Linear is added to the user's part."""
+    body = """
+        x = Unsqueeze (user, one) i = Unsqueeze (item, one) e = Expand (x, shape) f = Expand (i, shape3)
+        c = Concat <axis = 2> (e, f) p = MatMul (c, w) y = Add (b, p)
+    """
+    model = ranking(
+        style,
+        body,
+        output="float[B, 5, 2] y",
+        w=integers(7, 2),
+        b=integers(2, seed=1),
+        one=[1],
+        shape=[1, 5, 4],
+        shape3=[1, 5, 3],
+    )
+    result = rewrite_and_check(model)
+    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 2
+    assert "Concat" not in without_sources(result)[:2]
+
+
+@styles
+def test_gemm_scales(style: str) -> None:
+    body = "x = Concat <axis = 1> (user, item) y = Gemm <alpha = 2.0> (x, w, b)"
+    result = rewrite_and_check(ranking(style, body, w=integers(7, 2), b=integers(2)))
+    alphas = [[a.f for a in n.attribute if a.name == "alpha"] for n in result.nodes("Gemm")]
+    assert len(alphas) == 2
+
+
+def test_gemm_with_beta_is_not_split() -> None:
+    body = "x = Concat <axis = 1> (user, item) y = Gemm <beta = 2.0> (x, w, b)"
+    result = rewrite_and_check(ranking("one", body, w=integers(7, 2), b=integers(2)))
+    assert result.ops.count("Gemm") == 1
+    assert [r.status for r in result.remarks if r.op_type == "Gemm"] == ["as is"]
+
+
+@styles
+@pytest.mark.parametrize("shape", [(1, 2), (2,), (1,), (1, 1)])
+def test_shapes_of_the_bias(style: str, shape: tuple[int, ...]) -> None:
+    body = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
+    assert rewrite_and_check(ranking(style, body, w=integers(7, 2), b=integers(*shape))).ops.count("Gemm") == 2
+
+
+def test_a_bias_with_rows_of_its_own() -> None:
+    """C is computed from the items, the product is the user's: C must not have rows that the product lacks."""
+    body = "c = MatMul (item, v) y = Gemm (user, w, c)"
+    for style in STYLES:
+        rewrite_and_check(ranking(style, body, w=integers(4, 2), v=integers(3, 2)))
+
+
+@styles
+@pytest.mark.parametrize(
+    "through",
+    ["t = Identity (w0)", "t = Transpose <perm = [1, 0]> (w0)", "f = Cast <to = 11> (w0) t = Cast <to = 1> (f)"],
+)
+def test_the_weight_behind_other_operators(style: str, through: str) -> None:
+    w = integers(7, 2)
+    w0 = w.T.copy() if "Transpose" in through else w
+    result = rewrite_and_check(ranking(style, f"{through} x = Concat <axis = 1> (user, item) y = MatMul (x, t)", w0=w0))
+    assert result.ops.count("Gemm") == 2
+
+
+@styles
+def test_one_weight_used_twice(style: str) -> None:
+    body = "a = MatMul (user, w) r = Relu (a) b = MatMul (r, w) y = Mul (b, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", w=integers(4, 4)))
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_the_user_alone(style: str) -> None:
+    result = rewrite_and_check(ranking(style, "h = MatMul (user, w) y = Add (h, item)", w=integers(4, 3)))
+    assert without_sources(result) == ["MatMul", "Add"]
+
+
+@styles
+def test_merged_and_cut_rows(style: str) -> None:
+    """[B, L, K] goes through a Linear as [(B L), K]: the user's part keeps L rows, the items' B."""
+    body = """
+        q = Unsqueeze (item, one) qe = Expand (q, length) x = Concat <axis = 2> (qe, user) r = Reshape (x, flat)
+        p = Gemm (r, w, b) y = Reshape (p, back)
+    """
+    model = ranking(
+        style,
+        body,
+        user="float[5, 4]",
+        output="float[B, 5, 2] y",
+        w=integers(7, 2),
+        b=integers(2),
+        one=[1],
+        length=[1, 5, 1],
+        flat=[-1, 7],
+        back=[-1, 5, 2],
+    )
+    result = rewrite_and_check(model)
+    assert result.ops.count("Gemm") + result.ops.count("MatMul") == 2
+
+
+@styles
+def test_attention_unit_of_din(style: str) -> None:
+    """[q, k, q-k, q*k] through a Linear: q's and k's products once each, only q*k's for every pair."""
+    body = """
+        q = Unsqueeze (item, one) qe = Expand (q, length)
+        d = Sub (qe, user) m = Mul (qe, user) x = Concat <axis = 2> (qe, user, d, m)
+        p = MatMul (x, w) s = Add (p, b) y = Relu (s)
+    """
+    model = ranking(
+        style,
+        body,
+        user="float[5, 32]",
+        item="float[32]",
+        output="float[B, 5, 6] y",
+        w=integers(128, 6),
+        b=integers(6),
+        one=[1],
+        length=[1, 5, 1],
+    )
+    result = rewrite_and_check(model)
+    (remark,) = [r for r in result.remarks if r.op_type == "MatMul"]
+    assert remark.status == "applied"
+    assert remark.macs_after < 0.6 * remark.macs_before
+    assert "Concat" not in [n.op_type for n in result.model.graph.node if "x" in n.output]
+
+
+@styles
+def test_a_part_that_saves_less_than_a_launch_stays_with_the_next(style: str) -> None:
+    """At two candidates one column of the user's is not worth a product of its own."""
+    model = ranking(style, "x = Concat <axis = 1> (user, item) y = Gemm (x, w)", user="float[1]", w=integers(4, 2))
+    assert rewrite(model, batch=2).ops.count("Gemm") == 1
+    assert rewrite(model).ops.count("Gemm") == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_other_element_types(dtype: Any) -> None:
+    kind = {np.float64: "double", np.int32: "int32"}[dtype]
+    body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
+    types = {"user": f"{kind}[4]", "item": f"{kind}[3]", "output": f"{kind}[B, 2] y"}
+    result = rewrite_and_check(ranking("one", body, **types, w=integers(7, 2).astype(dtype)))
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+    assert dtype is np.float64 or "Gemm" not in result.ops
+
+
+# What does not hold
+
+
+def test_a_transposed_input_is_refused() -> None:
+    model = parse("g (float[B, 4] user, float[B, 3] item) => (float[4, 3] y) { y = Gemm <transA = 1> (user, item) }")
+    result = rewrite_and_check(model)
+    assert result.refusals("Gemm") == ["Gemm with transA = 1 has its rows last"]
+    assert result.ops == ["Gemm"]
+    assert next(r.next_step for r in result.remarks) == "export the layer as a Linear"
+
+
+def test_a_width_that_is_not_proven() -> None:
+    model = parse("g (float[B, K] user, float[K2, B] item) => (float[B, B] y) { y = MatMul (user, item) }")
+    (reason,) = rewrite(model).refusals("MatMul")
+    assert reason == "the width K of the input is not proven equal to the weight's K2"
+
+
+def test_vectors_are_refused() -> None:
+    model = ranking("one", "r = Relu (user) y = MatMul (r, v)", output="float[B] y", v=integers(4))
+    result = rewrite_and_check(model)
+    assert result.refusals("MatMul") == ["MatMul of a vector"]
+
+
+def test_a_bias_that_does_not_broadcast_is_refused() -> None:
+    model = parse(
+        "g (float[B, 4] user, float[M, 2] bias) => (float[B, 2] y) { y = Gemm (user, w, bias) }", w=integers(4, 2)
+    )
+    result = rewrite(model)
+    assert result.refusals("Gemm") == ["the bias of Gemm does not broadcast to its product"]
+    assert result.ops == ["Gemm"]
+
+
+# Products of two computed values
+
+
+@styles
+def test_candidates_become_rows(style: str) -> None:
+    """q (B 1 D) @ k^T (D L) is one product (B D) @ (D L) where there is one user."""
+    body = "q = Unsqueeze (item, one) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k) y = Squeeze (s, one)"
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 5] y", one=[1])
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 1
+
+
+@styles
+def test_attention_with_heads(style: str) -> None:
+    """(B h 1 d) @ (h d L) and back; softmax is left out to stay exact."""
+    body = """
+        q0 = MatMul (item, wq) q1 = Reshape (q0, heads) q = Unsqueeze (q1, two)
+        k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+        v = Transpose <perm = [0, 2, 1, 3]> (k1)
+        s = MatMul (q, k) r = Relu (s) o = MatMul (r, v) t = Transpose <perm = [0, 2, 1, 3]> (o) y = Reshape (t, flat)
+    """
+    model = ranking(
+        style,
+        body,
+        user="float[5, 4]",
+        item="float[4]",
+        output="float[B, 6] y",
+        wq=integers(4, 6),
+        wk=integers(4, 6, seed=1),
+        heads=[-1, 2, 3],
+        heads_of_k=[-1, 5, 2, 3],
+        two=[2],
+        flat=[-1, 6],
+    )
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+    if style == "one":
+        products = [r for r in result.remarks if r.op_type == "MatMul"]
+        assert [r.status for r in products] == ["as is", "applied", "as is", "as is"]
+
+
+@styles
+def test_a_sequence_meets_itself(style: str) -> None:
+    """k @ k^T has its length twice."""
+    body = """
+        k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (user, k) m = ReduceSum <keepdims = 0> (s, one)
+        y = Mul (m, item)
+    """
+    model = ranking(style, body, user="float[5, 4]", item="float[5]", one=[1])
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+    assert result.ops.count("MatMul") == 1
+
+
+@styles
+@pytest.mark.parametrize("left", [True, False])
+def test_the_user_on_either_side(style: str, left: bool) -> None:
+    product = "p = MatMul (user, i)" if left else "t = Transpose <perm = [0, 2, 1]> (i) p = MatMul (t, k)"
+    body = f"i = Unsqueeze (item, two) k = Transpose <perm = [0, 2, 1]> (user) {product} y = Reshape (p, flat)"
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 5] y", two=[2], flat=[-1, 5])
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+
+
+def test_widths_of_two_values_that_are_not_proven_equal() -> None:
+    model = parse("g (float[B, 2, K] user, float[B, K2, 3] item) => (float[B, 2, 3] y) { y = MatMul (user, item) }")
+    assert rewrite(model).refusals("MatMul") == ["the widths of the two sides of MatMul are not proven equal"]
+
+
+# Remarks
+
+
+def test_remarks_say_what_and_why() -> None:
+    model = ranking("one", "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)", w=integers(7, 2), b=integers(2))
+    (remark,) = [r for r in rewrite(model, batch=1000).remarks if r.rule == "product"]
+    assert (remark.status, remark.op_type, remark.tensor) == ("applied", "Gemm", "y")
+    assert (remark.macs_before, remark.macs_after) == (14_000, 6_008)
+    assert remark.reason == "14,000 multiply-adds become 6,008"
+    assert remark.forms == "[B 2] = user () + item (B)"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("y = MatMul (item, w)", "every row and every column of it varies with the candidate"),
+        ("h = MatMul (user_row, w) y = Add (h, item)", "computed once for the request already"),
+    ],
+)
+def test_remarks_on_what_stays(body: str, reason: str) -> None:
+    text = f"g (float[1, 3] user_row, float[B, 3] item) => (float[B, 3] y) {{ {body} }}"
+    (remark,) = rewrite_and_check(parse(text, w=integers(3, 3))).remarks
+    assert (remark.status, remark.reason) == ("as is", reason)
