@@ -68,6 +68,7 @@ CASES: dict[str, list[Case]] = {
         Case("Add", (WIDE, floats(256))),
         Case("Add", ((500, 20, 64), (20, 64))),
         Case("Add", ((500, 1, 64), (20, 64))),
+        Case("Mul", ((200, 14, 1, 16), (200, 1, 14, 16))),
         Case("Mul", (WIDE, (512, 1))),
         Case("Relu", (WIDE,)),
         Case("Where", (ids(2, 512, 256).astype(bool), WIDE, floats(1))),

@@ -20,6 +20,7 @@ from mari_onnx.forms import plain
 from mari_onnx.graph import new_node, renamed_node
 from mari_onnx.interpret import ROW, Program
 from mari_onnx.model import Model
+from mari_onnx.request import leading_symbols
 from mari_onnx.tensors import Node, Tensor, fold
 
 
@@ -200,19 +201,21 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
 
     That is the wrong one where no candidates are left and the source has something else there: -1 says it then.
     """
-    assert node.inputs[0] is not None
-    shape, have = list(node.attribute("shape")), node.inputs[0].known_shape
+    source, shape = node.inputs[0], list(node.attribute("shape"))
+    assert source is not None
+    have = source.known_shape
     units = [i for i, e in enumerate(shape) if e == 1]
     if [e for e in shape if e != 1] == list(have):
         if emission.model.opset >= 13:
             return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
         return new_node("Unsqueeze", name, inputs, name, axes=units)
-    may_be_empty = {*emission.program.context.candidates, ROW}
-    for i, extent in enumerate(shape):
-        if symbols(extent) & may_be_empty and (i >= len(have) or divide(have[i], extent) is None):
-            shape[i] = -1
-            break
-    return new_node("Reshape", name, [*inputs, _shape_tensor(emission, shape, TensorProto.INT64, None)], name)
+    leading = {ROW, *leading_symbols(emission.model).values()}
+    unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
+    may_be_empty = [i for i in unknown if symbols(shape[i]) & leading] or unknown
+    unlike = [i for i in may_be_empty if i >= len(have) or divide(have[i], shape[i]) is None]
+    if unlike == may_be_empty:
+        shape[unlike[0]] = -1
+    return new_node("Reshape", name, [*inputs, _shape_tensor(emission, shape, TensorProto.INT64, source)], name)
 
 
 def _write_constant(emission: Emission, tensor: Tensor, name: str) -> None:

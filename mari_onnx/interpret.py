@@ -139,6 +139,7 @@ class _Walk:
         because: tuple[str, ...] = ()
         if name in self.tiled and dims and dims[0]:
             rows = self.ctx.b.first_row(tensor, symbol(ROW))
+            self.providers.setdefault(ROW, (rows, 0))
             rows.name = f"{name}.user"
             array = Array(rows, dims, ((dims[0][0], IndexMap(None, symbol(ROW))),))
             written = tensor
@@ -202,8 +203,8 @@ class _Walk:
         found = [self._inferred(op, i) for i in range(len(op.proto.output))]
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
         tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
-        for tensor in tensors:
-            for position, extent in enumerate(tensor.shape or ()):
+        for tensor, (shape, _) in zip(tensors, shapes, strict=True):
+            for position, extent in enumerate(shape or ()):
                 if not isinstance(extent, int) and (alone := _single(extent)):
                     self.providers.setdefault(alone, (tensor, position))
         given = [v for v in op.inputs if v is not None]

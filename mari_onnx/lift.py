@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from mari_onnx.axes import Axis, Dim, Dims, flat, renamed
+from mari_onnx.axes import Axis, Dim, Dims, Renaming, flat, renamed
 from mari_onnx.extent import Extent, product
 from mari_onnx.forms import (
     Array,
@@ -33,8 +33,8 @@ from mari_onnx.tensors import Builder, Tensor
 Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]
 """Makes the node, given its inputs and the shape of its result."""
 
-Run = Callable[[list[Array], Dims], Array]
-"""One elementwise operation on arrays whose axes are those of the result's dims."""
+Run = Callable[[list[Array], Renaming], Array]
+"""One operation on arrays that hold the operands' values, but for axes that the renaming gives other names."""
 
 
 def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own: Sequence[Dims] = ()) -> list[Array]:
@@ -99,10 +99,11 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     return Array(write(tensors, shape), layout, via)
 
 
-def pointwise_parts(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) -> Parts | None:
+def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) -> Parts | None:
     """One node for each set of stored axes: pieces that differ along the same axes are gathered first.
 
-    None where no operand is in parts, or where every part of the result differs along the same axes.
+    Holds when the operation treats the parts' axis, which its result with `dims` must have, independently. None where
+    no operand is in parts, or where every part of the result differs along the same axes.
     """
     axis = next((v.parts.axis for v in operands if v.parts is not None), None)
     if axis is None or not any(axis in d for d in dims):
@@ -139,16 +140,15 @@ def pointwise_parts(b: Builder, operands: Sequence[Value], dims: Dims, run: Run)
     for members in by_names.values():
         width = sum(intervals[i][1] - intervals[i][0] for i in members)
         whole = Axis(width, axis.name)
-        part_dims = renamed(dims, {axis: (whole,)})
         gathered = []
         for value, column in zip(operands, columns, strict=True):
             if value.array.state(axis) == "absent":
                 gathered.append(value.array)
                 continue
             flat_pieces = [piece for i in members for piece in column[i]]
-            sub, array = merge(b, flat_pieces, axis, dims)
+            sub, array = merge(b, flat_pieces, axis, value.known_dims)
             gathered.append(replace(array, layout=renamed(array.layout, {sub: (whole,)})))
-        result = run(gathered, part_dims)
+        result = run(gathered, {axis: (whole,)})
         offset = 0
         for i in members:
             low, high = intervals[i]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mari_onnx.axes import Dims, show
+from mari_onnx.axes import Dims, extents, show
+from mari_onnx.cost import reachable
 from mari_onnx.extent import Extent
 from mari_onnx.forms import Array, Value
 from mari_onnx.op import Context, Op
-from mari_onnx.report.model import Remark
+from mari_onnx.report.model import Remark, Status
 
 
 def side(ctx: Context, array: Array) -> str:
@@ -17,21 +18,25 @@ def side(ctx: Context, array: Array) -> str:
     return "user"
 
 
-def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent) -> None:
-    """One remark for each product: the axes that its parts really have, and what that saves."""
+def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:
+    """One remark for each product: the axes that its parts really have, and what that saves.
+
+    `since` is what the builder had made before: the products of the chosen form are those made after.
+    """
     dims = value.known_dims
-    before = ctx.cost.elements((*[e.extent for d in dims for e in d], width))
-    nodes = _products_under(value)
-    after = sum(ctx.cost.node_macs(n) for n in nodes)
-    if after >= before:
-        status, reason = "as is", "every row and every column of it varies with the candidate"
-        if before and not any(ctx.is_candidate(a) for d in dims for a in d):
-            reason = "computed once for the request already"
+    before = ctx.cost.elements((*extents(dims), width))
+    nodes = reachable([value.array.tensor], since)
+    after = min(sum(ctx.cost.node_macs(n) for n in nodes), before)
+    status: Status = "applied" if after < before else "as is"
+    if status == "applied":
+        reason = f"{before:,} multiply-adds become {after:,}"
+    elif any(ctx.is_candidate(a) for d in dims for a in d):
+        reason = "every row and every column of it varies with the candidate"
     else:
-        status, reason = "applied", f"{before:,} multiply-adds become {after:,}"
+        reason = "computed once for the request already"
     ctx.remarks.append(
         Remark(
-            status,  # type: ignore[arg-type]
+            status,
             "product",
             op.proto.name,
             op.op_type,
@@ -43,22 +48,6 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent)
             macs_after=after,
         )
     )
-
-
-def _products_under(value: Value) -> list:  # type: ignore[type-arg]
-    """The products that the chosen form consists of: its own nodes, down to what they multiply."""
-    out, stack, seen = [], [value.array.tensor.node], set()
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if node.op_type in ("MatMul", "Gemm"):
-            out.append(node)
-            stack.extend(t.node for t in node.inputs[2:] if t is not None)
-        elif node.op_type in ("Add", "Sub", "Reshape", "Transpose"):
-            stack.extend(t.node for t in node.inputs if t is not None)
-    return out
 
 
 def _forms(ctx: Context, dims: Dims, value: Value) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from mari_onnx.extent import Extent
+from mari_onnx.extent import Extent, product
 
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -225,11 +225,12 @@ class Builder:
                 merged.append(t)
         if len(merged) == 1:
             return merged[0]
-        extent: Extent = 0
-        for t in merged:
-            extent = extent + t.known_shape[axis]
-        first = merged[0].known_shape
-        return self.make("Concat", merged, (*first[:axis], extent, *first[axis + 1 :]), axis=axis)
+        shape = _joined(merged, axis)
+        sources = [_first(t) if _is_reshape(t) else t for t in merged]
+        at = _same_cut(sources, product(shape[:axis])) if any(map(_is_reshape, merged)) else None
+        if at is not None and sum(not isinstance(e, int) for e in shape) <= 1:
+            return self.reshape(self.make("Concat", sources, _joined(sources, at), axis=at), shape)
+        return self.make("Concat", merged, shape, axis=axis)
 
     def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
@@ -240,6 +241,28 @@ def _first(t: Tensor) -> Tensor:
     first = t.node.inputs[0]
     assert first is not None
     return first
+
+
+def _is_reshape(t: Tensor) -> bool:
+    return t.op_type == "Reshape" and t.node.proto is None
+
+
+def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
+    """The shape of their Concat."""
+    shape = list(tensors[0].known_shape)
+    for t in tensors[1:]:
+        shape[axis] = shape[axis] + t.known_shape[axis]
+    return tuple(shape)
+
+
+def _same_cut(tensors: Sequence[Tensor], rows: Extent) -> int | None:
+    """The axis along which their Concat puts the same rows together, as [rows, ...]; None when they differ elsewhere."""
+    shapes = [t.known_shape for t in tensors]
+    for axis in reversed(range(len(shapes[0]))):
+        around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}
+        if len(around) == 1 and product(shapes[0][:axis]) == rows:
+            return axis
+    return None
 
 
 def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:

@@ -10,29 +10,48 @@ Holds when the dimensions that it works along are known. Those are written out f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from mari_onnx.axes import Dim, Dims, Refused, dim
-from mari_onnx.forms import Array, Value, fill, plain
-from mari_onnx.lift import natural, stored_shape
+from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, renamed
+from mari_onnx.forms import Array, Terms, Value, bounds, fill, groups, merge, plain
+from mari_onnx.lift import add_up, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
 
 
 def run_along(
     op: Op, ctx: Context, own: Sequence[int], outputs: Sequence[tuple[Dims, int]], rest: Sequence[Value | None] = ()
 ) -> Derived:
-    """The original node on its first input with dimensions `own` written out; `rest` are its other inputs."""
+    """The original node on its first input with dimensions `own` written out; `rest` are its other inputs.
+
+    Part by part where the parts' axis is not one of those. `rest` must be constants: a scale that differs along an
+    axis that the input lacks would bring it back.
+    """
     x = op.data
-    x_dims = x.known_dims
-    array = fill(ctx.b, x.array, x_dims, [a for i in own for a in x_dims[i]])
-    tensor, _ = natural(ctx.b, array, x_dims)
-    missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
-    layouts = [tuple(tuple(a for a in d if a not in missing) for d in dims) for dims, _ in outputs]
-    shapes = [stored_shape(layout, array.via) for layout in layouts]
-    tensors = [tensor, *(None if v is None else plain(ctx.b, v) for v in rest)]
-    results = ctx.again(op, tensors, shapes, [dtype for _, dtype in outputs])
+    if not all(v is None or v.constant or v.content is not None for v in rest):
+        return Refused(f"an input of {op.op_type} beside the first is computed by the model")
+    since = ctx.b.count
+    others = [None if v is None else plain(ctx.b, v) for v in rest]
+
+    def run(array: Array, part: Renaming) -> list[Array]:
+        x_dims = renamed(x.known_dims, part)
+        array = fill(ctx.b, array, x_dims, [a for i in own for a in x_dims[i]])
+        tensor, _ = natural(ctx.b, array, x_dims)
+        missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
+        layouts = [tuple(tuple(a for a in d if a not in missing) for d in renamed(dims, part)) for dims, _ in outputs]
+        shapes = [stored_shape(layout, array.via) for layout in layouts]
+        results = ctx.again(op, [tensor, *others], shapes, [dtype for _, dtype in outputs])
+        return [Array(t, layout, array.via) for t, layout in zip(results, layouts, strict=True)]
+
+    arrays = run(x.array, {})
+    parts = None
+    if x.parts is not None and len(outputs) == 1 and not any(x.parts.axis in x.known_dims[i] for i in own):
+        arrays = [replace(arrays[0], price=x.array.price + ctx.price([arrays[0].tensor], since))]
+        parts = part_by_part(ctx.b, [x], outputs[0][0], lambda pieces, part: run(pieces[0], part)[0])
+        if parts is not None:
+            parts = replace(parts, price=x.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since))
     return [
-        ctx.result(op, dims, Array(t, layout, array.via), dtype=dtype, output=i)
-        for i, (t, layout, (dims, dtype)) in enumerate(zip(results, layouts, outputs, strict=True))
+        ctx.result(op, dims, array, dtype=dtype, parts=parts, output=i)
+        for i, (array, (dims, dtype)) in enumerate(zip(arrays, outputs, strict=True))
     ]
 
 
@@ -100,7 +119,50 @@ def reduce(op: Op, ctx: Context) -> Derived:
         axes = [] if op.attribute("noop_with_empty_axes", 0) else list(range(rank))
     axes = [a % rank for a in axes]
     dims = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1)))
-    return run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
+    derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
+    return derived if isinstance(derived, Refused) else [_over_parts(op, ctx, derived[0], axes)]
+
+
+COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "ReduceMax": "Max", "ReduceMin": "Min"}
+"""What puts the results of a reduction over parts together."""
+
+
+def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
+    """Sum [a b] = sum a + sum b, each on its own axes; the maximum of the parts' maxima."""
+    x, parts = op.data, op.data.parts
+    if parts is None or op.op_type not in COMBINE or not any(parts.axis in x.known_dims[i] for i in axes):
+        return whole
+    if bounds(parts) is None:
+        return whole
+    since = ctx.b.count
+    keep = bool(op.attribute("keepdims", 1))
+    reduced: list[Array] = []
+    for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
+        sub, array = merge(ctx.b, [parts.pieces[i] for i in members], parts.axis, x.known_dims)
+        dims = renamed(x.known_dims, {parts.axis: (sub,)})
+        array = fill(ctx.b, array, dims, [a for i in axes for a in dims[i]])
+        tensor, layout = natural(ctx.b, array, dims)
+        layout = _reduced(layout, axes, keep)
+        inputs = [tensor, *(None if v is None else plain(ctx.b, v) for v in op.inputs[1:])]
+        shape = stored_shape(layout, array.via)
+        reduced.append(Array(ctx.again(op, inputs, [shape], [x.dtype])[0], layout, array.via))
+    if len(reduced) < 2:
+        return whole
+    dims = whole.known_dims
+    terms = None
+    if COMBINE[op.op_type] == "Add":
+        terms = Terms(tuple((1, array) for array in reduced), parts.price)
+        total = add_up(ctx.b, terms, dims)
+        terms = replace(terms, price=parts.price + ctx.price([a.tensor for a in reduced], since))
+    else:
+        combine = COMBINE[op.op_type]
+        total = pointwise(
+            ctx.b, reduced, [len(dims)] * len(reduced), dims, lambda ts, shape: ctx.b.make(combine, ts, shape)
+        )
+    price = parts.price + ctx.price([total.tensor], since)
+    own = x.array.price + ctx.price([whole.array.tensor], since)
+    array = replace(total, price=price) if price < own else replace(whole.array, price=own)
+    return replace(whole, array=array, terms=terms)
 
 
 def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:

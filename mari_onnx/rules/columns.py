@@ -28,7 +28,8 @@ def concat(op: Op, ctx: Context) -> Derived:
     if all(v.name == values[0].name for v in values):
         return [_repeated(op, values[0], position, len(values))]
     values = [values[0], *(_distinct(ctx, v, values[0]) for v in values[1:])]
-    if isinstance(extent_of(values[0].known_dims[position]), Poly):
+    lengths = {extent_of(v.known_dims[position]) for v in values}
+    if len(lengths) == 1 and isinstance(lengths.pop(), Poly):
         return _stack(op, ctx, values, position)
     since = ctx.b.count
     aligned = _align(ctx, [fuse(ctx.b, v, position) for v in values], position)

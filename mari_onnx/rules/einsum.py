@@ -1,17 +1,19 @@
 """Einsum: every letter is a named axis already.
 
     Einsum('bd,df->bf', x, w) lacks b where x lacks it
+    Einsum('bhd,bmd->bhmd', x, y) sums nothing: it is Mul, part by part, and several times faster as that
 
 Holds for an explicit equation without ellipsis. Letters that are summed are written out. Rounding: none.
 """
 
 from __future__ import annotations
 
-from mari_onnx.axes import Axis, Dim, Refused, compose, extent_of, flat, refine, renamed
+from mari_onnx.axes import Axis, Dim, Dims, Refused, compose, extent_of, flat, refine, renamed
 from mari_onnx.forms import Array, fill, fresh, rename_value
-from mari_onnx.lift import agree, natural, result_via, stored_shape
+from mari_onnx.lift import agree, natural, pointwise, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
+from mari_onnx.rules.elementwise import with_forms
 
 
 def einsum(op: Op, ctx: Context) -> Derived:
@@ -21,6 +23,7 @@ def einsum(op: Op, ctx: Context) -> Derived:
     letters = left.split(",")
     if not arrow or "." in equation or any(len(set(term)) < len(term) for term in (*letters, right)):
         return Refused(f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result")
+    since = ctx.b.count
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
@@ -44,6 +47,10 @@ def einsum(op: Op, ctx: Context) -> Derived:
     values = [rename_value(ctx.b, v, n) for v, n in zip(values, renamings, strict=True)]
     dims = tuple(dim_of[letter] for letter in right)
     summed = [a for letter, d in dim_of.items() if letter not in right for a in d]
+    if len(values) == 2 and not summed:
+        return with_forms(
+            op, ctx, values, dims, op.data.dtype, since, lambda arrays, part: _times(ctx, arrays, renamed(dims, part))
+        )
     arrays = [fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in values]
     arrays = agree(ctx.b, arrays, tuple(dim_of.values()))
     for d in dim_of.values():
@@ -59,5 +66,10 @@ def einsum(op: Op, ctx: Context) -> Derived:
     out = renamed(tuple(tuple(a for a in d if a in present) for d in dims), {})
     result = ctx.again(op, tensors, [stored_shape(out, via)], [op.data.dtype])[0]
     value = ctx.result(op, dims, Array(result, out, via))
-    explain_product(op, ctx, value, values[0], extent_of(tuple(summed)))
+    explain_product(op, ctx, value, values[0], extent_of(tuple(summed)), since)
     return [value]
+
+
+def _times(ctx: Context, arrays: list[Array], dims: Dims) -> Array:
+    """Without a letter that is summed it is a Mul, which is several times faster."""
+    return pointwise(ctx.b, arrays, [len(dims)] * 2, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Dims, Refused, broadcast
+from mari_onnx.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.extent import Extent
 from mari_onnx.forms import Array, Terms, Value, fill, lay, rename_value
-from mari_onnx.lift import Run, add_up, pointwise, pointwise_parts
+from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, Context, Derived, Op
 from mari_onnx.tensors import Tensor
 
@@ -47,13 +47,14 @@ def elementwise(op: Op, ctx: Context) -> Derived:
         inputs = [None if v is None else next(rest) for v in op.inputs]
         return ctx.again(op, inputs, [shape], [dtype])[0]
 
-    def run(arrays: list[Array], out: Dims) -> Array:
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
         if op.op_type == "PRelu":  # its slope broadcasts to the input, never the input to the slope
             wanted = {a for a, _ in arrays[1].names()}
             arrays = [fill(ctx.b, arrays[0], out, wanted), arrays[1]]
         return pointwise(ctx.b, arrays, ranks, out, write)
 
-    return _with_forms(op, ctx, values, dims, dtype, since, run)
+    return with_forms(op, ctx, values, dims, dtype, since, run)
 
 
 def batch_normalization(op: Op, ctx: Context) -> Derived:
@@ -72,21 +73,23 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
     since = ctx.b.count
     values = [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
 
-    def run(arrays: list[Array], out: Dims) -> Array:
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
         channel = out[1]
         first = fill(ctx.b, arrays[0], out, channel)
         layout = tuple(tuple(a for a in d if first.state(a) != "absent") for d in out)
         tensors = [lay(ctx.b, first, layout), *(lay(ctx.b, a, (channel,)) for a in arrays[1:])]
         return Array(ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via)
 
-    return _with_forms(op, ctx, values, dims, x.dtype, since, run)
+    return with_forms(op, ctx, values, dims, x.dtype, since, run)
 
 
-def _with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run) -> Derived:
-    array = run([v.array for v in values], dims)
+def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run) -> Derived:
+    """Every form that `run` gives on values whose axes are those of `dims`, the result's."""
+    array = run([v.array for v in values], {})
     own_price = sum(v.array.price for v in values)
     array = replace(array, price=own_price + ctx.price([array.tensor], since))
-    parts = pointwise_parts(ctx.b, values, dims, run)
+    parts = part_by_part(ctx.b, values, dims, run)
     if parts is not None:
         inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in values)
         parts = replace(parts, price=inherited + ctx.price([a.tensor for _, a in parts.pieces], since))

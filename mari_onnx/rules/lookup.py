@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dims, Refused, dim, renamed
+from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, renamed
 from mari_onnx.extent import Poly, symbols
 from mari_onnx.forms import Array, IndexMap, Value, fill, fresh, lay, plain
-from mari_onnx.lift import natural, pointwise_parts, stored_shape
+from mari_onnx.lift import natural, part_by_part, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.columns import select
 from mari_onnx.tensors import Tensor
@@ -94,15 +94,14 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
     dims: Dims = (*before, *indices.known_dims, *after)
 
-    def run(arrays: list[Array], out: Dims) -> Array:
-        own = out[len(before) : len(out) - len(after)] if after else out[len(before) :]
-        ids, layout = natural(ctx.b, arrays[0], own)
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        ids, layout = natural(ctx.b, arrays[0], renamed(indices.known_dims, part))
         whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *arrays[0].via)
         return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 
-    array = run([indices.array], dims)
+    array = run([indices.array], {})
     array = replace(array, price=data.array.price + indices.array.price + ctx.price([array.tensor], since))
-    parts = pointwise_parts(ctx.b, [indices], dims, run)
+    parts = part_by_part(ctx.b, [indices], dims, run)
     if parts is not None and indices.parts is not None:
         price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
         parts = replace(parts, price=price)

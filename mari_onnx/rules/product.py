@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, broadcast, extent_of, flat, refine, renamed
+from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
 from mari_onnx.extent import product as times
 from mari_onnx.forms import (
@@ -32,11 +32,12 @@ from mari_onnx.forms import (
     fill,
     fresh,
     groups,
+    join,
     lay,
     merge,
     rename_value,
 )
-from mari_onnx.lift import add_up, agree, natural, result_via, stored_shape
+from mari_onnx.lift import add_up, agree, natural, part_by_part, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
 
@@ -123,9 +124,31 @@ def _linear(
         if price < best.price:
             best = replace(added, price=price)
             terms = replace(candidate, price=inherited + ctx.price([a.tensor for _, a in candidate.signed], since))
-    value = ctx.result(op, dims, best, terms=terms)
-    explain_product(op, ctx, value, x, extent_of(linear.contracted))
+    parts = _per_part(ctx, linear, since) if splittable else None
+    if parts is not None and terms is None:
+        joined = join(ctx.b, parts.pieces, parts.axis, dims)
+        price = parts.price + ctx.price([joined.tensor], since)
+        best = replace(joined, price=price) if price < best.price else best
+    value = ctx.result(op, dims, best, terms=terms, parts=parts)
+    explain_product(op, ctx, value, x, extent_of(linear.contracted), since)
     return [value]
+
+
+def _per_part(ctx: Context, linear: Linear, since: int) -> Parts | None:
+    """[a; b] @ W = [a@W; b@W]: parts on an axis that is not contracted stay parts."""
+    x = linear.x
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        rows = _multiply(ctx, linear, arrays[0], renamed(x.known_dims, part), linear.w, linear.w_dims)
+        bias = () if linear.bias is None else ((1, linear.bias),)
+        return add_up(ctx.b, Terms(((1, rows), *bias)), renamed(linear.dims, part))
+
+    if x.parts is None or (linear.bias is not None and linear.bias.state(x.parts.axis) != "absent"):
+        return None
+    parts = part_by_part(ctx.b, [x], linear.dims, run)
+    if parts is None:
+        return None
+    return replace(parts, price=x.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since))
 
 
 def _whole(op: Op, ctx: Context, linear: Linear) -> Array:
@@ -273,7 +296,7 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
         if rows is not None and _price(ctx, rows, dims, since) < _price(ctx, array, dims, since):
             array = rows
     value = ctx.result(op, dims, replace(array, price=0.0))
-    explain_product(op, ctx, value, x, extent_of(x_dims[-1]))
+    explain_product(op, ctx, value, x, extent_of(x_dims[-1]), since)
     return [value]
 
 

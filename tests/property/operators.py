@@ -245,7 +245,7 @@ def reshape(w: Writer) -> None:
     if not target:
         w.write("Reshape", [x, w.ints([])], shape, span(x))
         return
-    w.write("Reshape", [x, w.shape_chain(target)], shape, span(x))
+    w.write("Reshape", [x, w.shape_chain(target, may_infer=True)], shape, span(x))
 
 
 def flatten(w: Writer) -> None:

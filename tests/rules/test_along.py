@@ -1,0 +1,174 @@
+"""Operators that work along some dimensions lack the axes that their input lacks in the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+REDUCTIONS = ["L1", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
+
+
+@styles
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_reductions_of_the_user(style: str, reduction: str) -> None:
+    body = f"r = Reduce{reduction} <keepdims = 0> (user, axes) y = Mul (r, item)"
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, axes=[1])
+    result = rewrite_and_check(model, rtol=1e-6 if reduction == "Mean" else 0)
+    assert "Expand" not in result.ops
+
+
+@pytest.mark.parametrize(
+    ("opset", "reduction"),
+    [(11, "Sum"), (13, "Sum"), (18, "Sum"), (11, "Max"), (13, "Max"), (17, "Max"), (18, "Max")],
+)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_axes_as_attributes_and_as_inputs(opset: int, reduction: str, keep: int) -> None:
+    attribute = opset < (13 if reduction == "Sum" else 18)
+    arguments = f"<axes = [-2], keepdims = {keep}> (user)" if attribute else f"<keepdims = {keep}> (user, axes)"
+    constants = {} if attribute else {"axes": [-2]}
+    body = f"r = Reduce{reduction} {arguments} f = Flatten (r) y = Mul (f, item)"
+    model = ranking("one", body, user="float[5, 4]", item="float[4]", opset=opset, **constants)
+    result = rewrite_and_check(model)
+    assert result.ops == [f"Reduce{reduction}", "Mul"]
+
+
+@styles
+@pytest.mark.parametrize(
+    ("arguments", "rank"),
+    [
+        ("<keepdims = 1> (m)", 3),
+        ("<keepdims = 0> (m)", 0),
+        ("<keepdims = 1, noop_with_empty_axes = 1> (m)", 3),
+        ("<keepdims = 0> (m, zero_)", 2),
+        ("<keepdims = 0> (m, both)", 1),
+        ("<keepdims = 1> (m, none)", 3),
+    ],
+)
+def test_which_axes(style: str, arguments: str, rank: int) -> None:
+    """All without axes, none with the attribute that says so, and the candidates themselves."""
+    body = f"q = Unsqueeze (item, one) m = Mul (user, q) y = ReduceSum {arguments}"
+    output = f"float[{', '.join('xyz'[:rank])}] y" if rank else "float y"
+    constants = {"one": [1], "zero_": [0], "both": [0, 1], "none": np.array([], np.int64)}
+    used = {k: v for k, v in constants.items() if k == "one" or k in arguments}
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output=output, **used)
+    rewrite_and_check(model)
+
+
+@styles
+def test_reduced_over_fields_of_which_some_are_the_users(style: str) -> None:
+    """FM's sums over [user fields, item fields]."""
+    body = """
+        i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) s = ReduceSum <keepdims = 0> (x, one)
+        q = Mul (s, s) x2 = Mul (x, x) s2 = ReduceSum <keepdims = 0> (x2, one) y = Sub (q, s2)
+    """
+    rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", one=[1]))
+
+
+# Softmax
+
+
+@styles
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("axis", [None, 1, 2, -1])
+@pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_softmax(style: str, opset: int, axis: int | None, op_type: str) -> None:
+    """Before opset 13 along an axis and all after it, by default from 1; then along one, by default the last."""
+    attribute = "" if axis is None else f"<axis = {axis}>"
+    unsqueeze = "q = Unsqueeze <axes = [1]> (item)" if opset == 11 else "q = Unsqueeze (item, one)"
+    body = f"s = {op_type} {attribute} (user) {unsqueeze} y = Mul (s, q)"
+    constants = {} if opset == 11 else {"one": [1]}
+    model = ranking(
+        style, body, user="float[5, 4]", item="float[4]", output="float[B, 5, 4] y", opset=opset, **constants
+    )
+    result = rewrite_and_check(model, rtol=1e-5)
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize(("opset", "axis"), [(11, 0), (13, 0)])
+def test_softmax_along_the_candidates(style: str, opset: int, axis: int) -> None:
+    """Every candidate is in every sum: the input is written out."""
+    model = ranking(
+        style, f"r = Relu (user) s = Softmax <axis = {axis}> (r) y = Mul (s, item)", item="float[4]", opset=opset
+    )
+    rewrite_and_check(model, rtol=1e-5)
+
+
+# The others
+
+
+@styles
+@pytest.mark.parametrize(
+    ("node", "constants", "opset"),
+    [
+        ("CumSum (user, axis)", {"axis": 1}, 17),
+        ("CumSum <exclusive = 1, reverse = 1> (user, axis)", {"axis": -1}, 17),
+        ("LayerNormalization (user, scale)", {"scale": integers(4)}, 17),
+        ("LayerNormalization <axis = 1> (user, scale, shift)", {"scale": integers(5, 4), "shift": integers(5, 4)}, 17),
+        ("RMSNormalization (user, scale)", {"scale": integers(4)}, 23),
+        ("LpNormalization <axis = 1, p = 1> (user)", {}, 17),
+    ],
+)
+def test_of_the_users_shape(style: str, node: str, constants: dict[str, Any], opset: int) -> None:
+    body = f"s = {node} q = Unsqueeze (item, one) y = Mul (s, q)"
+    model = ranking(
+        style, body, user="float[5, 4]", item="float[4]", output="float[B, 5, 4] y", opset=opset, one=[1], **constants
+    )
+    result = rewrite_and_check(model, rtol=1e-5)
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("attributes", ["", "<axis = 1, keepdims = 0>", "<axis = -1, select_last_index = 1>"])
+@pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
+def test_arg_extreme(style: str, op_type: str, attributes: str) -> None:
+    body = f"a = {op_type} {attributes} (user) f = Cast <to = 1> (a) m = ReduceMax <keepdims = 0> (f) y = Add (m, item)"
+    rewrite_and_check(ranking(style, body, user="float[5, 4]"))
+
+
+def test_arg_max_of_the_user_is_found_once() -> None:
+    body = "a = ArgMax <axis = 1, keepdims = 0> (user) f = Cast <to = 1> (a) y = Mul (f, item)"
+    result = rewrite_and_check(ranking("one", body, user="float[5, 3]"))
+    assert result.ops == ["ArgMax", "Cast", "Mul"]
+
+
+@styles
+def test_top_k(style: str) -> None:
+    body = (
+        "v, i = TopK <axis = 1> (user, k) f = Cast <to = 1> (i) s = Add (v, f) q = Unsqueeze (item, one) y = Mul (s, q)"
+    )
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 2, 4] y", k=[2], one=[1])
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@pytest.mark.parametrize(("opset", "k"), [(9, "<k = 2> (r)"), (11, "(r, two)")])
+def test_how_many_as_an_attribute_and_as_an_input(opset: int, k: str) -> None:
+    body = f"r = Relu (user) v, i = TopK {k} y = Mul (v, item)"
+    constants = {"two": [2]} if opset == 11 else {}
+    result = rewrite_and_check(ranking("one", body, item="float[2]", opset=opset, **constants))
+    assert result.ops == ["Relu", "TopK", "Mul"]
+
+
+@pytest.mark.parametrize("op_type", ["TopK", "CumSum", "ReduceSum"])
+def test_what_is_computed_is_refused(op_type: str) -> None:
+    nodes = {
+        "TopK": ("v, i = TopK (u, k) m = ReduceMax <keepdims = 0> (v)", "int64[1] k", "k"),
+        "CumSum": ("v = CumSum (u, k) m = ReduceMax <keepdims = 0> (v)", "int64 k", "axis"),
+        "ReduceSum": ("v = ReduceSum (u, k) m = ReduceMax <keepdims = 0> (v)", "int64[1] k", "axes"),
+    }
+    body, given, name = nodes[op_type]
+    text = f"g (float[1, 4] user, {given}, float[B, 4] item) => (float[1] y)"
+    expand = "s = Shape (item) u = Expand (user, s)"
+    result = rewrite(parse(f"{text} {{ {expand} {body} y = Reshape (m, one) }}", one=[1]))
+    assert result.refusals(op_type) == [f"{name} of {op_type} is computed by the model"]
+
+
+def test_a_mean_that_is_used_is_refused() -> None:
+    body = "s, m = LayerNormalization (user, scale) a = Add (s, m) y = Mul (a, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]", scale=integers(4)), rtol=1e-5)
+    assert result.refusals("LayerNormalization") == ["the rank of the input is unknown, or its mean is used"]

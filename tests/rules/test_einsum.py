@@ -1,0 +1,76 @@
+"""Einsum lacks the letters that its operands lack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.graphs import STYLES, integers, ranking, rewrite, rewrite_and_check
+
+SOME = (1, 7)
+"""onnxruntime's Einsum does not survive an empty batch."""
+
+styles = pytest.mark.parametrize("style", STYLES)
+
+
+@styles
+@pytest.mark.parametrize(
+    ("equation", "operands", "constants", "output"),
+    [
+        ("bd,df->bf", "user, w", {"w": integers(4, 3)}, "B, 3"),
+        ("bd,fd->bf", "user, w", {"w": integers(3, 4)}, "B, 3"),
+        ("bd,d->b", "user, w", {"w": integers(4)}, "B"),
+        ("bd,fdh->bfh", "user, w", {"w": integers(2, 4, 3)}, "B, 2, 3"),
+        ("bd->db", "user", {}, "4, B"),
+        (" b d , d f -> b f ", "user, w", {"w": integers(4, 3)}, "B, 3"),
+    ],
+)
+def test_the_user_and_a_weight(
+    style: str, equation: str, operands: str, constants: dict[str, Any], output: str
+) -> None:
+    body = f'e = Einsum <equation = "{equation}"> ({operands}) m = ReduceMax <keepdims = 0> (e) y = Add (m, item)'
+    result = rewrite_and_check(ranking(style, body, **constants), batches=SOME)
+    assert result.refusals("Einsum") == []
+    shape = result.program.values["e"].array.tensor.known_shape
+    assert "B" not in map(str, shape)
+
+
+@styles
+@pytest.mark.parametrize("equation", ["bld,bd->bl", "bd,bld->bl", "bd,bld->bld"])
+def test_attention_scores(style: str, equation: str) -> None:
+    first, second = ("user", "item") if equation.startswith("bld") else ("item", "user")
+    output = "float[B, 5, 4] y" if equation.endswith("bld") else "float[B, 5] y"
+    body = f'y = Einsum <equation = "{equation}"> ({first}, {second})'
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", output=output), batches=SOME)
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_a_value_that_meets_itself(style: str) -> None:
+    body = 'g = Einsum <equation = "bid,bjd->bij"> (user, user) s = ReduceSum <keepdims = 0> (g, one) y = Mul (s, item)'
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[5]", one=[1]), batches=SOME)
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_merged_axes(style: str) -> None:
+    """(B L) that only one side has all of."""
+    body = """
+        a = Reshape (user, flat) q = Unsqueeze (item, one) qe = Expand (q, length) b = Reshape (qe, flat)
+        y = Einsum <equation = "nd,nd->n"> (a, b)
+    """
+    constants = {"flat": [-1, 4], "one": [1], "length": [1, 5, 1]}
+    rewrite_and_check(
+        ranking(style, body, user="float[5, 4]", item="float[4]", output="float[M] y", **constants), batches=SOME
+    )
+
+
+@pytest.mark.parametrize("equation", ["...d,df->...f", "bd,df", "bd,dd->b", "bb,bf->f"])
+def test_equations_that_are_refused(equation: str) -> None:
+    width = 4 if "df" in equation or "dd" in equation else 3
+    einsum = f'r = Relu (user) e = Einsum <equation = "{equation}"> (r, w)'
+    body = f"{einsum} m = ReduceMax <keepdims = 0> (e) y = Add (m, item)"
+    model = ranking("one", body, w=integers(4, width))
+    (reason,) = rewrite(model).refusals("Einsum")
+    assert reason == f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result"

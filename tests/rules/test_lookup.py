@@ -1,0 +1,164 @@
+"""Embeddings follow the forms of their ids; rows of requests are selected by an index; OneHot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.graphs import IDS, STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+TABLE = integers(4 * IDS, 6)
+
+
+@styles
+@pytest.mark.parametrize("kind", ["int64", "int32"])
+def test_as_many_lookups_as_there_are_ids(style: str, kind: str) -> None:
+    """The user's ids are looked up once, whatever follows."""
+    body = "u = Gather (table, user) i = Gather (table, item) x = Concat <axis = 1> (u, i) y = MatMul (x, w)"
+    model = ranking(style, body, user=f"{kind}[]", item=f"{kind}[]", table=TABLE, w=integers(12, 2))
+    result = rewrite_and_check(model)
+    tables = [n for n in result.nodes("Gather") if n.input[0] == "table"]
+    assert len(tables) == 2
+    assert "Expand" not in result.ops
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+
+
+@styles
+def test_ids_that_are_packed_before_the_lookup(style: str) -> None:
+    """Concat of ids, offsets, one lookup, cut apart after."""
+    body = """
+        ids = Concat <axis = 1> (user, item) shifted = Add (ids, offsets) e = Gather (table, shifted)
+        a, b, c, d = Split <axis = 1> (e, widths) s = Concat <axis = 2> (d, a) f = Flatten (s) h = MatMul (f, w)
+        g = Flatten (e) z = MatMul (g, v) y = Add (h, z)
+    """
+    model = ranking(
+        style, body, user="int64[2]", item="int64[2]", table=TABLE, offsets=[0, IDS, 2 * IDS, 3 * IDS],
+        widths=[1, 1, 1, 1], w=integers(12, 3), v=integers(24, 3),
+    )  # fmt: skip
+    result = rewrite_and_check(model)
+    assert sum(n.input[0] == "table" for n in result.nodes("Gather")) == 2
+    assert "Expand" not in result.ops
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 4
+
+
+@styles
+def test_sequences_of_ids(style: str) -> None:
+    body = "e = Gather (table, user) s = ReduceSum <keepdims = 0> (e, one) y = Mul (s, item)"
+    model = ranking(style, body, user="int64[5]", item="float[6]", table=TABLE, one=[1])
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+def test_ids_as_columns_of_floats(style: str) -> None:
+    """Sliced out of one matrix, cast, squeezed and looked up."""
+    body = """
+        c = Slice (user, one, two, one) a = Abs (c) l = Cast <to = 7> (a) s = Squeeze (l, one) e = Gather (table, s)
+        y = Mul (e, item)
+    """
+    model = ranking(style, body, item="float[6]", table=TABLE, one=[1], two=[2])
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+def test_along_another_axis(style: str) -> None:
+    body = "e = Gather <axis = 1> (table, user) t = Transpose (e) y = Mul (t, item)"
+    model = ranking(style, body, user="int64[]", item="float[6]", table=TABLE.T.copy())
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+def test_a_table_that_is_computed(style: str) -> None:
+    body = "t = Relu (table) e = Gather (t, user) y = Mul (e, item)"
+    model = ranking(style, body, user="int64[]", item="float[6]", table=TABLE)
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+def test_the_items_choose_from_the_sequence_of_the_user(style: str) -> None:
+    """Gather(user [B L D], k) for one k, and along the length by the items' own ids: every pair of rows."""
+    body = "e = Gather <axis = 1> (user, item) m = ReduceMax <keepdims = 0> (e) q = Neg (m) y = Unsqueeze (q, zero_)"
+    model = ranking(style, body, user="float[5, 4]", item="int64[]", output="float[N] y", zero_=[0])
+    rewrite_and_check(model)
+
+
+# Rows of requests
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32"])
+def test_rows_of_requests(kind: str) -> None:
+    text = f"g (float[R, 4] rows, {kind}[B] index, float[B, 4] item) => (float[B, 4] y)"
+    result = rewrite_and_check(
+        parse(f"{text} {{ u = Gather (rows, index) r = Relu (u) n = Neg (r) y = Mul (n, item) }}")
+    )
+    assert result.ops == ["Relu", "Neg", "Gather", "Mul"]
+
+
+def test_maps_that_are_equal_combine() -> None:
+    text = "g (float[R, 4] a, float[R, 4] b, int64[B] index, float[B, 4] item) => (float[B, 4] y)"
+    body = "u = Gather (a, index) v = Gather (b, index) m = Mul (u, v) r = Relu (m) y = Mul (r, item)"
+    result = rewrite_and_check(parse(f"{text} {{ {body} }}"))
+    assert result.ops == ["Mul", "Relu", "Gather", "Mul"]
+
+
+def test_maps_that_differ_do_not() -> None:
+    text = "g (float[R, 4] a, float[R, 4] b, int64[B] index, int64[B] index2, float[B, 4] item) => (float[B, 4] y)"
+    body = "u = Gather (a, index) v = Gather (b, index2) m = Mul (u, v) r = Relu (m) y = Mul (r, item)"
+    result = rewrite_and_check(parse(f"{text} {{ {body} }}"))
+    assert result.ops == ["Gather", "Gather", "Mul", "Relu", "Mul"]
+
+
+def test_rows_of_requests_by_gather_nd() -> None:
+    text = "g (float[R, 4] rows, int64[B] index, float[B, 4] item) => (float[B, 4] y)"
+    body = "i = Unsqueeze (index, one) u = GatherND (rows, i) r = Relu (u) y = Mul (r, item)"
+    result = rewrite_and_check(parse(f"{text} {{ {body} }}", one=[1]))
+    assert result.ops == ["Relu", "Gather", "Mul"]
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        ("GatherND <batch_dims = 1> (u, i)", "GatherND by more than one index"),
+        ("GatherND (u, pair)", "GatherND by more than one index"),
+        ("GatherND (u, first)", "GatherND of a value that does not have one row for each request"),
+    ],
+)
+def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
+    body = f"r = Relu (user) u = Add (r, k) e = {node} m = ReduceMax <keepdims = 0> (e) y = Add (m, item)"
+    constants = {"pair": [[0, 1]], "first": [[0]], "k": integers(4), "i": np.zeros((7, 1), np.int64)}
+    used = {name: value for name, value in constants.items() if name in node or name == "k"}
+    result = rewrite(ranking("one", body, **used))
+    assert result.refusals("GatherND") == [reason]
+    assert "GatherND" in result.ops
+
+
+def test_the_only_row_whatever_the_index() -> None:
+    """index_select(user, zeros(B))."""
+    body = """
+        s = Shape (item) b = Gather (s, zero) z = ConstantOfShape <value = int64[1] {0}> (b) u = Gather (user, z)
+        y = Mul (u, item)
+    """
+    model = parse(f"g (float[1, 4] user, float[B, 4] item) => (float[B, 4] y) {{ {body} }}", zero=[0])
+    assert rewrite_and_check(model).ops == ["Mul"]
+
+
+# OneHot
+
+
+@styles
+@pytest.mark.parametrize(("axis", "summed", "width"), [(-1, 1, IDS), (1, 2, IDS), (0, 0, 5)])
+def test_one_hot(style: str, axis: int, summed: int, width: int) -> None:
+    body = f"o = OneHot <axis = {axis}> (user, depth, values) m = ReduceSum <keepdims = 0> (o, axes) y = Mul (m, item)"
+    constants = {"depth": IDS, "values": np.array([0, 1], np.float32), "axes": [summed]}
+    result = rewrite_and_check(ranking(style, body, user="int64[5]", item=f"float[{width}]", **constants))
+    assert "Expand" not in result.ops
+
+
+def test_a_depth_that_is_computed_is_refused() -> None:
+    text = "g (int64[1, 5] user, int64 depth, int64[B, 5] item) => (float[M] y)"
+    body = """
+        s = Shape (item) u = Expand (user, s) o = OneHot (u, depth, values) m = ReduceMax <keepdims = 0> (o)
+        y = Reshape (m, one)
+    """
+    result = rewrite(parse(f"{text} {{ {body} }}", values=np.array([0, 1], np.float32), one=[1]))
+    assert result.refusals("OneHot") == ["the depth of OneHot is computed by the model"]

@@ -1,0 +1,141 @@
+"""Cells run on one row where their inputs have one, convolutions on the images that they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "batches": (1, 7)}
+"""onnxruntime's cells do not survive an empty batch."""
+
+
+def weights(op_type: str, width: int = 4, hidden: int = 3, directions: int = 1) -> dict[str, Any]:
+    gates = GATES[op_type]
+    return {
+        "w": integers(directions, gates * hidden, width) / 4,
+        "r": integers(directions, gates * hidden, hidden, seed=1) / 4,
+        "bias": integers(directions, 2 * gates * hidden, seed=2) / 4,
+    }
+
+
+@styles
+@pytest.mark.parametrize("op_type", [*GATES])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_the_users_sequence(style: str, op_type: str, direction: str) -> None:
+    """x [L, B, D]: the cell runs on the rows that the user has."""
+    directions = 2 if direction == "bidirectional" else 1
+    attributes = f'<hidden_size = 3, direction = "{direction}">'
+    body = f"""
+        x = Transpose <perm = [1, 0, 2]> (user) seq, last = {op_type} {attributes} (x, w, r, bias)
+        t = Transpose <perm = [1, 0, 2]> (last) f = Flatten (t) y = Mul (f, item)
+    """
+    model = ranking(
+        style, body, user="float[5, 4]", item=f"float[{3 * directions}]", **weights(op_type, directions=directions)
+    )
+    result = rewrite_and_check(model, **CLOSE)
+    assert "Expand" not in result.ops
+    assert "B" not in map(str, result.program.values["last"].array.tensor.known_shape)
+
+
+def test_an_output_that_is_left_out_stays_left_out() -> None:
+    body = """
+        x = Transpose <perm = [1, 0, 2]> (user) seq, last = GRU <hidden_size = 3> (x, w, r)
+        f = Squeeze (last, zero_) y = Mul (f, item)
+    """
+    stored = {k: v for k, v in weights("GRU").items() if k != "bias"}
+    model = ranking("one", body, user="float[5, 4]", zero_=[0], **stored)
+    next(n for n in model.graph.node if n.op_type == "GRU").output[0] = ""
+    result = rewrite_and_check(model, **CLOSE)
+    assert result.nodes("GRU")[0].output[0] == ""
+
+
+@styles
+@pytest.mark.parametrize("start", ["user", "item"])
+def test_an_initial_state_of_the_other_side(style: str, start: str) -> None:
+    """The sequence is the user's and the state the candidate's, or the reverse: written out where they meet."""
+    sequence = "item" if start == "user" else "user"
+    body = f"""
+        s = Reshape ({sequence}, steps) x = Transpose <perm = [1, 0, 2]> (s) h = Unsqueeze ({start}, zero_)
+        seq, last = GRU <hidden_size = 4> (x, w, r, bias, , h) y = Squeeze (last, zero_)
+    """
+    constants = {"steps": [-1, 2, 2], "zero_": [0], **weights("GRU", width=2, hidden=4)}
+    rewrite_and_check(ranking(style, body, item="float[4]", **constants), **CLOSE)
+
+
+@styles
+def test_lengths_of_sequences(style: str) -> None:
+    body = """
+        x = Transpose <perm = [1, 0, 2]> (user) k = ReduceMax <axes = [1, 2], keepdims = 0> (user)
+        a = Abs (k) n = Cast <to = 6> (a)
+        seq, last = LSTM <hidden_size = 3> (x, w, r, bias, n) f = Squeeze (last, zero_) y = Mul (f, item)
+    """
+    model = ranking(style, body, user="float[5, 4]", zero_=[0], **weights("LSTM"))
+    result = rewrite_and_check(model, **CLOSE)
+    assert "Expand" not in result.ops
+
+
+def test_the_other_layout_is_refused() -> None:
+    body = """
+        seq, last = GRU <hidden_size = 3, layout = 1> (user, w, r, bias) m = ReduceMax <keepdims = 0> (last)
+        y = Add (m, item)
+    """
+    result = rewrite(ranking("one", body, user="float[5, 4]", **weights("GRU")))
+    assert result.refusals("GRU") == ["GRU with layout = 1"]
+    assert "Expand" in result.ops
+
+
+def test_batches_that_are_not_proven_equal() -> None:
+    text = "g (float[5, B, 4] user, float[1, M, 3] item) => (float[1, B, 3] y)"
+    body = "x = Relu (user) seq, y = GRU <hidden_size = 3> (x, w, r, bias, , item)"
+    result = rewrite(parse(f"{text} {{ {body} }}", **weights("GRU")))
+    assert "GRU" in result.ops
+
+
+# Conv
+
+
+@styles
+@pytest.mark.parametrize(
+    ("attributes", "channels", "length"),
+    [
+        ("<kernel_shape = [2]>", 4, 4),
+        ("<pads = [1, 1], strides = [2]>", 4, 3),
+        ("<dilations = [2], group = 2>", 2, 3),
+    ],
+)
+def test_convolution_of_the_users_sequence(style: str, attributes: str, channels: int, length: int) -> None:
+    body = f"c = Conv {attributes} (user, w, bias) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
+    model = ranking(style, body, user="float[4, 5]", item="float[6]", w=integers(6, channels, 2), bias=integers(6))
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+    shape = result.program.values["c"].array.tensor.known_shape
+    assert shape[2] == length
+
+
+@styles
+def test_convolution_of_images(style: str) -> None:
+    body = "i = Reshape (user, image) c = Conv (i, w) f = Flatten (c) y = Mul (f, item)"
+    constants = {"image": [-1, 1, 3, 4], "w": integers(2, 1, 2, 3)}
+    assert "Expand" not in rewrite_and_check(ranking(style, body, user="float[12]", item="float[8]", **constants)).ops
+
+
+@pytest.mark.parametrize(
+    ("user", "attributes"), [("float[4, 5]", '<auto_pad = "SAME_UPPER">'), ("float[4, L]", "<pads = [0, 0]>")]
+)
+def test_convolutions_that_are_refused(user: str, attributes: str) -> None:
+    body = f"c = Conv {attributes} (user, w) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
+    result = rewrite_and_check(ranking("one", body, user=user, w=integers(3, 4, 2)))
+    assert result.refusals("Conv") == ["Conv with automatic padding or spatial extents that are not numbers"]
+    assert result.ops.count("Conv") == 1
+
+
+def test_weights_that_are_computed() -> None:
+    body = "k = Mul (w, two) c = Conv (user, k) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
+    model = ranking("one", body, user="float[4, 5]", w=integers(3, 4, 2), two=np.float32(2))
+    assert "Expand" not in rewrite_and_check(model).ops
