@@ -1,7 +1,7 @@
 """What single nodes cost under onnxruntime on one thread, beside what `mari_onnx.cost` says they cost.
 
-A node is put into a graph 2 and 34 times, side by side and with nothing fused; the difference of the two times is that of
-32 nodes. The constants of the cost model are round figures read off this table.
+A node is put into a graph 2 and 34 times, side by side and with nothing fused; the two times differ by that of 32
+nodes. The constants of the cost model are round figures read off this table.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CASES: dict[str, list[Case]] = {
         Case("Unsqueeze", ((1, 8), integers(0))),
         Case("Shape", ((1, 8),)),
     ],
-    "bytes moved": [
+    "elements written": [
         Case("Add", (WIDE, WIDE)),
         Case("Add", (WIDE, floats(256))),
         Case("Add", ((500, 20, 64), (20, 64))),
@@ -139,9 +139,8 @@ def graph(case: Case, count: int) -> onnx.ModelProto:
         else:
             constants.append(numpy_helper.from_array(given, name))
     nodes = [helper.make_node(case.op_type, names, [f"y{i}"], **case.attributes) for i in range(count)]
-    made = helper.make_model(
-        helper.make_graph(nodes, "case", inputs, [], constants), opset_imports=[helper.make_opsetid("", 20)], ir_version=9
-    )
+    whole = helper.make_graph(nodes, "case", inputs, [], constants)
+    made = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     first = shape_inference.infer_shapes(made, data_prop=True).graph.value_info[0]
     made.graph.output.append(first)
     return made
@@ -173,5 +172,5 @@ def run() -> None:
             took, said = measured(case), predicted(case)
             logs.append(math.log(said / took))
             print(f"{case.op_type:<28} {shapes:<34} {took:>12.0f} {said:>10.0f} {said / took:>6.2f}", flush=True)
-    spread = math.exp(float(np.std(logs)))
-    print(f"\npredicted over measured: geometric mean {math.exp(float(np.mean(logs))):.2f}, one deviation {spread:.2f} times")
+    mean, deviation = (math.exp(float(x)) for x in (np.mean(logs), np.std(logs)))
+    print(f"\npredicted over measured: geometric mean {mean:.2f}, one deviation a factor of {deviation:.2f}")

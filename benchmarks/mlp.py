@@ -5,7 +5,10 @@ The goal is the speed of the hand-split form, `Gemm(item, W_i, C = Gemm(user, W_
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, parser
 
@@ -35,11 +38,11 @@ BY_HAND = """
     g1 = Gemm(item, W1_item, once)"""
 
 
-def weights() -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def weights() -> dict[str, npt.NDArray[np.float32]]:
     rng = np.random.default_rng(0)
     widths = (USER + ITEM, *HIDDEN, 1)
     out = {}
-    for i, (k, n) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for i, (k, n) in enumerate(pairwise(widths), 1):
         out[f"W{i}"] = rng.normal(0, k**-0.5, (k, n)).astype(np.float32)
         out[f"b{i}"] = rng.normal(0, 0.1, n).astype(np.float32)
     out["W1_user"], out["W1_item"] = np.split(out["W1"], [USER])

@@ -60,10 +60,11 @@ def run() -> bool:
             seconds = []
             for _ in range(RUNS):
                 start = perf_counter()
-                subprocess.run([*command, "--no-verify", "--overwrite", "--quiet"], check=True)
+                subprocess.run([*command, "--no-verify", "--overwrite", "--quiet"], check=True, capture_output=True)
                 seconds.append(perf_counter() - start)
             before, after = len(model.graph.node), len(onnx.load(out).graph.node)
             best = min(seconds)  # the machine's other work only ever adds
             met &= best < goal
-            print(f"{before:,} nodes -> {after:,}: {best:.2f} s ({'met' if best < goal else 'MISSED'}: {goal} s)", flush=True)
+            verdict = "met" if best < goal else "MISSED"
+            print(f"{before:,} nodes -> {after:,}: {best:.2f} s, {verdict}: less than {goal} s", flush=True)
     return met

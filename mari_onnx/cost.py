@@ -41,13 +41,12 @@ NS_PER_ELEMENT_OF = {
     **dict.fromkeys(("Softplus", "Mish"), 11.0),
 }
 NS_PER_ROW = 8.0
-"""For each row that Gather looks up and each run of a broadcast, beside its elements; in Concat narrow rows cost less."""
+"""For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
 NARROW = 16
 
 UNKNOWN_EXTENT = 32
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})
-BROADCASTS = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Where", "Equal", "Less", "Greater", "Min", "Max", "PRelu"})
 PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "Einsum", "GRU", "LSTM", "RNN", "MatMulInteger"})
 
 Shape: TypeAlias = "tuple[Extent, ...] | None"
@@ -101,19 +100,7 @@ class CostModel:
                 per_row, width = sum(NS_PER_ROW * min(w / NARROW, 1) for w in widths), sum(widths)
             return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
         read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
-        runs = self._runs(inputs, outputs[0]) if op_type in BROADCASTS else 0
-        return launch + NS_PER_ROW * runs + NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * max(written, read)
-
-    def _runs(self, inputs: Sequence[Shape], out: Shape) -> int:
-        """How often a broadcast starts anew: a run is the innermost dimensions along which the same operands repeat."""
-        length, repeating = 1, None
-        for i in range(-1, -len(out or ()) - 1, -1):
-            here = [s is not None and len(s) >= -i and s[i] != 1 for s in inputs]
-            if repeating not in (None, here):
-                break
-            if any(here):
-                repeating, length = here, length * self.elements(out and out[i:][:1])
-        return self.elements(out) // max(length, 1)
+        return launch + NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * max(written, read)
 
     def _product(self, macs: int, right: Shape, out: Shape) -> float:
         """Reading the right side takes about as long as one more row, for each product of a batch of them."""

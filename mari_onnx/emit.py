@@ -209,9 +209,10 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
         if emission.model.opset >= 13:
             return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
         return new_node("Unsqueeze", name, inputs, name, axes=units)
-    leading = {ROW, *leading_symbols(emission.model).values()}
+    candidates, leading = {*emission.program.context.candidates, ROW}, set(leading_symbols(emission.model).values())
     unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
-    may_be_empty = [i for i in unknown if symbols(shape[i]) & leading] or unknown
+    likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (candidates, leading))
+    may_be_empty = next((found for found in likely if found), unknown)
     unlike = [i for i in may_be_empty if i >= len(have) or divide(have[i], shape[i]) is None]
     if unlike == may_be_empty:
         shape[unlike[0]] = -1

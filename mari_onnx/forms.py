@@ -154,6 +154,33 @@ def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = Non
     return Array(t, layout, via, array.price)
 
 
+def alike(b: Builder, arrays: Sequence[Array], dims: Sequence[Dims], axes: Iterable[Axis]) -> list[Array]:
+    """The arrays with each of `axes` stored alike in all of them, at as few rows as one of them needs.
+
+    For operators that do not broadcast. `dims` are those of each array's value.
+    """
+    out = list(arrays)
+    for axis in axes:
+        states = {array.state(axis) for array in out}
+        maps = [s for s in states if isinstance(s, IndexMap)]
+        if len(states) == 2 and "absent" in states and maps:
+            out = [_map(b, a, d, axis, maps[0]) for a, d in zip(out, dims, strict=True)]
+        elif len(states) > 1:
+            out = [fill(b, a, d, [axis]) for a, d in zip(out, dims, strict=True)]
+    return out
+
+
+def _map(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> Array:
+    """An array without the axis, stored through an index map: the same row so many times."""
+    if array.state(axis) != "absent":
+        return array
+    order = flat(dims)
+    t = lay(b, array, tuple((a,) for a in order))
+    shape = [rows.rows if a is axis else e for a, e in zip(order, t.known_shape, strict=True)]
+    layout = tuple((a,) if a is axis or array.state(a) != "absent" else () for a in order)
+    return Array(b.expand(t, shape), layout, (*array.via, (axis, rows)), array.price)
+
+
 def plain(b: Builder, value: Value) -> Tensor:
     """The tensor of the original graph, written out in full."""
     if value.written is not None:
@@ -210,13 +237,13 @@ def join(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Dim
             layout.append(d[q:])
         else:
             layout.append(d)
+    own_dims = [renamed(dims, {axis: (sub,)}) for sub, _ in pieces]
+    arrays = alike(b, [array for _, array in pieces], own_dims, differing)
     tensors = []
-    for sub, array in pieces:
-        names = {axis: (sub,)}
-        filled = fill(b, array, renamed(dims, names), [*differing, sub])
-        tensors.append(lay(b, filled, renamed(tuple(layout), names)))
-    present = {a for a in others if states[a] != {"absent"}} | {axis}
-    via = tuple((a, m) for a, m in pieces[0][1].via if a in present and a not in differing)
+    for (sub, _), array, own in zip(pieces, arrays, own_dims, strict=True):
+        tensors.append(lay(b, fill(b, array, own, [sub]), renamed(tuple(layout), {axis: (sub,)})))
+    present = {a for a in others if arrays[0].state(a) != "absent"} | {axis}
+    via = tuple((a, m) for a, m in arrays[0].via if a in present)
     return Array(b.concat(tensors, at), tuple(tuple(a for a in d if a in present) for d in layout), via)
 
 

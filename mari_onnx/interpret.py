@@ -48,28 +48,35 @@ class Program:
     trace: list[Value] = field(default_factory=list)
 
 
-def interpret(model: Model, tiled: Mapping[str, str], cost: CostModel, candidates: Iterable[str]) -> Program:
+def interpret(
+    model: Model,
+    tiled: Mapping[str, str],
+    cost: CostModel,
+    candidates: Iterable[str],
+    equal: Iterable[tuple[Extent, Extent]] = (),
+) -> Program:
     """Walk the graph; again where the walk itself proved that two symbols are the same extent.
 
-    `tiled` are the inputs whose rows the caller repeats, and why they were taken for that.
+    `tiled` are the inputs whose rows the caller repeats, and why they were taken for that; `equal` are extents that
+    are the same by declaration.
     """
-    same: dict[str, str] = {}
+    same = _merge({}, equal, cost)
     while True:
         walk = _Walk(model, tiled, cost, frozenset(candidates), same)
         walk.graph(model.graph)
-        found = _merge(same, walk.ctx.equal)
+        found = _merge(same, walk.ctx.equal, cost)
         if found == same:
             return walk.program()
         same = found
 
 
-def _merge(same: dict[str, str], equal: list[tuple[Extent, Extent]]) -> dict[str, str]:
-    """Symbols by the symbol that stands for them, with newly proven equalities of single symbols."""
+def _merge(same: dict[str, str], equal: Iterable[tuple[Extent, Extent]], cost: CostModel) -> dict[str, str]:
+    """Symbols by the symbol that stands for them, one with a reference where there is one."""
     merged = dict(same)
     for a, b in equal:
         left, right = (_single(rename(e, merged)) for e in (a, b))
         if left and right and left != right:
-            keep, drop = sorted((left, right))
+            keep, drop = sorted((left, right), key=lambda s: (s not in cost.reference, s))
             merged = {s: keep if to == drop else to for s, to in merged.items()} | {drop: keep}
     return merged
 
@@ -203,6 +210,11 @@ class _Walk:
         found = [self._inferred(op, i) for i in range(len(op.proto.output))]
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
         tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
+        # A node that is there already: the extents of its results have names.
+        found = [
+            (dims if dims is None or t.shape in (None, shape) else new_dims(t.shape), dtype)
+            for t, (dims, dtype), (shape, _) in zip(tensors, found, shapes, strict=True)
+        ]
         for tensor, (shape, _) in zip(tensors, shapes, strict=True):
             for position, extent in enumerate(shape or ()):
                 if not isinstance(extent, int) and (alone := _single(extent)):

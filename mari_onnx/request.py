@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mari_onnx.cost import CostModel
 from mari_onnx.errors import UserError
+from mari_onnx.extent import symbol
 from mari_onnx.interpret import ROW, Program, interpret
 from mari_onnx.model import Model, shape_of
 from mari_onnx.report.model import RequestInput
@@ -88,8 +89,11 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
 
 def run(model: Model, given: Sides, batch: int) -> Program:
     """Interpret the model for these sides."""
-    requests = {s for i in given.inputs if i.rows == "requests" for s in [leading_symbols(model)[i.name]]}
-    reference = {ROW: 1, **dict.fromkeys(requests, REQUESTS), **dict.fromkeys(given.candidates, batch)}
-    tiled_symbols = {leading_symbols(model)[name] for name in given.tiled}
-    reference.update(dict.fromkeys(tiled_symbols, batch))
-    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates)
+    leading = leading_symbols(model)
+    requests = {leading[i.name] for i in given.inputs if i.rows == "requests"}
+    rows = sorted({leading[name] for name in given.tiled})
+    reference = {ROW: 1, **dict.fromkeys(requests, REQUESTS), **dict.fromkeys((*given.candidates, *rows), batch)}
+    # The caller repeats a row once for each candidate: so many rows have all tiled inputs, by their declaration.
+    counts = rows if len(given.candidates) > 1 else [*given.candidates, *rows]
+    equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
+    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates, equal)

@@ -226,6 +226,7 @@ class Builder:
         if len(merged) == 1:
             return merged[0]
         shape = _joined(merged, axis)
+        # Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): embeddings that are stacked, scores that are squeezed
         sources = [_first(t) if _is_reshape(t) else t for t in merged]
         at = _same_cut(sources, product(shape[:axis])) if any(map(_is_reshape, merged)) else None
         if at is not None and sum(not isinstance(e, int) for e in shape) <= 1:
@@ -256,7 +257,7 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
 
 
 def _same_cut(tensors: Sequence[Tensor], rows: Extent) -> int | None:
-    """The axis along which their Concat puts the same rows together, as [rows, ...]; None when they differ elsewhere."""
+    """The axis along which their Concat joins the same rows, as [rows, ...]; None when they differ elsewhere."""
     shapes = [t.known_shape for t in tensors]
     for axis in reversed(range(len(shapes[0]))):
         around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}

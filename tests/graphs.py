@@ -65,7 +65,7 @@ def ranking(
     item_dtype, item_shape = item.removesuffix("]").split("[")
     items = f"{item_dtype}[B{', ' if item_shape else ''}{item_shape}] item"
     if style == "one":
-        constants |= {"zero": [0], "ones": [1] * (rank - 1)}
+        constants |= {"zero": [0], "ones": np.ones(rank - 1, np.int64)}
     return parse(f"g ({rows}, {items}) => ({output}) {{ {prelude} {body} }}", opset=opset, **constants)
 
 

@@ -11,7 +11,7 @@ from mari_onnx.rules import along, columns, einsum, elementwise, lookup, product
 
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
-    Cast CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual
+    Cast Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual
     HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not
     Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum
     Swish Tan Tanh ThresholdedRelu Where Xor
@@ -23,6 +23,7 @@ _REDUCTIONS = """
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise.elementwise),
     **dict.fromkeys(_REDUCTIONS.split(), along.reduce),
+    "CastLike": elementwise.cast_like,
     "BatchNormalization": elementwise.batch_normalization,
     "Identity": relabel.identity,
     "Dropout": relabel.dropout,

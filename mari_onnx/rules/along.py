@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, renamed
+from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, extent_of, renamed
 from mari_onnx.forms import Array, Terms, Value, bounds, fill, groups, merge, plain
 from mari_onnx.lift import add_up, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
@@ -99,12 +99,19 @@ def arg_extreme(op: Op, ctx: Context) -> Derived:
 
 def top_k(op: Op, ctx: Context) -> Derived:
     """The k largest along one axis, and where they are."""
-    k = op.integers(1, "k")
-    if op.data.dims is None or not isinstance(k, list):
-        return k if isinstance(k, Refused) else Refused("the rank of the input is unknown")
+    k = op.input(1)
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    count = op.attribute("k") if k is None else None if k.content is None else k.content.flat[0]
+    if count is None:
+        return Refused("the k of TopK is computed by the model")
     axis = op.attribute("axis", -1) % len(op.data.dims)
-    dims = (*op.data.dims[:axis], dim(k[0]), *op.data.dims[axis + 1 :])
-    return run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
+    whole = count == extent_of(op.data.dims[axis])
+    dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
+    derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
+    if whole and not isinstance(derived, Refused) and all(op.data.array.state(a) != "stored" for a in dims[axis]):
+        derived[0] = replace(op.data, name=op.proto.output[0], written=None)  # equal values, in whatever order
+    return derived
 
 
 def reduce(op: Op, ctx: Context) -> Derived:

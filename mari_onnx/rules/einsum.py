@@ -9,7 +9,7 @@ Holds for an explicit equation without ellipsis. Letters that are summed are wri
 from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, compose, extent_of, flat, refine, renamed
-from mari_onnx.forms import Array, fill, fresh, rename_value
+from mari_onnx.forms import Array, fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, pointwise, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
@@ -56,15 +56,21 @@ def einsum(op: Op, ctx: Context) -> Derived:
     for d in dim_of.values():
         if len(d) > 1 and len({tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}) > 1:
             arrays = [fill(ctx.b, a, v.known_dims, d) for a, v in zip(arrays, values, strict=True)]
-    tensors, layouts = [], []
-    for array, value in zip(arrays, values, strict=True):
-        tensor, layout = natural(ctx.b, array, value.known_dims)
-        tensors.append(tensor)
-        layouts.append(layout)
     via = result_via(arrays, flat(dims))
-    present = {a for layout in layouts for a in flat(layout)}
-    out = renamed(tuple(tuple(a for a in d if a in present) for d in dims), {})
-    result = ctx.again(op, tensors, [stored_shape(out, via)], [op.data.dtype])[0]
+    present = {a for array in arrays for a in flat(array.layout)}
+    # A letter means one extent: an operand that repeats along it does without the letter where another has it.
+    tensors, terms = [], []
+    for array, value, term in zip(arrays, values, letters, strict=True):
+        _, layout = natural(ctx.b, array, value.known_dims)
+        own = [(letter, d) for letter, d in zip(term, layout, strict=True) if d or not present & set(dim_of[letter])]
+        tensors.append(lay(ctx.b, array, tuple(d for _, d in own)))
+        terms.append("".join(letter for letter, _ in own))
+    out = tuple(tuple(a for a in d if a in present) for d in dims)
+    shape = stored_shape(out, via)
+    if terms == letters:
+        result = ctx.again(op, tensors, [shape], [op.data.dtype])[0]
+    else:
+        result = ctx.b.make("Einsum", tensors, shape, equation=f"{','.join(terms)}->{right}".encode())
     value = ctx.result(op, dims, Array(result, out, via))
     explain_product(op, ctx, value, values[0], extent_of(tuple(summed)), since)
     return [value]

@@ -57,6 +57,23 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     return with_forms(op, ctx, values, dims, dtype, since, run)
 
 
+def cast_like(op: Op, ctx: Context) -> Derived:
+    """Cast: of the second input only its type matters, and not how often it repeats."""
+    x, like = op.data, op.inputs[1]
+    if x.dims is None or like is None or not like.dtype or "saturate" in op.attributes:
+        return Refused("CastLike of an input of unknown rank, or to a type that is not known")
+    dims, dtype = x.dims, like.dtype
+    since = ctx.b.count
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
+        return pointwise(
+            ctx.b, arrays, [len(out)], out, lambda ts, shape: ctx.b.make("Cast", ts, shape, dtype, to=dtype)
+        )
+
+    return with_forms(op, ctx, [x], dims, dtype, since, run)
+
+
 def batch_normalization(op: Op, ctx: Context) -> Derived:
     """Scale and shift per channel, dimension 1; in inference mode only."""
     if op.attribute("training_mode", 0) or len(op.proto.output) > 1:
@@ -131,7 +148,7 @@ def _dtype(op: Op, present: list[Value]) -> int:
             return BOOL
         case "Cast":
             return int(op.attribute("to"))
-        case "CastLike" | "Where":
+        case "Where":
             return present[1].dtype
         case _:
             return present[0].dtype

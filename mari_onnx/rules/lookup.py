@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, renamed
 from mari_onnx.extent import Poly, symbols
-from mari_onnx.forms import Array, IndexMap, Value, fill, fresh, lay, plain
+from mari_onnx.forms import Array, IndexMap, Value, fill, fresh, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.columns import select
@@ -27,8 +27,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
     axis = op.attribute("axis", 0) % len(data.dims)
-    if not data.dims[axis] and not data.constant:
-        # The only row there is, whatever the index: index_select(user, zeros(batch)).
+    if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(data, axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if data.constant or indices.content is None else list(indices.content.flat)
     if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
@@ -40,11 +39,26 @@ def gather(op: Op, ctx: Context) -> Derived:
     return _lookup(op, ctx, data, indices, axis)
 
 
+def _same_rows(data: Value, axis: int) -> bool:
+    """Whether the value repeats along a dimension."""
+    states = [data.array.state(a) for a in data.known_dims[axis]]
+    return all(s == "absent" or (isinstance(s, IndexMap) and s.index is None) for s in states)
+
+
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
-    """Rows that are all the same: the result repeats along the index's axes, whatever the index is."""
+    """Rows that are all the same: the result repeats along the index's axes, whatever the index is.
+
+    index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. Out of range
+    fails in the original.
+    """
     rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
     dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
-    return replace(data, name=op.name, dims=dims, parts=None, terms=None, content=None, written=None)
+    array = data.array
+    carrier = next((a for d in rows for a in d), None)
+    mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
+    if mapped and carrier is not None:
+        array = sub_array({mapped[0]: carrier}, array)
+    return replace(data, name=op.name, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
 
 
 def _by_request(data: Value, indices: Value) -> bool:
@@ -79,6 +93,8 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of GatherND is unknown")
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return Refused("GatherND by more than one index")
+    if _same_rows(data, 0) and indices.dims[0]:
+        return [_any_row(op, data, indices.dims[:1], 0)]
     flat_indices = replace(indices, dims=indices.dims[:1])
     if not _by_request(data, flat_indices):
         return Refused("GatherND of a value that does not have one row for each request")

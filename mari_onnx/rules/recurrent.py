@@ -8,8 +8,8 @@ Holds when every input of the operator that has a batch lacks the same axes ther
 from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dims, Refused, broadcast, dim, flat
-from mari_onnx.forms import Array, fill, plain, rename_value
-from mari_onnx.lift import agree, natural, result_via, stored_shape
+from mari_onnx.forms import Array, alike, fill, plain, rename_value
+from mari_onnx.lift import natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.tensors import Tensor
 
@@ -33,25 +33,24 @@ def recurrent(op: Op, ctx: Context) -> Derived:
         i: fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch])
         for i, v in values.items()
     }
-    own = [v.known_dims for v in values.values()]
-    alike = dict(zip(arrays, agree(ctx.b, list(arrays.values()), (batch,), own), strict=True))
-    differing = [a for a in batch if len({array.state(a) for array in alike.values()}) > 1]
+    rows = dict(
+        zip(arrays, alike(ctx.b, list(arrays.values()), [values[i].known_dims for i in arrays], batch), strict=True)
+    )
     tensors: list[Tensor | None] = []
     for i, value in enumerate(op.inputs):
         if value is None:
             tensors.append(None)
-        elif i in alike:
-            array = alike[i] = fill(ctx.b, alike[i], values[i].known_dims, differing)
-            tensors.append(natural(ctx.b, array, values[i].known_dims)[0])
+        elif i in rows:
+            tensors.append(natural(ctx.b, rows[i], values[i].known_dims)[0])
         else:
             tensors.append(plain(ctx.b, value))
-    via = result_via(list(alike.values()), list(batch))
+    via = result_via(list(rows.values()), list(batch))
     hidden = dim(op.attribute("hidden_size"))
     directions = dim(2 if op.attribute("direction") == b"bidirectional" else 1)
     length = values[0].known_dims[0]
     state: Dims = (directions, batch, hidden)
     outputs: list[Dims] = [(length, *state), state, state][: len(op.proto.output)]
-    present = {a for a in batch if any(array.state(a) != "absent" for array in alike.values())}
+    present = {a for a in batch if any(array.state(a) != "absent" for array in rows.values())}
     layouts = [tuple(tuple(a for a in d if a not in batch or a in present) for d in dims) for dims in outputs]
     results = ctx.again(op, tensors, [stored_shape(lay, via) for lay in layouts], [op.data.dtype] * len(outputs))
     return [

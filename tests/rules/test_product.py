@@ -74,24 +74,16 @@ def test_interleaved_parts_are_gathered(style: str) -> None:
 
 @styles
 def test_matmul_and_add(style: str) -> None:
-    """The bias of a 3-D Linear is added to the user's part."""
+    """The bias of a 3-D Linear goes with the user's part."""
     body = """
-        x = Unsqueeze (user, one) i = Unsqueeze (item, one) e = Expand (x, shape) f = Expand (i, shape3)
+        x = Unsqueeze (user, one) i = Unsqueeze (item, one) e = Expand (x, length) f = Expand (i, length)
         c = Concat <axis = 2> (e, f) p = MatMul (c, w) y = Add (b, p)
     """
-    model = ranking(
-        style,
-        body,
-        output="float[B, 5, 2] y",
-        w=integers(7, 2),
-        b=integers(2, seed=1),
-        one=[1],
-        shape=[1, 5, 4],
-        shape3=[1, 5, 3],
-    )
-    result = rewrite_and_check(model)
-    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 2
-    assert "Concat" not in without_sources(result)[:2]
+    constants = {"w": integers(128, 8), "b": integers(8, seed=1), "one": [1], "length": [1, 5, 1]}
+    types = {"user": "float[64]", "item": "float[64]", "output": "float[B, 5, 8] y"}
+    result = rewrite_and_check(ranking(style, body, **types, **constants))
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+    assert "Concat" not in [n.op_type for n in result.model.graph.node if "c" in n.output]
 
 
 @styles
@@ -158,14 +150,15 @@ def test_merged_and_cut_rows(style: str) -> None:
     model = ranking(
         style,
         body,
-        user="float[5, 4]",
-        output="float[B, 5, 2] y",
-        w=integers(7, 2),
-        b=integers(2),
+        user="float[5, 64]",
+        item="float[64]",
+        output="float[B, 5, 8] y",
+        w=integers(128, 8),
+        b=integers(8),
         one=[1],
         length=[1, 5, 1],
-        flat=[-1, 7],
-        back=[-1, 5, 2],
+        flat=[-1, 128],
+        back=[-1, 5, 8],
     )
     result = rewrite_and_check(model)
     assert result.ops.count("Gemm") + result.ops.count("MatMul") == 2
@@ -209,8 +202,8 @@ def test_a_part_that_saves_less_than_a_launch_stays_with_the_next(style: str) ->
 def test_other_element_types(dtype: Any) -> None:
     kind = {np.float64: "double", np.int32: "int32"}[dtype]
     body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
-    types = {"user": f"{kind}[4]", "item": f"{kind}[3]", "output": f"{kind}[B, 2] y"}
-    result = rewrite_and_check(ranking("one", body, **types, w=integers(7, 2).astype(dtype)))
+    types = {"user": f"{kind}[64]", "item": f"{kind}[3]", "output": f"{kind}[B, 8] y"}
+    result = rewrite_and_check(ranking("one", body, **types, w=integers(67, 8).astype(dtype)))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
     assert dtype is np.float64 or "Gemm" not in result.ops
 

@@ -1,0 +1,159 @@
+"""Which inputs belong to the request, and why."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from mari_onnx.document import from_proto
+from mari_onnx.errors import UserError
+from mari_onnx.model import Model
+from mari_onnx.request import Sides, declared_inputs, leading_symbols, run, sides
+from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
+
+BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
+WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+INDEXED = "g (float[R, 4] rows, int64[B] index, float[B, 3] item) => (float[B, 2] y) { user = Gather (rows, index) "
+
+
+def graph(proto: onnx.ModelProto) -> Model:
+    return Model(from_proto(proto))
+
+
+def found(proto: onnx.ModelProto, *globs: str) -> Sides:
+    return sides(graph(proto), globs, 500)
+
+
+def rows(given: Sides) -> dict[str, str]:
+    return {i.name: i.rows for i in given.inputs}
+
+
+# Globs
+
+
+@pytest.mark.parametrize(
+    ("globs", "names"),
+    [
+        (["user_*"], {"user_a": "user_*", "user_b": "user_*"}),
+        (["user_b", "user_*"], {"user_b": "user_b", "user_a": "user_*"}),
+        (["*_[ab]"], {"user_a": "*_[ab]", "user_b": "*_[ab]"}),
+        (["User"], {"User": "User"}),
+        ([], {}),
+    ],
+)
+def test_globs(globs: list[str], names: dict[str, str]) -> None:
+    text = "g (float[B] user_a, float[B] user_b, float[B] User, float[B] item) => (float[B] y) { y = Relu (item) }"
+    assert declared_inputs(graph(parse(text)), globs) == names
+
+
+@pytest.mark.parametrize("glob", ["users", "user[", "USER", "weight"])
+def test_a_glob_that_matches_nothing_lists_the_inputs(glob: str) -> None:
+    model = parse(
+        "g (float[B, 3] user, float[B, 3] item) => (float[B, 3] y) { y = Add (user, weight) }", weight=integers(3)
+    )
+    with pytest.raises(UserError) as caught:
+        found(model, "item", glob)
+    assert caught.value.message == f"no input of the model matches the user input {glob!r}"
+    assert caught.value.next_step == "its inputs are: user, item"
+
+
+# The four kinds
+
+
+def test_literal_one_beside_dynamic_ones_is_found() -> None:
+    given = found(ranking("one", BODY, **WEIGHTS))
+    assert rows(given) == {"user_row": "one"}
+    assert given.inputs[0].reason == "found: leading extent 1 beside dynamic ones"
+    assert (given.tiled, given.candidates) == ({}, ("B",))
+
+
+def test_literal_one_that_is_declared() -> None:
+    (given,) = found(ranking("one", BODY, **WEIGHTS), "user*").inputs
+    assert given.reason == "declared by 'user*': leading extent 1 beside dynamic ones"
+
+
+def test_tiled_only_if_declared() -> None:
+    model = ranking("tiled", BODY, **WEIGHTS)
+    assert found(model).inputs == ()
+    given = found(model, "user")
+    assert rows(given) == {"user": "tiled"}
+    assert given.tiled == {"user": "was declared by 'user'"}
+    assert given.inputs[0].reason == "declared by 'user': the caller repeats its row, the first is used"
+    assert given.candidates == ("B",)
+
+
+@pytest.mark.parametrize("globs", [(), ("rows",)])
+def test_requests_are_found_by_their_index(globs: tuple[str, ...]) -> None:
+    given = found(parse(f"{INDEXED} {BODY} }}", **WEIGHTS), *globs)
+    assert rows(given) == {"rows": "requests"}
+    why = "declared by 'rows'" if globs else "found"
+    assert given.inputs[0].reason == f"{why}: an index selects its rows for the candidates"
+    assert given.candidates == ("B",)
+
+
+def test_rows_that_are_used_as_they_are_need_no_index() -> None:
+    """Several inputs of one symbol: an index into one of them makes all of them rows of requests."""
+    text = "g (float[R, 4] rows, float[R, 4] more, int64[B] index, float[B, 3] item) => (float[B, 2] y)"
+    body = f"both = Add (rows, more) user = Gather (both, index) {BODY}"
+    assert rows(found(parse(f"{text} {{ {body} }}", **WEIGHTS))) == {"rows": "requests", "more": "requests"}
+
+
+def test_shared_inputs_have_no_candidates_in_them() -> None:
+    text = "g (float[4] context, float[L, 4] history, float[B, 4] item) => (float[B, 4] y)"
+    model = parse(
+        f"{text} {{ m = ReduceSum <keepdims = 0> (history, zero) s = Add (context, m) y = Mul (s, item) }}", zero=[0]
+    )
+    given = found(model, "context")
+    assert rows(given) == {"context": "shared"}
+    assert given.inputs[0].reason == "declared by 'context': it has no axis of candidates"
+
+
+def test_everything_static() -> None:
+    """Leading 1 says nothing where nothing is dynamic."""
+    text = "g (float[1, 4] user, float[8, 4] item) => (float[8, 4] y) { y = Mul (user, item) }"
+    given = found(parse(text))
+    assert (given.inputs, given.candidates) == ((), ())
+
+
+# Symbols
+
+
+def test_unnamed_extents_are_symbols_of_their_input() -> None:
+    model = parse("g (float[B, 4] user, float[B, 3] item, float s) => (float[B, 2] y) { " + BODY + "}", **WEIGHTS)
+    for info in model.graph.input[:2]:
+        info.type.tensor_type.shape.dim[0].ClearField("dim_param")
+    assert leading_symbols(graph(model)) == {"user": "user.0", "item": "item.0"}
+    assert rewrite_and_check(model).ops.count("Gemm") == 2
+
+
+def test_a_symbol_of_each_input_as_tf2onnx_writes_them() -> None:
+    text = "g (float[unk__1, 4] user, float[unk__2, 3] item) => (float[unk__3, 2] y)"
+    model = parse(f"{text} {{ {BODY} }}", **WEIGHTS)
+    given = found(model, "user")
+    assert rows(given) == {"user": "tiled"}
+    assert given.candidates == ("unk__2",)
+    program = run(graph(model), given, MANY)
+    assert [r.status for r in program.context.remarks] == ["applied"]
+    assert rewrite_and_check(model).ops == ["Slice", "Gemm", "Gemm"]
+
+
+def test_only_the_user_is_an_input() -> None:
+    """All that is declared: its symbol counts the candidates."""
+    model = parse("g (float[B, 4] user) => (float[B, 4] y) { y = Relu (user) }")
+    assert found(model, "user").candidates == ("B",)
+    rewrite_and_check(model)
+
+
+def test_the_reference_of_the_cost_model() -> None:
+    model = parse(f"{INDEXED} {BODY} }}", **WEIGHTS)
+    reference = run(graph(model), found(model), 300).context.cost.reference
+    assert (reference["B"], reference["R"]) == (300, 4)
+
+
+# What the optimizer may rely on
+
+
+def test_one_row_is_what_the_first_row_says() -> None:
+    """Tiled rows are taken from row 0, and an empty batch has none."""
+    result = rewrite_and_check(ranking("tiled", "r = Relu (user) y = Mul (r, item)", item="float[4]"))
+    assert result.ops == ["Slice", "Relu", "Mul"]
