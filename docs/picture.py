@@ -31,9 +31,8 @@ ranker (float[1, {USER}] user, float[batch, {ITEM}] item) => (float[batch, 1] sc
 }}"""
 
 WIDTH, MARGIN, PANEL = 1000, 24, 464
-TOP, PITCH, BOX, PRODUCT, BOX_WIDTH = 136, 72, 34, 52, 150
-LANES = {"user": 116, "item": 332}
-ARROW = 7
+TOP, GAP, BOX, PRODUCT, BOX_WIDTH = 60, 33, 34, 62, 176
+LANES = {"user": 118, "item": 338}
 
 INK, QUIET, LINE, PAPER, CARD = "#1f2328", "#59636e", "#8c959f", "#f6f8fa", "#ffffff"
 FILL = {"user": ("#fff1d6", "#bf8700", "#7d4e00"), "item": ("#e3f1ff", "#2f81d6", "#0a4a8f")}
@@ -59,12 +58,11 @@ def ranker() -> onnx.ModelProto:
 class Box:
     """A node, a graph input or a graph output: who its result belongs to and in which lane it stands.
 
-    `inputs` are the names of what arrows come from, `name` is that of the result.
+    `inputs` are the names of the boxes that arrows come from, `shape` is that of the result.
     """
 
     name: str
     title: str
-    weight: str
     inputs: tuple[str, ...]
     shape: tuple[int | str, ...]
     side: str
@@ -83,30 +81,35 @@ class Box:
 
 def boxes(model: onnx.ModelProto) -> list[Box]:
     """The graph without constants and without its shape arithmetic."""
-    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+    graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     infos = {v.name: v.type.tensor_type for v in (*graph.input, *graph.value_info, *graph.output)}
-    shapes = {name: tuple(d.dim_param or d.dim_value for d in t.shape.dim) for name, t in infos.items()}
-    drawn = {name for name, t in infos.items() if t.elem_type == onnx.TensorProto.FLOAT}
+    shapes = {
+        name: tuple(d.dim_param or d.dim_value for d in info.shape.dim)
+        for name, info in infos.items()
+        if info.elem_type == onnx.TensorProto.FLOAT
+    }
     out: dict[str, Box] = {}
-
-    def add(name: str, title: str, weight: str, inputs: tuple[str, ...], macs: int = 0, terminal: bool = False) -> None:
-        side = "item" if "batch" in shapes[name[:-4] if terminal and inputs else name] else "user"
-        lane = "item" if any(out[i].lane == "item" for i in inputs) or (not inputs and side == "item") else "user"
-        shape = shapes.get(name, ())
-        out[name] = Box(name, title, weight, inputs, shape, side, lane, macs, terminal)
-
     for given in graph.input:
-        add(given.name, given.name, "", (), terminal=True)
+        side = _side(shapes[given.name])
+        out[given.name] = Box(given.name, given.name, (), shapes[given.name], side, lane=side, terminal=True)
     for node in graph.node:
-        if node.output[0] in drawn:
-            inputs = tuple(i for i in node.input if i in drawn)
-            product = node.op_type == "Gemm"
-            weight = node.input[1] if product else ""
-            macs = _elements(shapes[node.output[0]]) * _elements(shapes[node.input[0]][1:]) if product else 0
-            add(node.output[0], node.op_type, weight, inputs, macs)
-    for result in graph.output:
-        add(f"{result.name}.out", result.name, "", (result.name,), terminal=True)
-    return list(out.values())
+        name = node.output[0]
+        if name not in shapes:
+            continue
+        inputs = tuple(i for i in node.input if i in shapes)
+        lane = "item" if any(out[i].lane == "item" for i in inputs) else "user"
+        title, macs = node.op_type, 0
+        if title == "Gemm":
+            title, macs = f"{title} {node.input[1]}", _elements((*shapes[name], *shapes[inputs[0]][1:]))
+        out[name] = Box(name, title, inputs, shapes[name], _side(shapes[name]), lane, macs)
+    results = [
+        Box(f"{o.name} out", o.name, (o.name,), (), out[o.name].side, "item", terminal=True) for o in graph.output
+    ]
+    return [*out.values(), *results]
+
+
+def _side(shape: Sequence[int | str]) -> str:
+    return "item" if "batch" in shape else "user"
 
 
 def _elements(shape: Sequence[int | str]) -> int:
@@ -131,25 +134,48 @@ def before_after() -> str:
     result = optimize(model, batch=BATCH)
     left, right = boxes(model), boxes(result.model)
     rows = rows_of(left, {})
-    height = TOP + PITCH * (max(rows.values()) + 1) + 78
+    placed = [(left, rows), (right, rows_of(right, rows))]
+    middles, bottom = heights(placed)
+    largest = max(box.macs for box in left)
+    before, after = totals(result)
+    notes = (f"{count(before)} multiply-adds", f"{count(after)} multiply-adds, {ratio(before, after)}")
+    height = bottom + 152
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         f' role="img" aria-label="{escape(described(result))}">',
         f"<style>{STYLE}\n</style>",
-        f'<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="{ARROW}" markerHeight="{ARROW}"'
+        f'<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
         f' orient="auto"><path d="M0 0 8 4 0 8 2 4Z" fill="{LINE}"/></marker></defs>',
         f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="12" fill="{PAPER}" stroke="#d0d7de"/>',
         *legend(),
     ]
-    before, after = totals(result)
-    gain = f"{count(after)} multiply-adds, {ratio(before, after)}"
-    for at, title, drawn, note in (
-        (MARGIN, "as exported", left, f"{count(before)} multiply-adds"),
-        (WIDTH - MARGIN - PANEL, "optimized", right, gain),
+    for at, title, (drawn, its_rows), note in zip(
+        (MARGIN, WIDTH - MARGIN - PANEL),
+        (("before", "as exported"), ("after", "optimized")),
+        placed,
+        notes,
+        strict=True,
     ):
-        lines += [f'<g transform="translate({at} 56)">', *panel(title, drawn, rows_of(drawn, rows), note, height - 80)]
-        lines.append("</g>")
+        y = {name: middles[row] for name, row in its_rows.items()}
+        lines += [f'<g transform="translate({at} 56)">', *panel(title, drawn, y, largest, note, bottom + 72), "</g>"]
     return "\n".join([*lines, "</svg>", ""])
+
+
+def heights(placed: Sequence[tuple[Sequence[Box], dict[str, int]]]) -> tuple[list[int], int]:
+    """The middle of each row, which both pictures share, and where the last one ends.
+
+    The items' lane is the full one, and what has room in the other does not push its boxes apart.
+    """
+    tallest = dict.fromkeys(range(max(max(rows.values()) for _, rows in placed) + 1), BOX)
+    for drawn, rows in placed:
+        for box in drawn:
+            if box.lane == "item":
+                tallest[rows[box.name]] = max(tallest[rows[box.name]], box.height)
+    middles, y = [], TOP
+    for row in range(len(tallest)):
+        middles.append(y + tallest[row] // 2)
+        y += tallest[row] + GAP
+    return middles, y - GAP
 
 
 def totals(result: Optimized) -> tuple[int, int]:
@@ -169,6 +195,7 @@ def described(result: Optimized) -> str:
 
 
 def legend() -> Iterator[str]:
+    """What the colours mean."""
     for x, side, text in ((MARGIN, "user", "once for the request"), (MARGIN + 190, "item", "for each candidate")):
         fill, line, _ = FILL[side]
         yield f'<rect x="{x}" y="20" width="22" height="16" rx="5" fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
@@ -176,15 +203,19 @@ def legend() -> Iterator[str]:
     yield _text(WIDTH - MARGIN, 33, f"one request with {BATCH} candidates", 14, QUIET, "end")
 
 
-def panel(title: str, drawn: Sequence[Box], rows: dict[str, int], note: str, height: int) -> Iterator[str]:
+def panel(
+    title: tuple[str, str], drawn: Sequence[Box], y: dict[str, int], largest: int, note: str, height: int
+) -> Iterator[str]:
+    """One of the two pictures, with its total; `largest` are the multiply-adds that fill a bar."""
     yield f'<rect width="{PANEL}" height="{height}" rx="10" fill="{CARD}" stroke="#d8dee4"/>'
-    yield _text(24, 33, title, 17, weight=600)
-    y = {name: TOP - 56 + PITCH * row for name, row in rows.items()}
+    yield (
+        f'<text x="24" y="34"><tspan font-size="17" font-weight="600">{title[0]}</tspan>'
+        f'<tspan dx="10" font-size="14" style="fill:{QUIET}">{title[1]}</tspan></text>'
+    )
     by_name = {box.name: box for box in drawn}
     for box in drawn:
         for name in box.inputs:
             yield from edge(by_name[name], y[name], box, y[box.name])
-    largest = max(box.macs for box in drawn)
     for box in drawn:
         yield from shape(box, y[box.name], largest)
     yield f'<path d="M24 {height - 52}H{PANEL - 24}" stroke="#d8dee4"/>'
@@ -198,9 +229,7 @@ def edge(source: Box, y: int, target: Box, to: int) -> Iterator[str]:
     if x == side:
         end = to - target.height / 2 - 1
         yield f'<path class="edge" d="M{x} {start:g}V{end:g}" marker-end="url(#tip)"/>'
-        middle = (start + min(end, start + PITCH - BOX)) / 2 + 4
-        if not target.terminal:
-            yield _text(x + 10, middle, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
+        yield _text(x + 10, start + GAP / 2 + 3, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
     else:
         end = side - BOX_WIDTH / 2 - 1
         yield f'<path class="edge" d="M{x} {start:g}V{to - 10}Q{x} {to} {x + 10} {to}H{end:g}" marker-end="url(#tip)"/>'
@@ -219,8 +248,12 @@ def shape(box: Box, y: int, largest: int) -> Iterator[str]:
     if not box.macs:
         yield _text(x, y + 5, box.title, 15, ink, "middle", 600)
         return
-    yield _text(x, y - 5, f"{box.title}  {box.weight}", 15, ink, "middle", 600)
-    yield _text(x, y + 14, count(box.macs), 13, ink, "middle")
+    yield _text(x, y - 9, box.title, 15, ink, "middle", 600)
+    yield _text(x, y + 9, f"{count(box.macs)} multiply-adds", 12.5, ink, "middle")
+    left, full = x - width / 2 + 14, width - 28
+    share = max(full * box.macs / largest, 2)
+    yield f'<rect x="{left:g}" y="{y + 18}" width="{full}" height="5" rx="2.5" fill="{line}" fill-opacity="0.18"/>'
+    yield f'<rect x="{left:g}" y="{y + 18}" width="{share:.1f}" height="5" rx="{min(share / 2, 2.5):g}" fill="{line}"/>'
 
 
 def _text(

@@ -333,6 +333,9 @@ def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
             graph.initializer.append(tensor)
         elif tensor.name not in declared:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for sparse in graph.sparse_initializer:  # shape inference does not know them
+        graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, sparse.dims))
+    del graph.sparse_initializer[:]
     for tensor in external_tensors(light):
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")

@@ -19,7 +19,7 @@ from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value, plain
 from mari_onnx.infer import Inference
-from mari_onnx.model import Model, shape_of
+from mari_onnx.model import Model, shape_of, stored_names
 from mari_onnx.op import Context, Op
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
@@ -94,7 +94,7 @@ class _Walk:
     ) -> None:
         self.model, self.tiled, self.same = model, tiled, same
         merged = frozenset(same.get(c, c) for c in candidates)
-        self.ctx = Context(Builder(), cost, model.array_of, merged)
+        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged)
         self.values: dict[str, Value] = {}
         self.providers: dict[str, tuple[Tensor, int]] = {}
         self.inference = Inference(model)
@@ -110,6 +110,8 @@ class _Walk:
     def graph(self, graph: onnx.GraphProto) -> None:
         for proto in self.model.initializers.values():
             self._initializer(proto)
+        for sparse in graph.sparse_initializer:
+            self._sparse(sparse)
         for info in self.model.inputs:
             self._input(info)
         for node in graph.node:
@@ -118,6 +120,13 @@ class _Walk:
     def _initializer(self, proto: onnx.TensorProto) -> None:
         tensor = self.ctx.b.initializer(proto)
         self.values[proto.name] = self._constant(proto.name, tensor, tuple(proto.dims))
+
+    def _sparse(self, proto: onnx.SparseTensorProto) -> None:
+        """A value that is there like an input: it stays in the document, and is never cut on paper."""
+        name, shape = proto.values.name, tuple(proto.dims)
+        tensor = self.ctx.b.input(name, shape, proto.values.data_type)
+        dims = new_dims(shape)
+        self.values[name] = Value(name, dims, tensor.dtype, Array(tensor, dims))
 
     def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
         dims = new_dims(shape)
@@ -251,8 +260,8 @@ class _Walk:
         if condition is None or condition.size != 1 or condition.item() is None:
             return None
         body = op.attribute("then_branch" if condition.item() else "else_branch")
-        own = {t.name for t in body.initializer} | {name for node in body.node for name in node.output}
-        if any(own.intersection(self.model.captures(node)) for node in body.node):
+        own = stored_names(body) | {name for node in body.node for name in node.output}
+        if body.sparse_initializer or any(own.intersection(self.model.captures(node)) for node in body.node):
             return None  # a body within reads names of this one, which out here may stand for something else
         outer = dict(self.values)
         for tensor in body.initializer:

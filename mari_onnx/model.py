@@ -92,8 +92,13 @@ class Model:
         return found
 
 
+def stored_names(graph: onnx.GraphProto) -> set[str]:
+    """The names of a graph's initializers, dense and sparse."""
+    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+
+
 def _free_names(body: onnx.GraphProto) -> Iterator[str]:
-    known = {i.name for i in body.input} | {t.name for t in body.initializer}
+    known = {i.name for i in body.input} | stored_names(body)
     for node in body.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
@@ -104,7 +109,7 @@ def _free_names(body: onnx.GraphProto) -> Iterator[str]:
 
 
 def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
-    yield from (t.name for t in graph.initializer)
+    yield from stored_names(graph)
     yield from (i.name for i in graph.input)
     for node in graph.node:
         yield from node.output

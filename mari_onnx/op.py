@@ -73,6 +73,7 @@ class Context:
     b: Builder
     cost: CostModel
     array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]
+    opset: int = 0
     candidates: frozenset[str] = frozenset()
     remarks: list[Remark] = field(default_factory=list)
     equal: list[tuple[Extent, Extent]] = field(default_factory=list)

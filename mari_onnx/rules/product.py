@@ -42,11 +42,16 @@ from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
 
 GEMM_DTYPES = (1, 11)
+GEMM_WITHOUT_C = 11
+"""The opset from which C is optional; before it, a product without one is a MatMul."""
 
 
 @dataclass(frozen=True)
 class Linear:
-    """x (..., k) times w (k, n) or its transpose; `dims` are the result's, `bias` is renamed to them."""
+    """x (..., k) times w (k, n) or its transpose; `dims` are the result's, `bias` is renamed to them.
+
+    With the weight on the left, w (n, k) @ x (..., k, m), x and the result are seen transposed.
+    """
 
     x: Value
     w: Array
@@ -57,10 +62,16 @@ class Linear:
     beta: float
     transposed: bool
     weight: str
+    left: bool
 
     @property
     def contracted(self) -> Dim:
         return self.x.known_dims[-1]
+
+    @property
+    def written(self) -> Dims:
+        """The result's dims in the order in which the model has them."""
+        return _swapped(self.dims) if self.left else self.dims
 
 
 def gemm(op: Op, ctx: Context) -> Derived:
@@ -83,13 +94,29 @@ def matmul(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of MatMul is unknown")
     if len(x.dims) < 2 or len(w.dims) < 2:
         return Refused("MatMul of a vector")
+    if len(x.dims) == 2 and x.constant and not w.constant:
+        seen = replace(w, dims=_swapped(w.dims), content=None, written=None)
+        derived = _linear(op, ctx, seen, x, None, True, 1.0, 1.0, left=True)
+        return derived if isinstance(derived, Refused) else [replace(v, dims=_swapped(v.known_dims)) for v in derived]
     if len(w.dims) == 2:
         return _linear(op, ctx, x, w, None, False, 1.0, 1.0)
     return _batched(op, ctx, x, w)
 
 
+def _swapped(dims: Dims) -> Dims:
+    return (*dims[:-2], dims[-1], dims[-2])
+
+
 def _linear(
-    op: Op, ctx: Context, x: Value, w: Value, c: Value | None, transposed: bool, alpha: float, beta: float
+    op: Op,
+    ctx: Context,
+    x: Value,
+    w: Value,
+    c: Value | None,
+    transposed: bool,
+    alpha: float,
+    beta: float,
+    left: bool = False,
 ) -> Derived:
     since = ctx.b.count
     w = fresh(ctx.b, w)
@@ -111,22 +138,23 @@ def _linear(
             return Refused("the bias of Gemm does not broadcast to its product")
         bias = rename_value(ctx.b, c, aligned[1][1]).array
     weight = fill(ctx.b, w.array, w.known_dims)
-    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, op.proto.input[1])
+    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, op.proto.input[1 - left], left)
 
     whole = _whole(op, ctx, linear)
     whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
     best, terms = whole, None
-    splittable = (bias is None or beta == 1.0) and (alpha == 1.0 or x.dtype in GEMM_DTYPES)
+    scaled = x.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C
+    splittable = (bias is None or beta == 1.0) and (alpha == 1.0 or scaled)
     for candidate in _splits(ctx, linear) if splittable else ():
         inherited = candidate.price
-        added = add_up(ctx.b, candidate, dims)
+        added = add_up(ctx.b, candidate, linear.written)
         price = inherited + ctx.price([added.tensor], since)
         if price < best.price:
             best = replace(added, price=price)
             terms = replace(candidate, price=inherited + ctx.price([a.tensor for _, a in candidate.signed], since))
     parts = _per_part(ctx, linear, since) if splittable else None
     if parts is not None and terms is None:
-        joined = join(ctx.b, parts.pieces, parts.axis, dims)
+        joined = join(ctx.b, parts.pieces, parts.axis, linear.written)
         price = parts.price + ctx.price([joined.tensor], since)
         best = replace(joined, price=price) if price < best.price else best
     value = ctx.result(op, dims, best, terms=terms, parts=parts)
@@ -141,7 +169,7 @@ def _per_part(ctx: Context, linear: Linear, since: int) -> Parts | None:
     def run(arrays: list[Array], part: Renaming) -> Array:
         rows = _multiply(ctx, linear, arrays[0], renamed(x.known_dims, part), linear.w, linear.w_dims)
         bias = () if linear.bias is None else ((1, linear.bias),)
-        return add_up(ctx.b, Terms(((1, rows), *bias)), renamed(linear.dims, part))
+        return add_up(ctx.b, Terms(((1, rows), *bias)), renamed(linear.written, part))
 
     if x.parts is None or (linear.bias is not None and linear.bias.state(x.parts.axis) != "absent"):
         return None
@@ -154,6 +182,12 @@ def _per_part(ctx: Context, linear: Linear, since: int) -> Parts | None:
 def _whole(op: Op, ctx: Context, linear: Linear) -> Array:
     """The original node on the input's own rows."""
     x = fill(ctx.b, linear.x.array, linear.x.known_dims, linear.contracted)
+    if linear.left:
+        columns, below = natural(ctx.b, x, _swapped(linear.x.known_dims))
+        turned = (*below[:-2], linear.dims[-1], below[-1])
+        inputs = [lay(ctx.b, linear.w, linear.w_dims), columns]
+        tensor = ctx.again(op, inputs, [stored_shape(turned, x.via)], [linear.x.dtype])[0]
+        return Array(tensor, turned, x.via)
     rows, layout = natural(ctx.b, x, linear.x.known_dims)
     weight = lay(ctx.b, linear.w, linear.w_dims)
     n = linear.dims[-1]
@@ -252,13 +286,17 @@ def _worthwhile(ctx: Context, linear: Linear, by_names: dict[Names, list[int]], 
 def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_dims: Dims) -> Array:
     """One part's product with its rows of the weight."""
     x = fill(ctx.b, x, x_dims, x_dims[-1])
-    rows, layout = natural(ctx.b, x, x_dims)
     weight = lay(ctx.b, w, w_dims)
     if weight.name is None:
         weight.name = f"{linear.weight}.{side(ctx, x)}"
+    if linear.left:
+        columns, below = natural(ctx.b, x, _swapped(x_dims))
+        turned = (*below[:-2], linear.dims[-1], below[-1])
+        return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(turned, x.via)), turned, x.via)
+    rows, layout = natural(ctx.b, x, x_dims)
     out = (*layout[:-1], linear.dims[-1])
     shape = stored_shape(out, x.via)
-    if len(layout) == 2 and rows.dtype in GEMM_DTYPES:
+    if len(layout) == 2 and rows.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C:
         attributes: dict[str, float | int] = {}
         if linear.transposed:
             attributes["transB"] = 1

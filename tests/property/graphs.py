@@ -86,7 +86,7 @@ class Case:
 
         Before opset 14 a 0 in the target of a Reshape copies an extent: nothing can say that two of them are 0.
         """
-        twice = any(("B", "B") == m[:2] for shape in self.shapes.values() for m, _ in _monomials(product(shape)))
+        twice = any(m[:2] == ("B", "B") for shape in self.shapes.values() for m, _ in _monomials(product(shape)))
         return not (self.model.opset_import[0].version < 14 and twice)
 
     def as_meant(self, name: str, found: Sequence[int], sizes: Mapping[str, int]) -> bool:
@@ -233,9 +233,7 @@ class Writer:
 
     def shape_chain(self, shape: Sequence[Extent], *, may_infer: bool = False) -> Made:
         """A 1-D tensor of the extents, those that are symbols read off tensors that have them."""
-        pieces: list[Made] = []
-        for extent in shape:
-            pieces.append(self.extent(extent) if isinstance(extent, Poly) else self.ints([extent]))
+        pieces = [self.extent(extent) if isinstance(extent, Poly) else self.ints([extent]) for extent in shape]
         if len(pieces) == 1:
             return pieces[0]
         chain = self.write("Concat", pieces, [len(pieces)], (-1, EXACT), INT64, axis=0)
@@ -278,7 +276,9 @@ class Writer:
 
     # Inputs
 
-    def input(self, name: str, shape: Sequence[Extent], dtype: int, low: int, high: int, *, tiled: bool = False) -> Made:
+    def input(
+        self, name: str, shape: Sequence[Extent], dtype: int, low: int, high: int, *, tiled: bool = False
+    ) -> Made:
         """A graph input; now and then its symbol goes unsaid, or has a name of its own, as exporters have it."""
         made = Made(name, tuple(shape), dtype, low, high)
         own = 0 if made.is_index else self.between(0, 9)
@@ -311,6 +311,12 @@ class Writer:
                     self.input(f"index{i}", (B,), INT64, 0, 0)
             else:
                 self._input(f"context{i}", (), tail or (3,))
+        if self.chance(6):  # an initializer that is an input as well: a default, which the caller need not take
+            default = Made("default", (4,), FLOAT, -3, 3)
+            self.initializers.append(numpy_helper.from_array(np.ones(4, np.float32), default.name))
+            self.infos.append(helper.make_tensor_value_info(default.name, FLOAT, [4]))
+            self.made.append(default)
+            self.sources.append(Source(default))
 
     def _input(self, name: str, lead: tuple[Extent, ...], tail: tuple[Extent, ...], *, tiled: bool = False) -> None:
         if self.chance(30):
@@ -341,6 +347,9 @@ def write_case(random: Random) -> Case:
     outputs = {m.name: m for m in [written[-1], *(w.choice(written) for _ in range(w.between(0, 2)))]}
     if w.chance(5):
         outputs[w.made[0].name] = w.made[0]
+    if w.chance(3):
+        constant = w.numbers([2, 3])
+        outputs[constant.name] = constant
     numbers = {m.name: [e if isinstance(e, int) else None for e in m.shape] for m in outputs.values()}
     infos = [helper.make_tensor_value_info(m.name, m.dtype, numbers[m.name]) for m in outputs.values()]
     graph = helper.make_graph(w.nodes, "random", w.infos, infos, w.initializers)
@@ -351,5 +360,17 @@ def write_case(random: Random) -> Case:
     return Case(model, tuple(w.sources), tuple(declared), shapes, frozenset(w.inexact), w.choice([500, 10**6, 2]))
 
 
-cases: st.SearchStrategy[Case] = st.randoms(use_true_random=False).map(write_case)
+def read_case(text: str, user_inputs: Sequence[str] = (), *, opset: int = 17, batch: int = 10**6) -> Case:
+    """A case from ONNX text in which the extents B, R and L mean what they mean here."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>\n{text}')
+    sources = []
+    for info in model.graph.input:
+        dims = info.type.tensor_type.shape.dim
+        shape = tuple(symbol(d.dim_param[0]) if d.dim_param else d.dim_value for d in dims)
+        dtype = info.type.tensor_type.elem_type
+        made = Made(info.name, shape, dtype, *((0, 4) if dtype == INT64 else (-3, 3)))
+        sources.append(Source(made, tiled=info.name in user_inputs and shape[0] == B))
+    return Case(model, tuple(sources), tuple(user_inputs), {}, frozenset(), batch)
 
+
+cases: st.SearchStrategy[Case] = st.randoms(use_true_random=False).map(write_case)

@@ -14,7 +14,7 @@ import mari_onnx
 from mari_onnx.document import from_proto
 from mari_onnx.emit import emit, planned
 from mari_onnx.extent import Poly, evaluate
-from mari_onnx.forms import Array, Parts, Value
+from mari_onnx.forms import Parts, Value
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
 from mari_onnx.request import run, sides
@@ -24,7 +24,7 @@ from tests.property.graphs import Case
 SIZES = (
     {"B": 1, "R": 1, "L": 1},
     {"B": 7, "R": 3, "L": 4},
-    {"B": 2, "R": 2, "L": 2},
+    {"B": 4, "R": 4, "L": 4},
     {"B": 3, "R": 7, "L": 1},
     {"B": 0, "R": 2, "L": 3},
 )
@@ -161,9 +161,9 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
     """The optimized model gives the original's outputs, whether it was thought worth writing or not."""
     optimized = mari_onnx.optimize(case.model, user_inputs=case.declared, batch=case.batch, verify=False)
     report = optimized.report
-    if optimized.changed and report.cost_before is not None and report.cost_after is not None:
-        if report.cost_after.macs > report.cost_before.macs:
-            raise BrokenError(f"{report.cost_after.macs} multiply-adds instead of {report.cost_before.macs}")
+    before, after = report.cost_before, report.cost_after
+    if optimized.changed and before is not None and after is not None and after.macs > before.macs:
+        raise BrokenError(f"{after.macs} multiply-adds instead of {before.macs}")
     program, model = interpreted(case)
     forced = emit(program, model)
     planned(program)
@@ -178,6 +178,8 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
     if not runs:
         return
     for how, result in models.items():
+        if how.endswith("twice") and result.opset_import[0].version < 14:
+            runs = [run for run in runs if run[0]["B"]]  # a 0 in the target of a Reshape is not an extent there
         try:
             _check_model(case, result, runs)
         except Exception as failed:
@@ -198,6 +200,3 @@ def _check_model(case: Case, result: onnx.ModelProto, runs: list[tuple[dict[str,
             for name, wanted in results.items():
                 if not same(found[name], wanted, exact=name not in case.inexact):
                     raise BrokenError(f"{name} differs at {sizes}:\n{found[name]}\n{wanted}")
-
-
-__all__ = ["Array", "BrokenError", "Seen", "check_forms", "check_optimized"]

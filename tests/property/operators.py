@@ -68,7 +68,8 @@ def arithmetic(w: Writer) -> None:
     shape = broadcast(x.shape, y.shape)
     if shape is None:
         raise UnfitError
-    match op := w.choice(["Add", "Add", "Sub", "Mul", "Mul", *(["Max", "Min"] if x.dtype == FLOAT or w.opset >= 12 else [])]):
+    extremes = ["Max", "Min"] if x.dtype == FLOAT or w.opset >= 12 else []
+    match op := w.choice(["Add", "Add", "Sub", "Mul", "Mul", *extremes]):
         case "Add":
             bounds = (x.low + y.low, x.high + y.high)
         case "Sub":
@@ -110,13 +111,46 @@ def unary(w: Writer) -> None:
             w.write(op, [x], x.shape, span(x))
 
 
+ROUGH = """
+    Acos Acosh Asin Asinh Atan Atanh Cos Cosh Elu Erf Exp HardSigmoid Log Reciprocal Selu Sigmoid Sin Sinh Softplus
+    Softsign Sqrt Tan Tanh Celu HardSwish Mish Gelu
+"""
+SINCE = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20}
+
+
+def unary_rough(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.size <= 9)
+    op = w.choice([op for op in ROUGH.split() if SINCE.get(op, 0) <= w.opset])
+    if op in ("Acos", "Asin", "Atanh"):
+        x = w.write("Mul", [x, w.constant(np.array(1 / 16, np.float32))], x.shape, (-1, 1), exact=False)
+    elif op in ("Acosh", "Log", "Reciprocal", "Sqrt"):
+        x = w.write(
+            "Add", [w.write("Abs", [x], x.shape, (0, x.size)), w.constant(np.array(1, np.float32))], x.shape, (1, 10)
+        )
+    w.write(op, [x], x.shape, (-9999, 9999), exact=False)
+
+
+def integers(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == INT64 and m.low >= 0)
+    y = w.constant(np.array(w.between(1, 3), np.int64))
+    w.write(w.choice(["Div", "Mod"]), [x, y], x.shape, (0, max(x.high, 3)))
+
+
 def unary_exact(w: Writer) -> None:
     x = w.floats(rough=False)
-    op = w.choice(["Sign", "Floor", "Ceil", "Round", "HardSigmoid", "Sigmoid", "Tanh"])
-    if op in ("Sigmoid", "Tanh", "HardSigmoid"):
-        w.write(op, [x], x.shape, (-1, 1), exact=False)
-    else:
-        w.write(op, [x], x.shape, (-1, 1) if op == "Sign" else span(x))
+    match op := w.choice(["Sign", "Floor", "Ceil", "Round", "IsNaN", "IsInf", "Pow", "Div"]):
+        case "IsNaN" | "IsInf":
+            w.write(op, [x], x.shape, (0, 1), BOOL)
+        case "Pow":
+            w.write(op, [x, w.constant(np.array(2, np.float32))], x.shape, (0, x.size**2))
+        case "Div":  # 2 / (1 or 2), as x / 2 need not be an integer
+            w.write(op, [w.constant(np.array(2, np.float32)), _one_or_two(w, x)], x.shape, (1, 2))
+        case _:
+            w.write(op, [x], x.shape, (-1, 1) if op == "Sign" else span(x))
+
+
+def _one_or_two(w: Writer, x: Made) -> Made:
+    return w.write("Clip", [x, *(w.constant(np.array(n, np.float32)) for n in (1, 2))], x.shape, (1, 2))
 
 
 def clip(w: Writer) -> None:
@@ -205,18 +239,16 @@ def expand(w: Writer) -> None:
     shape = tuple(e if e != 1 or w.chance(30) else w.choice([B, L, 3, R]) for e in x.shape)
     if w.chance(40) or shape == x.shape:
         shape = (w.choice([B, B, L, 2]), *shape)
-    asked = [1 if e == own and e != 1 and w.chance(40) else e for e, own in zip(shape[len(shape) - x.rank :], x.shape, strict=True)]
-    asked = [*shape[: len(shape) - x.rank], *(asked if x.rank else [])]
+    new = len(shape) - x.rank
+    kept = [1 if e == own and e != 1 and w.chance(40) else e for e, own in zip(shape[new:], x.shape, strict=True)]
+    asked = [*shape[:new], *kept]
     w.write("Expand", [x, w.shape_chain(asked)], shape, span(x))
 
 
 def tile(w: Writer) -> None:
     x = w.pick(lambda m: 0 < m.rank <= 4, rough=True)
-    repeats: list[Extent] = []
-    for e in x.shape:
-        repeats.append(w.choice([1, B, L, 2] if e == 1 else [1, 1, 1, 2]))
-    repeats_ = w.shape_chain(repeats) if any(isinstance(r, Poly) for r in repeats) else w.ints([int(str(r)) for r in repeats])
-    w.write("Tile", [x, repeats_], [e * r for e, r in zip(x.shape, repeats, strict=True)], span(x))
+    repeats: list[Extent] = [w.choice([1, B, L, 2] if e == 1 else [1, 1, 1, 2]) for e in x.shape]
+    w.write("Tile", [x, w.shape_chain(repeats)], [e * r for e, r in zip(x.shape, repeats, strict=True)], span(x))
 
 
 def reshape(w: Writer) -> None:
@@ -307,7 +339,7 @@ def shape_as_data(w: Writer) -> None:
 
 
 def concat(w: Writer) -> None:
-    first = w.pick(lambda m: 0 < m.rank, rough=True)
+    first = w.pick(lambda m: m.rank > 0, rough=True)
     axis = w.between(0, first.rank - 1) if w.chance(30) else first.rank - 1
 
     def fits(m: Made) -> bool:
@@ -357,6 +389,16 @@ def slice_(w: Writer) -> None:
     w.write("Slice", [x, *inputs], [*x.shape[:axis], stop - start, *x.shape[axis + 1 :]], span(x))
 
 
+def slice_several(w: Writer) -> None:
+    """Of several dimensions at once, by the default axes."""
+    x = w.pick(lambda m: m.rank > 0 and isinstance(m.shape[0], int) and m.shape[0] > 1, rough=True)
+    numbers = 1 if x.rank == 1 or not isinstance(x.shape[1], int) else 2
+    cuts = [(w.between(0, int(str(e)) - 1), int(str(e))) for e in x.shape[:numbers]]
+    starts, ends = ([c[i] for c in cuts] for i in (0, 1))
+    shape = [*(b - a for a, b in cuts), *x.shape[numbers:]]
+    w.write("Slice", [x, w.ints(starts), w.ints(ends)], shape, span(x))
+
+
 def slice_symbolic(w: Writer) -> None:
     x = w.pick(lambda m: m.rank > 0 and isinstance(m.shape[0], Poly), rough=True)
     w.write("Slice", [x, w.ints([0]), w.ints([2**31 - 1]), w.ints([0])], x.shape, span(x))
@@ -388,7 +430,9 @@ def select(w: Writer) -> None:
         shape = [*rest[0], *rest[1]]
     else:
         start = w.between(0, extent - 1)
-        picked = list(range(start, extent)) if w.chance(50) else [w.between(-extent, extent - 1) for _ in range(w.between(1, 3))]
+        picked = list(range(start, extent))
+        if w.chance(50):
+            picked = [w.between(-extent, extent - 1) for _ in range(w.between(1, 3))]
         index = w.ints(picked)
         shape = [*rest[0], len(picked), *rest[1]]
     w.write("Gather", [x, index], shape, span(x), axis=axis)
@@ -446,7 +490,7 @@ def gather_computed(w: Writer) -> None:
 
 
 def one_hot(w: Writer) -> None:
-    ids = w.pick(lambda m: m.dtype == INT64 and 0 <= m.low and m.high <= 6 and m.rank <= 3 and not m.is_index)
+    ids = w.pick(lambda m: m.dtype == INT64 and m.low >= 0 and m.high <= 6 and 1 <= m.rank <= 3 and not m.is_index)
     depth = w.between(1, 5)
     inputs = [ids, w.constant(np.array(depth, np.int64)), w.constant(np.array([0, 2], np.float32))]
     axis = w.between(0, ids.rank)
@@ -547,7 +591,7 @@ def einsum(w: Writer) -> None:
         terms.append(term)
     left = [a for a in letters if w.chance(65)]
     if w.chance(40):
-        left = left[::-1]
+        left.reverse()
     gone = [letters[a] for a in letters if a not in left]
     bound = int(np.prod([m.size for m in tensors], dtype=object)) * count(gone)
     equation = ",".join(terms) + "->" + "".join(left)
@@ -559,7 +603,9 @@ def einsum(w: Writer) -> None:
 
 def reduce(w: Writer) -> None:
     x = w.floats(1)
-    op = w.choice(["ReduceSum", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceSumSquare", "ReduceL1"])
+    op = w.choice(
+        ["ReduceSum", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2"]
+    )
     axes = sorted({w.between(0, x.rank - 1) for _ in range(w.between(1, 2))})
     keep = int(w.chance(50))
     since = 13 if op == "ReduceSum" else 18
@@ -578,13 +624,14 @@ def reduce(w: Writer) -> None:
             bounds = (n * min(x.low, 0), n * max(x.high, 0))
         case "ReduceSumSquare":
             bounds = (0, n * x.size**2)
-        case "ReduceL1":
+        case "ReduceL1" | "ReduceL2":
             bounds = (0, n * x.size)
         case _:
             bounds = span(x)
-    if not axes and op in ("ReduceSumSquare", "ReduceL1"):
+    if not axes and op in ("ReduceSumSquare", "ReduceL1", "ReduceL2"):
         raise UnfitError  # runtimes disagree whether the elements are squared then
-    w.write(op, [x, *inputs], shape, bounds, exact=op != "ReduceMean", keepdims=keep, **attributes)
+    rough = ("ReduceMean", "ReduceL2", "ReduceLogSumExp", "ReduceLogSum")
+    w.write(op, [x, *inputs], shape, bounds, exact=op not in rough, keepdims=keep, **attributes)
 
 
 def softmax(w: Writer) -> None:
@@ -697,13 +744,11 @@ def without_rule(w: Writer) -> None:
             if w.opset < 14:
                 raise UnfitError
             w.write("Trilu", [x], x.shape, (min(x.low, 0), max(x.high, 0)))
-        case "Range":
-            scalar = [w.constant(np.array(v, np.int64)) for v in (0, 1, 0)]
-            column = w.extent(w.choice([B, L]))
-            extent = next(e for e in (B, L, R) if column.name)
-            end = w.write("Gather", [column, scalar[2]], [], (0, 7), INT64)
-            del extent
-            w.write("Cast", [end], [], (0, 7), FLOAT, to=FLOAT)
+        case "Range":  # positions
+            extent = w.choice([B, L])
+            start, step = (w.constant(np.array(v, np.int64)) for v in (0, 1))
+            end = w.write("Gather", [w.extent(extent), start], [], (0, 7), INT64)
+            w.write("Range", [start, end, step], [extent], (0, 6), INT64)
 
 
 OPERATORS: dict[Maker, int] = {
@@ -711,6 +756,8 @@ OPERATORS: dict[Maker, int] = {
     variadic: 2,
     unary: 4,
     unary_exact: 2,
+    unary_rough: 2,
+    integers: 1,
     clip: 3,
     prelu: 2,
     compare: 2,
@@ -729,6 +776,7 @@ OPERATORS: dict[Maker, int] = {
     shape_as_data: 1,
     concat: 12,
     slice_: 4,
+    slice_several: 1,
     slice_symbolic: 1,
     split: 3,
     select: 4,

@@ -1,0 +1,128 @@
+"""Graphs that were once wrong, as small as they get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.property.graphs import read_case
+from tests.property.invariant import check_forms, check_optimized
+
+
+def check(text: str, user_inputs: Sequence[str] = (), *, opset: int = 17) -> None:
+    for batch in (2, 500, 10**6):
+        case = read_case(text, user_inputs, opset=opset, batch=batch)
+        check_forms(case)
+        check_optimized(case)
+
+
+def test_rows_of_a_tiled_input_one_after_the_other() -> None:
+    """The pieces' own axis is stored through the map of row 0, the whole's is not."""
+    check(
+        """g (float[B,2] item, float[B,2] user) => (float[N,2] y, float[B,2] z) {
+            x = Concat <axis = 0> (user, user)
+            y = Neg (x)
+            z = Concat <axis = -2> (user)
+        }""",
+        ["user"],
+    )
+
+
+def test_concat_proves_nothing_about_the_axis_that_it_is_along() -> None:
+    """Candidates after requests: as many of one as of the other would be a coincidence."""
+    check(
+        """g (float[B,2] item, float[R,2] user, int64[B] index) => (float[N,2] y, float[B,2] z) {
+            z = Gather <axis = 0> (user, index)
+            y = Concat <axis = 0> (user, item, z)
+        }"""
+    )
+
+
+def test_a_row_that_becomes_the_rows_of_a_product() -> None:
+    """Row 0 is stored through a map on either side of a batched product."""
+    check(
+        """g (float[B,4,1] item, float[B,4] user) => (float[B,N,1] y) {
+            y = MatMul (user, item)
+        }""",
+        ["user"],
+    )
+
+
+def test_a_letter_of_einsum_that_one_operand_repeats_along() -> None:
+    """ONNX has no broadcasting of letters: 1 against 2 is an invalid model, though onnxruntime runs it."""
+    check(
+        """g (float[B,4,1] item, float[2,1] w) => (float[1,2,4] y) <int64[2] two = {-1, 0}> {
+            x = Gather <axis = 2> (item, two)
+            y = Einsum <equation = "abc,cd->dcb"> (x, w)
+        }"""
+    )
+
+
+def test_einsum_of_one_operand() -> None:
+    check('g (float[B,3] item, float[1,3] user) => (float[3] y) { y = Einsum <equation = "ab->b"> (item) }')
+
+
+@pytest.mark.parametrize("opset", [11, 13, 14])
+def test_an_axis_before_those_that_may_be_empty(opset: int) -> None:
+    """Before opset 14 a 0 in the target of a Reshape copies the extent that the source has there."""
+    axes, inputs = ("<axes = [0]>", "x") if opset < 13 else ("", "x, zero")
+    check(
+        f"""g (float[B,L,4] item, float[B,L,2] user) => (float[1,B,L,4] y, float[1,B,L,2] z, float[B,L,B] t)
+        <int64[1] zero = {{0}}> {{
+            x = Relu (item)
+            y = Unsqueeze {axes} ({inputs})
+            z = Unsqueeze {axes} ({inputs.replace("x", "user")})
+            s = Shape (y)
+            e = Expand (x, s)
+            r = ReduceMax <axes = [3], keepdims = 0> (e)
+            t = Transpose <perm = [1, 2, 0]> (r)
+        }}""",
+        ["user"],
+        opset=opset,
+    )
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_the_extent_of_a_merged_row(opset: int) -> None:
+    """Rows and positions in one axis, cut apart again: how many rows there are must be known somewhere."""
+    check(
+        """g (float[B,2] item, float[B,L,2] user) => (float[B,L,3] y)
+        <int64[2] merged = {-1, 2}, int64[1] three = {3}, float[2,3] w = {1, 2, 0, -1, 1, 2}, int64[1] zero = {0}, int64[1] two = {2}> {
+            x = Reshape (user, merged)
+            m = MatMul (x, w)
+            s = Shape (user)
+            lead = Slice (s, zero, two)
+            target = Concat <axis = 0> (lead, three)
+            y = Reshape (m, target)
+        }""",
+        ["user"],
+        opset=opset,
+    )
+
+
+def test_names_that_the_optimizer_would_have_given() -> None:
+    check(
+        """g (float[B,2] item, float[1,2] user) => (float[B,4] y, float[B,2] z)
+        <int64[1] "mari.shape_0" = {0}, int64[1] "mari.shape_1" = {1}, int64[1] "mari.shape_m1" = {-1}, int64[1] last = {2}, float[4,2] w = {1, 2, -1, 0, 2, 1, 1, 1}> {
+            s = Shape (item)
+            n = Slice (s, "mari.shape_0", "mari.shape_1")
+            "user.expand" = Slice (item, "mari.shape_0", "mari.shape_1", "mari.shape_1")
+            two = Concat <axis = 0> (n, last)
+            "y.user" = Expand (user, two)
+            "user.user" = Add ("y.user", "user.expand")
+            y = Concat <axis = 1> ("user.user", "y.user")
+            z = MatMul (y, w)
+        }"""
+    )
+
+
+def test_one_node_twice_whose_extents_nobody_knows() -> None:
+    check(
+        """g (float[B,3] item, float[1,3] user) => (float[N] y, float[M] z) {
+            v = Einsum <equation = "ab->b"> (item)
+            t = Transpose <perm = [1, 0]> (item)
+            y = MatMul (v, t)
+            z = MatMul (v, t)
+        }"""
+    )

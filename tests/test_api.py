@@ -1,0 +1,147 @@
+"""The public functions: what comes back, and when it is the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import mari_onnx
+from mari_onnx import UserError, inspect, optimize, verify
+from tests.graphs import assert_same, integers, parse, ranking
+
+BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
+WIDE = {"w": integers(259, 32), "b": integers(32)}
+
+
+@pytest.fixture
+def tower() -> onnx.ModelProto:
+    return ranking("tiled", BODY, user="float[256]", **WIDE)
+
+
+@pytest.fixture
+def item_only() -> onnx.ModelProto:
+    return parse("g (float[B, 3] item) => (float[B, 2] y) { y = MatMul (item, w) }", w=integers(3, 2))
+
+
+def test_what_is_public() -> None:
+    for name in mari_onnx.__all__:
+        assert getattr(mari_onnx, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = mari_onnx.nothing
+
+
+def test_optimize(tower: onnx.ModelProto) -> None:
+    before = tower.SerializeToString()
+    result = optimize(tower, user_inputs=["user"])
+    report = result.report
+    assert result.changed
+    assert tower.SerializeToString() == before
+    assert result.document.proto == tower
+    assert [(i.name, i.rows) for i in report.request_inputs] == [("user", "tiled")]
+    assert report.cost_before is not None
+    assert report.cost_after is not None
+    assert report.cost_before.macs == 500 * 259 * 32
+    assert report.cost_after.macs == 256 * 32 + 500 * 3 * 32
+    assert report.cost_after.macs == report.cost_after.macs_fixed + 500 * report.cost_after.macs_per_candidate
+    assert report.cost_after.time_us < report.cost_before.time_us
+    assert report.cost_after.nodes == len(result.model.graph.node)
+    assert report.verification is not None
+    assert report.verification.passed
+    assert report.optimized is not None
+    assert report.optimized.nodes == len(result.model.graph.node)
+    assert result.model.graph.input == tower.graph.input
+    assert result.model.graph.output == tower.graph.output
+    assert_same(tower, result.model)
+
+
+def test_a_path(tower: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(tower, tmp_path / "m.onnx")
+    result = optimize(str(tmp_path / "m.onnx"), user_inputs=["user"], verify=False)
+    assert result.model == optimize(tower, user_inputs=["user"], verify=False).model
+    assert result.report.model.path == str(tmp_path / "m.onnx")
+    assert result.report.verification is None
+
+
+def test_progress(tower: onnx.ModelProto) -> None:
+    steps: list[tuple[str, int, int]] = []
+    optimize(tower, user_inputs=["user"], verify=False, progress=lambda *step: steps.append(step))
+    assert [what for what, _, _ in steps] == ["reading", "analysing", "writing"]
+    assert all(done < total for _, done, total in steps)
+
+
+@pytest.mark.parametrize("user_inputs", [(), ("item",)])
+def test_a_model_with_nothing_to_gain_comes_back_byte_for_byte(
+    item_only: onnx.ModelProto, user_inputs: tuple[str, ...]
+) -> None:
+    item_only.metadata_props.add(key="k", value="v")
+    before = item_only.SerializeToString()
+    result = optimize(item_only) if not user_inputs else optimize(item_only, batch=1, user_inputs=user_inputs)
+    assert result.model.SerializeToString() == before
+    assert not result.changed
+    assert result.report.verification is None
+    assert result.report.optimized is None
+
+
+def test_nothing_is_declared(tower: onnx.ModelProto) -> None:
+    result = optimize(tower)
+    assert result.model.SerializeToString() == tower.SerializeToString()
+    assert result.report.request_inputs == ()
+
+
+def test_one_candidate_is_not_worth_it() -> None:
+    model = ranking("tiled", BODY, w=integers(7, 2), b=integers(2))
+    assert not optimize(model, user_inputs=["user"], batch=1).changed
+    assert optimize(model, user_inputs=["user"], batch=100_000).changed
+
+
+def test_the_number_of_candidates_that_is_meant(tower: onnx.ModelProto) -> None:
+    report = optimize(tower, user_inputs=["user"], batch=1000, verify=False).report
+    assert report.cost_after is not None
+    assert report.cost_after.batch == 1000
+
+
+def test_twice_is_once(tower: onnx.ModelProto) -> None:
+    once = optimize(tower, user_inputs=["user"], verify=False)
+    again = optimize(once.model, user_inputs=["user"], verify=False)
+    assert not again.changed
+    assert again.model == once.model
+
+
+def test_inspect_says_what_optimize_does(tower: onnx.ModelProto) -> None:
+    seen, done = inspect(tower, user_inputs=["user"]), optimize(tower, user_inputs=["user"], verify=False).report
+    assert seen.command == "inspect"
+    assert (seen.remarks, seen.cost_before, seen.cost_after) == (done.remarks, done.cost_before, done.cost_after)
+    (remark,) = seen.remarks
+    assert (remark.status, remark.tensor, remark.because) == ("applied", "h", ("user was declared by 'user'",))
+
+
+def test_because(tower: onnx.ModelProto) -> None:
+    model = ranking("tiled", f"u = Relu (user) {BODY.replace('(user,', '(u,')}", user="float[256]", **WIDE)
+    remarks = inspect(model, user_inputs=["user"]).remarks
+    assert any("user was declared by 'user'" in r.because for r in remarks)
+
+
+def test_verify_finds_a_mistake(tower: onnx.ModelProto) -> None:
+    result = optimize(tower, user_inputs=["user"], verify=False).model
+    passed = verify(tower, result, user_inputs=["user"], batches=(1, 3)).verification
+    assert passed is not None
+    assert passed.passed
+    bias = next(t for t in result.graph.initializer if t.name == "b.part")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1), "b.part"))
+    failed = verify(tower, result, user_inputs=["user"], batches=(1, 3)).verification
+    assert failed is not None
+    assert not failed.passed
+
+
+@pytest.mark.parametrize("function", [optimize, inspect])
+def test_a_glob_that_matches_nothing(tower: onnx.ModelProto, function: object) -> None:
+    with pytest.raises(UserError, match="no input of the model matches the user input 'usr'"):
+        function(tower, user_inputs=["usr"])  # type: ignore[operator]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        optimize(tmp_path / "nowhere.onnx")
