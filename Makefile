@@ -10,7 +10,7 @@ DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format samples corpus fuzz bench clean
+.PHONY: help demo test check format samples docs corpus fuzz bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,14 @@ format: $(READY) ## Format the code and fix what the linter can
 samples: $(SAMPLES)/.ready ## Make the sample models again, from the libraries that they come from
 	$(SAMPLES)/bin/python sample_models/make_samples.py
 
+docs: $(READY) ## Write what is generated in README.md and docs again
+	$(BIN)/python docs/generate.py
+
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
 
 fuzz: $(READY) ## Run the property tests for long (minutes)
-	MARI_ONNX_FUZZ=long $(BIN)/python -m pytest -n 2 tests/properties
+	MARI_ONNX_FUZZ=long $(BIN)/python -m pytest -n 2 tests/property
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks

@@ -136,7 +136,7 @@ def _report(command: Command, document: Document, given: Sides, program: Program
     fixed = sum(cost.node_macs(n) for n in nodes if not _varies(n, program))
     total = sum(cost.node_macs(n) for n in nodes)
     after = Cost(
-        batch, total, fixed, (total - fixed) / batch, sum(not n.is_source for n in nodes),
+        batch, total, fixed, (total - fixed) / batch, sum(not (n.is_source or n.outputs[0].constant) for n in nodes),
         sum(cost.node_time(n) for n in nodes) / 1e3,
     )  # fmt: skip
     before = Cost(

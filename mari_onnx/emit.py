@@ -186,9 +186,6 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
         case "Expand":
             target_name = _shape_tensor(emission, list(attributes["shape"]), TensorProto.INT64, source)
             return new_node("Expand", name, [*inputs, target_name], name)
-        case "Gemm" if len(inputs) == 2 and emission.model.opset < 11:  # C was not optional
-            zero = _integers(emission, [0], node.outputs[0].dtype)
-            return new_node("Gemm", name, [*inputs, zero], name, **attributes)
         case "Slice":
             axis, start, stop = attributes["axis"], attributes["start"], attributes["stop"]
             if emission.model.opset < 10:
@@ -255,7 +252,7 @@ def _integers(emission: Emission, values: list[int], dtype: int = TensorProto.IN
     key = (dtype, tuple(values))
     if key not in emission.extents:
         shown = "_".join(str(v).replace("-", "m") for v in values[:8])
-        kind = "shape" if dtype == TensorProto.INT64 else "numbers"
+        kind = "shape" if dtype == TensorProto.INT64 else "extents"
         name = _unique(emission, f"mari.{kind}_{shown}", set(emission.extents.values()))
         emission.extents[key] = name
         array = np.array(values, helper.tensor_dtype_to_np_dtype(dtype))

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, dim, extent_of, flat, refine
+from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide
 from mari_onnx.forms import Array, Parts, Value, cut, fresh, fuse, join, pieces_between, rename_value, sub_array
+from mari_onnx.lift import part_by_part
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
 
@@ -54,7 +55,25 @@ def concat(op: Op, ctx: Context) -> Derived:
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
     parts = Parts(axis, tuple(pieces), inherited) if len(pieces) > 1 else None
+    if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
+        parts = _across(ctx, aligned, position, axis, since) or parts
     return [ctx.result(op, dims, array, parts=parts)]
+
+
+def _across(ctx: Context, values: list[Value], position: int, axis: Axis, since: int) -> Parts | None:
+    """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)]: histories and targets that were looked up together."""
+    subs = [v.known_dims[position][0] if v.known_dims[position] else Axis(1) for v in values]
+    first = values[0].known_dims
+    dims = (*first[:position], (axis,), *first[position + 1 :])
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        return join(ctx.b, list(zip(subs, arrays, strict=True)), axis, renamed(dims, part))
+
+    parts = part_by_part(ctx.b, values, dims, run)
+    if parts is None:
+        return None
+    inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in values)
+    return replace(parts, price=inherited + ctx.price([a.tensor for _, a in parts.pieces], since))
 
 
 def _repeated(op: Op, value: Value, position: int, times: int) -> Value:

@@ -156,7 +156,8 @@ def _linear(
     if parts is not None and terms is None:
         joined = join(ctx.b, parts.pieces, parts.axis, linear.written)
         price = parts.price + ctx.price([joined.tensor], since)
-        best = replace(joined, price=price) if price < best.price else best
+        # Queries, keys and values are products of one input: one of them alone does not save what it takes to write it.
+        best = replace(joined, price=price) if price < best.price - x.array.price else best
     value = ctx.result(op, dims, best, terms=terms, parts=parts)
     explain_product(op, ctx, value, x, extent_of(linear.contracted), since)
     return [value]

@@ -88,7 +88,8 @@ def test_the_extent_of_a_merged_row(opset: int) -> None:
     """Rows and positions in one axis, cut apart again: how many rows there are must be known somewhere."""
     check(
         """g (float[B,2] item, float[B,L,2] user) => (float[B,L,3] y)
-        <int64[2] merged = {-1, 2}, int64[1] three = {3}, float[2,3] w = {1, 2, 0, -1, 1, 2}, int64[1] zero = {0}, int64[1] two = {2}> {
+        <int64[2] merged = {-1, 2}, float[2,3] w = {1, 2, 0, -1, 1, 2},
+         int64[1] zero = {0}, int64[1] two = {2}, int64[1] three = {3}> {
             x = Reshape (user, merged)
             m = MatMul (x, w)
             s = Shape (user)
@@ -104,7 +105,8 @@ def test_the_extent_of_a_merged_row(opset: int) -> None:
 def test_names_that_the_optimizer_would_have_given() -> None:
     check(
         """g (float[B,2] item, float[1,2] user) => (float[B,4] y, float[B,2] z)
-        <int64[1] "mari.shape_0" = {0}, int64[1] "mari.shape_1" = {1}, int64[1] "mari.shape_m1" = {-1}, int64[1] last = {2}, float[4,2] w = {1, 2, -1, 0, 2, 1, 1, 1}> {
+        <int64[1] "mari.shape_0" = {0}, int64[1] "mari.shape_1" = {1}, int64[1] "mari.shape_m1" = {-1},
+         int64[1] last = {2}, float[4,2] w = {1, 2, -1, 0, 2, 1, 1, 1}> {
             s = Shape (item)
             n = Slice (s, "mari.shape_0", "mari.shape_1")
             "user.expand" = Slice (item, "mari.shape_0", "mari.shape_1", "mari.shape_1")

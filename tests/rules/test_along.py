@@ -157,7 +157,7 @@ def test_how_many_as_an_attribute_and_as_an_input(opset: int, k: str) -> None:
 @pytest.mark.parametrize("op_type", ["TopK", "CumSum", "ReduceSum"])
 def test_what_is_computed_is_refused(op_type: str) -> None:
     nodes = {
-        "TopK": ("v, i = TopK (u, k) m = ReduceMax <keepdims = 0> (v)", "int64[1] k", "k"),
+        "TopK": ("v, i = TopK (u, k) m = ReduceMax <keepdims = 0> (v)", "int64[1] k", "the k"),
         "CumSum": ("v = CumSum (u, k) m = ReduceMax <keepdims = 0> (v)", "int64 k", "axis"),
         "ReduceSum": ("v = ReduceSum (u, k) m = ReduceMax <keepdims = 0> (v)", "int64[1] k", "axes"),
     }

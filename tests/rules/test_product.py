@@ -220,9 +220,11 @@ def test_a_transposed_input_is_refused() -> None:
 
 
 def test_a_width_that_is_not_proven() -> None:
-    model = parse("g (float[B, K] user, float[K2, B] item) => (float[B, B] y) { y = MatMul (user, item) }")
-    (reason,) = rewrite(model).refusals("MatMul")
+    text = "g (float[B, K] user, float[3, K2] item) => (float[B, 3] y)"
+    result = rewrite(parse(f"{text} {{ t = Transpose (item) y = MatMul (user, t) }}"))
+    (reason,) = result.refusals("MatMul")
     assert reason == "the width K of the input is not proven equal to the weight's K2"
+    assert result.ops == ["Transpose", "MatMul"]
 
 
 def test_vectors_are_refused() -> None:
@@ -232,12 +234,11 @@ def test_vectors_are_refused() -> None:
 
 
 def test_a_bias_that_does_not_broadcast_is_refused() -> None:
-    model = parse(
-        "g (float[B, 4] user, float[M, 2] bias) => (float[B, 2] y) { y = Gemm (user, w, bias) }", w=integers(4, 2)
-    )
-    result = rewrite(model)
+    """Its rows may be one or as many as the product's."""
+    text = "g (float[B, 4] user, float[2, M] item) => (float[B, 2] y)"
+    result = rewrite(parse(f"{text} {{ c = Transpose (item) y = Gemm (user, w, c) }}", w=integers(4, 2)))
     assert result.refusals("Gemm") == ["the bias of Gemm does not broadcast to its product"]
-    assert result.ops == ["Gemm"]
+    assert result.ops == ["Transpose", "Gemm"]
 
 
 # Products of two computed values
