@@ -59,7 +59,7 @@ def optimize() -> str:
 def samples() -> str:
     """What becomes of each sample model."""
     rows = [
-        "| sample | user inputs | multiply-adds | after | | nodes | after | estimated time | after | |",
+        "| sample | user inputs | multiply-adds | after | | nodes that compute | after | estimated time | after | |",
         "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for name in json.loads((ROOT / "sample_models/samples.json").read_text(encoding="utf-8")):

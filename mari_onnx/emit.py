@@ -144,8 +144,7 @@ def _write(emission: Emission, node: Node) -> None:
         _write_constant(emission, tensor, name)
         return
     if node.op_type == "<extents>":
-        flat = _shape_tensor(emission, list(node.payload.flat), tensor.dtype, None)
-        _append(emission, new_node("Reshape", name, [flat, _integers(emission, list(node.payload.shape))], name))
+        _write_extents(emission, tensor, name)
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
     if node.proto is not None:
@@ -161,9 +160,26 @@ def _write(emission: Emission, node: Node) -> None:
             _describe(emission, t)
 
 
+def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
+    content = tensor.node.payload
+    if all(isinstance(e, int) for e in content.flat):
+        array = np.array(content.tolist(), helper.tensor_dtype_to_np_dtype(tensor.dtype)).reshape(content.shape)
+        _initialize(emission, numpy_helper.from_array(array, name))
+        return
+    flat = _shape_tensor(emission, list(content.flat), tensor.dtype, None)
+    if content.ndim == 1:
+        emission.names[tensor] = flat
+    else:
+        _append(emission, new_node("Reshape", name, [flat, _integers(emission, list(content.shape))], name))
+
+
 def _append(emission: Emission, node: onnx.NodeProto) -> None:
     if node.name in emission.node_names:  # one node on several parts; runtimes want names to be unique
-        node = renamed_node(node, node.input, node.output, name=node.output[0])
+        name, count = node.output[0], 1
+        while name in emission.node_names:
+            count += 1
+            name = f"{node.output[0]}.{count}"
+        node = renamed_node(node, node.input, node.output, name=name)
     if node.name:
         emission.node_names.add(node.name)
     emission.nodes.append(node)
@@ -317,7 +333,7 @@ def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int
         used = {*emission.extents.values(), *emission.names.values()}
         name = _unique(emission, f"mari.{op_type.lower()}_{len(emission.extents)}", used)
         emission.extents[key] = name
-        emission.nodes.append(new_node(op_type, name, inputs, name, **attributes))
+        _append(emission, new_node(op_type, name, inputs, name, **attributes))
     return emission.extents[key]
 
 

@@ -119,6 +119,28 @@ def test_names_that_the_optimizer_would_have_given() -> None:
     )
 
 
+def test_a_shape_that_is_empty() -> None:
+    check(
+        """g (float[B,1] item, float[1,1] user) => (int64[2,0] y, float[B,1] z)
+        <float[3] a = {1, 2, 3}, int64[2] two = {2, 1}> {
+            s = Einsum <equation = "a->"> (a)
+            n = Shape (s)
+            y = Expand (n, two)
+            z = Add (item, user)
+        }"""
+    )
+
+
+def test_names_of_nodes_that_the_optimizer_would_have_given() -> None:
+    check(
+        """g (float[B,2] item, float[R,2] user, int64[B] index) => (float[B,R] y, float[B,B] z) {
+            [y] x = Transpose (user)
+            [z] y = MatMul (item, x)
+            [x] z = Gather <axis = 1> (y, index)
+        }"""
+    )
+
+
 def test_one_node_twice_whose_extents_nobody_knows() -> None:
     check(
         """g (float[B,3] item, float[1,3] user) => (float[N] y, float[M] z) {

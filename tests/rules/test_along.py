@@ -90,6 +90,18 @@ def test_softmax(style: str, opset: int, axis: int | None, op_type: str) -> None
 
 
 @styles
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("attribute", ["", "<axis = 1>"])
+@pytest.mark.parametrize("stored", ["5, 1", "1, 4"])
+def test_softmax_along_what_is_not_stored(style: str, opset: int, attribute: str, stored: str) -> None:
+    """What repeats along an axis that is summed over counts as often as it repeats."""
+    body = f"e = Expand (user, shape) s = Softmax {attribute} (e) y = Mul (s, item)"
+    types = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    model = ranking(style, body, **types, opset=opset, shape=[1, 5, 4])
+    rewrite_and_check(model, rtol=1e-5)
+
+
+@styles
 @pytest.mark.parametrize(("opset", "axis"), [(11, 0), (13, 0)])
 def test_softmax_along_the_candidates(style: str, opset: int, axis: int) -> None:
     """Every candidate is in every sum: the input is written out."""

@@ -254,3 +254,16 @@ def test_each_operator_keeps_its_attributes(op_type: str) -> None:
     body = f"a = {op_type} {attributes.get(op_type, '')} (user) y = Mul (a, item)"
     result = rewrite_and_check(ranking("one", body, item="float[4]"), rtol=1e-6)
     assert "Expand" not in result.ops
+
+
+# CastLike
+
+
+@styles
+def test_of_what_is_cast_like_only_the_type_matters(style: str) -> None:
+    body = "c = CastLike (user, item) one = CastLike (scalar, item) s = Add (c, one) y = Mul (s, item)"
+    result = rewrite_and_check(ranking(style, body, user="int64[3]", scalar=np.array(2)))
+    assert result.refusals("CastLike") == []
+    assert result.nodes("CastLike") == []
+    assert result.program.values["one"].dims == ()
+    assert "B" not in map(str, result.program.values["s"].array.tensor.known_shape)
