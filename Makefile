@@ -8,6 +8,7 @@ SAMPLES := build/samples-venv
 
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
+GRAPHS  ?= 10000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format samples docs corpus fuzz bench clean

@@ -108,7 +108,7 @@ def verify(
     from mari_onnx.verification import verify as compare
 
     verification = compare(
-        first, second, tiled=tuple(given.tiled), batches=batches, seed=seed, rtol=rtol, atol=atol, progress=progress
+        first, second, tiled=given.tiled, batches=batches, seed=seed, rtol=rtol, atol=atol, progress=progress
     )  # fmt: skip
     return Report("verify", __version__, facts(first), given.inputs, verification=verification, optimized=facts(second))
 
@@ -120,7 +120,7 @@ def _silent(what: str, done: int, total: int) -> None:
 def _verify(document: Document, result: onnx.ModelProto, given: Sides, progress: Progress | None) -> Verification:
     from mari_onnx.verification import verify as compare  # onnxruntime takes its time to import
 
-    return compare(document, document.with_proto(result), tiled=tuple(given.tiled), progress=progress)
+    return compare(document, document.with_proto(result), tiled=given.tiled, progress=progress)
 
 
 def _pays(report: Report) -> bool:
@@ -137,11 +137,11 @@ def _report(command: Command, document: Document, given: Sides, program: Program
     total = sum(cost.node_macs(n) for n in nodes)
     after = Cost(
         batch, total, fixed, (total - fixed) / batch, sum(not (n.is_source or n.outputs[0].constant) for n in nodes),
-        sum(cost.node_time(n) for n in nodes) / 1e3,
+        round(sum(cost.node_time(n) for n in nodes) / 1e3, 1),
     )  # fmt: skip
     before = Cost(
         batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
-        program.time / 1e3,
+        round(program.time / 1e3, 1),
     )  # fmt: skip
     report = Report(
         command, __version__, facts(document), given.inputs, tuple(program.context.remarks), before, after

@@ -33,6 +33,9 @@ class IndexMap:
     rows: Extent
 
 
+ROW = "row"
+"""The extent of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
+
 State: TypeAlias = IndexMap | str
 """How an array has an axis: by itself ("stored"), not at all ("absent"), or through an index map."""
 
@@ -69,11 +72,15 @@ class Array:
 
 @dataclass(frozen=True)
 class Parts:
-    """Pieces along `axis`, in order; each piece has an axis of its own in its place."""
+    """Pieces along `axis`, in order; each piece has an axis of its own in its place.
+
+    A piece that is a sum may come with its `terms`, which are then as good as its array.
+    """
 
     axis: Axis
     pieces: tuple[tuple[Axis, Array], ...]
     price: float = 0.0
+    terms: tuple[Terms | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -275,14 +282,19 @@ def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts
     new = names.get(parts.axis, (parts.axis,))
     inner = product(a.extent for a in new[1:])
     pieces = []
-    for sub, array in parts.pieces:
+    terms = []
+    for (sub, array), summed in zip(parts.pieces, parts.terms or (None,) * len(parts.pieces), strict=True):
         outer = divide(sub.extent, inner)
         if outer is None:
             return None
         head = sub if len(new) == 1 else Axis(outer, sub.name)
         changes = dict(names) if len(new) == 1 else {**names, sub: (head, *new[1:])}
-        pieces.append((head, rename_array(b, array, renamed(dims, {parts.axis: (sub,)}), changes)))
-    return Parts(new[0], tuple(pieces), parts.price)
+        own = renamed(dims, {parts.axis: (sub,)})
+        pieces.append((head, rename_array(b, array, own, changes)))
+        terms.append(
+            summed and Terms(tuple((s, rename_array(b, a, own, changes)) for s, a in summed.signed), summed.price)
+        )
+    return Parts(new[0], tuple(pieces), parts.price, tuple(terms))
 
 
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
@@ -336,7 +348,7 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
     elif value.parts is not None and value.parts.axis not in group:
         axis = value.parts.axis
         pieces = [(sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces]
-        parts = replace(value.parts, pieces=tuple(pieces))
+        parts = replace(value.parts, pieces=tuple(pieces), terms=())
     terms = value.terms and value.terms.each(lambda array: fused(array, group, dims, whole))
     return replace(value, dims=out, array=fused(value.array, group, dims, whole), parts=parts, terms=terms)
 

@@ -6,9 +6,10 @@ pattern matching and no rewriting to a fixpoint. Nothing is written here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto
@@ -17,7 +18,7 @@ from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
-from mari_onnx.forms import Array, IndexMap, Value, plain
+from mari_onnx.forms import ROW, Array, IndexMap, Value, plain
 from mari_onnx.infer import Inference
 from mari_onnx.model import Model, shape_of, stored_names
 from mari_onnx.op import Context, Op
@@ -25,9 +26,6 @@ from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
 from mari_onnx.rules import RULES
 from mari_onnx.tensors import Builder, Tensor, fold
-
-ROW = "row"
-"""The extent of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types whose small constants are known to shape arithmetic."""
@@ -50,19 +48,20 @@ class Program:
 
 def interpret(
     model: Model,
-    tiled: Mapping[str, str],
+    tiled: Collection[str],
     cost: CostModel,
     candidates: Iterable[str],
+    reasons: Mapping[str, str] = MappingProxyType({}),
     equal: Iterable[tuple[Extent, Extent]] = (),
 ) -> Program:
     """Walk the graph; again where the walk itself proved that two symbols are the same extent.
 
-    `tiled` are the inputs whose rows the caller repeats, and why they were taken for that; `equal` are extents that
-    are the same by declaration.
+    `tiled` are the inputs whose rows the caller repeats, `reasons` why inputs were taken for the request's, and
+    `equal` extents that are the same by declaration.
     """
     same = _merge({}, equal, cost)
     while True:
-        walk = _Walk(model, tiled, cost, frozenset(candidates), same)
+        walk = _Walk(model, tiled, cost, frozenset(candidates), same, reasons)
         walk.graph(model.graph)
         found = _merge(same, walk.ctx.equal, cost)
         if found == same:
@@ -90,9 +89,15 @@ def _single(extent: Extent) -> str | None:
 
 class _Walk:
     def __init__(
-        self, model: Model, tiled: Mapping[str, str], cost: CostModel, candidates: frozenset[str], same: dict[str, str]
+        self,
+        model: Model,
+        tiled: Collection[str],
+        cost: CostModel,
+        candidates: frozenset[str],
+        same: dict[str, str],
+        reasons: Mapping[str, str],
     ) -> None:
-        self.model, self.tiled, self.same = model, tiled, same
+        self.model, self.tiled, self.same, self.reasons = model, tiled, same, reasons
         merged = frozenset(same.get(c, c) for c in candidates)
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged)
         self.values: dict[str, Value] = {}
@@ -152,15 +157,13 @@ class _Walk:
             for s in symbols(extent):
                 self.providers.setdefault(s, (tensor, i))
         array, written = Array(tensor, dims), None
-        because: tuple[str, ...] = ()
         if name in self.tiled and dims and dims[0]:
             rows = self.ctx.b.first_row(tensor, symbol(ROW))
             self.providers.setdefault(ROW, (rows, 0))
             rows.name = f"{name}.user"
             array = Array(rows, dims, ((dims[0][0], IndexMap(None, symbol(ROW))),))
             written = tensor
-        if name in self.tiled:
-            because = (f"{name} {self.tiled[name]}",)
+        because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
 
     # Nodes

@@ -182,7 +182,11 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
         return len(varying), len(names), op_type == "Gemm"  # a bias before the product whose C it can be
 
     (sign, total), *rest = sorted(terms.signed, key=size)
+    name = total.tensor.name
     for next_sign, array in rest:
+        if total.tensor.name is None and total.tensor.op_type == "Gemm":
+            total.tensor.name = name  # a sum on the way, named after the product that took it in
+        name = array.tensor.name
         fused = _into_gemm(b, array, total, dims) if (sign, next_sign) == (1, 1) else None
         if fused is not None:
             total = fused

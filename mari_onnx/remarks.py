@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mari_onnx.axes import Dims, extents, show
 from mari_onnx.cost import reachable
-from mari_onnx.extent import Extent
-from mari_onnx.forms import Array, Value
+from mari_onnx.extent import Extent, symbol
+from mari_onnx.forms import ROW, Array, IndexMap, Value
 from mari_onnx.op import Context, Op
 from mari_onnx.report.model import Remark, Status
 
@@ -56,6 +56,7 @@ def _forms(ctx: Context, dims: Dims, value: Value) -> str:
     for array in arrays:
         if array.tensor.constant:
             continue
-        names = [str(a) for d in dims[:-1] for a in d if array.state(a) != "absent"]
-        shown.append(f"{side(ctx, array)} ({' '.join(names)})")
+        states = [(a, array.state(a)) for d in dims[:-1] for a in d]
+        rows = [s.rows if isinstance(s, IndexMap) else a for a, s in states if s != "absent"]
+        shown.append(f"{side(ctx, array)} ({' '.join(str(r) for r in rows if r != symbol(ROW))})")
     return f"{show(dims)} = {' + '.join(shown)}"

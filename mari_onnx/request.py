@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from mari_onnx.cost import CostModel
 from mari_onnx.errors import UserError
 from mari_onnx.extent import symbol
-from mari_onnx.interpret import ROW, Program, interpret
+from mari_onnx.forms import ROW
+from mari_onnx.interpret import Program, interpret
 from mari_onnx.model import Model, shape_of
 from mari_onnx.report.model import RequestInput
 
@@ -27,7 +28,7 @@ class Sides:
     """The request-side inputs, those of them that the caller tiles, and the symbols that count candidates."""
 
     inputs: tuple[RequestInput, ...]
-    tiled: dict[str, str]
+    tiled: tuple[str, ...]
     candidates: tuple[str, ...]
 
 
@@ -66,9 +67,9 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
     undeclared = {s for name, s in leading.items() if name not in declared}
     by_index: set[str] = set()
     if set(leading.values()) - undeclared or len(undeclared) > 1:
-        by_index = interpret(model, {}, CostModel(batch), ()).context.requests
+        by_index = interpret(model, (), CostModel(batch), ()).context.requests
     inputs: list[RequestInput] = []
-    tiled: dict[str, str] = {}
+    tiled: list[str] = []
     for info in model.inputs:
         name, shape = info.name, shape_of(info)
         why = f"declared by {declared[name]!r}" if name in declared else ""
@@ -76,7 +77,7 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
             reason = f"{why or 'found'}: an index selects its rows for the candidates"
             inputs.append(RequestInput(name, "requests", reason))
         elif name in leading and name in declared:
-            tiled[name] = f"was {why}"
+            tiled.append(name)
             inputs.append(RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used"))
         elif shape and shape[0] == 1 and leading:
             inputs.append(RequestInput(name, "one", f"{why or 'found'}: leading extent 1 beside dynamic ones"))
@@ -84,7 +85,7 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
             inputs.append(RequestInput(name, "shared", f"{why}: it has no axis of candidates"))
     request = {i.name for i in inputs}
     candidates = sorted({s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled})
-    return Sides(tuple(inputs), tiled, tuple(candidates))
+    return Sides(tuple(inputs), tuple(tiled), tuple(candidates))
 
 
 def run(model: Model, given: Sides, batch: int) -> Program:
@@ -96,4 +97,5 @@ def run(model: Model, given: Sides, batch: int) -> Program:
     # The caller repeats a row once for each candidate: so many rows have all tiled inputs, by their declaration.
     counts = rows if len(given.candidates) > 1 else [*given.candidates, *rows]
     equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
-    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates, equal)
+    reasons = {i.name: i.reason for i in given.inputs}
+    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates, reasons, equal)

@@ -21,7 +21,7 @@ from mari_onnx.cli.progress import progress
     type=click.IntRange(min=0),
     multiple=True,
     default=(1, 2, 7, 64),
-    show_default="1, 2, 7 and 64",
+    show_default="1 2 7 64",
     help="Candidates to compare at. May be given several times.",
 )
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs.")

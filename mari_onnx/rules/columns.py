@@ -10,10 +10,11 @@ Holds when widths and positions are numbers. Rounding: none.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide
-from mari_onnx.forms import Array, Parts, Value, cut, fresh, fuse, join, pieces_between, rename_value, sub_array
+from mari_onnx.forms import Array, Parts, Terms, Value, cut, fresh, fuse, join, pieces_between, rename_value, sub_array
 from mari_onnx.lift import part_by_part
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
@@ -38,23 +39,28 @@ def concat(op: Op, ctx: Context) -> Derived:
         return aligned
     width: Extent = 0
     pieces: list[tuple[Axis, Array]] = []
+    terms: list[Terms | None] = []
     for value in aligned:
         here = value.known_dims[position]
         sub = here[0] if here else Axis(1)
         width = width + sub.extent
         if value.parts is not None and value.parts.axis is sub:
             pieces.extend(value.parts.pieces)
+            terms.extend(value.parts.terms or (None,) * len(value.parts.pieces))
         else:
             pieces.append((sub, value.array))
+            terms.append(value.terms)
     # One input may come twice, and a piece's axis stands for that piece alone.
-    pieces = [(new := Axis(s.extent, s.name), sub_array({s: new}, a)) for s, a in pieces]
+    own = [{s: Axis(s.extent, s.name)} for s, _ in pieces]
+    pieces = [(names[s], sub_array(names, a)) for (s, a), names in zip(pieces, own, strict=True)]
+    terms = [t and t.each(partial(sub_array, names)) for t, names in zip(terms, own, strict=True)]
     axis = Axis(width, str(width))
     first = aligned[0].known_dims
     dims = (*first[:position], (axis,) if width != 1 else (), *first[position + 1 :])
     array = join(ctx.b, pieces, axis, (*first[:position], (axis,), *first[position + 1 :]))
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
-    parts = Parts(axis, tuple(pieces), inherited) if len(pieces) > 1 else None
+    parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, aligned, position, axis, since) or parts
     return [ctx.result(op, dims, array, parts=parts)]
@@ -153,7 +159,7 @@ def _cut(op: Op, ctx: Context, value: Value, position: int, start: int, stop: in
         parts = Parts(new, tuple(pieces)) if len(pieces) > 1 else None
     elif value.parts is not None:
         sub_pieces = [(s, cut(ctx.b, a, axis, start, stop, new)) for s, a in value.parts.pieces]
-        parts = replace(value.parts, pieces=tuple(sub_pieces))
+        parts = replace(value.parts, pieces=tuple(sub_pieces), terms=())
     terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
     return ctx.result(op, dims, array, parts=parts, terms=terms, output=output)
 

@@ -19,7 +19,6 @@ from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
-from mari_onnx.extent import product as times
 from mari_onnx.forms import (
     Array,
     IndexMap,
@@ -36,6 +35,7 @@ from mari_onnx.forms import (
     lay,
     merge,
     rename_value,
+    sub_array,
 )
 from mari_onnx.lift import add_up, agree, natural, part_by_part, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
@@ -219,10 +219,11 @@ def _splits(ctx: Context, linear: Linear) -> list[Terms]:
     bias = () if linear.bias is None else ((1, linear.bias),)
     out = []
     parts = linear.x.parts
-    if parts is not None and parts.axis in linear.contracted and (edges := bounds(parts)) is not None:
-        products = tuple((1, p) for p in _by_names(ctx, linear, parts, edges))
-        if len(products) > 1:
-            out.append(Terms((*products, *bias), parts.price))
+    if parts is not None and parts.axis in linear.contracted:
+        for columns, price in _columns(ctx, linear, parts):
+            products = tuple((1, p) for p in _by_names(ctx, linear, parts.axis, columns))
+            if len(products) > 1:
+                out.append(Terms((*products, *bias), price))
     terms = linear.x.terms
     if terms is not None:
         products = tuple(
@@ -233,37 +234,83 @@ def _splits(ctx: Context, linear: Linear) -> list[Terms]:
     return out
 
 
-def _by_names(ctx: Context, linear: Linear, parts: Parts, edges: list[int]) -> list[Array]:
+@dataclass(frozen=True)
+class Column:
+    """What is multiplied by rows [low, high) of the weight: a piece of the input, or a term of one."""
+
+    sub: Axis
+    array: Array
+    low: int
+    high: int
+
+
+def _columns(ctx: Context, linear: Linear, parts: Parts) -> list[tuple[list[Column], float]]:
+    """The pieces, and the pieces with sums taken apart where that is less to multiply; and what each costs.
+
+    [q k q-k m] @ W  =  [q q] @ [W1; W3]  +  [k -k] @ [W2; W3]  +  m @ W4
+    """
+    edges = bounds(parts)
+    if edges is None:
+        return []
+    spans = list(zip(parts.pieces, pairwise(edges), strict=True))
+    whole = [Column(sub, array, low, high) for (sub, array), (low, high) in spans]
+    ways = [(whole, parts.price)]
+    if any(parts.terms):
+        apart: list[Column] = []
+        price = parts.price
+        for column, summed in zip(whole, parts.terms, strict=True):
+            if summed is None or sum(_size(ctx, a) for _, a in summed.signed) >= _size(ctx, column.array):
+                apart.append(column)
+                continue
+            price += summed.price - column.array.price
+            for sign, array in summed.signed:
+                signed = array if sign == 1 else _negated(ctx, array)
+                sub = Axis(column.sub.extent, column.sub.name)
+                apart.append(Column(sub, sub_array({column.sub: sub}, signed), column.low, column.high))
+        if len(apart) > len(whole):
+            ways.append((apart, price))
+    return ways
+
+
+def _size(ctx: Context, array: Array) -> int:
+    return ctx.cost.elements(array.tensor.shape)
+
+
+def _negated(ctx: Context, array: Array) -> Array:
+    return replace(array, tensor=ctx.b.make("Neg", [array.tensor], array.tensor.known_shape))
+
+
+def _by_names(ctx: Context, linear: Linear, axis: Axis, columns: list[Column]) -> list[Array]:
+    """One product for each set of stored axes."""
     dims = linear.x.known_dims
     contracted = set(linear.contracted)
 
-    def names(i: int) -> Names:
-        sub, array = parts.pieces[i]
-        return frozenset((a, s) for a, s in array.names() if a is not sub and a not in contracted)
+    def names(column: Column) -> Names:
+        return frozenset((a, s) for a, s in column.array.names() if a is not column.sub and a not in contracted)
 
-    keys = [names(i) for i in range(len(parts.pieces))]
-    members = _worthwhile(ctx, linear, groups(keys), [high - low for low, high in pairwise(edges)])
+    by_names = groups([names(column) for column in columns])
+    members = _worthwhile(ctx, linear, axis, by_names, [column.high - column.low for column in columns])
     products = []
     for positions in members:
-        sub, x = merge(ctx.b, [parts.pieces[i] for i in positions], parts.axis, dims)
-        rows = []
-        for i in positions:
-            piece = Axis(edges[i + 1] - edges[i])
-            rows.append((piece, cut(ctx.b, linear.w, parts.axis, edges[i], edges[i + 1], piece)))
-        w_sub, w = merge(ctx.b, rows, parts.axis, linear.w_dims)
+        chosen = [columns[i] for i in positions]
+        sub, x = merge(ctx.b, [(c.sub, c.array) for c in chosen], axis, dims)
+        rows = [(piece := Axis(c.high - c.low), cut(ctx.b, linear.w, axis, c.low, c.high, piece)) for c in chosen]
+        w_sub, w = merge(ctx.b, rows, axis, linear.w_dims)
         w = replace(w, layout=renamed(w.layout, {w_sub: (sub,)}))
-        names_of_part = {parts.axis: (sub,)}
+        names_of_part = {axis: (sub,)}
         products.append(
             _multiply(ctx, linear, x, renamed(dims, names_of_part), w, renamed(linear.w_dims, names_of_part))
         )
     return products
 
 
-def _worthwhile(ctx: Context, linear: Linear, by_names: dict[Names, list[int]], widths: list[int]) -> list[list[int]]:
+def _worthwhile(
+    ctx: Context, linear: Linear, axis: Axis, by_names: dict[Names, list[int]], widths: list[int]
+) -> list[list[int]]:
     """Groups of positions, those that save less than a launch joined to the smallest group that differs along more."""
     lead = set(flat(linear.dims[:-1]))
     n = ctx.cost.elements((extent_of(linear.dims[-1]),))
-    inner = ctx.cost.elements((times(a.extent for a in linear.contracted),)) // max(sum(widths), 1)
+    inner = ctx.cost.elements(tuple(a.extent for a in linear.contracted if a is not axis))
     launch = NS_PER_LAUNCH * (1.5 if len(linear.dims) == 2 else 2)
 
     def rows(names: Names) -> int:

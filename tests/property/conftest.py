@@ -6,7 +6,7 @@ import hypothesis
 
 hypothesis.settings.register_profile(
     "graphs",
-    max_examples=150,
+    max_examples=250,
     derandomize=True,
     deadline=None,
     database=None,

