@@ -9,6 +9,7 @@ SAMPLES := build/samples-venv
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
 GRAPHS  ?= 10000
+GRAPHS  ?= 10000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format samples docs corpus fuzz bench clean
@@ -41,8 +42,8 @@ docs: $(READY) ## Write what is generated in README.md and docs again
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
 
-fuzz: $(READY) ## Run the property tests for long (minutes)
-	MARI_ONNX_FUZZ=long $(BIN)/python -m pytest -n 2 tests/property
+fuzz: $(READY) ## Check the invariant on many random graphs (minutes; GRAPHS=20000)
+	$(BIN)/python -m tests.property.fuzz $(GRAPHS)
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks

@@ -64,7 +64,7 @@ def test_literal_one_beside_dynamic_ones_is_found() -> None:
     given = found(ranking("one", BODY, **WEIGHTS))
     assert rows(given) == {"user_row": "one"}
     assert given.inputs[0].reason == "found: leading extent 1 beside dynamic ones"
-    assert (given.tiled, given.candidates) == ({}, ("B",))
+    assert (given.tiled, given.candidates) == ((), ("B",))
 
 
 def test_literal_one_that_is_declared() -> None:

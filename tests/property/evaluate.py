@@ -7,8 +7,8 @@ of soundness, so the two may not share a mistake.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,18 +49,32 @@ def with_outputs(model: onnx.ModelProto, outputs: Mapping[str, int]) -> onnx.Mod
     return out
 
 
-def forms(value: Value) -> Iterator[tuple[str, Array | Parts | Terms]]:
+@dataclass(frozen=True)
+class Apart(Parts):
+    """Parts, those that are sums by their terms."""
+
+
+Form: TypeAlias = Array | Parts | Terms
+
+
+def forms(value: Value) -> Iterator[tuple[str, Form]]:
     yield "array", value.array
     if value.parts is not None:
         yield "parts", value.parts
+        if any(value.parts.terms):
+            yield "apart", Apart(value.parts.axis, value.parts.pieces, 0.0, value.parts.terms)
     if value.terms is not None:
         yield "terms", value.terms
 
 
-def arrays(form: Array | Parts | Terms) -> list[Array]:
+def arrays(form: Form) -> list[Array]:
     match form:
         case Array():
             return [form]
+        case Apart():
+            return [
+                a for (_, piece), t in zip(form.pieces, form.terms, strict=True) for a in (arrays(t) if t else [piece])
+            ]
         case Parts():
             return [array for _, array in form.pieces]
         case Terms():
@@ -103,10 +117,10 @@ class Forms:
     def shape(self, dims: Dims) -> tuple[int, ...]:
         return tuple(int(np.prod([self.extent(a.extent) for a in d], dtype=int)) for d in dims)
 
-    def evaluate(self, form: Array | Parts | Terms, dims: Dims) -> Ndarray:
+    def evaluate(self, form: Form, dims: Dims) -> Ndarray:
         return self._spread(form, [a for d in dims for a in d]).reshape(self.shape(dims))
 
-    def _spread(self, form: Array | Parts | Terms, axes: list[Axis]) -> Ndarray:
+    def _spread(self, form: Form, axes: list[Axis]) -> Ndarray:
         """Of rank len(axes), each axis at its extent."""
         match form:
             case Terms():
@@ -115,7 +129,11 @@ class Forms:
             case Parts():
                 assert axes.count(form.axis) == 1, "the axis of Parts is one of the value's"
                 at = axes.index(form.axis)
-                pieces = [self._spread(a, [*axes[:at], sub, *axes[at + 1 :]]) for sub, a in form.pieces]
+                own: list[Array | Terms] = [a for _, a in form.pieces]
+                if isinstance(form, Apart):
+                    own = [t or a for a, t in zip(own, form.terms, strict=True)]
+                subs = [sub for sub, _ in form.pieces]
+                pieces = [self._spread(a, [*axes[:at], s, *axes[at + 1 :]]) for s, a in zip(subs, own, strict=True)]
                 assert sum(p.shape[at] for p in pieces) == self.extent(form.axis.extent)
                 return np.concatenate(pieces, at)
             case Array():

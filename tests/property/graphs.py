@@ -136,6 +136,7 @@ class Writer:
     sources: list[Source] = field(default_factory=list)
     count: int = 0
     inexact: set[str] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
 
     # Choices
 
@@ -166,9 +167,10 @@ class Writer:
         """Fresh, though perhaps one that the optimizer would like to have for itself."""
         self.count += 1
         if self.made and self.chance(4):
-            wanted = self.choice(self.made).name + self.choice([".user", ".item", ".same", ".part", ".expand"])
-            if wanted not in {m.name for m in self.made}:
-                return str(wanted)
+            wanted = str(self.choice(self.made).name + self.choice([".user", ".item", ".same", ".part", ".expand"]))
+            if wanted not in self.claimed:
+                self.claimed.add(wanted)
+                return wanted
         return f"t{self.count}"
 
     def constant(self, array: npt.NDArray[Any]) -> Made:

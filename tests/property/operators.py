@@ -252,7 +252,7 @@ def tile(w: Writer) -> None:
 
 
 def reshape(w: Writer) -> None:
-    x = w.pick(lambda m: m.rank > 0, rough=True)
+    x = w.pick(lambda m: m.rank > 0 and 0 not in m.shape, rough=True)
     shape: list[Extent] = list(x.shape)
     for _ in range(w.between(1, 3)):
         i = w.between(0, len(shape) - 1) if shape else 0

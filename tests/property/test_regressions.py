@@ -131,6 +131,18 @@ def test_a_shape_that_is_empty() -> None:
     )
 
 
+def test_a_concatenation_with_nothing() -> None:
+    check(
+        """g (float[B,1] item, float[1,1] user) => (int64[1] y, float[B,1] z) <float[3] a = {1, 2, 3}, int64[1] k = {1}> {
+            s = Einsum <equation = "a->"> (a)
+            none = Shape (s)
+            one, i = TopK <axis = 0> (a, k)
+            y = Concat <axis = 0> (i, none)
+            z = Add (item, user)
+        }"""
+    )
+
+
 def test_names_of_nodes_that_the_optimizer_would_have_given() -> None:
     check(
         """g (float[B,2] item, float[R,2] user, int64[B] index) => (float[B,R] y, float[B,B] z) {
