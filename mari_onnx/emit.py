@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.cost import reachable
 from mari_onnx.extent import Extent, Poly, divide, symbols
-from mari_onnx.forms import ROW, plain
+from mari_onnx.forms import ROW
 from mari_onnx.graph import new_node, renamed_node
 from mari_onnx.interpret import Program
+from mari_onnx.layout import plain
 from mari_onnx.model import Model
 from mari_onnx.request import leading_symbols
 from mari_onnx.tensors import Node, Tensor, fold

@@ -18,8 +18,9 @@ from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
-from mari_onnx.forms import ROW, Array, IndexMap, Value, plain
+from mari_onnx.forms import ROW, Array, IndexMap, Value
 from mari_onnx.infer import Inference
+from mari_onnx.layout import plain
 from mari_onnx.model import Model, shape_of, stored_names
 from mari_onnx.op import Context, Op
 from mari_onnx.remarks import side

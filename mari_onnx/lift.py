@@ -13,21 +13,8 @@ from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Renaming, flat, renamed
 from mari_onnx.extent import Extent, product
-from mari_onnx.forms import (
-    Array,
-    IndexMap,
-    Names,
-    Parts,
-    Terms,
-    Value,
-    bounds,
-    cut,
-    fill,
-    groups,
-    lay,
-    merge,
-    pieces_between,
-)
+from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
+from mari_onnx.layout import bounds, cut, fill, groups, lay, merge, pieces_between
 from mari_onnx.tensors import Builder, Tensor
 
 Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]

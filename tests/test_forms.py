@@ -10,12 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from mari_onnx.axes import Axis, Dims
-from mari_onnx.forms import (
-    Array,
-    IndexMap,
-    Parts,
-    Terms,
-    Value,
+from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.layout import (
     bounds,
     cut,
     fill,

@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 
 from mari_onnx.extent import symbol
-from mari_onnx.forms import ROW, plain
+from mari_onnx.forms import ROW
+from mari_onnx.layout import plain
 from mari_onnx.rules import RULES
 from tests.graphs import STYLES, Rewritten, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, extent_of, renamed
-from mari_onnx.forms import Array, Terms, Value, bounds, fill, groups, merge, plain
+from mari_onnx.forms import Array, Terms, Value
+from mari_onnx.layout import bounds, fill, groups, merge, plain
 from mari_onnx.lift import add_up, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
 

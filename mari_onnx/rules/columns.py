@@ -14,7 +14,8 @@ from functools import partial
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide
-from mari_onnx.forms import Array, Parts, Terms, Value, cut, fresh, fuse, join, pieces_between, rename_value, sub_array
+from mari_onnx.forms import Array, Parts, Terms, Value
+from mari_onnx.layout import cut, fresh, fuse, join, pieces_between, rename_value, sub_array
 from mari_onnx.lift import part_by_part
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along

@@ -9,7 +9,8 @@ Holds for an explicit equation without ellipsis. Letters that are summed are wri
 from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, compose, extent_of, flat, refine, renamed
-from mari_onnx.forms import Array, fill, fresh, lay, rename_value
+from mari_onnx.forms import Array
+from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, pointwise, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product

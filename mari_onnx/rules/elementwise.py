@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from mari_onnx.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.extent import Extent
-from mari_onnx.forms import Array, Terms, Value, fill, lay, rename_value
+from mari_onnx.forms import Array, Terms, Value
+from mari_onnx.layout import fill, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, Context, Derived, Op
 from mari_onnx.tensors import Tensor

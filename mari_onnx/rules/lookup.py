@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, renamed
 from mari_onnx.extent import Poly, symbols
-from mari_onnx.forms import Array, IndexMap, Value, fill, fresh, lay, plain, sub_array
+from mari_onnx.forms import Array, IndexMap, Value
+from mari_onnx.layout import fill, fresh, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.columns import select

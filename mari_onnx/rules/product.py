@@ -19,24 +19,8 @@ from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
-from mari_onnx.forms import (
-    Array,
-    IndexMap,
-    Names,
-    Parts,
-    Terms,
-    Value,
-    bounds,
-    cut,
-    fill,
-    fresh,
-    groups,
-    join,
-    lay,
-    merge,
-    rename_value,
-    sub_array,
-)
+from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
+from mari_onnx.layout import bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
 from mari_onnx.lift import add_up, agree, natural, part_by_part, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side

@@ -8,7 +8,8 @@ Holds when every input of the operator that has a batch lacks the same axes ther
 from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dims, Refused, broadcast, dim, flat
-from mari_onnx.forms import Array, alike, fill, plain, rename_value
+from mari_onnx.forms import Array
+from mari_onnx.layout import alike, fill, plain, rename_value
 from mari_onnx.lift import natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.tensors import Tensor

@@ -18,7 +18,8 @@ import numpy as np
 from mari_onnx.axes import Dim, Dims, Refused, dim, extents, infer_shape
 from mari_onnx.axes import reshape as recut
 from mari_onnx.extent import Extent, Poly, product
-from mari_onnx.forms import Value, rename_value
+from mari_onnx.forms import Value
+from mari_onnx.layout import rename_value
 from mari_onnx.op import Context, Derived, Op, uniform
 
 UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape can be computed from the inputs"
