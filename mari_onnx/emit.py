@@ -209,6 +209,9 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
                 return new_node("Slice", name, inputs, name, axes=[axis], starts=[start], ends=[stop])
             bounds = [_integers(emission, [v]) for v in (start, stop, axis)]
             return new_node("Slice", name, [*inputs, *bounds], name)
+        case "ReduceSum" if emission.model.opset >= 13:
+            axes = _integers(emission, list(attributes.pop("axes")))
+            return new_node("ReduceSum", name, [*inputs, axes], name, **attributes)
         case _:
             return new_node(node.op_type, name, inputs, name, **attributes)
 

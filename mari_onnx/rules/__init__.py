@@ -7,7 +7,7 @@ hold; it writes nothing. An operator without a rule keeps its plain form.
 from __future__ import annotations
 
 from mari_onnx.op import Rule
-from mari_onnx.rules import along, columns, einsum, elementwise, lookup, product, recurrent, relabel
+from mari_onnx.rules import along, columns, einsum, elementwise, linear, lookup, product, recurrent, relabel
 
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     "GatherND": lookup.gather_nd,
     "OneHot": lookup.one_hot,
     "MatMul": product.matmul,
-    "Gemm": product.gemm,
+    "Gemm": linear.gemm,
     "Einsum": einsum.einsum,
     "Softmax": along.softmax,
     "LogSoftmax": along.softmax,

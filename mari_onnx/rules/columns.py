@@ -61,7 +61,8 @@ def concat(op: Op, ctx: Context) -> Derived:
     array = join(ctx.b, pieces, axis, (*first[:position], (axis,), *first[position + 1 :]))
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
-    parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 else None
+    # Of no and one column there is one: no axis, and nothing apart.
+    parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 and width != 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, aligned, position, axis, since) or parts
     return [ctx.result(op, dims, array, parts=parts)]

@@ -1,73 +1,26 @@
-"""Products: MatMul and Gemm are one contraction of named axes.
+"""Products: MatMul of anything, and of two computed values in particular.
 
-    [a b] @ [Wa; Wb] = a@Wa + b@Wb          Parts on the contracted axis become Terms
-    (a + b) @ W      = a@W + b@W            Terms go through
-    x (B m k), w (k n):  (B m) @ w          what the right side lacks become rows of one product
+    q (B k) @ k (k n)       is stored on the axes that either side has
+    q (B h 1 d), k (h d L)  are one product (h B d) @ (h d L): what only one side has become rows
 
-Parts that are stored on the same axes are gathered into one product first: splitting forty interleaved features
-one by one is slower than not splitting, gathered it is the paper's neat layout. A part that saves less than the
-launch of its product stays with the next larger one.
-
-Holds when the widths of the parts are numbers. Rounding: the sum over the contracted axis is re-associated.
+Holds when the contracted extents are proven equal. Rounding: none, but for the order in which a runtime adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
-from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
-from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
-from mari_onnx.layout import bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
-from mari_onnx.lift import add_up, agree, natural, part_by_part, result_via, stored_shape
+from mari_onnx.axes import Axis, Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.forms import Array, IndexMap, Value
+from mari_onnx.layout import fill, fresh, lay, rename_value
+from mari_onnx.lift import agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
-from mari_onnx.remarks import explain_product, side
+from mari_onnx.remarks import explain_product
+from mari_onnx.rules.linear import linear, swapped
 
-GEMM_DTYPES = (1, 11)
-GEMM_WITHOUT_C = 11
-"""The opset from which C is optional; before it, a product without one is a MatMul."""
-
-
-@dataclass(frozen=True)
-class Linear:
-    """x (..., k) times w (k, n) or its transpose; `dims` are the result's, `bias` is renamed to them.
-
-    With the weight on the left, w (n, k) @ x (..., k, m), x and the result are seen transposed.
-    """
-
-    x: Value
-    w: Array
-    w_dims: Dims
-    dims: Dims
-    bias: Array | None
-    alpha: float
-    beta: float
-    transposed: bool
-    weight: str
-    left: bool
-
-    @property
-    def contracted(self) -> Dim:
-        return self.x.known_dims[-1]
-
-    @property
-    def written(self) -> Dims:
-        """The result's dims in the order in which the model has them."""
-        return _swapped(self.dims) if self.left else self.dims
-
-
-def gemm(op: Op, ctx: Context) -> Derived:
-    """A product with a weight, and a bias as one more term."""
-    x, w, c = op.data, op.inputs[1], op.input(2)
-    assert w is not None
-    if x.dims is None or w.dims is None or (c is not None and c.dims is None):
-        return Refused("the rank of an input of Gemm is unknown")
-    if op.attribute("transA", 0):
-        return Refused("Gemm with transA = 1 has its rows last", "export the layer as a Linear")
-    transposed = bool(op.attribute("transB", 0))
-    return _linear(op, ctx, x, w, c, transposed, op.attribute("alpha", 1.0), op.attribute("beta", 1.0))
+SUMMED = (1, 6, 7, 11)
+"""Element types for which every runtime has a ReduceSum."""
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
@@ -79,265 +32,12 @@ def matmul(op: Op, ctx: Context) -> Derived:
     if len(x.dims) < 2 or len(w.dims) < 2:
         return Refused("MatMul of a vector")
     if len(x.dims) == 2 and x.constant and not w.constant:
-        seen = replace(w, dims=_swapped(w.dims), content=None, written=None)
-        derived = _linear(op, ctx, seen, x, None, True, 1.0, 1.0, left=True)
-        return derived if isinstance(derived, Refused) else [replace(v, dims=_swapped(v.known_dims)) for v in derived]
+        seen = replace(w, dims=swapped(w.dims), content=None, written=None)
+        derived = linear(op, ctx, seen, x, None, True, 1.0, 1.0, left=True)
+        return derived if isinstance(derived, Refused) else [replace(v, dims=swapped(v.known_dims)) for v in derived]
     if len(w.dims) == 2:
-        return _linear(op, ctx, x, w, None, False, 1.0, 1.0)
+        return linear(op, ctx, x, w, None, False, 1.0, 1.0)
     return _batched(op, ctx, x, w)
-
-
-def _swapped(dims: Dims) -> Dims:
-    return (*dims[:-2], dims[-1], dims[-2])
-
-
-def _linear(
-    op: Op,
-    ctx: Context,
-    x: Value,
-    w: Value,
-    c: Value | None,
-    transposed: bool,
-    alpha: float,
-    beta: float,
-    left: bool = False,
-) -> Derived:
-    since = ctx.b.count
-    w = fresh(ctx.b, w)
-    k, n = (1, 0) if transposed else (0, 1)
-    refined = refine(x.known_dims[-1], w.known_dims[k])
-    if refined is None:
-        return Refused(
-            f"the width {extent_of(x.known_dims[-1])} of the input is not proven equal to the weight's "
-            f"{extent_of(w.known_dims[k])}",
-            "give the input a fixed feature width, or export with dynamic axes on the batch only",
-        )
-    _, split_x, split_w = refined
-    x, w = rename_value(ctx.b, x, split_x), rename_value(ctx.b, w, split_w)
-    dims = (*x.known_dims[:-1], w.known_dims[n])
-    bias = None
-    if c is not None:
-        aligned = broadcast([dims, c.known_dims])
-        if isinstance(aligned, Refused) or aligned[1][0] or len(c.known_dims) > len(dims):
-            return Refused("the bias of Gemm does not broadcast to its product")
-        bias = rename_value(ctx.b, c, aligned[1][1]).array
-    weight = fill(ctx.b, w.array, w.known_dims)
-    linear = Linear(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, op.proto.input[1 - left], left)
-
-    whole = _whole(op, ctx, linear)
-    whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
-    best, terms = whole, None
-    scaled = x.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C
-    splittable = (bias is None or beta == 1.0) and (alpha == 1.0 or scaled)
-    for candidate in _splits(ctx, linear) if splittable else ():
-        inherited = candidate.price
-        added = add_up(ctx.b, candidate, linear.written)
-        price = inherited + ctx.price([added.tensor], since)
-        if price < best.price:
-            best = replace(added, price=price)
-            terms = replace(candidate, price=inherited + ctx.price([a.tensor for _, a in candidate.signed], since))
-    parts = _per_part(ctx, linear, since) if splittable else None
-    if parts is not None and terms is None:
-        joined = join(ctx.b, parts.pieces, parts.axis, linear.written)
-        price = parts.price + ctx.price([joined.tensor], since)
-        # Queries, keys and values are products of one input: one of them alone does not save what it takes to write it.
-        best = replace(joined, price=price) if price < best.price - x.array.price else best
-    value = ctx.result(op, dims, best, terms=terms, parts=parts)
-    explain_product(op, ctx, value, x, extent_of(linear.contracted), since)
-    return [value]
-
-
-def _per_part(ctx: Context, linear: Linear, since: int) -> Parts | None:
-    """[a; b] @ W = [a@W; b@W]: parts on an axis that is not contracted stay parts."""
-    x = linear.x
-
-    def run(arrays: list[Array], part: Renaming) -> Array:
-        rows = _multiply(ctx, linear, arrays[0], renamed(x.known_dims, part), linear.w, linear.w_dims)
-        bias = () if linear.bias is None else ((1, linear.bias),)
-        return add_up(ctx.b, Terms(((1, rows), *bias)), renamed(linear.written, part))
-
-    if x.parts is None or (linear.bias is not None and linear.bias.state(x.parts.axis) != "absent"):
-        return None
-    parts = part_by_part(ctx.b, [x], linear.dims, run)
-    if parts is None:
-        return None
-    return replace(parts, price=x.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since))
-
-
-def _whole(op: Op, ctx: Context, linear: Linear) -> Array:
-    """The original node on the input's own rows."""
-    x = fill(ctx.b, linear.x.array, linear.x.known_dims, linear.contracted)
-    if linear.left:
-        columns, below = natural(ctx.b, x, _swapped(linear.x.known_dims))
-        turned = (*below[:-2], linear.dims[-1], below[-1])
-        inputs = [lay(ctx.b, linear.w, linear.w_dims), columns]
-        tensor = ctx.again(op, inputs, [stored_shape(turned, x.via)], [linear.x.dtype])[0]
-        return Array(tensor, turned, x.via)
-    rows, layout = natural(ctx.b, x, linear.x.known_dims)
-    weight = lay(ctx.b, linear.w, linear.w_dims)
-    n = linear.dims[-1]
-    out = (*layout[:-1], n)
-    inputs = [rows, weight]
-    via = x.via
-    if op.op_type == "Gemm" and linear.bias is not None:
-        # C must not have rows that the product lacks: then the product is computed for all of them.
-        assert linear.bias is not None
-        lacking = [a for a, _ in linear.bias.names() if a in flat(linear.dims[:-1])]
-        x = fill(ctx.b, x, linear.x.known_dims, lacking)
-        if lacking:
-            bias = fill(ctx.b, linear.bias, linear.dims)
-            x = fill(ctx.b, x, linear.x.known_dims)
-        else:
-            bias = linear.bias
-        rows, layout = natural(ctx.b, x, linear.x.known_dims)
-        via, out = x.via, (*layout[:-1], n)
-        c = op.inputs[2]
-        assert c is not None
-        inputs = [rows, weight, lay(ctx.b, bias, linear.dims[len(linear.dims) - len(c.known_dims) :])]
-    shape = stored_shape(out, via)
-    return Array(ctx.again(op, inputs, [shape], [linear.x.dtype])[0], out, via)
-
-
-def _splits(ctx: Context, linear: Linear) -> list[Terms]:
-    """The ways to have the product as several; their prices are those of what they multiply."""
-    bias = () if linear.bias is None else ((1, linear.bias),)
-    out = []
-    parts = linear.x.parts
-    if parts is not None and parts.axis in linear.contracted:
-        for columns, price in _columns(ctx, linear, parts):
-            products = tuple((1, p) for p in _by_names(ctx, linear, parts.axis, columns))
-            if len(products) > 1:
-                out.append(Terms((*products, *bias), price))
-    terms = linear.x.terms
-    if terms is not None:
-        products = tuple(
-            (sign, _multiply(ctx, linear, array, linear.x.known_dims, linear.w, linear.w_dims))
-            for sign, array in terms.signed
-        )
-        out.append(Terms((*products, *bias), terms.price))
-    return out
-
-
-@dataclass(frozen=True)
-class Column:
-    """What is multiplied by rows [low, high) of the weight: a piece of the input, or a term of one."""
-
-    sub: Axis
-    array: Array
-    low: int
-    high: int
-
-
-def _columns(ctx: Context, linear: Linear, parts: Parts) -> list[tuple[list[Column], float]]:
-    """The pieces, and the pieces with sums taken apart where that is less to multiply; and what each costs.
-
-    [q k q-k m] @ W  =  [q q] @ [W1; W3]  +  [k -k] @ [W2; W3]  +  m @ W4
-    """
-    edges = bounds(parts)
-    if edges is None:
-        return []
-    spans = list(zip(parts.pieces, pairwise(edges), strict=True))
-    whole = [Column(sub, array, low, high) for (sub, array), (low, high) in spans]
-    ways = [(whole, parts.price)]
-    if any(parts.terms):
-        apart: list[Column] = []
-        price = parts.price
-        for column, summed in zip(whole, parts.terms, strict=True):
-            if summed is None or sum(_size(ctx, a) for _, a in summed.signed) >= _size(ctx, column.array):
-                apart.append(column)
-                continue
-            price += summed.price - column.array.price
-            for sign, array in summed.signed:
-                signed = array if sign == 1 else _negated(ctx, array)
-                sub = Axis(column.sub.extent, column.sub.name)
-                apart.append(Column(sub, sub_array({column.sub: sub}, signed), column.low, column.high))
-        if len(apart) > len(whole):
-            ways.append((apart, price))
-    return ways
-
-
-def _size(ctx: Context, array: Array) -> int:
-    return ctx.cost.elements(array.tensor.shape)
-
-
-def _negated(ctx: Context, array: Array) -> Array:
-    return replace(array, tensor=ctx.b.make("Neg", [array.tensor], array.tensor.known_shape))
-
-
-def _by_names(ctx: Context, linear: Linear, axis: Axis, columns: list[Column]) -> list[Array]:
-    """One product for each set of stored axes."""
-    dims = linear.x.known_dims
-    contracted = set(linear.contracted)
-
-    def names(column: Column) -> Names:
-        return frozenset((a, s) for a, s in column.array.names() if a is not column.sub and a not in contracted)
-
-    by_names = groups([names(column) for column in columns])
-    members = _worthwhile(ctx, linear, axis, by_names, [column.high - column.low for column in columns])
-    products = []
-    for positions in members:
-        chosen = [columns[i] for i in positions]
-        sub, x = merge(ctx.b, [(c.sub, c.array) for c in chosen], axis, dims)
-        rows = [(piece := Axis(c.high - c.low), cut(ctx.b, linear.w, axis, c.low, c.high, piece)) for c in chosen]
-        w_sub, w = merge(ctx.b, rows, axis, linear.w_dims)
-        w = replace(w, layout=renamed(w.layout, {w_sub: (sub,)}))
-        names_of_part = {axis: (sub,)}
-        products.append(
-            _multiply(ctx, linear, x, renamed(dims, names_of_part), w, renamed(linear.w_dims, names_of_part))
-        )
-    return products
-
-
-def _worthwhile(
-    ctx: Context, linear: Linear, axis: Axis, by_names: dict[Names, list[int]], widths: list[int]
-) -> list[list[int]]:
-    """Groups of positions, those that save less than a launch joined to the smallest group that differs along more."""
-    lead = set(flat(linear.dims[:-1]))
-    n = ctx.cost.elements((extent_of(linear.dims[-1]),))
-    inner = ctx.cost.elements(tuple(a.extent for a in linear.contracted if a is not axis))
-    launch = NS_PER_LAUNCH * (1.5 if len(linear.dims) == 2 else 2)
-
-    def rows(names: Names) -> int:
-        return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))
-
-    out = dict(by_names)
-    for key in sorted(by_names, key=rows):
-        axes = {a for a, _ in key}
-        larger = [other for other in out if rows(other) > rows(key) and axes <= {a for a, _ in other}]
-        if not larger:
-            continue
-        target = min(larger, key=rows)
-        width = inner * sum(widths[i] for i in out[key])
-        saved = (rows(target) - rows(key)) * width * (NS_PER_MAC * n + NS_PER_ELEMENT)
-        added = 0 if len(linear.dims) == 2 else NS_PER_ELEMENT * n * rows(target)
-        if saved < launch + added:
-            out[target] = sorted([*out[target], *out.pop(key)])
-    return list(out.values())
-
-
-def _multiply(ctx: Context, linear: Linear, x: Array, x_dims: Dims, w: Array, w_dims: Dims) -> Array:
-    """One part's product with its rows of the weight."""
-    x = fill(ctx.b, x, x_dims, x_dims[-1])
-    weight = lay(ctx.b, w, w_dims)
-    if weight.name is None:
-        weight.name = f"{linear.weight}.{side(ctx, x)}"
-    if linear.left:
-        columns, below = natural(ctx.b, x, _swapped(x_dims))
-        turned = (*below[:-2], linear.dims[-1], below[-1])
-        return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(turned, x.via)), turned, x.via)
-    rows, layout = natural(ctx.b, x, x_dims)
-    out = (*layout[:-1], linear.dims[-1])
-    shape = stored_shape(out, x.via)
-    if len(layout) == 2 and rows.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C:
-        attributes: dict[str, float | int] = {}
-        if linear.transposed:
-            attributes["transB"] = 1
-        if linear.alpha != 1.0:
-            attributes["alpha"] = linear.alpha
-        return Array(ctx.b.make("Gemm", [rows, weight], shape, **attributes), out, x.via)
-    if linear.transposed:
-        weight = ctx.b.transpose(weight, (1, 0))
-    return Array(ctx.b.make("MatMul", [rows, weight], shape), out, x.via)
 
 
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
@@ -399,6 +99,7 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     With the sides exchanged and turned: weight (r d) and x (B d 1) are one product (B d) @ (d r).
     """
     lead = flat(out[:-2])
+    w = _one_row(ctx, w, [a for a in lead if x.state(a) == "stored"])
     only_left = [a for a in lead if x.state(a) == "stored" and w.state(a) == "absent"]
     shared = [a for a in lead if a not in only_left and (x.state(a) != "absent" or w.state(a) != "absent")]
     if not only_left or any(x.state(a) != w.state(a) for a in shared):
@@ -412,3 +113,20 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     layout = (*batch, (*only_left, *stored_m), stored_n)
     via = result_via([x, w], flat(out))
     return Array(ctx.b.make("MatMul", [rows, columns], stored_shape(layout, via)), layout, via)
+
+
+def _one_row(ctx: Context, array: Array, axes: Sequence[Axis]) -> Array:
+    """The array without axes of which it has row 0 alone.
+
+    Their sum is that row, and zeros for a call without candidates, where there is no row 0: a Reshape would fail.
+    """
+    for axis in axes:
+        rows = array.state(axis)
+        if not isinstance(rows, IndexMap) or rows.index is not None or array.tensor.dtype not in SUMMED:
+            continue
+        order = [(axis,), *((a,) for a in flat(array.layout) if a is not axis)]
+        t = lay(ctx.b, array, tuple(order))
+        t = ctx.b.make("ReduceSum", [t], t.known_shape[1:], axes=(0,), keepdims=0)
+        via = tuple((a, m) for a, m in array.via if a is not axis)
+        array = Array(t, tuple(order[1:]), via, array.price)
+    return array

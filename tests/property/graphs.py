@@ -51,7 +51,7 @@ class Made:
     @property
     def is_index(self) -> bool:
         """Whether this is the index that selects a request for each candidate."""
-        return self.name in ("index0", "index1", "index2")
+        return self.name in ("index", "index0", "index1", "index2")
 
     @property
     def rank(self) -> int:

@@ -49,6 +49,31 @@ def test_a_row_that_becomes_the_rows_of_a_product() -> None:
     )
 
 
+def test_a_bias_that_an_index_selects() -> None:
+    """Along the columns of the product, as each candidate meets each."""
+    check(
+        """g (float[B,1] item, float[R] user, int64[B] index) => (float[B,B] y) <int64[1] one = {1}> {
+            x = Gather (user, index)
+            t = Unsqueeze (x, one)
+            y = Gemm <transB = 1> (t, t, x)
+        }"""
+    )
+
+
+def test_rows_of_requests_by_an_index_of_another_shape() -> None:
+    """A declared input whose rows are selected is not a tiled one, in whatever way they are."""
+    check(
+        """g (float[B,2] item, float[R,4] user, int64[B,1] index) => (float[B,2] y)
+        <float[4,2] w = {1, 2, 0, -1, 1, 1, 2, 0}, int64[1] one = {1}> {
+            h = MatMul (user, w)
+            r = Gather (h, index)
+            q = Squeeze (r, one)
+            y = Add (q, item)
+        }""",
+        ["user"],
+    )
+
+
 def test_a_letter_of_einsum_that_one_operand_repeats_along() -> None:
     """ONNX has no broadcasting of letters: 1 against 2 is an invalid model, though onnxruntime runs it."""
     check(
@@ -133,7 +158,8 @@ def test_a_shape_that_is_empty() -> None:
 
 def test_a_concatenation_with_nothing() -> None:
     check(
-        """g (float[B,1] item, float[1,1] user) => (int64[1] y, float[B,1] z) <float[3] a = {1, 2, 3}, int64[1] k = {1}> {
+        """g (float[B,1] item, float[1,1] user) => (int64[1] y, float[B,1] z)
+        <float[3] a = {1, 2, 3}, int64[1] k = {1}> {
             s = Einsum <equation = "a->"> (a)
             none = Shape (s)
             one, i = TopK <axis = 0> (a, k)
