@@ -20,7 +20,7 @@ from itertools import pairwise
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
 from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
-from mari_onnx.layout import bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
+from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
 from mari_onnx.lift import add_up, natural, part_by_part, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
@@ -151,36 +151,27 @@ def _per_part(ctx: Context, product: Product, since: int) -> Parts | None:
 
 def _whole(op: Op, ctx: Context, product: Product) -> Array:
     """The original node on the input's own rows."""
-    x = fill(ctx.b, product.x.array, product.x.known_dims, product.contracted)
+    x, x_dims = fill(ctx.b, product.x.array, product.x.known_dims, product.contracted), product.x.known_dims
+    weight, n = lay(ctx.b, product.w, product.w_dims), product.dims[-1]
     if product.left:
-        columns, below = natural(ctx.b, x, swapped(product.x.known_dims))
-        turned = (*below[:-2], product.dims[-1], below[-1])
-        inputs = [lay(ctx.b, product.w, product.w_dims), columns]
-        tensor = ctx.again(op, inputs, [stored_shape(turned, x.via)], [product.x.dtype])[0]
-        return Array(tensor, turned, x.via)
-    rows, layout = natural(ctx.b, x, product.x.known_dims)
-    weight = lay(ctx.b, product.w, product.w_dims)
-    n = product.dims[-1]
-    out = (*layout[:-1], n)
-    inputs = [rows, weight]
-    via = x.via
-    if op.op_type == "Gemm" and product.bias is not None:
-        # C must not have rows that the product lacks: then the product is computed for all of them.
-        assert product.bias is not None
-        lacking = [a for a, _ in product.bias.names() if a in flat(product.dims[:-1])]
-        x = fill(ctx.b, x, product.x.known_dims, lacking)
-        if lacking:
-            bias = fill(ctx.b, product.bias, product.dims)
-            x = fill(ctx.b, x, product.x.known_dims)
-        else:
-            bias = product.bias
-        rows, layout = natural(ctx.b, x, product.x.known_dims)
-        via, out = x.via, (*layout[:-1], n)
-        c = op.inputs[2]
-        assert c is not None
-        inputs = [rows, weight, lay(ctx.b, bias, product.dims[len(product.dims) - len(c.known_dims) :])]
-    shape = stored_shape(out, via)
-    return Array(ctx.again(op, inputs, [shape], [product.x.dtype])[0], out, via)
+        columns, below = natural(ctx.b, x, swapped(x_dims))
+        out = (*below[:-2], n, below[-1])
+        inputs = [weight, columns]
+    else:
+        inputs = [weight]
+        c = op.input(2)
+        if product.bias is not None and c is not None:
+            touches = any(product.bias.state(a) != "absent" for a in n)
+            bias = fill(ctx.b, product.bias, product.dims, n if touches else ())
+            # C may not have rows that the product lacks: then the product is computed for all of them.
+            rows_of_bias = [d for d in x_dims[:-1] if any(bias.state(a) != "absent" for a in d)]
+            x, bias = alike(ctx.b, [x, bias], [x_dims, product.dims], flat(rows_of_bias))
+            inputs.append(lay(ctx.b, bias, product.dims[len(product.dims) - len(c.known_dims) :]))
+        rows, layout = natural(ctx.b, x, x_dims)
+        inputs.insert(0, rows)
+        out = (*layout[:-1], n)
+    tensor = ctx.again(op, inputs, [stored_shape(out, x.via)], [product.x.dtype])[0]
+    return Array(tensor, out, x.via)
 
 
 def _splits(ctx: Context, product: Product) -> list[Terms]:

@@ -88,6 +88,17 @@ def test_einsum_of_one_operand() -> None:
     check('g (float[B,3] item, float[1,3] user) => (float[3] y) { y = Einsum <equation = "ab->b"> (item) }')
 
 
+def test_a_bias_that_repeats_within_the_columns() -> None:
+    """Its columns are (3 B), and only B of that is stored."""
+    check(
+        """g (float[B] item, float[1,2] user) => (float[N,M] y) <int64[2] column = {-1, 1}> {
+            x = Concat <axis = 0> (item, item, item)
+            t = Reshape (x, column)
+            y = Gemm <transB = 1> (t, t, x)
+        }"""
+    )
+
+
 @pytest.mark.parametrize("opset", [11, 13, 14])
 def test_an_axis_before_those_that_may_be_empty(opset: int) -> None:
     """Before opset 14 a 0 in the target of a Reshape copies the extent that the source has there."""
