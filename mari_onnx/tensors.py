@@ -20,6 +20,9 @@ from mari_onnx.extent import Extent, product
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
+MANY_SLICES = 4
+"""So many slices of one tensor are one Gather."""
+
 MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
 
 
@@ -225,6 +228,9 @@ class Builder:
                 merged.append(t)
         if len(merged) == 1:
             return merged[0]
+        if len(merged) >= MANY_SLICES and (base := _sliced(merged, axis)) is not None:
+            spans = [range(t.node.attribute("start"), t.node.attribute("stop")) for t in merged]
+            return self.take(base, self.constant(np.array([i for span in spans for i in span], np.int64)), axis)
         shape = _joined(merged, axis)
         # Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): embeddings that are stacked, scores that are squeezed
         sources = [_first(t) if _is_reshape(t) else t for t in merged]
@@ -234,6 +240,11 @@ class Builder:
         return self.make("Concat", merged, shape, axis=axis)
 
     def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
+        """Gather; of a selection by a constant, another selection of what that was taken from."""
+        while _is_selection(t, axis) and indices.op_type == "<constant>":
+            inner = t.node.inputs[1]
+            assert inner is not None
+            indices, t = self.constant(inner.node.payload[indices.node.payload]), _first(t)
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
         return self.make("Gather", [t, indices], shape, axis=axis)
 
@@ -242,6 +253,21 @@ def _first(t: Tensor) -> Tensor:
     first = t.node.inputs[0]
     assert first is not None
     return first
+
+
+def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
+    """What all of them are slices of, along this axis."""
+    ours = all(t.op_type == "Slice" and t.node.proto is None and t.node.attribute("axis") == axis for t in tensors)
+    bases = {t.node.inputs[0] for t in tensors} if ours else set()
+    return bases.pop() if len(bases) == 1 else None
+
+
+def _is_selection(t: Tensor, axis: int) -> bool:
+    """Whether it is columns of another tensor, by a constant that was made here."""
+    if t.op_type != "Gather" or t.node.proto is not None or t.node.attribute("axis") != axis:
+        return False
+    indices = t.node.inputs[1]
+    return indices is not None and indices.op_type == "<constant>" and len(indices.known_shape) == 1
 
 
 def _is_reshape(t: Tensor) -> bool:

@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide
 from mari_onnx.forms import Array, Parts, Terms, Value
-from mari_onnx.layout import cut, fresh, fuse, join, pieces_between, rename_value, sub_array
-from mari_onnx.lift import part_by_part
+from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, merge, pieces_between, rename_value, sub_array
+from mari_onnx.lift import natural, part_by_part
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
 
@@ -266,4 +268,47 @@ def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool
             runs.append([i])
     if len(runs) == 1:
         return [_take(op, ctx, value, position, runs[0][0], runs[0][-1] + 1)]
-    return Refused("a selection of columns that are not neighbours")
+    return _reordered(op, ctx, value, position, indices)
+
+
+def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[int]) -> Derived:
+    """Columns in any order, as often as they are wanted: one Gather for each set of stored axes."""
+    axis, parts = value.known_dims[position][0], value.parts
+    edges = None if parts is None or parts.axis is not axis else bounds(parts)
+    if parts is None or edges is None:
+        return Refused("a selection of columns that are not neighbours, of a value that is not in parts")
+    since = ctx.b.count
+    new = Axis(len(indices), str(len(indices)))
+    pieces: dict[int, tuple[Axis, Array]] = {}
+    for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
+        columns = [c for k in members for c in range(edges[k], edges[k + 1])]
+        offset = {c: n for n, c in enumerate(columns)}
+        mine = [j for j, i in enumerate(indices) if i in offset]
+        if not mine:
+            continue
+        sub, array = merge(ctx.b, [parts.pieces[k] for k in members], axis, value.known_dims)
+        chosen = Axis(len(mine), new.name)
+        own = renamed(value.known_dims, {axis: (sub,)})
+        picked = _pick(ctx, array, own, position, [offset[indices[j]] for j in mine], chosen)
+        start = 0
+        for n in range(1, len(mine) + 1):
+            if n == len(mine) or mine[n] != mine[n - 1] + 1:
+                run = Axis(n - start, new.name)
+                pieces[mine[start]] = (run, cut(ctx.b, picked, chosen, start, n, run))
+                start = n
+    dims = (*value.known_dims[:position], (new,), *value.known_dims[position + 1 :])
+    array = _pick(ctx, value.array, value.known_dims, position, indices, new)
+    array = replace(array, price=value.array.price + ctx.price([array.tensor], since))
+    ordered = tuple(pieces[j] for j in sorted(pieces))
+    price = parts.price + ctx.price([a.tensor for _, a in ordered], since)
+    return [ctx.result(op, dims, array, parts=Parts(new, ordered, price) if len(ordered) > 1 else None)]
+
+
+def _pick(ctx: Context, array: Array, dims: Dims, position: int, indices: list[int], new: Axis) -> Array:
+    """Columns of the one axis of a dimension."""
+    axis = dims[position][0]
+    if array.state(axis) == "absent":
+        return array
+    tensor, layout = natural(ctx.b, array, dims)
+    taken = ctx.b.take(tensor, ctx.b.constant(np.array(indices, np.int64)), position)
+    return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)
