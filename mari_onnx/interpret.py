@@ -34,7 +34,10 @@ EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 
 @dataclass
 class Program:
-    """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for."""
+    """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
+
+    `same` maps symbols that were proven equal to the one that stands for them.
+    """
 
     context: Context
     values: dict[str, Value]
@@ -44,7 +47,7 @@ class Program:
     time: float = 0.0
     nodes: int = 0
     macs_fixed: int = 0
-    trace: list[Value] = field(default_factory=list)
+    same: dict[str, str] = field(default_factory=dict)
 
 
 def interpret(
@@ -108,6 +111,7 @@ class _Walk:
         self.axes: dict[str, Axis] = {}
 
     def program(self) -> Program:
+        self.program_.same = self.same
         self.program_.outputs = [self.values[o.name] for o in self.model.graph.output]
         return self.program_
 
@@ -232,6 +236,8 @@ class _Walk:
             for position, extent in enumerate(shape or ()):
                 if not isinstance(extent, int) and (alone := _single(extent)):
                     self.providers.setdefault(alone, (tensor, position))
+                    if op.op_type == "NonZero":  # at most every element of its input
+                        self.ctx.cost.reference.setdefault(alone, self.ctx.cost.elements(extents(op.data.dims or ())))
         given = [v for v in op.inputs if v is not None]
         if any(self._repeats(v) for v in given):
             self.ctx.remarks.append(

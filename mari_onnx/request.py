@@ -64,17 +64,22 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
     """Decide for every input; raises UserError for a glob that matches nothing."""
     declared = declared_inputs(model, globs)
     leading = leading_symbols(model)
-    undeclared = {s for name, s in leading.items() if name not in declared}
-    by_index: set[str] = set()
-    if set(leading.values()) - undeclared or len(undeclared) > 1:
-        by_index = interpret(model, (), CostModel(batch), ()).context.requests
+    known, by_index = leading, set[str]()
+    if len(set(leading.values())) > 1:
+        program = interpret(model, (), CostModel(batch), ())
+        known = {name: program.same.get(s, s) for name, s in leading.items()}
+        by_index = program.context.requests
+    candidates = {s for name, s in known.items() if name not in declared and s not in by_index}
     inputs: list[RequestInput] = []
     tiled: list[str] = []
     for info in model.inputs:
         name, shape = info.name, shape_of(info)
         why = f"declared by {declared[name]!r}" if name in declared else ""
-        if name in leading and leading[name] in by_index:
+        if name in leading and known[name] in by_index:
             reason = f"{why or 'found'}: an index selects its rows for the candidates"
+            inputs.append(RequestInput(name, "requests", reason))
+        elif name in leading and name in declared and candidates and _named(known[name]) - candidates:
+            reason = f"{why}: its leading axis {leading[name]} is not known to be the candidates', so all rows are used"
             inputs.append(RequestInput(name, "requests", reason))
         elif name in leading and name in declared:
             tiled.append(name)
@@ -84,8 +89,13 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
         elif name in declared:
             inputs.append(RequestInput(name, "shared", f"{why}: it has no axis of candidates"))
     request = {i.name for i in inputs}
-    candidates = sorted({s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled})
-    return Sides(tuple(inputs), tuple(tiled), tuple(candidates))
+    symbols = {s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled}
+    return Sides(tuple(inputs), tuple(tiled), tuple(sorted(symbols)))
+
+
+def _named(name: str) -> set[str]:
+    """The symbol, if the exporter gave it: then an axis that is called otherwise may be another."""
+    return set() if name.startswith("unk__") or "." in name else {name}
 
 
 def run(model: Model, given: Sides, batch: int) -> Program:

@@ -115,6 +115,24 @@ def test_everything_static() -> None:
     assert (given.inputs, given.candidates) == ((), ())
 
 
+def test_declared_rows_of_another_axis_are_all_used() -> None:
+    """Selected by an operator without a rule: to keep row 0 alone would be a wrong score that verification repeats."""
+    model = parse(
+        """g (float[R, 4] user, float[B, 4] item, int64[B] index) => (float[B, 4] y) <int64[1] one = {1}> {
+            column = Unsqueeze (index, one)
+            shape = Shape (item)
+            indices = Expand (column, shape)
+            rows = GatherElements <axis = 0> (user, indices)
+            y = Add (rows, item)
+        }"""
+    )
+    given = found(model, "user")
+    assert rows(given) == {"user": "requests"}
+    assert "not known to be the candidates'" in given.inputs[0].reason
+    assert given.tiled == ()
+    rewrite_and_check(model)
+
+
 # Symbols
 
 
