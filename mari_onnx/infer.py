@@ -54,7 +54,8 @@ class Inference:
             return None, 0
         told = self.model.value_info.get(name)
         if told is not None and (shape := shape_of(told)) is not None:
-            return shape, told.type.tensor_type.elem_type
+            # torch.export writes 0 for extents that it does not know.
+            return [None if e == 0 else e for e in shape], told.type.tensor_type.elem_type
         info = self._inferred.get(name)
         if info is None:
             return None, 0

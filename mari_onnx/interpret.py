@@ -14,7 +14,7 @@ from types import MappingProxyType
 import onnx
 from onnx import TensorProto
 
-from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
+from mari_onnx.axes import Dims, Refused, extents, new_dims
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
@@ -108,7 +108,6 @@ class _Walk:
         self.providers: dict[str, tuple[Tensor, int]] = {}
         self.inference = Inference(model)
         self.program_ = Program(self.ctx, self.values, [], self.providers)
-        self.axes: dict[str, Axis] = {}
 
     def program(self) -> Program:
         self.program_.same = self.same
@@ -179,11 +178,9 @@ class _Walk:
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         results = self._derive(op)
-        because = next((v.because for v in inputs if v is not None and v.because), ())
         for value in results:
             if value.name:
-                known = self._claim(replace(value, because=self._because(op, value, because)))
-                self.values[known.name] = known
+                self.values[value.name] = self._claim(replace(value, because=self._because(op, value)))
         self._account(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
@@ -285,11 +282,14 @@ class _Walk:
 
     # Bookkeeping
 
-    def _because(self, op: Op, value: Value, inherited: tuple[str, ...]) -> tuple[str, ...]:
-        """`Gather(table, user_id)`, because `user_id` was declared: kept while the candidates are missing."""
-        if not inherited or value.dims is None or side(self.ctx, value.array) == "item":
+    def _because(self, op: Op, value: Value) -> tuple[str, ...]:
+        """`Gather(table, user_id)`, because `user_id` was declared: kept while a part or all of it lacks candidates."""
+        first = next((v for v in op.inputs if v is not None and v.because), None)
+        whole = value.parts is None and value.terms is None
+        if first is None or value.dims is None or (whole and side(self.ctx, value.array) == "item"):
             return ()
-        return (f"{op.op_type}({', '.join(op.proto.input)})", *inherited)[:8]
+        names = list(op.proto.input) if len(op.proto.input) <= 3 else [first.name, "..."]
+        return (f"{op.op_type}({', '.join(names)})", *first.because)[:8]
 
     def _claim(self, value: Value) -> Value:
         """Name the tensors after the value that they are a form of."""
