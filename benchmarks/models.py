@@ -48,7 +48,13 @@ def run(batches: Sequence[int] = (50, 200, 1000), corpus: Path | None = None, pa
             continue
         sessions = [session(model), session(optimized.model)]
         for batch in batches:
-            timing = paired(sessions, call(meta, model, batch))
+            feeds = call(meta, model, batch)
+            try:
+                sessions[0].run(None, feeds)
+            except Exception:  # onnxruntime's exceptions have no common base
+                print(f"{name:<28} {batch:>5}   the original does not run")
+                continue
+            timing = paired(sessions, feeds)
             low, high = timing.quartiles(1)
             print(
                 f"{name:<28} {batch:>5} {timing.microseconds(0):>11.0f} {timing.microseconds(1):>11.0f} "
