@@ -22,11 +22,14 @@ from mari_onnx.forms import ROW, Array, IndexMap, Value
 from mari_onnx.infer import Inference
 from mari_onnx.layout import plain
 from mari_onnx.model import Model, shape_of, stored_names
-from mari_onnx.op import Context, Op
+from mari_onnx.op import Context, Derived, Op, Rule
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
 from mari_onnx.rules import RULES
 from mari_onnx.tensors import Builder, Tensor, fold
+
+BUG = "a bug in mari-onnx"
+"""How a remark about a rule that broke begins."""
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types whose small constants are known to shape arithmetic."""
@@ -201,11 +204,23 @@ class _Walk:
         if rule is None or not all(op.inputs[:1]):
             results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
         else:
-            derived = rule(op, self.ctx)
+            derived = self._ruled(rule, op)
             results = self._plain(op, derived) if isinstance(derived, Refused) else derived
         if exact is not None:
             results[0] = replace(results[0], content=exact)
         return results
+
+    def _ruled(self, rule: Rule, op: Op) -> Derived:
+        """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
+        try:
+            return rule(op, self.ctx)
+        except Exception as error:
+            bug = f"{BUG}: {type(error).__name__}: {error}"
+            step = "the node is left as it is; please report this, with the model if you can share it"
+            self.ctx.remarks.append(
+                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
+            )
+            return Refused(bug, step)
 
     def _exact(self, op: Op, exact: Content) -> Value:
         dtype = self.inference.dtype(op)
@@ -236,7 +251,7 @@ class _Walk:
                     if op.op_type == "NonZero":  # at most every element of its input
                         self.ctx.cost.reference.setdefault(alone, self.ctx.cost.elements(extents(op.data.dims or ())))
         given = [v for v in op.inputs if v is not None]
-        if any(self._repeats(v) for v in given):
+        if any(self._repeats(v) for v in given) and not why.reason.startswith(BUG):
             self.ctx.remarks.append(
                 Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
             )

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document import from_proto
 from mari_onnx.emit import emit
-from mari_onnx.interpret import Program
+from mari_onnx.interpret import BUG, Program
 from mari_onnx.model import Model
 from mari_onnx.report.model import Remark
 from mari_onnx.request import run, sides
@@ -113,6 +113,7 @@ def rewrite(model: onnx.ModelProto, user: Sequence[str] = ("user",), batch: int 
     graph = Model(from_proto(model))
     names = {i.name for i in graph.inputs}
     program = run(graph, sides(graph, [u for u in user if u in names], batch), batch)
+    assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
     result = emit(program, graph)
     from_proto(result)  # a valid model again
     return Rewritten(result, program)

@@ -9,9 +9,12 @@ import onnx
 import pytest
 from onnx import helper
 
+import mari_onnx
 from mari_onnx.extent import symbol
 from mari_onnx.forms import ROW
+from mari_onnx.interpret import BUG
 from mari_onnx.layout import plain
+from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules import RULES
 from tests.graphs import STYLES, Rewritten, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -167,3 +170,18 @@ def test_every_value_evaluates_to_itself(style: str) -> None:
     b = result.program.context.b
     for value in result.program.values.values():
         assert plain(b, value).dtype == value.dtype
+
+
+def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(op: Op, ctx: Context) -> Derived:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setitem(RULES, "Relu", broken)
+    text = """g (float[1, 4] user, float[B, 4] item) => (float[B, 4] y) {
+        u = Relu (user)
+        y = Add (u, item)
+    }"""
+    result = mari_onnx.optimize(parse(text))
+    (remark,) = [r for r in result.report.remarks if r.op_type == "Relu"]
+    assert remark.status == "refused"
+    assert remark.reason == f"{BUG}: IndexError: list index out of range"
