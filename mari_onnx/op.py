@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 import onnx
 
-from mari_onnx.axes import Axis, Dims, Refused, new_dims
+from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.cost import CostModel
-from mari_onnx.extent import Extent
+from mari_onnx.extent import Extent, symbols
 from mari_onnx.forms import Array, Parts, Terms, Value
 from mari_onnx.report.model import Remark
 from mari_onnx.tensors import Builder, Tensor
@@ -91,6 +91,12 @@ class Context:
     ) -> list[Tensor]:
         """The original node on other inputs; the shape and element type of each of its outputs."""
         return self.b.again(op.proto, tensors, list(zip(shapes, dtypes, strict=True)))
+
+    def selects_rows(self, data: Value, indices: Value, axis: int) -> None:
+        """Rows that are selected by something computed are different rows: their input is not one that is tiled."""
+        if not data.constant:
+            own = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
+            self.requests |= symbols(extents(data.known_dims)[axis]) - own
 
     def is_candidate(self, axis: Axis) -> bool:
         return not isinstance(axis.extent, int) and any(

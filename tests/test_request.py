@@ -116,9 +116,24 @@ def test_everything_static() -> None:
 
 
 def test_declared_rows_of_another_axis_are_all_used() -> None:
-    """Selected by an operator without a rule: to keep row 0 alone would be a wrong score that verification repeats."""
+    """To keep row 0 alone would be a wrong score, and verification would repeat that row as well."""
     model = parse(
-        """g (float[R, 4] user, float[B, 4] item, int64[B] index) => (float[B, 4] y) <int64[1] one = {1}> {
+        """g (float[R, 4] user, float[B, 4] item) => (float[B, 4] y) {
+            largest = ReduceMax <axes = [0]> (user)
+            y = Add (largest, item)
+        }"""
+    )
+    given = found(model, "user")
+    assert rows(given) == {"user": "requests"}
+    assert "not known to be the candidates'" in given.inputs[0].reason
+    assert given.tiled == ()
+    rewrite_and_check(model, batches=(1, 7))
+
+
+def test_rows_that_entries_are_gathered_from() -> None:
+    model = parse(
+        """g (float[unk__1, 4] user, float[unk__2, 4] item, int64[unk__2] index) => (float[unk__2, 4] y)
+        <int64[1] one = {1}> {
             column = Unsqueeze (index, one)
             shape = Shape (item)
             indices = Expand (column, shape)
@@ -126,11 +141,7 @@ def test_declared_rows_of_another_axis_are_all_used() -> None:
             y = Add (rows, item)
         }"""
     )
-    given = found(model, "user")
-    assert rows(given) == {"user": "requests"}
-    assert "not known to be the candidates'" in given.inputs[0].reason
-    assert given.tiled == ()
-    rewrite_and_check(model)
+    assert rows(found(model, "user")) == {"user": "requests"}
 
 
 # Symbols

@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "ArgMax": along.arg_extreme,
     "ArgMin": along.arg_extreme,
     "TopK": along.top_k,
+    "GatherElements": along.gather_elements,
     "GRU": recurrent.recurrent,
     "LSTM": recurrent.recurrent,
     "RNN": recurrent.recurrent,

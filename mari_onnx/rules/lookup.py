@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extent_of, renamed
+from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, renamed
 from mari_onnx.extent import Poly, symbols
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fill, fresh, lay, plain, sub_array
@@ -37,15 +37,8 @@ def gather(op: Op, ctx: Context) -> Derived:
             return selected
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
-    _selects_rows(ctx, data, indices, axis)
+    ctx.selects_rows(data, indices, axis)
     return _lookup(op, ctx, data, indices, axis)
-
-
-def _selects_rows(ctx: Context, data: Value, indices: Value, axis: int) -> None:
-    """Rows that are selected by something computed are different rows: their input is not one that is tiled."""
-    if not data.constant:
-        own = {s for d in indices.known_dims for s in symbols(extent_of(d))}
-        ctx.requests |= symbols(extent_of(data.known_dims[axis])) - own
 
 
 def _same_rows(data: Value, axis: int) -> bool:
@@ -100,7 +93,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of GatherND is unknown")
-    _selects_rows(ctx, data, indices, op.attribute("batch_dims", 0))
+    ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return Refused("GatherND by more than one index")
     if _same_rows(data, 0) and indices.dims[0]:
