@@ -256,8 +256,13 @@ def _first(t: Tensor) -> Tensor:
 
 
 def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
-    """What all of them are slices of, along this axis."""
-    ours = all(t.op_type == "Slice" and t.node.proto is None and t.node.attribute("axis") == axis for t in tensors)
+    """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
+
+    def is_slice(t: Tensor) -> bool:
+        ours = t.op_type == "Slice" and t.node.proto is None
+        return ours and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
+
+    ours = all(map(is_slice, tensors))
     bases = {t.node.inputs[0] for t in tensors} if ours else set()
     return bases.pop() if len(bases) == 1 else None
 

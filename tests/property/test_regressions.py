@@ -199,3 +199,15 @@ def test_one_node_twice_whose_extents_nobody_knows() -> None:
             z = MatMul (v, t)
         }"""
     )
+
+
+def test_row_0_four_times_without_candidates() -> None:
+    """Slices of one tensor are gathered together, but for an empty batch there is no row 0 to gather."""
+    check(
+        """g (float[B,1,4] item, int64[B,L,4] user) => (int64[N,L,4] y) {
+            shape = Shape (item)
+            rows = Expand (user, shape)
+            y = Concat <axis = 0> (rows, rows, user, rows)
+        }""",
+        ["user"],
+    )
