@@ -120,3 +120,8 @@ class Value:
     @property
     def constant(self) -> bool:
         return self.array.tensor.constant
+
+    def repeats(self, position: int) -> bool:
+        """Whether every row along a dimension is the same; rows that an index selects are not."""
+        states = [self.array.state(a) for a in self.known_dims[position]]
+        return all(s == "absent" or (isinstance(s, IndexMap) and s.index is None) for s in states)

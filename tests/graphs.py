@@ -133,7 +133,8 @@ def feeds(model: onnx.ModelProto, batch: int, user: Sequence[str] = ("user",), s
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         low, high = (-3, 4) if dtype.kind == "f" else (0, REQUESTS if info.name.startswith("index") else IDS)
         values = rng.integers(low, high, shape).astype(dtype)
-        if info.name in user and shape and shape[0]:
+        # Rows of several requests are different rows: fed alike, they would hide which of them an index selects.
+        if info.name in user and shape and shape[0] and tensor.shape.dim[0].dim_param != "R":
             values[:] = values[0]
         out[info.name] = values
     return out

@@ -110,7 +110,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
     whole = count == extent_of(op.data.dims[axis])
     dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
     derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
-    if whole and not isinstance(derived, Refused) and all(op.data.array.state(a) != "stored" for a in dims[axis]):
+    if whole and not isinstance(derived, Refused) and op.data.repeats(axis):
         derived[0] = replace(op.data, name=op.proto.output[0], written=None)  # equal values, in whatever order
     return derived
 
@@ -135,10 +135,17 @@ COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "Red
 """What puts the results of a reduction over parts together."""
 
 
+FLOATS, INTEGERS = (1, 10, 11), (6, 7)
+INTEGER_MAX = 12
+"""The opset from which Max and Min take integers, and runtimes those of 32 and 64 bits."""
+
+
 def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
     """Sum [a b] = sum a + sum b, each on its own axes; the maximum of the parts' maxima."""
     x, parts = op.data, op.data.parts
     if parts is None or op.op_type not in COMBINE or not any(parts.axis in x.known_dims[i] for i in axes):
+        return whole
+    if COMBINE[op.op_type] != "Add" and x.dtype not in (FLOATS + INTEGERS if op.opset >= INTEGER_MAX else FLOATS):
         return whole
     if bounds(parts) is None:
         return whole

@@ -212,7 +212,7 @@ def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[int], axes: lis
         extent = extent_of(dims[axis])
         if isinstance(extent, Poly):
             return Refused(f"Slice with a step of an axis of extent {extent}, which is not a number")
-        dims[axis] = dim(len(range(*slice(start, end if end >= -extent else None, step).indices(extent))))
+        dims[axis] = dim(len(range(*slice(start, None if step < 0 and end < -extent else end, step).indices(extent))))
     return run_along(op, ctx, axes, [(tuple(dims), op.data.dtype)], op.inputs[1:])
 
 

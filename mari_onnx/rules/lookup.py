@@ -28,7 +28,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
     axis = op.attribute("axis", 0) % len(data.dims)
-    if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(data, axis):
+    if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if data.constant or indices.content is None else list(indices.content.flat)
     if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
@@ -39,12 +39,6 @@ def gather(op: Op, ctx: Context) -> Derived:
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
     ctx.selects_rows(data, indices, axis)
     return _lookup(op, ctx, data, indices, axis)
-
-
-def _same_rows(data: Value, axis: int) -> bool:
-    """Whether the value repeats along a dimension."""
-    states = [data.array.state(a) for a in data.known_dims[axis]]
-    return all(s == "absent" or (isinstance(s, IndexMap) and s.index is None) for s in states)
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
@@ -96,7 +90,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return Refused("GatherND by more than one index")
-    if _same_rows(data, 0) and indices.dims[0]:
+    if data.repeats(0) and indices.dims[0]:
         return [_any_row(op, data, indices.dims[:1], 0)]
     flat_indices = replace(indices, dims=indices.dims[:1])
     if not _by_request(data, flat_indices):

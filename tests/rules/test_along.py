@@ -207,3 +207,37 @@ def test_entries_that_each_candidate_selects() -> None:
         }"""
     )
     rewrite_and_check(model, batches=(1, 7))
+
+
+def test_the_largest_of_rows_that_an_index_selects() -> None:
+    """All of them, in another order: rows of several requests are not the same row."""
+    model = parse(
+        """g (float[R] user, float[B] item, int64[B] index) => (float[B] y) {
+            x = Gather (user, index)
+            k = Shape (x)
+            top, at = TopK <axis = 0> (x, k)
+            y = Add (top, item)
+        }"""
+    )
+    result = rewrite_and_check(model, batches=(1, 7))
+    assert "TopK" in result.ops
+
+
+@pytest.mark.parametrize("opset", [11, 12])
+def test_the_largest_integer_of_parts(opset: int) -> None:
+    """Max takes integers from opset 12 on."""
+    model = parse(
+        """g (int64[1, 3] user, int64[B, 2] item) => (int64[B, 1] y) {
+            shape = Shape (item)
+            rows = Gather <axis = 0> (shape, zero)
+            target = Concat <axis = 0> (rows, three)
+            u = Expand (user, target)
+            c = Concat <axis = 1> (u, item)
+            y = ReduceMax <axes = [1]> (c)
+        }""",
+        opset=opset,
+        zero=[0],
+        three=[3],
+    )
+    result = rewrite_and_check(model, batches=(1, 7))
+    assert ("Max" in result.ops) == (opset >= 12)

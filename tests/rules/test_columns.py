@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mari_onnx.axes import extent_of
 from mari_onnx.forms import Parts
 from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -288,3 +289,12 @@ def test_pairs_of_fields(style: str) -> None:
         fields=[-1, 3, 2], one=[1], two=[2], rows_=[0, 0, 0, 1, 1, 2], columns=[1, 2, 3, 2, 3, 3],
     )  # fmt: skip
     rewrite_and_check(model)
+
+
+def test_every_other_column_of_none() -> None:
+    """An end before the first column is the first column, unless the step is backwards."""
+    text = """g (float[1, 5] user, float[B, 5] item) => (float[B, N] y) {
+        u = Slice (user, s, e, a, t) i = Slice (item, s, e, a, t) y = Add (u, i)
+    }"""
+    result = rewrite_and_check(parse(text, s=[0], e=[-100], a=[1], t=[2]), batches=(1, 7))
+    assert extent_of(result.program.values["i"].known_dims[1]) == 0
