@@ -8,8 +8,7 @@ SAMPLES := build/samples-venv
 
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
-GRAPHS  ?= 10000
-GRAPHS  ?= 10000
+GRAPHS  ?= 50000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format samples docs corpus fuzz bench clean
@@ -42,8 +41,8 @@ docs: $(READY) ## Write what is generated in README.md and docs again
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
 
-fuzz: $(READY) ## Check the invariant on many random graphs (minutes; GRAPHS=20000)
-	$(BIN)/python -m tests.property.fuzz $(GRAPHS)
+fuzz: $(READY) ## Check the invariant on many random graphs, all operators and forms (GRAPHS=50000)
+	$(BIN)/python -m tests.property.fuzz $(GRAPHS) --complete
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks

@@ -77,7 +77,7 @@ def emit(program: Program, model: Model) -> onnx.ModelProto:
         _write(emission, node)
     for info, tensor in zip(model.graph.output, outputs, strict=True):
         if emission.names[tensor] != info.name:
-            emission.nodes.append(new_node("Identity", info.name, [emission.names[tensor]], info.name))
+            _append(emission, new_node("Identity", info.name, [emission.names[tensor]], info.name))
     return _graft(emission)
 
 
@@ -153,7 +153,8 @@ def _write(emission: Emission, node: Node) -> None:
             if emission.names[t] != captured and captured not in emission.captured:
                 emission.captured.add(captured)
                 _append(emission, new_node("Identity", captured, [emission.names[t]], captured))
-        _append(emission, renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs]))
+        again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
+        _append(emission, again, original=True)
     else:
         _append(emission, _lowered(emission, node, inputs, name))
     for t in node.outputs:
@@ -174,15 +175,17 @@ def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
         _append(emission, new_node("Reshape", name, [flat, _integers(emission, list(content.shape))], name))
 
 
-def _append(emission: Emission, node: onnx.NodeProto) -> None:
-    if node.name in emission.node_names:  # one node on several parts; runtimes want names to be unique
+def _append(emission: Emission, node: onnx.NodeProto, *, original: bool = False) -> None:
+    """Runtimes want nodes to have names of their own: an original keeps its, unless it is there on other parts too."""
+    own, originals = emission.node_names, emission.model.node_names
+    if node.name in own or (node.name in originals and not original):
         name, count = node.output[0], 1
-        while name in emission.node_names:
+        while name in own or name in originals:
             count += 1
             name = f"{node.output[0]}.{count}"
         node = renamed_node(node, node.input, node.output, name=name)
     if node.name:
-        emission.node_names.add(node.name)
+        own.add(node.name)
     emission.nodes.append(node)
 
 

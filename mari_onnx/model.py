@@ -91,6 +91,11 @@ class Model:
         found.update(_all_names(self.graph))
         return found
 
+    @cached_property
+    def node_names(self) -> set[str]:
+        """The names of the graph's nodes."""
+        return {node.name for node in self.graph.node if node.name}
+
 
 def stored_names(graph: onnx.GraphProto) -> set[str]:
     """The names of a graph's initializers, dense and sparse."""

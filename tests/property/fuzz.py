@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,13 +20,8 @@ from random import Random
 import click
 import onnx
 
-from mari_onnx.rules import RULES
 from tests.property.graphs import Case, write_case
-from tests.property.invariant import BrokenError, Seen, check_forms, check_optimized, originals
-
-KINDS = tuple(
-    f"{within}{kind}" for within in ("", "parts ", "terms ") for kind in ("missing an axis", "row map", "index map")
-)
+from tests.property.invariant import FAMILIES, KINDS, BrokenError, Seen, check_forms, check_optimized, originals
 
 
 def work(first: int, last: int) -> None:
@@ -43,11 +37,7 @@ def work(first: int, last: int) -> None:
         failed = failure(case, seen)
         if failed is not None:
             _say(seed=seed, failed=failed, case=repr(minimized(case, failed)))
-    _say(
-        operators=dict(seen.operators),
-        forms=[[*key, n] for key, n in seen.forms.items()],
-        runs=dict(seen.runs),
-    )
+    _say(seen={name: list(counts.items()) for name, counts in vars(seen).items()})
 
 
 def failure(case: Case, seen: Seen | None = None) -> str | None:
@@ -139,9 +129,8 @@ def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         failures += [line for line in lines if "failed" in line]
         for line in lines:
-            seen.operators.update(line.get("operators", {}))
-            seen.runs.update(line.get("runs", {}))
-            seen.forms.update({(op, kind): n for op, kind, n in line.get("forms", [])})
+            for name, counts in line.get("seen", {}).items():
+                getattr(seen, name).update({tuple(k) if isinstance(k, list) else k: n for k, n in counts})
         if done.returncode == 0:
             break
         at = next((line["start"] for line in reversed(lines) if "start" in line), first)
@@ -153,13 +142,10 @@ def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
 def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: float) -> None:
     for failure in failures[:100]:
         click.echo(f"--- seed {failure['seed']}: {failure['failed']}\n{failure.get('case', '')}")
-    never = sorted(set(RULES) - set(seen.operators))
-    kinds = Counter[str]()
-    for (_, kind), n in seen.forms.items():
-        kinds[kind] += n
-    click.echo(f"forms: {dict(kinds)}")
+    for kind in KINDS:
+        click.echo(f"{kind:24} " + " ".join(f"{f} {seen.forms[f, kind]:<6}" for f in FAMILIES))
     click.echo(f"runs: {dict(seen.runs)}")
-    click.echo(f"never exercised: {', '.join([*never, *(k for k in KINDS if not kinds[k])]) or 'nothing'}")
+    click.echo(f"never exercised: {', '.join(seen.never()) or 'nothing'}")
     click.echo(f"{examples} graphs, {len(failures)} failures, {seconds:.0f} s: {[f['seed'] for f in failures][:60]}")
 
 
@@ -167,9 +153,12 @@ def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: 
 @click.argument("examples", type=int, default=2000)
 @click.option("--first", type=int, default=None, help="The first seed; random if it is left out.")
 @click.option("--workers", type=int, default=os.cpu_count() or 1)
+@click.option("--complete", is_flag=True, help="Fail as well where an operator or a form was never exercised.")
 @click.option("--work", "span", type=(int, int), default=None, hidden=True)
 @click.option("--seed", type=int, default=None, help="Run this one again, here.")
-def main(examples: int, first: int | None, workers: int, span: tuple[int, int] | None, seed: int | None) -> None:
+def main(
+    examples: int, first: int | None, workers: int, complete: bool, span: tuple[int, int] | None, seed: int | None
+) -> None:
     """Check that many random graphs."""
     if span is not None:
         work(*span)
@@ -188,11 +177,9 @@ def main(examples: int, first: int | None, workers: int, span: tuple[int, int] |
     with ThreadPoolExecutor(workers) as pool:
         for part, failed in pool.map(lambda chunk: _chunk(*chunk), chunks):
             failures += failed
-            seen.operators += part.operators
-            seen.forms += part.forms
-            seen.runs += part.runs
+            seen.update(part)
     _report(seen, failures, examples, time.monotonic() - started)
-    sys.exit(bool(failures))
+    sys.exit(bool(failures) or (complete and bool(seen.never())))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ integers, so that every sum and product is exact whatever the order in which it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, printer
 
 from mari_onnx.extent import Extent, Poly, evaluate, product, symbol
+from tests.property.evaluate import session
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
@@ -27,9 +28,11 @@ B, R, L = symbol("B"), symbol("R"), symbol("L")
 LARGEST = {"B": 7, "R": 7, "L": 7}
 """No extent is larger than this in any run; bounds on sums follow from it."""
 
-EXACT = 2**22
+EXACT, EXACT_HALF = 2**22, 2**9
+"""Bounds on elements under which every sum is exact, with room for what cancels on the way."""
 ELEMENTS = 20_000
-OPSETS = (11, 13, 17, 20)
+OPSETS = tuple(range(11, 29))
+"""From the oldest that is supported to the newest that onnxruntime runs."""
 
 
 class UnfitError(Exception):
@@ -129,14 +132,22 @@ class Writer:
 
     random: Random
     opset: int
+    half: bool = False
     made: list[Made] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     infos: list[onnx.ValueInfoProto] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     count: int = 0
+    labels: int = 0
+    labelled: set[str] = field(default_factory=set)
     inexact: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
+
+    @property
+    def exact(self) -> int:
+        """What no number may exceed. Graphs in half precision are written in float32, and lowered in the end."""
+        return EXACT_HALF if self.half else EXACT
 
     # Choices
 
@@ -153,9 +164,9 @@ class Writer:
 
     def pick(self, fits: Callable[[Made], bool] = lambda made: True, *, rough: bool = False) -> Made:
         """One of the tensors that fit, rather a late one; `rough` allows those that are not exact."""
-        options = [m for m in self.made if (rough or m.exact) and fits(m)]
-        late = options[-6:] if self.chance(60) else options
-        made: Made = self.choice(late)
+        options = [m for m in self.made if ((rough and not self.half) or m.exact) and fits(m)]
+        kind = self.between(0, 9)
+        made: Made = self.choice(options[-1:] if kind <= 1 else options[-6:] if kind <= 6 else options)
         return made
 
     def floats(self, rank: int = 0, *, rough: bool = True) -> Made:
@@ -172,6 +183,18 @@ class Writer:
                 self.claimed.add(wanted)
                 return wanted
         return f"t{self.count}"
+
+    def label(self, op_type: str) -> str:
+        """The name of a node: none, one of an exporter's, or one that a tensor has."""
+        self.labels += 1
+        kind = self.between(0, 19)
+        if kind <= 11:
+            return ""
+        taken = self.made[-1].name if self.made and kind == 19 else ""
+        if taken and taken not in self.labelled:
+            self.labelled.add(taken)
+            return taken
+        return f"/layer/{op_type}_{self.labels}"
 
     def constant(self, array: npt.NDArray[Any]) -> Made:
         name = f"c{len(self.initializers) + len(self.nodes)}"
@@ -218,12 +241,15 @@ class Writer:
         exact = exact and all(m.exact for m in given)
         results = []
         for shape, (low, high), dtype in outputs:
-            if max(-low, high) > EXACT or evaluate(product(shape), LARGEST, 7) > ELEMENTS or len(shape) > 5:
-                raise UnfitError
             dtype = given[0].dtype if dtype is None else dtype
+            limit = self.exact if exact and dtype == FLOAT else EXACT
+            if max(-low, high) > limit or evaluate(product(shape), LARGEST, 7) > ELEMENTS or len(shape) > 5:
+                raise UnfitError
             results.append(Made(self.name(), tuple(shape), dtype, low, high, exact))
         names = ["" if m is None else m.name for m in inputs]
-        self.nodes.append(helper.make_node(op_type, names, [m.name for m in results], **attributes))
+        self.nodes.append(
+            helper.make_node(op_type, names, [m.name for m in results], self.label(op_type), **attributes)
+        )
         self.made.extend(results)
         self.inexact.update(m.name for m in results if not m.exact)
         return results
@@ -333,12 +359,13 @@ class Writer:
 def write_case(random: Random) -> Case:
     """One random graph with what to feed it."""
     from tests.property.operators import OPERATORS  # which are written in terms of a Writer
+    from tests.property.ranking import BLOCKS
 
-    w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)])
+    w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)], half=random.randint(0, 9) == 9)
     w.write_inputs()
     inputs = len(w.made)
-    makers = [make for make, weight in OPERATORS.items() for _ in range(weight)]
-    for _ in range(w.between(1, 14)):
+    makers = [make for make, weight in (*OPERATORS.items(), *BLOCKS.items()) for _ in range(weight)]
+    for _ in range(w.between(1, 14) if w.chance(85) else w.between(15, 40)):
         for _ in range(4):
             try:
                 w.choice(makers)(w)
@@ -352,6 +379,10 @@ def write_case(random: Random) -> Case:
     outputs = {m.name: m for m in [written[-1], *(w.choice(written) for _ in range(w.between(0, 2)))]}
     if w.chance(5):
         outputs[w.made[0].name] = w.made[0]
+    once = [m for m in written if not any("B" in str(e) for e in m.shape)]
+    if once and w.chance(10):
+        of_request = w.choice(once)
+        outputs[of_request.name] = of_request
     if w.chance(3):
         constant = w.numbers([2, 3])
         outputs[constant.name] = constant
@@ -359,10 +390,52 @@ def write_case(random: Random) -> Case:
     infos = [helper.make_tensor_value_info(m.name, m.dtype, numbers[m.name]) for m in outputs.values()]
     graph = helper.make_graph(w.nodes, "random", w.infos, infos, w.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=10)
+    sources = w.sources
+    if w.half and (half := lowered_model(model)) is not None:
+        model = half
+        sources = [replace(s, made=replace(s.made, dtype=lowered(s.made.dtype))) for s in sources]
     declared = [s.made.name for s in w.sources if s.tiled]
     declared += [s.made.name for s in w.sources if s.made.shape[:1] == (1,) and w.chance(20)]
     shapes = {m.name: m.shape for m in w.made}
-    return Case(model, tuple(w.sources), tuple(declared), shapes, frozenset(w.inexact), w.choice([500, 10**6, 2]))
+    return Case(model, tuple(sources), tuple(declared), shapes, frozenset(w.inexact), w.choice([500, 10**6, 2]))
+
+
+def lowered(dtype: int) -> int:
+    return TensorProto.FLOAT16 if dtype == FLOAT else dtype
+
+
+def lowered_model(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The model with float16 for float32; None where an operator has no such version or runtimes have none of it."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+
+    def tensor(proto: onnx.TensorProto) -> None:
+        if proto.data_type == FLOAT:
+            proto.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(proto).astype(np.float16), proto.name))
+
+    def graph(body: onnx.GraphProto) -> None:
+        for proto in body.initializer:
+            tensor(proto)
+        for info in (*body.input, *body.output):
+            info.type.tensor_type.elem_type = lowered(info.type.tensor_type.elem_type)
+        for node in body.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    tensor(attribute.t)
+                elif attribute.HasField("g"):
+                    graph(attribute.g)
+                elif attribute.name == "to" and node.op_type == "Cast":
+                    attribute.i = lowered(attribute.i)
+            if node.op_type == "ConstantOfShape" and not node.attribute:  # zeros, of float32 unless told
+                zero = numpy_helper.from_array(np.zeros(1, np.float16))
+                node.attribute.append(helper.make_attribute("value", zero))
+
+    graph(model.graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        session(model)
+    except Exception:
+        return None
+    return model
 
 
 def read_case(text: str, user_inputs: Sequence[str] = (), *, opset: int = 17, batch: int = 10**6) -> Case:

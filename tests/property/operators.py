@@ -95,7 +95,7 @@ def variadic(w: Writer) -> None:
 
 def unary(w: Writer) -> None:
     x = w.floats()
-    op = w.choice(["Neg", "Relu", "Abs", "Identity", "Dropout", "LeakyRelu", "Relu", "ThresholdedRelu"])
+    op = w.choice(["Neg", "Relu", "Abs", "Identity", "Dropout", "LeakyRelu", "Relu", "ThresholdedRelu", "Shrink"])
     match op:
         case "Neg":
             w.write(op, [x], x.shape, (-x.high, -x.low))
@@ -107,6 +107,8 @@ def unary(w: Writer) -> None:
             w.write(op, [x], x.shape, (min(0, x.low), max(0, x.high)), alpha=1.0)
         case "Abs":
             w.write(op, [x], x.shape, (0, x.size))
+        case "Shrink":
+            w.write(op, [x], x.shape, (min(x.low + 1, 0), max(x.high - 1, 0)), lambd=1.5, bias=1.0)
         case _:
             w.write(op, [x], x.shape, span(x))
 
@@ -116,11 +118,14 @@ ROUGH = """
     Softsign Sqrt Tan Tanh Celu HardSwish Mish Gelu
 """
 SINCE = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20}
+ONLY = {"Swish": 24}
+"""Operators for which onnxruntime has a kernel in one opset alone."""
 
 
 def unary_rough(w: Writer) -> None:
     x = w.pick(lambda m: m.dtype == FLOAT and m.size <= 9)
-    op = w.choice([op for op in ROUGH.split() if SINCE.get(op, 0) <= w.opset])
+    here = [op for op, opset in ONLY.items() if opset == w.opset]
+    op = w.choice(here if here and w.chance(50) else [op for op in ROUGH.split() if SINCE.get(op, 0) <= w.opset])
     if op in ("Acos", "Asin", "Atanh"):
         x = w.write("Mul", [x, w.constant(np.array(1 / 16, np.float32))], x.shape, (-1, 1), exact=False)
     elif op in ("Acosh", "Log", "Reciprocal", "Sqrt"):
@@ -134,6 +139,37 @@ def integers(w: Writer) -> None:
     x = w.pick(lambda m: m.dtype == INT64 and m.low >= 0)
     y = w.constant(np.array(w.between(1, 3), np.int64))
     w.write(w.choice(["Div", "Mod"]), [x, y], x.shape, (0, max(x.high, 3)))
+
+
+def bits(w: Writer) -> None:
+    """Of unsigned numbers where it shifts them: a mask packed into an integer."""
+    x = w.pick(lambda m: m.dtype == INT64 and m.low >= 0 and m.high <= 60)
+    if w.opset < 18 or w.chance(40):
+        unsigned = w.write("Cast", [x], x.shape, span(x), TensorProto.UINT64, to=TensorProto.UINT64)
+        by = w.constant(np.array(w.between(0, 2), np.uint64))
+        left = w.chance(50)
+        shifted = w.write(
+            "BitShift", [unsigned, by], x.shape, (0, x.high * (4 if left else 1)),
+            direction="LEFT" if left else "RIGHT",
+        )  # fmt: skip
+        w.write("Cast", [shifted], shifted.shape, span(shifted), INT64, to=INT64)
+        return
+    if w.chance(30):
+        w.write("BitwiseNot", [x], x.shape, (-x.high - 1, -x.low - 1))
+        return
+    y = w.pick(lambda m: m.dtype == INT64 and m.low >= 0 and m.high <= 60 and broadcast(m.shape, x.shape) is not None)
+    shape = broadcast(x.shape, y.shape)
+    assert shape is not None
+    w.write(w.choice(["BitwiseAnd", "BitwiseOr", "BitwiseXor"]), [x, y], shape, (0, 63))
+
+
+def cast_like(w: Writer) -> None:
+    if w.opset < 15:
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype in (FLOAT, INT64, BOOL) and m.size <= w.exact)
+    like = w.pick(lambda m: m.dtype in (FLOAT, INT64, BOOL), rough=True)
+    bounds = (0, 1) if like.dtype == BOOL else span(x)
+    w.write_all("CastLike", [x, like], [(x.shape, bounds, like.dtype)], exact=x.exact)
 
 
 def unary_exact(w: Writer) -> None:
@@ -209,7 +245,7 @@ def where(w: Writer) -> None:
 def cast(w: Writer) -> None:
     x = w.pick(lambda m: m.rank > 0)
     to = w.choice([d for d in (FLOAT, INT64, BOOL, TensorProto.FLOAT, INT64) if d != x.dtype])
-    if x.size > 10**6 and to == FLOAT:
+    if x.size > w.exact and to == FLOAT:
         raise UnfitError
     w.write("Cast", [x], x.shape, (0, 1) if to == BOOL else span(x), to, to=to)
 
@@ -331,7 +367,7 @@ def shape_as_data(w: Writer) -> None:
         raise UnfitError
     shape = w.write("Shape", [x], [x.rank], (0, 7**5), INT64)
     scalar = w.write("Gather", [shape, w.constant(np.array(axis, np.int64))], [], (0, 7**5), INT64)
-    number = w.write("Cast", [scalar], [], (0, 7**5), FLOAT, to=FLOAT)
+    number = w.write("Cast", [scalar], [], (0, count(x.shape[axis : axis + 1])), FLOAT, to=FLOAT)
     w.write("Mul", [x, number], x.shape, times(span(x), (0, count(x.shape[axis : axis + 1]))))
 
 
@@ -601,11 +637,20 @@ def einsum(w: Writer) -> None:
 # Along dimensions
 
 
+REDUCTIONS = """
+    ReduceSum ReduceSum ReduceMax ReduceMin ReduceMean ReduceSumSquare ReduceL1 ReduceL2 ReduceProd ReduceLogSum
+    ReduceLogSumExp
+"""
+
+
 def reduce(w: Writer) -> None:
     x = w.floats(1)
-    op = w.choice(
-        ["ReduceSum", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2"]
-    )
+    op = w.choice(REDUCTIONS.split())
+    if op == "ReduceLogSum":  # of what is positive
+        above = w.constant(np.array(x.size + 1, np.float32))
+        x = w.write("Add", [x, above], x.shape, (1, 2 * x.size + 1))
+    elif op == "ReduceLogSumExp" and x.size > 9:
+        raise UnfitError
     axes = sorted({w.between(0, x.rank - 1) for _ in range(w.between(1, 2))})
     keep = int(w.chance(50))
     since = 13 if op == "ReduceSum" else 18
@@ -626,9 +671,13 @@ def reduce(w: Writer) -> None:
             bounds = (0, n * x.size**2)
         case "ReduceL1" | "ReduceL2":
             bounds = (0, n * x.size)
+        case "ReduceProd":
+            bounds = (-(max(x.size, 1) ** n), max(x.size, 1) ** n)
+        case "ReduceLogSum" | "ReduceLogSumExp":
+            bounds = (-9999, 9999)
         case _:
             bounds = span(x)
-    if not axes and op in ("ReduceSumSquare", "ReduceL1", "ReduceL2"):
+    if not axes and op in ("ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"):
         raise UnfitError  # runtimes disagree whether the elements are squared then
     rough = ("ReduceMean", "ReduceL2", "ReduceLogSumExp", "ReduceLogSum")
     w.write(op, [x, *inputs], shape, bounds, exact=op not in rough, keepdims=keep, **attributes)
@@ -636,7 +685,7 @@ def reduce(w: Writer) -> None:
 
 def softmax(w: Writer) -> None:
     x = w.floats(1, rough=False)
-    op = w.choice(["Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization"])
+    op = w.choice(["Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization", "RMSNormalization"])
     attributes = {"axis": w.between(-x.rank, x.rank - 1)} if w.chance(80) or w.opset < 13 else {}
     if op == "LpNormalization":
         w.write(op, [w.write("Add", [x, w.constant(np.array(x.size + 1, np.float32))], x.shape, (1, 2 * x.size + 1))],
@@ -646,6 +695,11 @@ def softmax(w: Writer) -> None:
         if w.opset < 17 or not isinstance(width, int):
             raise UnfitError
         w.write(op, [x, w.numbers([width]), w.numbers([width])], x.shape, (-99, 99), exact=False, epsilon=1.0)
+    elif op == "RMSNormalization":
+        width = x.shape[-1]
+        if w.opset < 23 or not isinstance(width, int):
+            raise UnfitError
+        w.write(op, [x, w.numbers([width])], x.shape, (-99, 99), exact=False, epsilon=1.0)
     else:
         w.write(op, [x], x.shape, (-9999, 1), exact=op == "Hardmax", **attributes)
 
@@ -657,6 +711,30 @@ def cumsum(w: Writer) -> None:
     said = w.constant(np.array(axis - x.rank if w.chance(40) else axis, np.int64))
     attributes = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
     w.write("CumSum", [x, said], x.shape, (n * min(x.low, 0), n * max(x.high, 0)), **attributes)
+
+
+def gather_elements(w: Writer) -> None:
+    """Along one axis, by positions of the value's rank: those of a TopK, or some of a table for everybody."""
+    x, axis, extent = _numbered(w, 1)
+
+    def fits(m: Made) -> bool:
+        if m.dtype != INT64 or m.is_index or m.rank != x.rank or m.low < -extent or m.high >= extent:
+            return False
+        return all(i == axis or a == b for i, (a, b) in enumerate(zip(m.shape, x.shape, strict=True)))
+
+    ids = w.pick(fits)
+    w.write("GatherElements", [x, ids], ids.shape, span(x), x.dtype, axis=axis - x.rank if w.chance(30) else axis)
+
+
+def positions(w: Writer) -> None:
+    """Small whole numbers of the shape of something: what GatherElements and lookups read."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 1)
+    small = w.write("Clip", [x, *(w.constant(np.array(n, np.float32)) for n in (0, 1))], x.shape, (0, 1))
+    ids = w.write("Cast", [small], x.shape, (0, 1), INT64, to=INT64)
+    like = [m for m in w.made if m.shape == x.shape and m.dtype == FLOAT and isinstance(m.shape[-1], int) and m.exact]
+    if like and x.shape[-1] != 1:
+        source = w.choice(like)
+        w.write("GatherElements", [source, ids], ids.shape, span(source), FLOAT, axis=x.rank - 1)
 
 
 def arg_extreme(w: Writer) -> None:
@@ -730,16 +808,10 @@ def if_(w: Writer) -> None:
 
 def without_rule(w: Writer) -> None:
     x = w.floats(2, rough=False)
-    match w.choice(["Pad", "GatherElements", "Trilu", "Range"]):
+    match w.choice(["Pad", "Trilu", "Range"]):
         case "Pad":
             pads = [0] * (2 * x.rank - 1) + [1]
             w.write("Pad", [x, w.ints(pads)], [*x.shape[:-1], x.shape[-1] + 1], (min(x.low, 0), max(x.high, 0)))
-        case "GatherElements":
-            ids = w.pick(lambda m: m.dtype == INT64 and m.shape == x.shape and isinstance(m.shape[-1], int))
-            last = x.shape[-1]
-            if not isinstance(last, int) or ids.high >= last or ids.low < -last:
-                raise UnfitError
-            w.write("GatherElements", [x, ids], x.shape, span(x), axis=x.rank - 1)
         case "Trilu":
             if w.opset < 14:
                 raise UnfitError
@@ -754,10 +826,12 @@ def without_rule(w: Writer) -> None:
 OPERATORS: dict[Maker, int] = {
     arithmetic: 12,
     variadic: 2,
-    unary: 4,
+    unary: 5,
     unary_exact: 2,
-    unary_rough: 2,
+    unary_rough: 6,
     integers: 1,
+    bits: 2,
+    cast_like: 2,
     clip: 3,
     prelu: 2,
     compare: 2,
@@ -789,9 +863,11 @@ OPERATORS: dict[Maker, int] = {
     gemm: 7,
     matmul: 6,
     einsum: 4,
-    reduce: 6,
-    softmax: 3,
+    reduce: 8,
+    softmax: 4,
     cumsum: 2,
+    gather_elements: 1,
+    positions: 2,
     arg_extreme: 1,
     top_k: 2,
     recurrent: 2,

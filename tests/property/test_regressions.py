@@ -211,3 +211,14 @@ def test_row_0_four_times_without_candidates() -> None:
         }""",
         ["user"],
     )
+
+
+def test_a_node_that_has_the_name_of_an_output() -> None:
+    """What is a constant now is written to the output by an Identity, whose name is not to be another node's."""
+    check(
+        """g (float[B,2] item, float[R,2] user) => (float[2,2] y, float[B,2] z)
+        <float[2,2] w = {1, 0, 2, 2}, int64[2] perm = {1, 0}> {
+            [y] z = MatMul (item, w)
+            y = Transpose <perm = [1, 0]> (w)
+        }"""
+    )

@@ -1,0 +1,355 @@
+"""What ranking models are made of, written into a random graph: packed ids, towers, attention, DIN, FM, experts.
+
+Each function writes one block on whatever the graph has by then, in one of the ways in which exporters write it. So
+blocks compose: an attention unit reads a packed embedding, a tower what both gave.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.property.graphs import BOOL, FLOAT, INT64, B, Made, R, UnfitError, Writer
+from tests.property.operators import broadcast, count, hull, span, times
+
+# What blocks have in common
+
+
+def for_candidates(w: Writer, x: Made) -> Made:
+    """The rows of x as many times as there are candidates."""
+    if x.shape[:1] == (B,):
+        return x
+    if x.shape[:1] == (R,):
+        index = w.pick(lambda m: m.is_index)
+        return w.write("Gather", [x, index], (B, *x.shape[1:]), span(x), x.dtype)
+    if x.shape[:1] != (1,):
+        raise UnfitError
+    shape = (B, *x.shape[1:])
+    if w.chance(30):
+        return w.write("Tile", [x, w.shape_chain([B, *(1 for _ in x.shape[1:])])], shape, span(x))
+    return w.write(
+        "Expand", [x, w.shape_chain(shape if w.chance(50) else [B, *(1 for _ in x.shape[1:])])], shape, span(x)
+    )
+
+
+def of_user(w: Writer, rank: int, dtype: int = FLOAT) -> Made:
+    """Something of the request's, for each candidate."""
+    tiled = {s.made.name for s in w.sources if s.tiled}
+    found = w.pick(lambda m: m.rank == rank and m.dtype == dtype and (m.shape[:1] in ((1,), (R,)) or m.name in tiled))
+    return for_candidates(w, found)
+
+
+def of_items(w: Writer, rank: int, dtype: int = FLOAT) -> Made:
+    return w.pick(lambda m: m.rank == rank and m.dtype == dtype and m.shape[:1] == (B,) and not m.is_index)
+
+
+def joined(w: Writer, tensors: list[Made], axis: int = -1) -> Made:
+    """Their Concat, in any order."""
+    if w.chance(40):
+        tensors.reverse()
+    first, at = tensors[0], axis % tensors[0].rank
+    if any(m.rank != first.rank or m.shape[:at] != first.shape[:at] for m in tensors):
+        raise UnfitError
+    if any(m.shape[at + 1 :] != first.shape[at + 1 :] or m.dtype != first.dtype for m in tensors):
+        raise UnfitError
+    width = sum((m.shape[at] for m in tensors), start=0)
+    shape = (*first.shape[:at], width, *first.shape[at + 1 :])
+    return w.write("Concat", tensors, shape, hull(*tensors), axis=at if w.chance(50) else at - first.rank)
+
+
+def dense(w: Writer, x: Made, n: int, *, bias: bool = True) -> Made:
+    """A Linear: Gemm in two dimensions, MatMul and Add otherwise."""
+    width = x.shape[-1]
+    if not isinstance(width, int) or x.rank < 2:
+        raise UnfitError
+    bound = x.size * count([width])
+    if x.rank == 2 and w.chance(60):
+        trans = int(w.chance(70))
+        weight = w.numbers([n, width] if trans else [width, n], -1, 1)
+        operands = [x, weight, w.numbers([n], -1, 1)] if bias else [x, weight]
+        return w.write("Gemm", operands, (*x.shape[:-1], n), (-bound - 1, bound + 1), transB=trans)
+    y = w.write("MatMul", [x, w.numbers([width, n], -1, 1)], (*x.shape[:-1], n), (-bound, bound))
+    if not bias:
+        return y
+    shift = w.numbers([n], -1, 1)
+    return w.write("Add", [shift, y] if w.chance(50) else [y, shift], y.shape, (y.low - 1, y.high + 1))
+
+
+def activated(w: Writer, x: Made) -> Made:
+    match w.choice(["Relu", "Relu", "PRelu", "Clip", "Sigmoid", ""]):
+        case "Relu":
+            return w.write("Relu", [x], x.shape, (0, max(x.high, 0)))
+        case "PRelu":
+            return w.write("PRelu", [x, w.constant(np.array([-1], np.float32))], x.shape, (-x.size, x.size))
+        case "Clip":
+            limits = [w.constant(np.array(v, np.float32)) for v in (-2, 2)]
+            return w.write("Clip", [x, *limits], x.shape, (-2, 2))
+        case "Sigmoid":
+            return w.write("Sigmoid", [x], x.shape, (0, 1), exact=False)
+        case _:
+            return x
+
+
+def summed(w: Writer, op: str, x: Made, axis: int, *, keep: bool = False) -> Made:
+    inputs, attributes = w.axes_form([axis], 13 if op == "ReduceSum" else 18)
+    shape = [1 if i == axis else e for i, e in enumerate(x.shape) if keep or i != axis]
+    n = count([x.shape[axis]])
+    bounds = (n * min(x.low, 0), n * max(x.high, 0)) if op == "ReduceSum" else span(x)
+    return w.write(op, [x, *inputs], shape, bounds, exact=op != "ReduceMean", keepdims=int(keep), **attributes)
+
+
+def unsqueezed(w: Writer, x: Made, axis: int) -> Made:
+    inputs, attributes = w.axes_form([axis], 13)
+    return w.write("Unsqueeze", [x, *inputs], [*x.shape[:axis], 1, *x.shape[axis:]], span(x), **attributes)
+
+
+def calculated(w: Writer, op: str, x: Made, y: Made) -> Made:
+    shape = broadcast(x.shape, y.shape)
+    if shape is None:
+        raise UnfitError
+    bounds = {
+        "Add": (x.low + y.low, x.high + y.high),
+        "Sub": (x.low - y.high, x.high - y.low),
+        "Mul": times(span(x), span(y)),
+    }[op]
+    return w.write(op, [x, y], shape, bounds)
+
+
+# Blocks
+
+
+def features(w: Writer) -> None:
+    """User and item columns, side by side or interleaved."""
+    tensors = [of_user(w, 2), of_items(w, 2)]
+    tensors += [of_user(w, 2) if w.chance(50) else of_items(w, 2) for _ in range(w.between(0, 2))]
+    joined(w, tensors)
+
+
+def packed_lookup(w: Writer) -> None:
+    """One table for ids of user and items, after offsets; the embeddings flat, summed or cut apart again."""
+    rank = w.choice([1, 2, 2])
+    ids = [of_user(w, rank, INT64), of_items(w, rank, INT64)]
+    if rank == 1:
+        ids = [unsqueezed(w, m, 1) for m in ids]
+    packed = joined(w, ids)
+    fields = packed.shape[1]
+    if not isinstance(fields, int) or packed.low < 0 or packed.high > 60:
+        raise UnfitError
+    if w.chance(60):
+        offsets = w.constant(np.arange(fields, dtype=np.int64))
+        packed = calculated(w, "Add", packed, offsets)
+    depth = w.choice([2, 3])
+    table = w.numbers([packed.high + 1, depth])
+    x = w.write("Gather", [table, packed], (*packed.shape, depth), span(table), FLOAT)
+    match w.between(0, 3):
+        case 0:
+            w.write("Reshape", [x, w.ints([-1, fields * depth])], [B, fields * depth], span(x))
+        case 1:
+            w.write("Flatten", [x], [B, fields * depth], span(x))
+        case 2:
+            summed(w, w.choice(["ReduceSum", "ReduceMean", "ReduceMax"]), x, 1)
+
+
+def tower(w: Writer) -> None:
+    """Linear layers one after the other."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank in (2, 3) and isinstance(m.shape[-1], int) and m.size < 50)
+    for _ in range(w.between(1, 3)):
+        x = activated(w, dense(w, x, w.between(1, 3)))
+
+
+def cross(w: Writer) -> None:
+    """DCN: x0 * (x @ W + b) + x."""
+    x0 = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2 and isinstance(m.shape[1], int) and m.size < 10)
+    (width,) = (e for e in x0.shape[1:] if isinstance(e, int))
+    y = dense(w, x0, w.choice([width, 1]))
+    calculated(w, "Add", calculated(w, "Mul", x0, y), x0)
+
+
+def stacked_fields(w: Writer) -> Made:
+    """Fields of equal width, as one dimension: [B, fields, width]."""
+    x, y = of_user(w, 2), of_items(w, 2)
+    width = x.shape[1]
+    if not isinstance(width, int) or y.shape[1] != width:
+        x, y = (dense(w, m, 2, bias=False) for m in (x, y))
+    rows = [x, y, *([x] if w.chance(20) else [])]
+    if w.chance(50):
+        return joined(w, [unsqueezed(w, m, 1) for m in rows], 1)
+    flat = joined(w, rows)
+    shape = (B, len(rows), x.shape[1])
+    return w.write("Reshape", [flat, w.ints([-1, len(rows), int(str(x.shape[1]))])], shape, span(flat))
+
+
+def fields(w: Writer) -> None:
+    stacked_fields(w)
+
+
+def factorization(w: Writer) -> None:
+    """FM: the square of the sum less the sum of the squares."""
+    x = stacked_fields(w) if w.chance(60) else w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and m.size < 5)
+    total = summed(w, "ReduceSum", x, 1)
+    first = calculated(w, "Mul", total, total)
+    second = summed(w, "ReduceSum", calculated(w, "Mul", x, x), 1)
+    y = calculated(w, "Sub", first, second)
+    if w.chance(60):
+        summed(w, "ReduceSum", y, 1, keep=True)
+
+
+def pairs(w: Writer) -> None:
+    """Inner products of rows i and j."""
+    x = stacked_fields(w)
+    n = x.shape[1]
+    if not isinstance(n, int):
+        raise UnfitError
+    if w.chance(30):  # DLRM: all with all
+        y = w.write("Transpose", [x], (x.shape[0], x.shape[2], n), span(x), perm=[0, 2, 1])
+        bound = x.size**2 * count([x.shape[2]])
+        w.write("MatMul", [x, y], (x.shape[0], n, n), (-bound, bound))
+        return
+    which = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    left, right = (w.ints([p[k] for p in which]) for k in (0, 1))
+    shape = (x.shape[0], len(which), x.shape[2])
+    a, b = (w.write("Gather", [x, index], shape, span(x), axis=1) for index in (left, right))
+    summed(w, "ReduceSum", calculated(w, "Mul", a, b), 2)
+
+
+def experts(w: Writer) -> None:
+    """MMoE: experts of one input, and a gate that mixes them."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2 and isinstance(m.shape[1], int) and m.size < 10)
+    n = 2
+    outs = [unsqueezed(w, activated(w, dense(w, x, 2)), 1) for _ in range(n)]
+    mixed = joined(w, outs, 1)
+    gate = dense(w, x, n)
+    gate = w.write(w.choice(["Softmax", "Hardmax"]), [gate], gate.shape, (0, 1), exact=False, axis=1)
+    weights = unsqueezed(w, gate, 2)
+    summed(w, "ReduceSum", calculated(w, "Mul", mixed, weights), 1)
+
+
+def history(w: Writer) -> Made:
+    """What a user did: [B, length, width]."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and m.shape[:1] in ((1,), (R,), (B,)) and m.size < 5)
+    x = for_candidates(w, x)
+    width = x.shape[2]
+    if not isinstance(width, int):
+        raise UnfitError
+    return x
+
+
+def mask_of(w: Writer, keys: Made) -> Made:
+    """Which positions count: [B, length]."""
+    first = w.write("Gather", [keys, w.constant(np.array(0, np.int64))], keys.shape[:2], span(keys), axis=2)
+    zero = w.constant(np.array(0, np.float32))
+    return w.write("Greater", [first, zero], first.shape, (0, 1), BOOL)
+
+
+def attention(w: Writer) -> None:
+    """The candidate asks the history: scores, scale, mask, weights, and what they weigh; in heads now and then."""
+    keys = history(w)
+    batch, length, width = keys.shape
+    query = dense(w, of_items(w, 2), int(str(width)))
+    values = keys
+    if w.chance(50):
+        keys, values = (dense(w, keys, int(str(width)), bias=False) for _ in range(2))
+    heads = 2 if width in (2, 4) and w.chance(40) else 0
+    q = unsqueezed(w, query, 1)
+    if heads:
+        each = int(str(width)) // heads
+        split: list[Made] = []
+        for x, n in ((q, 1), (keys, length), (values, length)):
+            target = [w.ints([0, -1, heads, each]), w.ints([-1, 1, heads, each])][n == 1 and w.chance(50)]
+            cut = w.write("Reshape", [x, target], (batch, n, heads, each), span(x))
+            split.append(w.write("Transpose", [cut], (batch, heads, n, each), span(x), perm=[0, 2, 1, 3]))
+        q, keys, values = split
+    perm = [*range(keys.rank - 2), keys.rank - 1, keys.rank - 2]
+    turned = w.write("Transpose", [keys], [keys.shape[p] for p in perm], span(keys), perm=perm)
+    bound = q.size * keys.size * count(keys.shape[-1:])
+    scores = w.write("MatMul", [q, turned], (*q.shape[:-1], length), (-bound, bound))
+    if w.chance(60):
+        mask = mask_of(
+            w, values if not heads else w.pick(lambda m: m.dtype == FLOAT and m.shape == (batch, length, width))
+        )
+        for _ in range(scores.rank - 2):
+            mask = unsqueezed(w, mask, 1)
+        low = w.constant(np.array(-8, np.float32))
+        scores = w.write("Where", [mask, scores, low], scores.shape, (min(scores.low, -8), scores.high), FLOAT)
+    kind = w.choice(["Softmax", "Relu", "Hardmax"])
+    if kind == "Relu":
+        weights = w.write(kind, [scores], scores.shape, (0, max(scores.high, 0)))
+    else:
+        last = {"axis": -1} if w.opset >= 13 else {"axis": scores.rank - 1}
+        weights = w.write(kind, [scores], scores.shape, (0, 1), exact=kind == "Hardmax", **last)
+    bound = weights.size * values.size * count([length])
+    out = w.write("MatMul", [weights, values], (*weights.shape[:-1], values.shape[-1]), (-bound, bound))
+    if not heads:
+        w.write("Flatten", [out], (batch, width), span(out))
+
+
+def din(w: Writer) -> None:
+    """DIN's unit: [q, k, q - k, q * k] for each position, through a Linear, and the history weighted by it."""
+    keys = history(w)
+    batch, length, width = keys.shape
+    assert isinstance(width, int)
+    q = of_items(w, 2)
+    if q.shape[1] != width:
+        q = dense(w, q, width, bias=False)
+    q = unsqueezed(w, q, 1)
+    if w.chance(50):
+        target = w.shape_chain([batch if w.chance(50) else 1, length, 1])
+        q = w.write("Expand", [q, target], keys.shape, span(q))
+    else:
+        zeros = calculated(w, "Sub", keys, keys)
+        q = calculated(w, "Add", q, zeros)
+    x = joined(w, [q, keys, calculated(w, "Sub", q, keys), calculated(w, "Mul", q, keys)])
+    merged = w.chance(50)
+    if merged:
+        x = w.write("Reshape", [x, w.ints([-1, 4 * width])], (batch * length, 4 * width), span(x))
+    scores = dense(w, activated(w, dense(w, x, 2)), 1) if w.chance(60) else dense(w, x, 1)
+    if merged:
+        scores = w.write(
+            "Reshape", [scores, w.shape_chain([batch, length, 1], may_infer=True)], (batch, length, 1), span(scores)
+        )
+    if w.chance(40):
+        mask = unsqueezed(w, mask_of(w, keys), 2)
+        number = w.write("Cast", [mask], mask.shape, (0, 1), FLOAT, to=FLOAT)
+        scores = calculated(w, "Mul", scores, number)
+    summed(w, "ReduceSum", calculated(w, "Mul", scores, keys), 1)
+
+
+def normalized(w: Writer) -> None:
+    """LayerNorm as exporters decompose it."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int), rough=True)
+    mean = summed(w, "ReduceMean", x, x.rank - 1, keep=True)
+    centred = w.write("Sub", [x, mean], x.shape, (-2 * x.size, 2 * x.size))
+    squares = w.write("Mul", [centred, centred], x.shape, (0, 4 * x.size**2))
+    variance = summed(w, "ReduceMean", squares, x.rank - 1, keep=True)
+    one = w.constant(np.array(1, np.float32))
+    deviation = w.write(
+        "Sqrt", [w.write("Add", [variance, one], variance.shape, (1, 9999))], variance.shape, (1, 99), exact=False
+    )
+    w.write("Div", [centred, deviation], x.shape, (-99, 99), exact=False)
+
+
+def sequence(w: Writer) -> None:
+    """The history and the candidate as one sequence, as BST has it."""
+    keys = history(w)
+    q = of_items(w, 2)
+    if q.shape[1] != keys.shape[2]:
+        q = dense(w, q, int(str(keys.shape[2])), bias=False)
+    x = joined(w, [keys, unsqueezed(w, q, 1)], 1)
+    if w.chance(50):
+        dense(w, x, 2)
+
+
+BLOCKS = {
+    features: 8,
+    packed_lookup: 6,
+    tower: 4,
+    cross: 2,
+    fields: 3,
+    factorization: 3,
+    pairs: 2,
+    experts: 2,
+    attention: 5,
+    din: 4,
+    normalized: 2,
+    sequence: 2,
+}
+"""What writes a block, and how often it is chosen."""
