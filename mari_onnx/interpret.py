@@ -31,6 +31,9 @@ from mari_onnx.tensors import Builder, Tensor, fold
 BUG = "a bug in mari-onnx"
 """How a remark about a rule that broke begins."""
 
+SHAPED_ALIKE = frozenset({"Scatter", "ScatterElements", "ScatterND"})
+"""Operators whose result has the shape of their first input, whatever else is not known of it."""
+
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types whose small constants are known to shape arithmetic."""
 
@@ -108,7 +111,7 @@ class _Walk:
         merged = frozenset(same.get(c, c) for c in candidates)
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged)
         self.values: dict[str, Value] = {}
-        self.providers: dict[str, tuple[Tensor, int]] = {}
+        self.providers = self.ctx.providers
         self.inference = Inference(model)
         self.program_ = Program(self.ctx, self.values, [], self.providers)
 
@@ -266,6 +269,8 @@ class _Walk:
         return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
 
     def _inferred(self, op: Op, i: int) -> tuple[Dims | None, int]:
+        if op.op_type in SHAPED_ALIKE and op.proto.domain in ("", "ai.onnx") and op.data.dims is not None:
+            return new_dims(extents(op.data.dims)), op.data.dtype
         shape, dtype = self.inference.output(op, i)
         if shape is None:
             return None, dtype

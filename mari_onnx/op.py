@@ -12,7 +12,7 @@ import onnx
 
 from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.cost import CostModel
-from mari_onnx.extent import Extent, symbols
+from mari_onnx.extent import Extent, product, symbols
 from mari_onnx.forms import Array, Parts, Terms, Value
 from mari_onnx.report.model import Remark
 from mari_onnx.tensors import Builder, Tensor
@@ -52,15 +52,42 @@ class Op:
         assert first is not None, "the first input of every operator with a rule is required"
         return first
 
-    def integers(self, i: int, attribute: str) -> list[int] | Refused | None:
-        """Integers that older operator versions take as an attribute and newer ones as an input."""
+    def extents(self, i: int, attribute: str) -> list[Extent] | Refused | None:
+        """Extents that older operator versions take as an attribute and newer ones as an input."""
         value = self.input(i)
         if value is None:
             given = self.attribute(attribute)
             return None if given is None else [given] if isinstance(given, int) else list(given)
-        if value.content is None or not all(isinstance(e, int) for e in value.content.flat):
+        if value.content is None or any(e is None for e in value.content.flat):
             return Refused(f"{attribute} of {self.op_type} is computed by the model")
-        return [int(e) for e in value.content.flat]
+        return list(value.content.flat)
+
+    def integers(self, i: int, attribute: str) -> list[int] | Refused | None:
+        """The same, where all of them have to be numbers."""
+        given = self.extents(i, attribute)
+        if given is None or isinstance(given, Refused):
+            return given
+        if not all(isinstance(e, int) for e in given):
+            return Refused(f"{attribute} of {self.op_type} is computed by the model")
+        return [int(e) for e in given if isinstance(e, int)]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Where a mask of one dimension is true: `index` [1, rows] is NonZero(mask).
+
+    `within` are the extents of further dimensions, of which every place is listed for each of the rows.
+    """
+
+    mask: Value
+    index: Tensor
+    rows: Extent
+    within: tuple[Extent, ...] = ()
+
+    @property
+    def shape(self) -> tuple[Extent, Extent]:
+        """Of the places, transposed as Gather and Scatter want them."""
+        return self.rows * product(self.within), 1 + len(self.within)
 
 
 @dataclass
@@ -68,6 +95,8 @@ class Context:
     """One walk over a graph: the builder that it fills, its cost model and its remarks.
 
     `equal` are extents that an operator proved equal, `requests` the symbols of axes whose rows an index selects.
+    `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
+    places where a mask is true.
     """
 
     b: Builder
@@ -78,6 +107,8 @@ class Context:
     remarks: list[Remark] = field(default_factory=list)
     equal: list[tuple[Extent, Extent]] = field(default_factory=list)
     requests: set[str] = field(default_factory=set)
+    providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+    selections: dict[Tensor, Selection] = field(default_factory=dict)
 
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
         return self.cost.price(tensors, since)
@@ -97,6 +128,15 @@ class Context:
         if not data.constant:
             own = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
             self.requests |= symbols(extents(data.known_dims)[axis]) - own
+
+    def selection(self, places: Value) -> Selection | None:
+        """The mask of which these are the places, one a row."""
+        found = self.selections.get(places.array.tensor)
+        return found if found and places.dims and extents(places.dims) == found.shape else None
+
+    def is_selected(self, axis: Axis) -> bool:
+        """Whether the axis holds the rows that a mask selects."""
+        return any(axis.extent == selection.rows for selection in self.selections.values())
 
     def is_candidate(self, axis: Axis) -> bool:
         return not isinstance(axis.extent, int) and any(

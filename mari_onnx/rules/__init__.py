@@ -7,7 +7,7 @@ hold; it writes nothing. An operator without a rule keeps its plain form.
 from __future__ import annotations
 
 from mari_onnx.op import Rule
-from mari_onnx.rules import along, columns, einsum, elementwise, linear, lookup, product, recurrent, relabel
+from mari_onnx.rules import along, columns, einsum, elementwise, linear, lookup, mask, product, recurrent, relabel
 
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
@@ -41,6 +41,8 @@ RULES: dict[str, Rule] = {
     "Gather": lookup.gather,
     "GatherND": lookup.gather_nd,
     "OneHot": lookup.one_hot,
+    "NonZero": mask.nonzero,
+    "ScatterND": mask.scatter_nd,
     "MatMul": product.matmul,
     "Gemm": linear.gemm,
     "Einsum": einsum.einsum,

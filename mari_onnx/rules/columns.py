@@ -181,7 +181,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
-    starts, ends = op.integers(1, "starts"), op.integers(2, "ends")
+    starts, ends = op.integers(1, "starts"), op.extents(2, "ends")
     axes, steps = op.integers(3, "axes"), op.integers(4, "steps")
     for given in (starts, ends, axes, steps):
         if isinstance(given, Refused):
@@ -193,10 +193,10 @@ def slice_(op: Op, ctx: Context) -> Derived:
     for axis, start, end in zip(axes, starts, ends, strict=True):
         position = axis % len(value.known_dims)
         extent = extent_of(value.known_dims[position])
-        if isinstance(extent, Poly):
-            if start == 0 and end >= 2**31 - 1:
-                continue
-            return Refused(f"Slice of an axis of extent {extent}, which is not a number")
+        if start == 0 and (end == extent or (isinstance(end, int) and end >= 2**31 - 1)):
+            continue
+        if isinstance(extent, Poly) or not isinstance(end, int):
+            return Refused(f"Slice of an axis of extent {extent} up to {end}, and not both are numbers")
         first, last, _ = slice(start, end).indices(extent)
         if (first, last) != (0, extent):
             if last <= first:
@@ -205,12 +205,12 @@ def slice_(op: Op, ctx: Context) -> Derived:
     return [replace(value, name=op.name, written=None)]
 
 
-def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Derived:
+def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:
     """Backwards, or every other one: the original node, along the axes that it cuts."""
     dims = list(op.data.known_dims)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         extent = extent_of(dims[axis])
-        if isinstance(extent, Poly):
+        if isinstance(extent, Poly) or isinstance(end, Poly):
             return Refused(f"Slice with a step of an axis of extent {extent}, which is not a number")
         dims[axis] = dim(len(range(*slice(start, None if step < 0 and end < -extent else end, step).indices(extent))))
     return run_along(op, ctx, axes, [(tuple(dims), op.data.dtype)], op.inputs[1:])

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, renamed
+from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.extent import Poly, symbols
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fill, fresh, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
-from mari_onnx.op import Context, Derived, Op
+from mari_onnx.op import INT64, Context, Derived, Op, Selection
 from mari_onnx.rules.columns import select
 from mari_onnx.tensors import Tensor
 
@@ -67,17 +67,23 @@ def _by_request(data: Value, indices: Value) -> bool:
         and isinstance(indices.known_dims[0][0].extent, Poly)
         and isinstance(data.known_dims[0][0].extent, Poly)
         and indices.array.state(indices.known_dims[0][0]) == "stored"
-        and data.array.state(data.known_dims[0][0]) == "stored"
+        and data.array.state(data.known_dims[0][0]) != "absent"
     )
 
 
 def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, index: Tensor) -> Value:
     rows = data.known_dims[0][0]
-    ctx.requests |= symbols(rows.extent)
+    if not ctx.is_selected(axis):
+        ctx.requests |= symbols(rows.extent)
     candidates = Axis(axis.extent, axis.name)
     dims = ((candidates,), *data.known_dims[1:])
     layout = renamed(data.array.layout, {rows: (candidates,)})
-    array = Array(data.array.tensor, layout, (*data.array.via, (candidates, IndexMap(index, rows.extent))))
+    # rows[i][j] = rows[i[j]]
+    through, extent = index, rows.extent
+    if isinstance(before := data.array.state(rows), IndexMap) and before.index is not None:
+        through, extent = ctx.b.take(before.index, index), before.rows
+    via = tuple((a, m) for a, m in data.array.via if a is not rows)
+    array = Array(data.array.tensor, layout, (*via, (candidates, IndexMap(through, extent))))
     return ctx.result(op, dims, array)
 
 
@@ -87,20 +93,43 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of GatherND is unknown")
-    ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
+    selection = ctx.selection(indices)
+    if selection is not None and selection.within:
+        return _every_place(op, ctx, data, selection)
+    if selection is None:
+        ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return Refused("GatherND by more than one index")
-    if data.repeats(0) and indices.dims[0]:
-        return [_any_row(op, data, indices.dims[:1], 0)]
-    flat_indices = replace(indices, dims=indices.dims[:1])
-    if not _by_request(data, flat_indices):
+    return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
+
+
+def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
+    """GatherND by one index for each row."""
+    if data.repeats(0) and indices.known_dims[0]:
+        return [_any_row(op, data, indices.known_dims, 0)]
+    if not _by_request(data, indices):
         return Refused("GatherND of a value that does not have one row for each request")
-    index = lay(ctx.b, indices.array, indices.dims[:1])
-    return [_through(op, ctx, data, flat_indices, indices.dims[0][0], index)]
+    return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.known_dims))]
+
+
+def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
+    """masked_select: x[mask] as one dimension, of the selected rows and all that they have."""
+    count = 1 + len(selection.within)
+    if extents(data.known_dims)[1:count] != selection.within:
+        return Refused("GatherND of some places in each of the rows that a mask selects")
+    dims = (dim(selection.rows, str(selection.rows)),)
+    rows = _rows(op, ctx, data, Value("", dims, INT64, Array(ctx.b.reshape(selection.index, extents(dims)), dims)))
+    if isinstance(rows, Refused):
+        return rows
+    (taken,) = rows
+    return [replace(taken, dims=(tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
     """As many lookups as the indices have distinct entries."""
+    selected = [a for a in flat(indices.known_dims) if ctx.is_selected(a)]
+    if selected:  # an id that the mask leaves out need not be one of the table
+        indices = replace(indices, array=fill(ctx.b, indices.array, indices.known_dims, selected), parts=None)
     since = ctx.b.count
     data = fresh(ctx.b, replace(data, array=fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)

@@ -164,6 +164,7 @@ class Forms:
             elif axis in maps and (index := maps[axis].index) is not None:
                 x = np.take(x, self.stored[index], at)
             elif axis in maps:
-                assert x.shape[at] == min(1, self.extent(axis.extent))
+                # One row for all, and one to spare where a mask selects none.
+                assert min(1, self.extent(axis.extent)) <= x.shape[at] <= 1
                 x = np.take(x, np.zeros(self.extent(axis.extent), int), at)
         return np.broadcast_to(x, [self.extent(a.extent) for a in axes])

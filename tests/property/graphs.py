@@ -254,6 +254,12 @@ class Writer:
         self.inexact.update(m.name for m in results if not m.exact)
         return results
 
+    def hidden(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """A node whose result no other operator is offered: its extents are not known in advance."""
+        name = self.name()
+        self.nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
+        return name
+
     def axes_form(self, axes: Sequence[int], since: int) -> tuple[list[Made], dict[str, Any]]:
         """Axes as an attribute before opset `since`, as an input from there on."""
         if self.opset >= since:
