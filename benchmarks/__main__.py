@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import calibrate, fragmented, mlp, models, scale
+from benchmarks import calibrate, handmade, models, scale
 
-BENCHMARKS = {"mlp": mlp.run, "fragmented": fragmented.run, "scale": scale.run, "models": models.run}
+BENCHMARKS = ("handmade", "scale", "models")
 """What runs when nothing is named; `calibrate` runs only when it is."""
 
 
@@ -16,20 +16,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} or calibrate; default: all")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="models: a folder of NAME.onnx with NAME.json")
-    parser.add_argument("--models", default="*", metavar="GLOB", help="models: only these")
-    parser.add_argument("--batch", type=int, nargs="+", default=[50, 200, 1000], help="models: numbers of candidates")
+    parser.add_argument("--models", default="*", metavar="GLOB", help="models, handmade: only these")
+    parser.add_argument("--batch", type=int, nargs="+", help="models, handmade: numbers of candidates")
     given = parser.parse_args()
     if unknown := set(given.names) - {*BENCHMARKS, "calibrate"}:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     met = True
     for name in given.names or BENCHMARKS:
         print(f"\n{name}", flush=True)
-        if name == "models":
-            met &= models.run(given.batch, given.corpus, given.models)
-        elif name == "calibrate":
-            calibrate.run()
-        else:
-            met &= BENCHMARKS[name]()
+        match name:
+            case "handmade":
+                met &= handmade.run(given.batch or handmade.BATCHES, given.models)
+            case "models":
+                met &= models.run(given.batch or models.BATCHES, given.corpus, given.models)
+            case "scale":
+                met &= scale.run()
+            case "calibrate":
+                calibrate.run()
     return 0 if met else 1
 
 

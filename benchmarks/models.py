@@ -15,6 +15,7 @@ from benchmarks.calls import call, declared
 from benchmarks.timing import paired, session
 from mari_onnx import optimize
 
+BATCHES = (50, 200, 1000)
 SLOWER = 1.03
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -32,7 +33,7 @@ def folder(path: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         yield file.stem, file, json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def run(batches: Sequence[int] = (50, 200, 1000), corpus: Path | None = None, pattern: str = "*") -> bool:
+def run(batches: Sequence[int], corpus: Path | None, pattern: str) -> bool:
     print("model                        batch   before us    after us  ratio  quartiles    nodes")
     ratios: dict[int, list[float]] = {batch: [] for batch in batches}
     for name, file, meta in folder(corpus) if corpus else samples():

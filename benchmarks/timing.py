@@ -67,17 +67,3 @@ def _nanoseconds(model: ort.InferenceSession, feeds: dict[str, npt.NDArray[Any]]
     start = perf_counter_ns()
     model.run(None, feeds)
     return perf_counter_ns() - start
-
-
-def compare(models: Mapping[str, onnx.ModelProto], feeds: Feeds, what: str, goal: float) -> bool:
-    """Print the models' times, and whether the second takes at most `goal` times as long as the first."""
-    timing = paired([session(model) for model in models.values()], feeds, seconds=4.0)
-    for k, (name, model) in enumerate(models.items()):
-        low, high = timing.quartiles(k)
-        print(
-            f"{what:<16} {name:<8} {len(model.graph.node):>4} nodes {timing.microseconds(k):>9.0f} us  "
-            f"{timing.ratio(k):>6.3f} times the first ({low:.3f}-{high:.3f})"
-        )
-    met = timing.ratio(1) <= goal
-    print(f"{what:<16} {'met' if met else 'MISSED'}: at most {goal} times the first", flush=True)
-    return met

@@ -33,7 +33,7 @@ README = ROOT / "README.md"
 PICTURE = ROOT / "docs/before-after.svg"
 PACKAGE = ROOT / "mari_onnx"
 SHOWN = "deepfm_expanded"
-BENCHMARKS = ("models", "mlp", "fragmented", "--batch", "500")
+BENCHMARKS = ("models", "handmade", "--batch", "500")
 
 BLOCK = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 ROUNDING = re.compile(r"^( +\d+  \w+) .*([✓✗])$", re.MULTILINE)

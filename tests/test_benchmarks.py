@@ -1,0 +1,26 @@
+"""The benchmarks compare like with like: a form by hand computes what the export does, and so does ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.handmade import FAMILIES, assert_same
+from mari_onnx import optimize
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_forms_of_a_family_are_one_function(name: str) -> None:
+    family = FAMILIES[name]()
+    export, by_hand = family.model(family.export), family.model(family.by_hand)
+    ours = optimize(export, user_inputs=family.tiled, verify=False)
+    assert ours.changed
+    for batch in (1, 7):
+        assert_same(name, [export, by_hand, ours.model], family.request(batch))
+
+
+def test_a_form_of_another_function_is_noticed() -> None:
+    family = FAMILIES["deepfm"]()
+    export = family.model(family.export)
+    other = family.model(family.export.replace("Sub (square_of_sum, sum_of_squares)", "Sub (square_of_sum, sum)"))
+    with pytest.raises(AssertionError, match="deepfm: by hand is"):
+        assert_same("deepfm", [export, other, export], family.request(7))
