@@ -26,7 +26,8 @@ from picture import before_after, described, optimized_ranker
 import mari_onnx
 from mari_onnx.cli import EPILOG
 from mari_onnx.report.text import count, ratio
-from mari_onnx.verification import DEFAULT_BATCHES, compare, inputs
+from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS, compare, inputs
+from mari_onnx.verification.cases import EDGE_BATCH
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -36,7 +37,7 @@ SHOWN = "deepfm_expanded"
 BENCHMARKS = ("models", "handmade", "--batch", "500")
 
 BLOCK = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
-ROUNDING = re.compile(r"^( +\d+  \w+) .*([✓✗])$", re.MULTILINE)
+ROUNDING = re.compile(r"^( [ \w]+ \d+  \w+) .*([✓✗])$", re.MULTILINE)
 """A line of the verification's table: its numbers are rounding, which differs from one processor to another."""
 
 
@@ -91,14 +92,20 @@ def report() -> str:
 
 def verification() -> str:
     """What is compared, and how closely."""
-    batches = ", ".join(map(str, DEFAULT_BATCHES))
+    usual = EFFORTS[DEFAULT_EFFORT]
+    batches = ", ".join(map(str, usual.batches))
     return "\n".join(
         [
             f"- **Inputs**: {batches} candidates; all different; {inputs.REQUESTS} requests where an index tells them "
             f"apart; ids drawn from the whole of the tables that they index, the largest always among them; histories "
-            f"padded with 0; other dynamic axes of extent {inputs.LENGTH}.",
+            f"padded with 0; other dynamic axes of extent {inputs.LENGTH}. Then {EDGE_BATCH} candidates with the "
+            f"largest ids alone, with empty histories, with zeros everywhere, with features {inputs.LARGE:,.0f} times "
+            f"as large, and with NaN and infinities among them.",
             f"- **Is it the same function?** Both models in float64: at most {compare.SAME_FUNCTION:g} of the output's "
-            f"scale apart ({compare.SAME_RECURRENCE:g} where a recurrent operator keeps a part in float32).",
+            f"scale apart. Two models of which one stores constants that were combined (`W1 + W3`) may be "
+            f"{compare.COMBINED_CONSTANTS:g} roundings of their type apart "
+            f"({compare.COMBINED_CONSTANTS * 2**-24:.1g} in float32); where an operator exists nowhere in float64, "
+            f"{compare.WITHIN_FLOAT32:g}, and the report names it.",
             f"- **Is it as accurate?** In the model's own precision: at most {compare.ACCURACY_FACTOR:g} times as far "
             f"from the float64 result as the original is, and {compare.ACCURACY_FLOOR} units in the last place more. "
             f"Where float64 cannot be had: {compare.UNGUARDED_FLOOR} units from the original.",

@@ -20,9 +20,14 @@ from mari_onnx.cli.progress import progress
     metavar="N",
     type=click.IntRange(min=0),
     multiple=True,
-    default=(1, 2, 7, 64),
-    show_default="1 2 7 64",
-    help="Candidates to compare at. May be given several times.",
+    help="Candidates to compare at. May be given several times.  [default: those of --effort]",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "standard", "thorough"]),
+    default="standard",
+    show_default=True,
+    help="How much to run: 1 and 7 candidates alone; 1 2 7 64 and edge cases; or 500 besides, and four draws of each.",
 )
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs.")
 @click.option(
@@ -36,6 +41,7 @@ def verify(
     optimized: Path,
     user_inputs: tuple[str, ...],
     batches: tuple[int, ...],
+    effort: str,
     seed: int,
     rtol: float | None,
     atol: float | None,
@@ -63,7 +69,8 @@ def verify(
             reference,
             optimized,
             user_inputs=user_inputs,
-            batches=batches,
+            batches=batches or None,
+            effort=effort,
             seed=seed,
             rtol=rtol,
             atol=atol,

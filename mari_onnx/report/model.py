@@ -1,4 +1,4 @@
-"""The one report that every command fills in, and of which text and JSON are views.
+"""The one report that every command fills in, and of which text, JSON and the others are views.
 
 Counts of arithmetic are multiply-adds of products (MatMul, Gemm, Conv, Einsum, recurrent cells).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["applied", "refused", "as is"]
 Command = Literal["optimize", "verify", "inspect"]
@@ -92,10 +92,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Difference:
-    """One output at one batch, the optimized model against the reference.
+    """One output in one case, the optimized model against the reference.
 
     `max_rel` is the largest absolute difference over the reference's largest magnitude;
-    `bound` is the largest absolute difference that would have passed.
+    `bound` is the largest absolute difference that would have passed. `case` says how the inputs were drawn.
+    `float64` is the largest difference in float64, of which `float64_bound` is allowed, and `error` the optimized
+    output's largest distance, in its own precision, from the reference's float64 result; None where it is not known.
     """
 
     batch: int
@@ -105,11 +107,64 @@ class Difference:
     bound: float
     passed: bool
     message: str = ""
+    case: str = "drawn"
+    float64: float | None = None
+    float64_bound: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What becomes of the order of the candidates by one output (one column of it), over all cases.
+
+    Candidates with equal scores share a range of places, and no order among them is a change. `overlap` is the least
+    share of the reference's `top` candidates that are still among them, `tau` the least of Kendall's tau-b, `move`
+    the most places that a candidate moved, and `gap` the largest distance, in the reference's scores, of two
+    candidates that changed places. `quantiles` are those of |difference|: the half, 90 %, 99 % and all of the scores
+    are at most so far apart.
+    """
+
+    output: str
+    candidates: int
+    top: int
+    overlap: float
+    tau: float
+    move: int
+    gap: float
+    quantiles: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a failure begins: the first tensor, in the order of the optimized graph, in which the models differ.
+
+    `nodes` made it in the optimized model from tensors that both models agree on (`agreeing`); `rule` and `reason`
+    are what the report remarks about it. `inputs` is the file with the smallest inputs that were found to fail,
+    `candidates` how many there are in it, and `command` reproduces the failure with them.
+    """
+
+    tensor: str
+    difference: float
+    in_float64: bool
+    output: str
+    case: str
+    batch: int
+    nodes: tuple[str, ...] = ()
+    agreeing: tuple[str, ...] = ()
+    rule: str = ""
+    reason: str = ""
+    candidates: int | None = None
+    inputs: str | None = None
+    command: str | None = None
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Every comparison that was made, and whether all of them passed. `notes` say what was not checked."""
+    """Every comparison that was made, and whether all of them passed. `notes` say what was not checked.
+
+    `rtol` is what the first question, in float64, allows of an output's scale, and `basis` why; with tolerances that
+    were given, `rtol` and `atol` are those.
+    """
 
     passed: bool
     seed: int
@@ -117,6 +172,38 @@ class Verification:
     atol: float
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
+    basis: str = ""
+    effort: str = "standard"
+    runtime: str = "onnxruntime"
+    rankings: tuple[Ranking, ...] = ()
+    divergence: Divergence | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Nodes of one operator in one scope (the path before the last / of their names) that are not the same."""
+
+    op_type: str
+    scope: str
+    added: int
+    removed: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How the graph of the second model differs from the first's; `kept` nodes are the same in both.
+
+    A node is found again by its outputs' names, else by its name; it is changed when its operator, its attributes or
+    its inputs are others. Initializers are changed when their values are.
+    """
+
+    kept: int
+    changes: tuple[Change, ...]
+    initializers_added: int
+    initializers_removed: int
+    initializers_changed: int
+    initializer_bytes: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -134,4 +221,5 @@ class Report:
     optimized: ModelFacts | None = None
     changed: bool = False
     written: str | None = None
+    structure: Structure | None = None
     schema_version: int = SCHEMA_VERSION

@@ -70,7 +70,8 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
     if report.cost_before:
         yield _title("Cost", f"of one request with {report.cost_before.batch} candidates"), _costs(report)
     if report.verification:
-        yield _title("Verification", f"seed {report.verification.seed}"), _verification(report.verification, everything)
+        about = f"seed {report.verification.seed}, {report.verification.effort} effort"
+        yield _title("Verification", about), _verification(report.verification, everything)
 
 
 def _title(title: str, note: str) -> Text:
@@ -212,29 +213,31 @@ def _costs(report: Report) -> RenderableType:
 def _verification(verification: Verification, everything: bool) -> RenderableType:
     differences = verification.differences
     shown = differences if everything or len(differences) <= SHOWN + 2 else _worst(differences)
-    table = _table(">batch", "output", ">difference", ">of its scale", ">allowed", "", header=True)
+    raised = any(one.float64 is not None for one in differences)
+    table = _table(
+        "case", ">batch", "output", *([">in float64", ">allowed"] if raised else []), ">difference", ">allowed", "",
+        header=True,
+    )  # fmt: skip
     for difference in shown:
         output = Text(difference.output)
         if difference.message:
             output.append(f"\n{difference.message}", WEAK if difference.passed else BAD)
+        exact = [known(difference.float64), known(difference.float64_bound)] if raised else []
         table.add_row(
-            f"{difference.batch:,}",
-            output,
-            small(difference.max_abs),
-            small(difference.max_rel),
-            small(difference.bound),
-            Text(*_mark(difference.passed)),
-        )
+            Text(difference.case), f"{difference.batch:,}", output, *exact, small(difference.max_abs),
+            small(difference.bound), Text(*_mark(difference.passed)),
+        )  # fmt: skip
     left = Counter("passed" for _ in range(len(differences) - len(shown)))
     notes = [Text(f"note: {note}", "yellow") for note in verification.notes]
-    return Group(table, *_left_out(left), *notes)
+    basis = [Text(f"allowed in float64: {small(verification.rtol)} of the scale; {verification.basis}", WEAK)]
+    return Group(table, *_left_out(left), *(basis if raised and verification.basis else ()), *notes)
 
 
 def _worst(differences: Sequence[Difference]) -> list[Difference]:
     """Everything that failed, and of each output that passed the comparison that came closest to failing."""
-    worst: dict[tuple[str, int | None], Difference] = {}
+    worst: dict[tuple[str, tuple[str, int] | None], Difference] = {}
     for one in differences:
-        key = (one.output, None if one.passed else one.batch)
+        key = (one.output, None if one.passed else (one.case, one.batch))
         if key not in worst or _closeness(one) > _closeness(worst[key]):
             worst[key] = one
     return list(worst.values())
@@ -242,6 +245,12 @@ def _worst(differences: Sequence[Difference]) -> list[Difference]:
 
 def _closeness(difference: Difference) -> float:
     return difference.max_abs / difference.bound if difference.bound else difference.max_abs
+
+
+def where(difference: Difference) -> str:
+    """In which case the two were compared, in words."""
+    batch = f"batch {difference.batch}"
+    return batch if difference.case == "drawn" else f"{batch} ({difference.case})"
 
 
 # The verdict
@@ -299,7 +308,8 @@ def _same(verification: Verification | None) -> str:
         return "Nothing was compared"
     batches = sorted({one.batch for one in verification.differences})
     outputs = {one.output for one in verification.differences}
-    largest = max(one.max_rel for one in verification.differences)
+    drawn = [one for one in verification.differences if one.case == "drawn"]  # edge cases may be of any scale
+    largest = max(one.max_rel for one in drawn or verification.differences)
     which = ", ".join(map(str, batches))
     n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
     return f"The same predictions: {n} at batches {which}, at most {small(largest)} of the scale apart"
@@ -313,7 +323,7 @@ def _failure(report: Report, verification: Verification) -> str:
     worst = max(failed, key=_closeness)
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     return (
-        f"The predictions differ: {worst.output} at batch {worst.batch} by {small(worst.max_abs)}, "
+        f"The predictions differ: {worst.output} at {where(worst)} by {small(worst.max_abs)}, "
         f"where {small(worst.bound)} is allowed{more}{nothing}"
     )
 
@@ -342,6 +352,11 @@ def microseconds(number: float) -> str:
 def small(number: float) -> str:
     """0.00000012345 -> 1.2e-07"""
     return "0" if number == 0 else f"{number:.1e}" if math.isfinite(number) else str(number)
+
+
+def known(number: float | None) -> str:
+    """The number, and a dash where there is none."""
+    return "-" if number is None else small(number)
 
 
 def ratio(before: float, after: float) -> str:

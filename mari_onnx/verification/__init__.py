@@ -1,5 +1,6 @@
 """Is an optimized model the same function as the one it was made from, and as accurate?"""
 
-from mari_onnx.verification.verification import DEFAULT_BATCHES, verify
+from mari_onnx.verification.cases import DEFAULT_EFFORT, EFFORTS
+from mari_onnx.verification.verification import verify
 
-__all__ = ["DEFAULT_BATCHES", "verify"]
+__all__ = ["DEFAULT_EFFORT", "EFFORTS", "verify"]

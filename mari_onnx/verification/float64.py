@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, numpy_helper
@@ -10,30 +13,28 @@ from onnx.inliner import inline_local_functions
 
 from mari_onnx.verification.runtime import Array, Feeds
 
-_RAISED = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _LARGE = 1 << 26
-_RECURRENT = {"GRU", "LSTM", "RNN"}
 _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype"}
 
 
 def raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` in which every float16, bfloat16 and float32 value is a float64.
-
-    Recurrent operators stay in float32, between casts: onnxruntime has them in nothing wider, and ONNX's own
-    interpreter leaves the lengths of the sequences out. `has_recurrence` tells.
+    """A copy of `model` in which every float16, bfloat16 and float32 value is a float64, in bodies and functions too.
 
     External and large constants stay as they are stored and are cast inside the graph, so that the copy is never
     larger than what ONNX can hold. The copy need not be valid: some operators have no float64 form.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(inline_local_functions(model) if model.functions else model)
-    _raise_graph(copy.graph)
+    _RAISE.graph(copy.graph)
     return copy
 
 
-def has_recurrence(model: onnx.ModelProto) -> bool:
-    """Whether a raised model still computes a part of itself in float32."""
-    return any(node.op_type in _RECURRENT for node in model.graph.node)
+def lowered(node: NodeProto) -> NodeProto:
+    """A node of a raised model in float32."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    _LOWER.node(copy)
+    return copy
 
 
 def raise_feeds(feeds: Feeds) -> dict[str, Array]:
@@ -41,70 +42,66 @@ def raise_feeds(feeds: Feeds) -> dict[str, Array]:
     return {name: a.astype(np.float64) if np.issubdtype(a.dtype, np.floating) else a for name, a in feeds.items()}
 
 
-def _raise_graph(graph: GraphProto) -> None:
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type not in _RAISED:
-            continue
-        if uses_external_data(tensor) or tensor.ByteSize() > _LARGE:
-            stored = f"{tensor.name}.stored"
-            casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.DOUBLE))
-            tensor.name = stored
-        else:
-            _raise_tensor(tensor)
-    nodes = list(casts)
-    for node in graph.node:
-        _raise_node(node)
-        nodes += _in_float32(node) if node.op_type in _RECURRENT else [node]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-    del graph.value_info[:]
-    for value in [*graph.input, *graph.output]:
-        _raise_type(value.type)
+@dataclass(frozen=True)
+class _Retyping:
+    """Floats of some types become those of another, in place."""
+
+    sources: Collection[int]
+    target: int
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.target))
+
+    def graph(self, graph: GraphProto) -> None:
+        casts = []
+        for tensor in graph.initializer:
+            if tensor.data_type not in self.sources:
+                continue
+            if uses_external_data(tensor) or tensor.ByteSize() > _LARGE:
+                stored = f"{tensor.name}.stored"
+                casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=self.target))
+                tensor.name = stored
+            else:
+                self.tensor(tensor)
+        for node in graph.node:
+            self.node(node)
+        if casts:
+            nodes = [NodeProto.FromString(node.SerializeToString()) for node in (*casts, *graph.node)]
+            del graph.node[:]
+            graph.node.extend(nodes)
+        del graph.value_info[:]
+        for value in [*graph.input, *graph.output]:
+            self.type(value.type)
+
+    def node(self, node: NodeProto) -> None:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                self.graph(attribute.g)
+            elif attribute.type == AttributeProto.TENSOR:
+                self.tensor(attribute.t)
+            elif attribute.name in _TYPE_ATTRIBUTES and attribute.i in self.sources:
+                attribute.i = self.target
+            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                values = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                tensor = numpy_helper.from_array(np.asarray(values, self.dtype))
+                attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, self.dtype))
+            node.attribute.append(onnx.helper.make_attribute("value", zero))
+
+    def tensor(self, tensor: TensorProto) -> None:
+        if tensor.data_type in self.sources:
+            values = numpy_helper.to_array(tensor).astype(self.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    def type(self, type_: TypeProto) -> None:
+        kind = type_.WhichOneof("value")
+        if kind == "tensor_type" and type_.tensor_type.elem_type in self.sources:
+            type_.tensor_type.elem_type = self.target
+        elif kind in ("sequence_type", "optional_type"):
+            self.type(getattr(type_, kind).elem_type)
 
 
-def _in_float32(node: NodeProto) -> list[NodeProto]:
-    """A recurrent node between casts; all that it takes but the lengths, its fifth input, is cast."""
-    inner = NodeProto()
-    inner.CopyFrom(node)
-    before, after = [], []
-    for i, name in enumerate(node.input):
-        if name and i != 4:
-            inner.input[i] = f"{node.output[0] or node.output[1]}.narrow{i}"
-            before.append(onnx.helper.make_node("Cast", [name], [inner.input[i]], to=TensorProto.FLOAT))
-    for i, name in enumerate(node.output):
-        if name:
-            inner.output[i] = f"{name}.narrow"
-            after.append(onnx.helper.make_node("Cast", [inner.output[i]], [name], to=TensorProto.DOUBLE))
-    return [*before, inner, *after]
-
-
-def _raise_node(node: NodeProto) -> None:
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            _raise_graph(attribute.g)
-        elif attribute.type == AttributeProto.TENSOR:
-            _raise_tensor(attribute.t)
-        elif attribute.name in _TYPE_ATTRIBUTES and attribute.i in _RAISED:
-            attribute.i = TensorProto.DOUBLE
-        elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
-            values = attribute.f if attribute.name == "value_float" else list(attribute.floats)
-            tensor = numpy_helper.from_array(np.asarray(values, np.float64))
-            attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
-    if node.op_type == "ConstantOfShape" and not node.attribute:
-        node.attribute.append(onnx.helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float64))))
-
-
-def _raise_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type in _RAISED:
-        values = numpy_helper.to_array(tensor).astype(np.float64)
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-
-
-def _raise_type(type_: TypeProto) -> None:
-    kind = type_.WhichOneof("value")
-    if kind == "tensor_type" and type_.tensor_type.elem_type in _RAISED:
-        type_.tensor_type.elem_type = TensorProto.DOUBLE
-    elif kind in ("sequence_type", "optional_type"):
-        _raise_type(getattr(type_, kind).elem_type)
+_RAISE = _Retyping({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}, TensorProto.DOUBLE)
+_LOWER = _Retyping({TensorProto.DOUBLE}, TensorProto.FLOAT)

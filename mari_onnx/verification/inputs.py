@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mari_onnx.errors import UserError
+from mari_onnx.verification.cases import Style
 from mari_onnx.verification.runtime import Array
 
 REQUESTS = 3
@@ -17,7 +18,11 @@ REQUESTS = 3
 LENGTH = 5
 """The extent of a dynamic axis that is not the batch, such as a history's length."""
 
+LARGE, LARGE_HALF = 1000.0, 30.0
+"""What features are multiplied by to be large; those in half precision less, so that they stay in its range."""
+
 _MIN_SEQUENCE = 4
+_HALF = 2
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {
     "float": np.dtype("float32"),
@@ -48,10 +53,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that an integer input may take, inclusive; arrays that broadcast to the input's shape."""
+    """The values that an input may take, inclusive; arrays that broadcast to the input's shape."""
 
     low: Array
     high: Array
+    whole: bool = True
+    """Whether only whole numbers are meant, as ids are; an input of floats may have such, too."""
 
 
 def inputs_of(session: ort.InferenceSession) -> list[Input]:
@@ -92,6 +99,7 @@ def draw(
     sizes: Mapping[str, int],
     rng: np.random.Generator,
     *,
+    style: Style = "drawn",
     tiled: Collection[str] = (),
     largest_id: int | None = None,
     nonnegative: bool = False,
@@ -99,28 +107,79 @@ def draw(
     """Draw every input, with the axes' extents from `sizes`.
 
     Ids are uniform in their bounds ([0, 1] where those are unknown) and at most `largest_id`; the largest id is
-    always among the rows of a column, and histories end in zeros. Floats are standard normal, or their magnitudes.
-    The rows of a `tiled` input are identical.
+    always among the rows of a column, and histories end in zeros. Floats are standard normal, or their magnitudes;
+    those with bounds are uniform in them. The rows of a `tiled` input are identical.
+
+    Of the other styles, "largest ids" has no other ids, "padding" empties the histories, "zeros" is zero wherever it
+    may be, "large" multiplies the floats by a thousand. "not finite" strews NaN and infinities among the floats of
+    every third row, "not finite user" among those of the only row that a user has.
     """
     feeds = {}
     for each in inputs:
         shape = each.shape(sizes)
         rows = (min(1, shape[0]), *shape[1:]) if each.name in tiled and shape else shape
-        if each.dtype.kind in "iu" or each.name in bounds:
-            drawn = _ids(rows, bounds.get(each.name), largest_id, rng)
+        own = bounds.get(each.name)
+        if each.dtype.kind in "iu" or (own is not None and own.whole):
+            drawn = _ids(rows, own, largest_id, rng, style)
         elif each.dtype.kind == "b":
-            drawn = rng.random(rows) < 0.5
+            drawn = (rng.random(rows) < 0.5) & (style != "zeros")
         elif each.dtype.kind == "U":
             drawn = rng.integers(0, 10, rows).astype(np.str_).astype(object)
         else:
-            drawn = rng.standard_normal(rows)
-            drawn = np.abs(drawn) if nonnegative else drawn
+            drawn = _floats(rows, own, each.dtype, nonnegative, rng, style)
         drawn = drawn if each.dtype.kind == "U" else drawn.astype(each.dtype)
         feeds[each.name] = np.broadcast_to(drawn, shape).copy()
     return feeds
 
 
-def _ids(shape: tuple[int, ...], bounds: Bounds | None, largest: int | None, rng: np.random.Generator) -> Array:
+def edges(
+    inputs: Iterable[Input], bounds: Mapping[str, Bounds], sizes: Mapping[str, int], tiled: Collection[str]
+) -> list[Style]:
+    """The edge cases that mean something to a model with these inputs."""
+    inputs = list(inputs)
+    features = [each for each in inputs if each.dtype.kind == "f" and each.name not in bounds]
+    of_user = [each for each in features if each.name in tiled or each.dims[:1] == (1,)]
+    whole = [each for each in inputs if each.name in bounds and bounds[each.name].whole]
+    sequences = any(_is_sequence(e.shape(sizes), bounds[e.name].low, bounds[e.name].high) for e in whole)
+    found: list[tuple[Style, bool]] = [
+        ("largest ids", bool(whole)),
+        ("padding", sequences),
+        ("zeros", True),
+        ("large", bool(features)),
+        ("not finite", len(features) > len(of_user)),
+        ("not finite user", bool(of_user)),
+    ]
+    return [style for style, meant in found if meant]
+
+
+def _floats(
+    shape: tuple[int, ...],
+    bounds: Bounds | None,
+    dtype: np.dtype[np.generic],
+    nonnegative: bool,
+    rng: np.random.Generator,
+    style: Style,
+) -> Array:
+    if bounds is not None:
+        drawn = rng.uniform(bounds.low, bounds.high, shape)
+    else:
+        drawn = rng.standard_normal(shape)
+        drawn = np.abs(drawn) if nonnegative else drawn
+        if style == "large":
+            drawn *= LARGE if dtype.itemsize > _HALF else LARGE_HALF
+    if style == "zeros":
+        drawn = np.zeros(shape) if bounds is None else np.broadcast_to(np.clip(0, bounds.low, bounds.high), shape)
+    elif style in ("not finite", "not finite user") and shape:
+        strewn = rng.choice([0.0, np.nan, np.inf, -np.inf], shape, p=[0.7, 0.1, 0.1, 0.1])
+        broken = (np.arange(shape[0]) % 3 == 1) if style == "not finite" else np.full(shape[0], shape[0] == 1)
+        strewn[~broken] = 0
+        drawn = np.where(strewn == 0, drawn, strewn)
+    return drawn
+
+
+def _ids(
+    shape: tuple[int, ...], bounds: Bounds | None, largest: int | None, rng: np.random.Generator, style: Style
+) -> Array:
     low = np.broadcast_to(0 if bounds is None else bounds.low, shape)
     high = np.broadcast_to(1 if bounds is None else bounds.high, shape)
     if largest is not None:
@@ -130,8 +189,17 @@ def _ids(shape: tuple[int, ...], bounds: Bounds | None, largest: int | None, rng
         return ids
     if shape[0] > 1:
         ids[rng.integers(shape[0])] = high[0]
-    alike = len(shape) > 1 and shape[-1] >= _MIN_SEQUENCE and low.max() == 0 and high.min() == high.max()
-    if alike:  # a history: padded with id 0 at its end, each row from a place of its own
+    if style == "largest ids":
+        ids[:] = high
+    elif style == "zeros":
+        ids[:] = np.clip(0, low, high)
+    elif _is_sequence(shape, low, high):
         ends = rng.integers(shape[-1] // 2, shape[-1], (*shape[:-1], 1))
-        ids[np.arange(shape[-1]) >= ends] = 0
+        ids[np.arange(shape[-1]) >= (np.zeros_like(ends) if style == "padding" else ends)] = 0
     return ids
+
+
+def _is_sequence(shape: tuple[int, ...], low: Array, high: Array) -> bool:
+    """Whether it is a history: padded with id 0 at its end, each row from a place of its own."""
+    alike = low.max(initial=0) == 0 and high.min(initial=high.max(initial=0)) == high.max(initial=0)
+    return bool(alike) and len(shape) > 1 and shape[-1] >= _MIN_SEQUENCE

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx.reference import ReferenceEvaluator
 
-from mari_onnx.document import Document
+from mari_onnx.document import Document, tensor_array
 from mari_onnx.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,6 +35,10 @@ class Source:
     def proto(self) -> onnx.ModelProto:
         """The model without its external data."""
         return self.document.proto
+
+    def array_of(self, tensor: onnx.TensorProto) -> Array:
+        """The values of a stored tensor."""
+        return tensor_array(self.document, tensor)
 
     def session(self) -> ort.InferenceSession:
         """The model in onnxruntime, as it would be served. Raises UserError."""
@@ -77,25 +80,6 @@ def runner(session: ort.InferenceSession) -> Run:
         except Exception as error:
             raise RunError(_brief(error)) from error
 
-    return run
-
-
-def interpreter(proto: onnx.ModelProto) -> Run:
-    """The model in ONNX's reference interpreter: slow, but it has a float64 kernel for every operator."""
-    names = [output.name for output in proto.graph.output]
-
-    def run(feeds: Feeds) -> dict[str, Array]:
-        try:
-            with np.errstate(all="ignore"):
-                values = evaluator.run(names, dict(feeds))
-            return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-        except Exception as error:
-            raise RunError(_brief(error)) from error
-
-    try:
-        evaluator = ReferenceEvaluator(proto)
-    except Exception as error:
-        raise RunError(_brief(error)) from error
     return run
 
 

@@ -24,7 +24,15 @@ def test_the_same(engine: Engine, run: Run, model: Path, fast: Path) -> None:
     assert result.exit_code == 0
     assert "✓ The same predictions" in result.stdout
     assert engine.calls == [
-        {"user_inputs": (), "batches": (1, 2, 7, 64), "seed": 0, "rtol": None, "atol": None, "progress": None}
+        {
+            "user_inputs": (),
+            "batches": None,
+            "seed": 0,
+            "rtol": None,
+            "atol": None,
+            "effort": "standard",
+            "progress": None,
+        }
     ]
 
 
@@ -39,10 +47,18 @@ def test_different(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: 
 
 def test_options(engine: Engine, run: Run, model: Path, fast: Path) -> None:
     engine.report = reports.SAME
-    numbers = ("--batch", 3, "--batch", 1000, "--seed", 7, "--rtol", "1e-5", "--atol", 0)
+    numbers = ("--batch", 3, "--batch", 1000, "--seed", 7, "--rtol", "1e-5", "--atol", 0, "--effort", "quick")
     assert run("verify", model, fast, "-u", "u*", *numbers).exit_code == 0
     assert engine.calls == [
-        {"user_inputs": ("u*",), "batches": (3, 1000), "seed": 7, "rtol": 1e-5, "atol": 0.0, "progress": None}
+        {
+            "user_inputs": ("u*",),
+            "batches": (3, 1000),
+            "seed": 7,
+            "rtol": 1e-5,
+            "atol": 0.0,
+            "effort": "quick",
+            "progress": None,
+        }
     ]
 
 

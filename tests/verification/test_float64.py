@@ -7,7 +7,7 @@ from onnx import numpy_helper
 from mari_onnx.document import as_document
 from mari_onnx.verification import verify
 from mari_onnx.verification.float64 import raise_feeds, raised
-from mari_onnx.verification.runtime import Source, interpreter, runner
+from mari_onnx.verification.runtime import Source, runner
 
 from . import models
 from .models import parse
@@ -33,31 +33,6 @@ def test_everything_is_raised() -> None:
     assert y.dtype == np.float64
     assert np.abs(y - (x.astype(np.float64) + 0.5) * np.float64(np.float32(0.1))).max() < 1e-15
     assert model.graph.input[0].type.tensor_type.elem_type == 1
-
-
-def test_the_interpreter_stands_in() -> None:
-    """onnxruntime has no Erf in float64."""
-    model = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Erf (x) }")
-    wrong = parse("f (float[B, 2] x) => (float[B, 2] y) { e = Erf (x) y = Mul (e, c) }", c=np.float32([1.001]))
-    assert verify(model, model).notes == ()
-    assert not verify(model, wrong).passed
-    x = np.array([[0.5, -0.5]])
-    assert interpreter(raised(model))({"x": x})["y"].dtype == np.float64
-
-
-@pytest.mark.parametrize("factor", [1.0, 1.01])
-def test_recurrence_stays_in_float32(factor: float) -> None:
-    rng = np.random.default_rng(0)
-    w, r = (rng.standard_normal((1, 9, 3)).astype(np.float32) for _ in range(2))
-    text = """f (float[4, B, 3] x, int32[B] length) => (float[1, B, 3] y) {
-        all, y = GRU <hidden_size = 3> (x, w, r, , length)
-        m = Greater (four, length)
-    }"""
-    reference = parse(text, w=w, r=r, four=np.int32([2, 4]))
-    other = parse(text, w=w, r=r * np.float32(factor), four=np.int32([2, 4]))
-    verification = verify(reference, other, batches=(2,))
-    assert verification.passed == (factor == 1.0)
-    assert not any("own precision" in note for note in verification.notes)
 
 
 def test_large_constants_are_cast_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""What is run: how many candidates, drawn how, in which order; and how much of it, by effort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Style = Literal["drawn", "largest ids", "zeros", "padding", "large", "not finite", "not finite user", "given"]
+
+EDGE_BATCH = 7
+"""Candidates of an edge case: enough for some to differ where others agree."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of both models. Cases of one `scale` are judged together: their outputs are of comparable size."""
+
+    name: str
+    batch: int
+    style: Style = "drawn"
+    seed: tuple[int, ...] = (0,)
+
+    @property
+    def scale(self) -> str:
+        return "drawn" if self.style in ("drawn", "largest ids", "zeros", "padding") else self.style
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is run: so many draws at each of the batches, and edge cases or none.
+
+    What is not the first draw at a batch is left out when the whole has taken so many `seconds`.
+    """
+
+    batches: tuple[int, ...]
+    draws: int
+    edges: bool
+    seconds: float
+
+
+EFFORTS: dict[str, Effort] = {
+    "quick": Effort((1, 7), 1, False, 2),
+    "standard": Effort((1, 2, 7, 64), 1, True, 10),
+    "thorough": Effort((1, 2, 7, 64, 500), 4, True, 120),
+}
+DEFAULT_EFFORT = "standard"
+
+
+def plan(effort: Effort, batches: Sequence[int], seed: int, edges: Sequence[Style]) -> list[Case]:
+    """The cases, most telling first. Each draw at each batch has a seed of its own."""
+    batches = list(dict.fromkeys(batches))
+    cases = [Case("drawn", batch, seed=(seed, batch)) for batch in batches]
+    if effort.edges:
+        batch = min(EDGE_BATCH, max(batches))
+        cases += [Case(style, batch, style, (seed, batch, i)) for i, style in enumerate(edges, 1) if batch]
+    for draw in range(2, effort.draws + 1):
+        cases += [Case(f"drawn, {draw}", batch, seed=(seed, batch, 0, draw)) for batch in batches]
+    return cases
