@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.cost import reachable
 from mari_onnx.extent import Extent, Poly, divide, symbols
-from mari_onnx.forms import ROW
+from mari_onnx.forms import ROW, Value
 from mari_onnx.graph import new_node, renamed_node
 from mari_onnx.interpret import Program
 from mari_onnx.layout import plain
@@ -103,7 +103,7 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
                 continue
             if wanted in emission.taken:
                 value = values.get(wanted)
-                own = value is not None and (value.array.tensor is tensor or value.written is tensor)
+                own = value is not None and _holds(value, tensor)
                 if not own or wanted in used:
                     wanted = None if own else f"{wanted}.same"
             if wanted is None and original is not None:
@@ -116,12 +116,16 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
 def _unique(emission: Emission, wanted: str, used: set[str], tensor: Tensor | None = None) -> str:
     """A name that nothing has yet; one of the original's only for the tensor that has it there."""
     value = emission.program.values.get(wanted)
-    own = value is not None and tensor is not None and (value.array.tensor is tensor or value.written is tensor)
+    own = value is not None and tensor is not None and _holds(value, tensor)
     name, count = wanted, 1
     while name in used or (name in emission.taken and (name != wanted or not own)):
         count += 1
         name = f"{wanted}.{count}"
     return name
+
+
+def _holds(value: Value, tensor: Tensor) -> bool:
+    return any(array is not None and array.tensor is tensor for array in (value.array, value.written))
 
 
 def _fallback(tensor: Tensor) -> str:

@@ -99,7 +99,8 @@ class Value:
 
     `array` always exists. `content` holds small integer or bool tensors whose every element is known as an
     extent (or None): the shape arithmetic of exporters. `because` says how a value came to lack the candidates.
-    `written` is the plain tensor where that exists whatever is chosen: a graph input whose rows the caller tiles.
+    `written` is an array of the value with the rows that the caller repeats, where only their axes were touched:
+    it is there whatever is chosen, and need not be expanded.
     """
 
     name: str
@@ -110,7 +111,7 @@ class Value:
     terms: Terms | None = None
     content: npt.NDArray[Any] | None = None
     because: tuple[str, ...] = ()
-    written: Tensor | None = None
+    written: Array | None = None
 
     @property
     def known_dims(self) -> Dims:

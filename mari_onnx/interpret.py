@@ -172,7 +172,7 @@ class _Walk:
             self.providers.setdefault(ROW, (rows, 0))
             rows.name = f"{name}.user"
             array = Array(rows, dims, ((dims[0][0], IndexMap(None, symbol(ROW))),))
-            written = tensor
+            written = Array(tensor, dims)
         because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
 

@@ -37,9 +37,10 @@ def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = Non
     missing = [a for a in flat(dims) if a in wanted and a.extent != 1 and array.state(a) != "stored"]
     if not missing:
         return array
-    order = flat(dims)
-    spec = tuple((a,) for a in order)
-    t = lay(b, array, spec)
+    # Only what is stored and what is to be: axes that stay away need no dimension, and no Reshape to have one.
+    order = [a for a in flat(dims) if a in missing or (a.extent != 1 and array.state(a) != "absent")]
+    layout = tuple((a,) for a in order)
+    t = lay(b, array, layout)
     shape = list(t.known_shape)
     for axis in missing:
         position = order.index(axis)
@@ -48,7 +49,6 @@ def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = Non
             t = b.take(t, state.index, position)
         shape[position] = axis.extent
     t = b.expand(t, shape)
-    layout = tuple((a,) if a in missing or array.state(a) != "absent" else () for a in order)
     via = tuple((a, m) for a, m in array.via if a not in missing)
     return Array(t, layout, via, array.price)
 
@@ -82,11 +82,9 @@ def _map(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> Ar
 
 def plain(b: Builder, value: Value) -> Tensor:
     """The tensor of the original graph, written out in full."""
-    if value.written is not None:
-        return value.written
     if value.dims is None:
         return value.array.tensor
-    return lay(b, fill(b, value.array, value.dims), value.dims)
+    return lay(b, fill(b, value.written or value.array, value.dims), value.dims)
 
 
 def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) -> Array:
@@ -198,6 +196,7 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
         value,
         dims=renamed(dims, names),
         array=rename_array(b, value.array, dims, names),
+        written=value.written and rename_array(b, value.written, dims, names),
         parts=value.parts and rename_parts(b, value.parts, dims, names),
         terms=value.terms and value.terms.each(lambda array: rename_array(b, array, dims, names)),
     )
@@ -242,7 +241,9 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
         pieces = [(sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces]
         parts = replace(value.parts, pieces=tuple(pieces), terms=())
     terms = value.terms and value.terms.each(lambda array: fused(array, group, dims, whole))
-    return replace(value, dims=out, array=fused(value.array, group, dims, whole), parts=parts, terms=terms)
+    array = fused(value.array, group, dims, whole)
+    written = value.written and fused(value.written, group, dims, whole)
+    return replace(value, dims=out, array=array, written=written, parts=parts, terms=terms)
 
 
 # Taking parts apart and together

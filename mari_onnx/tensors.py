@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -234,9 +235,11 @@ class Builder:
         shape = _joined(merged, axis)
         # Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): embeddings that are stacked, scores that are squeezed
         sources = [_first(t) if _is_reshape(t) else t for t in merged]
-        at = _same_cut(sources, product(shape[:axis])) if any(map(_is_reshape, merged)) else None
-        if at is not None and sum(not isinstance(e, int) for e in shape) <= 1:
-            return self.reshape(self.make("Concat", sources, _joined(sources, at), axis=at), shape)
+        cuts = list(_same_cuts(sources, product(shape[:axis]))) if any(map(_is_reshape, merged)) else []
+        if cuts and sum(not isinstance(e, int) for e in shape) <= 1:
+            neighbours = list(pairwise(sources))
+            at = next((cut for cut in cuts if any(_adjoining(a, b, cut) for a, b in neighbours)), cuts[0])
+            return self.reshape(self.concat(sources, at), shape)
         return self.make("Concat", merged, shape, axis=axis)
 
     def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
@@ -287,14 +290,13 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
     return tuple(shape)
 
 
-def _same_cut(tensors: Sequence[Tensor], rows: Extent) -> int | None:
-    """The axis along which their Concat joins the same rows, as [rows, ...]; None when they differ elsewhere."""
+def _same_cuts(tensors: Sequence[Tensor], rows: Extent) -> Iterator[int]:
+    """The axes along which their Concat joins the same rows, as [rows, ...]: none where they differ elsewhere."""
     shapes = [t.known_shape for t in tensors]
     for axis in reversed(range(len(shapes[0]))):
         around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}
         if len(around) == 1 and product(shapes[0][:axis]) == rows:
-            return axis
-    return None
+            yield axis
 
 
 def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:

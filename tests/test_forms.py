@@ -130,7 +130,7 @@ def test_only_the_axes_that_are_asked_for(b: Builder) -> None:
 
 def test_a_tensor_that_exists_anyway_is_taken(b: Builder) -> None:
     there = b.input("x", (5, 3), 1)
-    assert plain(b, replace(value(stored(b, (D,)), (L,), (D,)), written=there)) is there
+    assert plain(b, replace(value(stored(b, (D,)), (L,), (D,)), written=Array(there, ((L,), (D,))))) is there
 
 
 # Cutting and joining

@@ -43,9 +43,7 @@ def concat(op: Op, ctx: Context) -> Derived:
     width: Extent = 0
     pieces: list[tuple[Axis, Array]] = []
     terms: list[Terms | None] = []
-    for value in aligned:
-        here = value.known_dims[position]
-        sub = here[0] if here else Axis(1)
+    for value, sub in zip(aligned, _axes_at(aligned, position), strict=True):
         width = width + sub.extent
         if value.parts is not None and value.parts.axis is sub:
             pieces.extend(value.parts.pieces)
@@ -60,19 +58,31 @@ def concat(op: Op, ctx: Context) -> Derived:
     axis = Axis(width, str(width))
     first = aligned[0].known_dims
     dims = (*first[:position], (axis,) if width != 1 else (), *first[position + 1 :])
-    array = join(ctx.b, pieces, axis, (*first[:position], (axis,), *first[position + 1 :]))
+    around = (*first[:position], (axis,), *first[position + 1 :])
+    array = join(ctx.b, pieces, axis, around)
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
+    written = None
+    if any(v.written is not None for v in aligned):
+        given = [v.written or v.array for v in aligned]
+        written = join(ctx.b, list(zip(_axes_at(aligned, position), given, strict=True)), axis, around)
+        price = sum(a.price for a in given) + ctx.price([written.tensor], since)
+        array = min(array, replace(written, price=price), key=lambda a: a.price)
     # Of no and one column there is one: no axis, and nothing apart.
     parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 and width != 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, aligned, position, axis, since) or parts
-    return [ctx.result(op, dims, array, parts=parts)]
+    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
+
+
+def _axes_at(values: list[Value], position: int) -> list[Axis]:
+    """The one axis that each of the values has there, or may have: an extent of 1 needs none."""
+    return [v.known_dims[position][0] if v.known_dims[position] else Axis(1) for v in values]
 
 
 def _across(ctx: Context, values: list[Value], position: int, axis: Axis, since: int) -> Parts | None:
     """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)]: histories and targets that were looked up together."""
-    subs = [v.known_dims[position][0] if v.known_dims[position] else Axis(1) for v in values]
+    subs = _axes_at(values, position)
     first = values[0].known_dims
     dims = (*first[:position], (axis,), *first[position + 1 :])
 
@@ -91,7 +101,7 @@ def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
     dims = value.known_dims
     group = (*dim(times, str(times)), *dims[position])
     dims = (*dims[:position], group, *dims[position + 1 :])
-    return replace(value, name=op.name, dims=dims, content=None, written=None)
+    return replace(value, name=op.name, dims=dims, content=None)
 
 
 def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:
@@ -195,14 +205,16 @@ def slice_(op: Op, ctx: Context) -> Derived:
         extent = extent_of(value.known_dims[position])
         if start == 0 and (end == extent or (isinstance(end, int) and end >= 2**31 - 1)):
             continue
-        if isinstance(extent, Poly) or not isinstance(end, int):
-            return Refused(f"Slice of an axis of extent {extent} up to {end}, and not both are numbers")
+        if isinstance(extent, Poly):
+            return Refused(f"Slice of an axis of extent {extent}, which is not a number")
+        if not isinstance(end, int):
+            return Refused(f"Slice up to {end}, which is not a number")
         first, last, _ = slice(start, end).indices(extent)
         if (first, last) != (0, extent):
             if last <= first:
                 return Refused("Slice of nothing")
             value = _take(op, ctx, value, position, first, last)
-    return [replace(value, name=op.name, written=None)]
+    return [replace(value, name=op.name)]
 
 
 def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:

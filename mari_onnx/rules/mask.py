@@ -32,7 +32,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
     lead, *rest = op.data.dims
     if any(op.data.array.state(a) != "absent" for d in rest for a in d):
         return Refused("NonZero of a mask that differs along more than its first dimension")
-    mask = replace(op.data, dims=(lead,), written=None if rest else op.data.written)
+    mask = replace(op.data, dims=(lead,))
     rows, within = symbol(f"{op.name}.rows"), extents(tuple(rest))
     if rest:
         index = ctx.b.make("NonZero", [plain(ctx.b, mask)], (1, rows), INT64)

@@ -32,7 +32,7 @@ def matmul(op: Op, ctx: Context) -> Derived:
     if len(x.dims) < 2 or len(w.dims) < 2:
         return Refused("MatMul of a vector")
     if len(x.dims) == 2 and x.constant and not w.constant:
-        seen = replace(w, dims=swapped(w.dims), content=None, written=None)
+        seen = replace(w, dims=swapped(w.dims), content=None)
         derived = linear(op, ctx, seen, x, None, True, 1.0, 1.0, left=True)
         return derived if isinstance(derived, Refused) else [replace(v, dims=swapped(v.known_dims)) for v in derived]
     if len(w.dims) == 2:

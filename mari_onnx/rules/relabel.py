@@ -26,7 +26,7 @@ UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape c
 
 
 def _as(op: Op, value: Value, dims: Dims) -> Derived:
-    return [replace(value, name=op.name, dims=dims, content=None, written=None)]
+    return [replace(value, name=op.name, dims=dims, content=None)]
 
 
 def identity(op: Op, ctx: Context) -> Derived:

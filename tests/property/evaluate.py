@@ -59,6 +59,8 @@ Form: TypeAlias = Array | Parts | Terms
 
 def forms(value: Value) -> Iterator[tuple[str, Form]]:
     yield "array", value.array
+    if value.written is not None:
+        yield "written", value.written
     if value.parts is not None:
         yield "parts", value.parts
         if any(value.parts.terms):
@@ -87,8 +89,6 @@ class Forms:
     def __init__(self, program: Program, original: onnx.ModelProto, values: list[Value]) -> None:
         stored: dict[Tensor, None] = {}
         for value in values:
-            if value.written is not None:
-                stored[value.written] = None
             for _, form in forms(value):
                 for array in arrays(form):
                     stored[array.tensor] = None
