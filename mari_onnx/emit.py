@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.cost import reachable
-from mari_onnx.extent import Extent, Poly, divide, symbols
-from mari_onnx.forms import ROW, Value
+from mari_onnx.extent import ROW, Extent, Poly, divide, symbols
+from mari_onnx.forms import Value
 from mari_onnx.graph import new_node, renamed_node
 from mari_onnx.interpret import Program
 from mari_onnx.layout import plain

@@ -14,6 +14,9 @@ from typing import TypeAlias
 Monomial: TypeAlias = tuple[str, ...]
 Extent: TypeAlias = "int | Poly"
 
+ROW = "row"
+"""The symbol of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
+
 
 class Poly:
     """A polynomial with at least one symbol in it; arithmetic that loses the last symbol gives an int."""

@@ -32,9 +32,6 @@ class IndexMap:
     rows: Extent
 
 
-ROW = "row"
-"""The extent of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates."""
-
 State: TypeAlias = IndexMap | str
 """How an array has an axis: by itself ("stored"), not at all ("absent"), or through an index map."""
 

@@ -17,8 +17,8 @@ from onnx import TensorProto
 from mari_onnx.axes import Dims, Refused, extents, new_dims
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
-from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
-from mari_onnx.forms import ROW, Array, IndexMap, Value
+from mari_onnx.extent import ROW, Extent, Poly, rename, symbol, symbols
+from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.infer import Inference
 from mari_onnx.layout import plain
 from mari_onnx.model import Model, shape_of, stored_names

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mari_onnx.axes import Dims, extents, show
 from mari_onnx.cost import reachable
-from mari_onnx.extent import Extent, symbol
-from mari_onnx.forms import ROW, Array, IndexMap, Value
+from mari_onnx.extent import ROW, Extent, symbol
+from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.op import Context, Op
 from mari_onnx.report.model import Remark, Status
 

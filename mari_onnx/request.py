@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from mari_onnx.cost import CostModel
 from mari_onnx.errors import UserError
-from mari_onnx.extent import symbol
-from mari_onnx.forms import ROW
+from mari_onnx.extent import ROW, symbol
 from mari_onnx.interpret import Program, interpret
 from mari_onnx.model import Model, shape_of
 from mari_onnx.report.model import RequestInput

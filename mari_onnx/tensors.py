@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from mari_onnx.extent import Extent, product
+from mari_onnx.extent import ROW, Extent, product, symbol
 
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -178,7 +178,20 @@ class Builder:
             t = _first(t)
         if t.known_shape == tuple(shape):
             return t
+        if _is_slice(t):
+            axis, start = t.node.attribute("axis"), t.node.attribute("start")
+            if t.known_shape[axis] == 1 and (*t.known_shape[:axis], *t.known_shape[axis + 1 :]) == tuple(shape):
+                return self.take(_first(t), self.constant(np.array(start, np.int64)), axis)  # one node instead of two
         return self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
+
+    def _before_reshape(self, t: Tensor) -> Tensor:
+        """What a Reshape, or the Gather of one place that stands for a Slice and a Reshape, was made of."""
+        if _is_place(t):
+            axis, (_, place) = t.node.attribute("axis"), t.node.inputs
+            assert place is not None
+            start = int(place.node.payload)
+            return self.slice(_first(t), axis, start, start + 1)
+        return _first(t) if _is_reshape(t) else t
 
     def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
         if t.op_type == "Transpose":
@@ -201,7 +214,7 @@ class Builder:
         shape = t.known_shape
         if start == 0 and stop == shape[axis]:
             return t
-        if t.op_type == "Slice" and t.node.proto is None and t.node.attribute("axis") == axis:
+        if _is_slice(t) and t.node.attribute("axis") == axis:
             offset = t.node.attribute("start")
             return self.slice(_first(t), axis, offset + start, offset + stop)
         if t.op_type == "Concat" and t.node.attribute("axis") == axis:
@@ -234,8 +247,8 @@ class Builder:
             return self.take(base, self.constant(np.array([i for span in spans for i in span], np.int64)), axis)
         shape = _joined(merged, axis)
         # Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): embeddings that are stacked, scores that are squeezed
-        sources = [_first(t) if _is_reshape(t) else t for t in merged]
-        cuts = list(_same_cuts(sources, product(shape[:axis]))) if any(map(_is_reshape, merged)) else []
+        sources = [self._before_reshape(t) for t in merged]
+        cuts = list(_same_cuts(sources, product(shape[:axis]))) if sources != merged else []
         if cuts and sum(not isinstance(e, int) for e in shape) <= 1:
             neighbours = list(pairwise(sources))
             at = next((cut for cut in cuts if any(_adjoining(a, b, cut) for a, b in neighbours)), cuts[0])
@@ -262,8 +275,7 @@ def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
     """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
 
     def is_slice(t: Tensor) -> bool:
-        ours = t.op_type == "Slice" and t.node.proto is None
-        return ours and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
+        return _is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
 
     ours = all(map(is_slice, tensors))
     bases = {t.node.inputs[0] for t in tensors} if ours else set()
@@ -276,6 +288,18 @@ def _is_selection(t: Tensor, axis: int) -> bool:
         return False
     indices = t.node.inputs[1]
     return indices is not None and indices.op_type == "<constant>" and len(indices.known_shape) == 1
+
+
+def _is_slice(t: Tensor) -> bool:
+    return t.op_type == "Slice" and t.node.proto is None
+
+
+def _is_place(t: Tensor) -> bool:
+    """Whether it is one place along an axis, which is gone then."""
+    if t.op_type != "Gather" or t.node.proto is not None:
+        return False
+    place = t.node.inputs[1]
+    return place is not None and place.op_type == "<constant>" and place.known_shape == ()
 
 
 def _is_reshape(t: Tensor) -> bool:
@@ -291,11 +315,14 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
 
 
 def _same_cuts(tensors: Sequence[Tensor], rows: Extent) -> Iterator[int]:
-    """The axes along which their Concat joins the same rows, as [rows, ...]: none where they differ elsewhere."""
+    """The axes along which their Concat joins the same rows, as [rows, ...]: none where they differ elsewhere.
+
+    Of at most one row it is all the same how it is joined.
+    """
     shapes = [t.known_shape for t in tensors]
     for axis in reversed(range(len(shapes[0]))):
         around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}
-        if len(around) == 1 and product(shapes[0][:axis]) == rows:
+        if len(around) == 1 and (product(shapes[0][:axis]) == rows or rows == symbol(ROW)):
             yield axis
 
 
@@ -313,8 +340,8 @@ def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor,
 def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
     """Whether b is the slice of the same tensor that begins where a ends."""
     return (
-        a.op_type == b.op_type == "Slice"
-        and a.node.proto is b.node.proto is None
+        _is_slice(a)
+        and _is_slice(b)
         and a.node.inputs[0] is b.node.inputs[0]
         and a.node.attribute("axis") == b.node.attribute("axis") == axis
         and bool(a.node.attribute("stop") == b.node.attribute("start"))

@@ -10,8 +10,7 @@ import pytest
 from onnx import helper
 
 import mari_onnx
-from mari_onnx.extent import symbol
-from mari_onnx.forms import ROW
+from mari_onnx.extent import ROW, symbol
 from mari_onnx.interpret import BUG
 from mari_onnx.layout import plain
 from mari_onnx.op import Context, Derived, Op

@@ -18,8 +18,8 @@ import onnxruntime as ort
 from mari_onnx.axes import Axis, Dims
 from mari_onnx.document import from_proto
 from mari_onnx.emit import emit
-from mari_onnx.extent import Extent, evaluate
-from mari_onnx.forms import ROW, Array, IndexMap, Parts, Terms, Value
+from mari_onnx.extent import ROW, Extent, evaluate
+from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
 from mari_onnx.tensors import Tensor
