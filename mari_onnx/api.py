@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 import onnx
@@ -13,7 +15,7 @@ from mari_onnx.emit import emit, planned
 from mari_onnx.extent import symbols
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
-from mari_onnx.report.model import Command, Cost, Report, Verification
+from mari_onnx.report.model import Command, Cost, Report
 from mari_onnx.request import Sides, run, sides
 from mari_onnx.tensors import Node
 from mari_onnx.version import __version__
@@ -73,7 +75,7 @@ def optimize(
         optimized = facts(document.with_proto(result))
         report = replace(report, optimized=replace(optimized, path=None))
     if verify and report.changed:
-        report = replace(report, verification=_verify(document, result, given, progress))
+        report = _verified(report, document, document.with_proto(result), given, progress)
     return Optimized(result, report, document)
 
 
@@ -98,34 +100,57 @@ def verify(
     rtol: float | None = None,
     atol: float | None = None,
     effort: str = "standard",
+    inputs: str | Path | None = None,
+    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    failing: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
 
     `effort` ("quick", "standard" or "thorough") says how much is run; `batches` replace its numbers of candidates.
+    `inputs` is a file or a folder of inputs to run instead of drawn ones, and `input_ranges` are the least and the
+    largest value to draw for an input. When the models differ, the smallest inputs on which they do are written to
+    `failing`, as .npz.
 
     Raises UserError when a model cannot be used, when a glob matches no input and when the signatures differ.
     """
     first, second = as_document(reference), as_document(optimized)
-    given = sides(Model(first), user_inputs, DEFAULT_BATCH)
+    graph, other = Model(first), Model(second)
+    given = sides(graph, user_inputs, DEFAULT_BATCH)
+    from mari_onnx.verification import attributed, structure
     from mari_onnx.verification import verify as compare
 
     verification = compare(
         first, second, tiled=given.tiled, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
-        progress=progress,
+        given=None if inputs is None else Path(inputs), ranges=input_ranges,
+        failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
-    return Report("verify", __version__, facts(first), given.inputs, verification=verification, optimized=facts(second))
+    program = run(graph, given, DEFAULT_BATCH)
+    if verification.divergence is not None:
+        found = attributed(verification.divergence, program.context.remarks)
+        verification = replace(verification, divergence=found)
+    return Report(
+        "verify", __version__, facts(first), given.inputs, cost_before=_cost(program),
+        cost_after=_cost(run(other, sides(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
+        verification=verification, optimized=facts(second), changed=first.proto != second.proto,
+        structure=structure(first, second),
+    )  # fmt: skip
 
 
 def _silent(what: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _verify(document: Document, result: onnx.ModelProto, given: Sides, progress: Progress | None) -> Verification:
-    from mari_onnx.verification import verify as compare  # onnxruntime takes its time to import
+def _verified(report: Report, document: Document, result: Document, given: Sides, progress: Progress | None) -> Report:
+    """The report, with how the verification of what was made went, and what it is made of."""
+    from mari_onnx.verification import attributed, structure  # onnxruntime takes its time to import
+    from mari_onnx.verification import verify as compare
 
     # Constants are only ever moved, so that float64 is the whole of what may round.
-    return compare(document, document.with_proto(result), tiled=given.tiled, moved=True, progress=progress)
+    verification = compare(document, result, tiled=given.tiled, moved=True, progress=progress)
+    if verification.divergence is not None:
+        verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
+    return replace(report, verification=verification, structure=structure(document, result))
 
 
 def _pays(report: Report) -> bool:
@@ -144,14 +169,19 @@ def _report(command: Command, document: Document, given: Sides, program: Program
         batch, total, fixed, (total - fixed) / batch, sum(not (n.is_source or n.outputs[0].constant) for n in nodes),
         round(sum(cost.node_time(n) for n in nodes) / 1e3, 1),
     )  # fmt: skip
-    before = Cost(
+    report = Report(
+        command, __version__, facts(document), given.inputs, tuple(program.context.remarks), _cost(program), after
+    )  # fmt: skip
+    return replace(report, changed=_pays(report))
+
+
+def _cost(program: Program) -> Cost:
+    """What the model that was interpreted costs as it is."""
+    batch = program.context.cost.batch
+    return Cost(
         batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
         round(program.time / 1e3, 1),
     )  # fmt: skip
-    report = Report(
-        command, __version__, facts(document), given.inputs, tuple(program.context.remarks), before, after
-    )  # fmt: skip
-    return replace(report, changed=_pays(report))
 
 
 def _varies(node: Node, program: Program) -> bool:

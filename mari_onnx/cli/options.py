@@ -39,9 +39,19 @@ batch = click.option(
 report_file = click.option(
     "--report",
     "report_file",
-    metavar="FILE.json",
+    metavar="FILE",
     type=FILE,
-    help="Also write the report as JSON; whatever the result, and replacing an older one.",
+    help="Also write the report, whatever the result, and replacing an older one: as Markdown (.md), JUnit XML (.xml) "
+    "or JSON.",
+)
+
+form = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "junit", "github"]),
+    default="text",
+    show_default=True,
+    help="How to show the report; github: as annotations of a workflow.",
 )
 
 
@@ -63,23 +73,28 @@ def check_report_file(report_file: Path | None, *others: Path) -> None:
     check_writable(report_file)
 
 
-def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool) -> None:
+def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
     """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
     from mari_onnx.document import write_file
-    from mari_onnx.report.as_json import to_json
+    from mari_onnx.report import render, view_of
 
     if report_file is not None:
-        write_file(report_file, to_json(report).encode("utf-8", "backslashreplace"))
-    show(report, quiet=quiet, verbose=verbose)
+        write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
+    show(report, quiet=quiet, verbose=verbose, form=form)
     if report.verification is not None and not report.verification.passed:
         raise click.exceptions.Exit(1)
 
 
-def show(report: Report, *, quiet: bool, verbose: bool) -> None:
-    """Print the report for people: in colour and to the width of the terminal, if there is one."""
+def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> None:
+    """Print the report; for people in colour and to the width of the terminal, if there is one."""
     from rich.console import Console
 
+    from mari_onnx.report import render
     from mari_onnx.report.text import to_text
+
+    if form != "text":
+        click.echo(render(report, form), nl=False)
+        return
 
     console = Console()
     text = to_text(report, verbosity=verbose - quiet, terminal=console.is_terminal, width=console.width)

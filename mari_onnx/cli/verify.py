@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mari_onnx.cli import options
 from mari_onnx.cli.progress import progress
+
+if TYPE_CHECKING:
+    from mari_onnx.report.model import Report
+
+
+def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """`user_id=0:999` as a name and two numbers."""
+    found = {}
+    for one in given:
+        name, _, limits = one.rpartition("=")
+        try:
+            low, high = (float(limit) for limit in limits.split(":"))
+        except ValueError:
+            raise click.BadParameter(f"{one!r} is not of the form NAME=LOW:HIGH, as in user_id=0:999") from None
+        if not name:
+            raise click.BadParameter(f"{one!r} names no input; it should look like user_id=0:999")
+        found[name] = (low, high)
+    return found
 
 
 @click.command(short_help="Tell whether two models make the same predictions.")
@@ -27,13 +50,35 @@ from mari_onnx.cli.progress import progress
     type=click.Choice(["quick", "standard", "thorough"]),
     default="standard",
     show_default=True,
-    help="How much to run: 1 and 7 candidates alone; 1 2 7 64 and edge cases; or 500 besides, and four draws of each.",
+    help="How much to run: 1 and 7 candidates alone; 1 2 7 64 and edge cases; or 500 besides, and four draws of each. "
+    "What is not essential is left out, with a note, after 2, 10 and 120 seconds.",
 )
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs.")
+@click.option(
+    "--inputs",
+    metavar="PATH",
+    type=options.FILE,
+    help="Run recorded inputs instead of drawn ones: .npz, .jsonl, .parquet, or a folder of .npy or test_data_set_N.",
+)
+@click.option(
+    "--input-range",
+    "input_ranges",
+    metavar="NAME=LOW:HIGH",
+    multiple=True,
+    callback=_ranges,
+    help="Draw an input from this range, in place of the one that was traced. May be given several times.",
+)
 @click.option(
     "--rtol", metavar="X", type=click.FloatRange(min=0), help="Allow this much of an output's largest magnitude."
 )
 @click.option("--atol", metavar="X", type=click.FloatRange(min=0), help="Allow this much, absolutely.")
+@click.option(
+    "--failing",
+    metavar="FILE.npz",
+    type=options.FILE,
+    help="Where to write the smallest inputs that fail, if any do.  [default: OPT.failing.npz, in this folder]",
+)
+@options.form
 @options.report_file
 @options.verbosity
 def verify(
@@ -43,8 +88,12 @@ def verify(
     batches: tuple[int, ...],
     effort: str,
     seed: int,
+    inputs: Path | None,
+    input_ranges: dict[str, tuple[float, float]],
     rtol: float | None,
     atol: float | None,
+    failing: Path | None,
+    form: str,
     report_file: Path | None,
     quiet: bool,
     verbose: bool,
@@ -53,27 +102,51 @@ def verify(
 
     Two questions are asked at several numbers of candidates, with distinct candidates and valid ids: is it the same
     function (in float64), and is it as accurate (in the model's own precision)? No tolerance has to be chosen;
-    --rtol and --atol replace the answer by a plain comparison. The exit code is 1 if the models differ.
+    --rtol and --atol replace the answer by a plain comparison. The exit code is 1 if the models differ; the report
+    then says in which tensor that begins, and the smallest inputs that show it are written to a file.
 
     \b
     Examples:
       mari-onnx verify model.onnx fast.onnx -u 'user_*'
       mari-onnx verify model.onnx fast.onnx -u 'user_*' --batch 1 --batch 1000 --seed 7
+      mari-onnx verify model.onnx fast.onnx -u 'user_*' --inputs requests.jsonl
+      mari-onnx verify model.onnx fast.onnx -u 'user_*' --format github --report verified.xml
       mari-onnx verify model.onnx fast.onnx -u 'user_*' --rtol 1e-5 --atol 1e-7
     """
     import mari_onnx
+    from mari_onnx.document import check_writable
 
     options.check_report_file(report_file, reference, optimized)
+    if failing is not None:
+        check_writable(failing)
+    elif inputs is None and os.access(Path.cwd(), os.W_OK):
+        failing = Path(f"{optimized.stem}.failing.npz")
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(
             reference,
             optimized,
             user_inputs=user_inputs,
             batches=batches or None,
-            effort=effort,
             seed=seed,
             rtol=rtol,
             atol=atol,
+            effort=effort,
+            inputs=inputs,
+            input_ranges=input_ranges,
+            failing=failing,
             progress=on_progress,
         )
-    options.hand_over(report, report_file, quiet=quiet, verbose=verbose)
+    command = ["mari-onnx", "verify", str(reference), str(optimized)]
+    command += [word for glob in user_inputs for word in ("-u", glob)]
+    command += [word for name, x in (("--rtol", rtol), ("--atol", atol)) if x is not None for word in (name, f"{x:g}")]
+    options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
+
+
+def _reproducible(report: Report, command: list[str]) -> Report:
+    """The report, with the command that fails again on the inputs that were written."""
+    verification = report.verification
+    if verification is None or verification.divergence is None or verification.divergence.inputs is None:
+        return report
+    found = verification.divergence
+    again = shlex.join([*command, "--inputs", str(found.inputs)])
+    return replace(report, verification=replace(verification, divergence=replace(found, command=again)))

@@ -112,6 +112,11 @@ class Difference:
     float64_bound: float | None = None
     error: float | None = None
 
+    @property
+    def in_float64(self) -> bool:
+        """Whether it is float64 in which the two differ by more than is allowed."""
+        return "in float64" in self.message
+
 
 @dataclass(frozen=True)
 class Ranking:

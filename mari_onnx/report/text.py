@@ -8,15 +8,29 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mari_onnx.report.model import Cost, Difference, ModelFacts, Remark, Report, TensorFacts, Verification
+from mari_onnx.report.model import (
+    Change,
+    Cost,
+    Difference,
+    Divergence,
+    ModelFacts,
+    Ranking,
+    Remark,
+    Report,
+    Structure,
+    TensorFacts,
+    Verification,
+)
 
 SHOWN = 10
 """How many rows of a list are shown, unless all of them are asked for."""
@@ -71,7 +85,14 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
         yield _title("Cost", f"of one request with {report.cost_before.batch} candidates"), _costs(report)
     if report.verification:
         about = f"seed {report.verification.seed}, {report.verification.effort} effort"
+        if report.structure and (report.command == "verify" or everything):
+            yield _title("Graph", "what is not the same"), _structure(report.structure, everything)
         yield _title("Verification", about), _verification(report.verification, everything)
+        if report.verification.rankings:
+            note = "of candidates by score, and how far scores are apart"
+            yield _title("Order", note), _rankings(report.verification.rankings)
+        if report.verification.divergence:
+            yield _title("Where it begins", ""), _divergence(report.verification.divergence)
 
 
 def _title(title: str, note: str) -> Text:
@@ -191,23 +212,110 @@ def _bar(remark: Remark, largest: int, width: int = 10) -> Text:
     return Text.assemble(("█" * after, "blue"), ("░" * (before - after), GOOD))
 
 
-def _costs(report: Report) -> RenderableType:
+Row: TypeAlias = tuple[str, Callable[[float], str], list[float]]
+
+
+def cost_rows(report: Report) -> Iterator[Row]:
+    """What is counted of a model: a label, how its numbers are written, and they themselves, before and after."""
     costs = [cost for cost in (report.cost_before, report.cost_after if report.changed else None) if cost]
-    rows: list[tuple[str, Callable[[float], str], list[float]]] = [
-        ("multiply-adds", count, [cost.macs for cost in costs]),
-        ("  once for the request", count, [cost.macs_fixed for cost in costs]),
-        ("  for each candidate", count, [cost.macs_per_candidate for cost in costs]),
-        ("nodes that compute", count, [cost.nodes for cost in costs]),
-        ("estimated time", microseconds, [cost.time_us for cost in costs]),
-    ]
+    if not costs:
+        return
+    yield "multiply-adds", count, [cost.macs for cost in costs]
+    yield "  once for the request", count, [cost.macs_fixed for cost in costs]
+    yield "  for each candidate", count, [cost.macs_per_candidate for cost in costs]
+    yield "nodes that compute", count, [cost.nodes for cost in costs]
+    yield "estimated time", microseconds, [cost.time_us for cost in costs]
     if report.optimized and report.changed:
-        rows.append(("size", size, [report.model.bytes, report.optimized.bytes]))
-    table = _table("", ">before", ">after", "", header=len(costs) > 1)
+        yield "size", size, [report.model.bytes, report.optimized.bytes]
+
+
+def _costs(report: Report) -> RenderableType:
+    rows = list(cost_rows(report))
+    table = _table("", ">before", ">after", "", header=len(rows[0][2]) > 1)
     for label, form, values in rows:
         before, after = values[0], values[-1]
         change = Text(ratio(before, after), GOOD if after < before else WEAK) if len(values) > 1 else ""
         table.add_row(Text(label), *map(form, values), *[""] * (2 - len(values)), change)
     return table
+
+
+def by_operator(changes: Iterable[Change]) -> list[Change]:
+    """The changes of all scopes together, those of the most nodes first."""
+    found: dict[str, Change] = {}
+    for one in changes:
+        so_far = found.get(one.op_type, Change(one.op_type, "", 0, 0, 0))
+        added, removed = so_far.added + one.added, so_far.removed + one.removed
+        found[one.op_type] = replace(so_far, added=added, removed=removed, changed=so_far.changed + one.changed)
+    return sorted(found.values(), key=lambda one: (-(one.added + one.removed + one.changed), one.op_type))
+
+
+def sum_of_changes(structure: Structure) -> str:
+    """The structural difference in one line."""
+    changes = structure.changes
+    added, removed, changed = (sum(getattr(c, kind) for c in changes) for kind in ("added", "removed", "changed"))
+    nodes = f"{structure.kept:,} nodes kept, {changed:,} changed, {added:,} added, {removed:,} removed"
+    more, less, other = structure.initializers_added, structure.initializers_removed, structure.initializers_changed
+    before, after = structure.initializer_bytes
+    grown = f"{size(before)} → {size(after)}" if before != after else size(after)
+    return f"{nodes}; initializers {more:,} added, {less:,} removed, {other:,} changed ({grown})"
+
+
+def _structure(structure: Structure, everything: bool) -> RenderableType:
+    if everything:
+        table = _table("operator", "scope", ">added", ">removed", ">changed", header=True)
+        for one in structure.changes:
+            table.add_row(one.op_type, Text(one.scope), *_numbers(one))
+        return Group(Text(sum_of_changes(structure)), table)
+    operators = by_operator(structure.changes)
+    table = _table("operator", ">added", ">removed", ">changed", header=True)
+    for one in operators[:SHOWN]:
+        table.add_row(one.op_type, *_numbers(one))
+    left = Counter(one.op_type for one in operators[SHOWN:])
+    return Group(Text(sum_of_changes(structure)), *([table] if operators else []), *_left_out(left))
+
+
+def _numbers(one: Change) -> list[str]:
+    return [f"{n:,}" if n else "" for n in (one.added, one.removed, one.changed)]
+
+
+def _rankings(rankings: Sequence[Ranking]) -> RenderableType:
+    table = _table(
+        "output", ">best kept", ">tau", ">moved", ">swapped within", ">half", ">90%", ">99%", ">all", header=True
+    )
+    for each in rankings:
+        table.add_row(
+            Text(each.output), f"{each.overlap:.0%} of {each.top}", f"{each.tau:.6g}", f"{each.move:,}",
+            small(each.gap), *map(small, each.quantiles),
+        )  # fmt: skip
+    return table
+
+
+def _divergence(found: Divergence) -> RenderableType:
+    precision = "in float64" if found.in_float64 else "in the model's own precision"
+    rows = [
+        ("tensor", f"{found.tensor}\nthe first that differs, by {small(found.difference)} {precision}"),
+        ("made by", _nearest(found.nodes)),
+        ("from", f"{_nearest(found.agreeing)}\nwhich agree" if found.agreeing else ""),
+        ("rule", f"{found.rule}: {found.reason}" if found.rule else ""),
+        ("inputs", f"{found.inputs}: {counted(found.candidates or 0)}, and as many zeros as still fail"),
+        ("again", found.command or ""),
+    ]
+    table = _table("", "")
+    for label, words in rows:
+        if words and (label != "inputs" or found.inputs):
+            table.add_row(Text(label, WEAK), Text(words))
+    return table
+
+
+def counted(candidates: int) -> str:
+    """1 candidate, 2 candidates"""
+    return f"{candidates:,} candidate{'s' * (candidates != 1)}"
+
+
+def _nearest(names: Sequence[str], most: int = 4) -> str:
+    """The last few of them, one a line."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return "\n".join([*reversed(names[-most:]), *more])
 
 
 def _verification(verification: Verification, everything: bool) -> RenderableType:
@@ -219,18 +327,18 @@ def _verification(verification: Verification, everything: bool) -> RenderableTyp
         header=True,
     )  # fmt: skip
     for difference in shown:
-        output = Text(difference.output)
-        if difference.message:
-            output.append(f"\n{difference.message}", WEAK if difference.passed else BAD)
         exact = [known(difference.float64), known(difference.float64_bound)] if raised else []
         table.add_row(
-            Text(difference.case), f"{difference.batch:,}", output, *exact, small(difference.max_abs),
+            Text(difference.case), f"{difference.batch:,}", Text(difference.output), *exact, small(difference.max_abs),
             small(difference.bound), Text(*_mark(difference.passed)),
         )  # fmt: skip
     left = Counter("passed" for _ in range(len(differences) - len(shown)))
     notes = [Text(f"note: {note}", "yellow") for note in verification.notes]
     basis = [Text(f"allowed in float64: {small(verification.rtol)} of the scale; {verification.basis}", WEAK)]
-    return Group(table, *_left_out(left), *(basis if raised and verification.basis else ()), *notes)
+    said = [(one, one.message) for one in shown if one.message]
+    messages = [Text(f"{one.output} at {where(one)}: {words}", WEAK if one.passed else BAD) for one, words in said]
+    blank = [Text()] if messages else []
+    return Group(table, *_left_out(left), *(basis if raised and verification.basis else ()), *notes, *blank, *messages)
 
 
 def _worst(differences: Sequence[Difference]) -> list[Difference]:
@@ -257,11 +365,12 @@ def where(difference: Difference) -> str:
 
 
 def _verdict(report: Report) -> Text:
-    mark, style, words = _judged(report)
+    mark, style, words = judged(report)
     return Text.assemble((f"{mark} ", style), (words, STRONG))
 
 
-def _judged(report: Report) -> tuple[str, str, str]:
+def judged(report: Report) -> tuple[str, str, str]:
+    """The verdict: a mark, its style on a terminal, and one sentence."""
     verification = report.verification
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))

@@ -22,6 +22,13 @@ class Case:
     seed: tuple[int, ...] = (0,)
 
     @property
+    def where(self) -> str:
+        """The case in words."""
+        if self.style == "given":
+            return self.name
+        return f"batch {self.batch}" if self.name == "drawn" else f"{self.name} at batch {self.batch}"
+
+    @property
     def scale(self) -> str:
         return "drawn" if self.style in ("drawn", "largest ids", "zeros", "padding") else self.style
 

@@ -22,7 +22,7 @@ from onnx.reference.op_run import OpRun
 from mari_onnx.model import Model
 from mari_onnx.verification.float64 import lowered, raise_feeds, raised
 from mari_onnx.verification.recurrent import RECURRENT, recurrent
-from mari_onnx.verification.runtime import Array, Feeds, RunError, Source, runner
+from mari_onnx.verification.runtime import Array, Feeds, RunError, Source, Values, runner
 
 RAISABLE = 1_500_000_000
 """The bytes up to which a model is raised."""
@@ -33,7 +33,6 @@ _LACKING = re.compile(r"implementation for (?:[\w.]+[.:])?(\w+)\(\d+\) node|of o
 _NARROW = {"AffineGrid", "CausalConvWithState", "LinearAttention", "TfIdfVectorizer"}
 """What ONNX's interpreter itself computes in float32."""
 
-Values = dict[str, Array]
 Prepare = Callable[[NodeProto, Feeds], Callable[[Feeds], Values]]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -22,6 +22,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, numpy_he
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
+from mari_onnx.errors import UserError
 from mari_onnx.verification.inputs import Bounds, Input, extents
 from mari_onnx.verification.runtime import Array, RunError, Source, runner
 
@@ -59,6 +60,22 @@ class Trace:
 
     bounds: dict[str, Bounds]
     requests: frozenset[str] = frozenset()
+
+    def overridden(self, ranges: Mapping[str, tuple[float, float]], inputs: Sequence[Input]) -> Trace:
+        """With other ranges for some inputs. Raises UserError for one that there is not, or that is empty."""
+        bounds, known = dict(self.bounds), {each.name: each for each in inputs}
+        for name, (low, high) in ranges.items():
+            if name not in known:
+                there = f"Its inputs are: {', '.join(known)}."
+                raise UserError(f"The model has no input `{name}` to give a range.", there)
+            if not low <= high:
+                raise UserError(f"The range {low:g}:{high:g} of input `{name}` is empty.", "Give it as LOW:HIGH.")
+            ids = known[name].dtype.kind in "iu" or (name in bounds and bounds[name].whole)
+            if ids and not (float(low).is_integer() and float(high).is_integer()):
+                raise UserError(f"Input `{name}` holds whole numbers, and {low:g}:{high:g} is no range of them.")
+            dtype = np.int64 if ids else np.float64
+            bounds[name] = Bounds(np.array(low, dtype), np.array(high, dtype), whole=ids)
+        return replace(self, bounds=bounds)
 
 
 def trace(source: Source, inputs: Sequence[Input]) -> Trace:

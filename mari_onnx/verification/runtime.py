@@ -17,7 +17,8 @@ from mari_onnx.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feeds = Mapping[str, Array]
-Run = Callable[[Feeds], dict[str, Array]]
+Values = dict[str, Array]
+Run = Callable[[Feeds], Values]
 
 
 class RunError(Exception):

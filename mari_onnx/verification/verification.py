@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from mari_onnx.document import ModelLike, as_document
+from mari_onnx.document import ModelLike, as_document, write_file
 from mari_onnx.errors import UserError
-from mari_onnx.report.model import Difference, Verification
-from mari_onnx.verification.cases import DEFAULT_EFFORT, EFFORTS, Case, Effort, plan
+from mari_onnx.report.model import Difference, Divergence, Ranking, Verification
+from mari_onnx.verification import data
+from mari_onnx.verification.calls import Drawn, Given
+from mari_onnx.verification.cases import DEFAULT_EFFORT, EFFORTS, Case
 from mari_onnx.verification.compare import (
     COMBINED_CONSTANTS,
     HARDLY_JUDGED,
@@ -20,24 +27,22 @@ from mari_onnx.verification.compare import (
     WITHIN_FLOAT32,
     Observation,
     Tolerance,
+    distance,
+    distances,
     failure,
     judge,
+    misplaced,
     own_error,
 )
 from mari_onnx.verification.constants import combined
 from mari_onnx.verification.exact import Exact
-from mari_onnx.verification.inputs import (
-    Input,
-    draw,
-    edges,
-    extents,
-    inputs_of,
-)
+from mari_onnx.verification.inputs import Input, batch_symbols, inputs_of
+from mari_onnx.verification.localize import Fails, divergence, smallest
 from mari_onnx.verification.ranges import Trace, trace
+from mari_onnx.verification.ranking import rankings
 from mari_onnx.verification.recurrent import RECURRENT
-from mari_onnx.verification.runtime import Array, Run, RunError, Source, runner
+from mari_onnx.verification.runtime import Array, Run, RunError, Source, Values, runner
 
-Values = dict[str, Array]
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,6 +57,9 @@ def verify(
     atol: float | None = None,
     effort: str = DEFAULT_EFFORT,
     moved: bool = False,
+    given: Path | None = None,
+    ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    failing: Path | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Run both models on drawn inputs at each number of candidates, and compare every output.
@@ -60,7 +68,10 @@ def verify(
     `compare.judge` are asked, the first of them in float64; `Verification.rtol` is then that question's bound. With
     `rtol` or `atol` (the other is 0), outputs pass when |optimized - reference| <= atol + rtol * max|reference|.
     `moved` says that the optimized model's constants are known to be the reference's, at most moved.
-    `effort` is one of `cases.EFFORTS`; `batches` replace the numbers of candidates that it has.
+    `effort` is one of `cases.EFFORTS`; `batches` replace the numbers of candidates that it has. `given` are inputs that
+    are run instead of drawn ones, in one of the formats of `data`. `ranges` are the least and the largest value to
+    draw for an input, in place of what was traced. When a failure was found, the smallest inputs that still fail are
+    written to `failing` as .npz.
     A case that the reference itself cannot run is skipped, with a note; when none is left, verification fails.
     `progress` is called with what is done next, and how many steps of how many are behind.
 
@@ -86,69 +97,17 @@ def verify(
     notes: list[str] = []
     traced = _trace(models[0], inputs, notes)
     batches = _batches(inputs, batches or EFFORTS[effort].batches, notes)
-    drawn = Drawn(inputs, traced, tiled, seed, EFFORTS[effort], batches, notes)
+    traced = traced.overridden(ranges, inputs)
+    calls: Drawn | Given = Drawn(inputs, traced, tiled, seed, EFFORTS[effort], batches, notes)
+    if given is not None:
+        calls = Given(inputs, traced, tiled, notes, given)
     comparison = Comparison(models, (runner(sessions[0]), runner(sessions[1])), notes, tolerance, moved)
-    comparison.run(drawn, say)
-    return comparison.verdict(seed, effort)
-
-
-@dataclass
-class Drawn:
-    """Inputs made up for each case, that the reference is not known to refuse."""
-
-    inputs: Sequence[Input]
-    traced: Trace
-    tiled: Collection[str]
-    seed: int
-    effort: Effort
-    batches: Sequence[int]
-    notes: list[str]
-
-    def cases(self) -> list[Case]:
-        styles = edges(self.inputs, self.traced.bounds, extents(self.inputs, 2, self.traced.requests), self.tiled)
-        return plan(self.effort, self.batches, self.seed, styles)
-
-    def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:
-        sizes = extents(self.inputs, case.batch, self.traced.requests)
-        return draw(
-            self.inputs,
-            self.traced.bounds,
-            sizes,
-            np.random.default_rng(case.seed),
-            style=case.style,
-            tiled=self.tiled,
-            largest_id=largest_id,
-            nonnegative=nonnegative,
-        )
-
-    def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
-        """Inputs that the reference can run, and what it makes of them; None, and a note, when there are none."""
-
-        def attempt(largest_id: int | None, *, nonnegative: bool) -> tuple[Values, Values] | RunError:
-            feeds = self.feeds(case, largest_id=largest_id, nonnegative=nonnegative)
-            try:
-                return feeds, run(feeds)
-            except RunError as error:
-                return error
-
-        usual, where, largest_id = case.style == "drawn", _where(case), None
-        found = attempt(largest_id, nonnegative=False)
-        if isinstance(found, RunError):
-            problem, largest_id = found, 1
-            found = attempt(largest_id, nonnegative=False)
-            if isinstance(found, RunError):
-                self.notes.append(f"{where} was skipped: the reference does not run ({problem})")
-                return None
-            self.notes.append(
-                f"{where}: only ids 0 and 1, because the reference does not run on larger ones ({problem})"
-            )
-        if usual and not _finite(found[1]):  # the logarithm or the root of a negative feature tells nothing
-            again = attempt(largest_id, nonnegative=True)
-            found = again if not isinstance(again, RunError) and _finite(again[1]) else found
-        for name, value in found[1].items():
-            if usual and value.size and value.dtype.kind == "f" and not np.isfinite(value).any():
-                self.notes.append(f"{where}: output `{name}` of the reference is nowhere finite, so this tells little")
-        return found
+    comparison.run(calls, say)
+    verification = comparison.verdict(seed, effort)
+    if verification.passed or not comparison.seen:
+        return verification
+    say("looking for where it begins", 1, 2)
+    return replace(verification, divergence=comparison.explained(verification, inputs, traced, failing))
 
 
 @dataclass
@@ -162,7 +121,7 @@ class Comparison:
     moved: bool
     observations: dict[str, list[Observation]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
+    seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
     exact: tuple[Exact, Exact] | None = None
 
     def __post_init__(self) -> None:
@@ -171,37 +130,38 @@ class Comparison:
         except RunError as error:
             self.notes.append(f"compared in the model's own precision only: {error}")
 
-    def run(self, drawn: Drawn, say: Progress) -> None:
+    def run(self, calls: Drawn | Given, say: Progress) -> None:
         """Run every case, as long as there is time for those that may be left out."""
-        start, cases = time.monotonic(), drawn.cases()
+        start, cases = time.monotonic(), calls.cases()
         for done, case in enumerate(cases, 1):
-            say(_where(case), done, len(cases) + 1)
-            if done > len(drawn.batches) and time.monotonic() - start > drawn.effort.seconds:
+            say(case.where, done, len(cases) + 1)
+            if done > calls.needed and time.monotonic() - start > calls.seconds:
                 left = ", ".join(dict.fromkeys(each.name for each in cases[done - 1 :]))
-                self.notes.append(
-                    f"left out, because {drawn.effort.seconds:g} s were over: {left} (more --effort runs them)"
-                )
+                self.notes.append(f"left out, because {calls.seconds:g} s were over: {left} (more --effort runs them)")
                 return
-            if self._safe(drawn, case) and (found := drawn.run(case, self.runs[0])) is not None:
+            if self._safe(calls, case) and (found := calls.run(case, self.runs[0])) is not None:
                 self.compare(case, *found)
 
-    def _safe(self, drawn: Drawn, case: Case) -> bool:
+    def _safe(self, calls: Drawn | Given, case: Case) -> bool:
         """Whether onnxruntime survives a case: its GRU takes the process down when every sequence is empty."""
-        recurrent = any(node.op_type in RECURRENT and len(node.input) > 4 for node in self.models[0].proto.graph.node)
-        if case.style not in ("padding", "zeros") or not recurrent:
+        if case.style not in ("padding", "zeros", "given") or not self._with_lengths():
             return True
         try:
             if self.exact is None:
                 raise RunError("its sequences may all be empty")
-            self.exact[0](drawn.feeds(case))
+            self.exact[0](calls.feeds(case))
         except RunError as error:
-            self.notes.append(f"{_where(case)} was skipped: onnxruntime may crash on it ({error})")
+            self.notes.append(f"{case.where} was skipped: onnxruntime may crash on it ({error})")
             return False
         return True
 
+    def _with_lengths(self) -> bool:
+        """Whether sequences have lengths, which may all be 0."""
+        return any(node.op_type in RECURRENT and len(node.input) > 4 for node in self.models[0].proto.graph.node)
+
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
         """Run the optimized model, and both in float64, on inputs of which the reference's outputs are known."""
-        self.order.append(_where(case))
+        self.seen[case.name, case.batch] = (case, feeds)
         try:
             got = self.runs[1](feeds)
         except RunError as error:
@@ -218,7 +178,7 @@ class Comparison:
         try:
             return self.exact[0](feeds), self.exact[1](feeds)
         except RunError as error:
-            where = _where(case)
+            where = case.where
             self.notes.append(f"{where}: compared in the model's own precision only, float64 does not run ({error})")
             return None
 
@@ -254,7 +214,8 @@ class Comparison:
         if not self.differences:
             self.notes.append("nothing was compared: the reference ran at no batch")
         reported = self.tolerance or Tolerance(same, 0.0)
-        self.differences.sort(key=lambda d: self.order.index(_named(d.case, d.batch)))
+        order = list(self.seen)
+        self.differences.sort(key=lambda d: order.index((d.case, d.batch)))
         return Verification(
             passed=bool(self.differences) and all(d.passed for d in self.differences),
             seed=seed,
@@ -264,15 +225,77 @@ class Comparison:
             notes=tuple(self.notes),
             basis=basis if self.tolerance is None else "tolerances that were given",
             effort=effort,
+            rankings=self.rankings(),
         )
 
+    def rankings(self) -> tuple[Ranking, ...]:
+        """What becomes of the order of the candidates, edge cases apart: there, most scores are alike."""
+        seen = [each for per in self.observations.values() for each in per if each.case.style in ("drawn", "given")]
+        scores = [(each.output, each.reference, each.optimized) for each in seen]
+        return rankings(scores, [each.case.batch for each in seen])
 
-def _where(case: Case) -> str:
-    return _named(case.name, case.batch)
+    def explained(
+        self, verification: Verification, inputs: Sequence[Input], traced: Trace, failing: Path | None
+    ) -> Divergence:
+        """Where the worst failure begins, and the least that still fails."""
+        failed = [one for one in verification.differences if not one.passed]
+        worst = max(failed, key=lambda one: one.max_abs / one.bound if one.bound else math.inf)
+        case, feeds = self.seen[worst.case, worst.batch]
+        small: Values = dict(feeds)
+        if self.exact is not None or not self._with_lengths():
+            symbols = batch_symbols(inputs, traced.requests)
+            small = smallest(feeds, inputs, symbols, self._fails(worst), self._first(worst))
+        same = verification.rtol if worst.in_float64 else SAME_FUNCTION
+        found = divergence(self.models, small, same, exactly=worst.in_float64)
+        found = found or Divergence(worst.output, worst.max_abs, worst.in_float64, "", "", 0)
+        if failing is not None:
+            out = io.BytesIO()
+            arrays: dict[str, Any] = {n: a.astype(np.str_) if a.dtype == object else a for n, a in small.items()}
+            np.savez(out, **arrays)
+            write_file(failing, out.getvalue())
+        return replace(
+            found,
+            output=worst.output,
+            case=case.name,
+            batch=case.batch,
+            candidates=data.candidates(inputs, small, traced.requests),
+            inputs=None if failing is None else str(failing),
+        )
 
+    def _first(self, worst: Difference) -> int:
+        """The candidate that is the furthest off."""
+        for seen in self.observations.get(worst.output, ()):
+            if (seen.case.name, seen.case.batch) != (worst.case, worst.batch):
+                continue
+            a, b = seen.exact if worst.in_float64 and seen.exact else (seen.reference, seen.optimized)
+            if a.shape == b.shape and a.shape[:1] == (worst.batch,) and a.size and a.dtype.kind == "f":
+                off = np.where(np.isfinite(a) == np.isfinite(b), distances(a, b), np.inf)
+                return int(np.argmax(off.reshape(worst.batch, -1).max(axis=1)))
+        return 0
 
-def _named(case: str, batch: int) -> str:
-    return f"batch {batch}" if case == "drawn" else f"{case} at batch {batch}"
+    def _fails(self, worst: Difference) -> Fails:
+        """Whether other inputs fail as one comparison did, by the bounds that it had."""
+
+        def fails(feeds: Mapping[str, Array]) -> bool:
+            try:  # float64 first: it knows on what onnxruntime would crash
+                exact = None if self.exact is None else (self.exact[0](feeds), self.exact[1](feeds))
+                expected = self.runs[0](feeds)[worst.output]
+            except RunError:
+                return False
+            try:
+                got = self.runs[1](feeds)[worst.output]
+            except RunError:
+                return "does not run" in worst.message
+            if expected.shape != got.shape:
+                return True
+            if exact is None or self.tolerance is not None:
+                return bool(misplaced(expected, got)) or distance(expected, got) > worst.bound
+            a, b = exact[0][worst.output], exact[1][worst.output]
+            if worst.in_float64:
+                return bool(misplaced(a, b)) or distance(a, b) > (worst.float64_bound or 0.0)
+            return bool(misplaced(expected, got)) or distance(got, a) > worst.bound
+
+        return fails
 
 
 def _few(names: Collection[str]) -> str:
@@ -323,7 +346,3 @@ def _trace(source: Source, inputs: Sequence[Input], notes: list[str]) -> Trace:
     if unknown:
         notes.append(f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}")
     return traced
-
-
-def _finite(outputs: Values) -> bool:
-    return all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ SAMPLES = Path(__file__).parents[2] / "sample_models"
 SCHEMA = json.loads((Path(__file__).parents[2] / "mari_onnx/report/schema.json").read_text(encoding="utf-8"))
 
 
-def mari_onnx(*arguments: object) -> subprocess.CompletedProcess[str]:
+def mari_onnx(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mari_onnx", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120, cwd=cwd)
     assert "Traceback" not in result.stderr
     return result
 
@@ -44,10 +45,40 @@ def test_a_model_that_predicts_something_else(sample: Path, tmp_path: Path) -> N
     weight = next(t for t in model.graph.initializer if t.name.endswith("mlp.0.weight"))
     weight.raw_data = (np.frombuffer(weight.raw_data, np.float32) * 1.001).tobytes()
     onnx.save(model, wrong)
-    result = mari_onnx("verify", sample, wrong, "-u", "user_*", "--report", report)
+    result = mari_onnx("verify", sample, wrong, "-u", "user_*", "--report", report, cwd=tmp_path)
     assert result.returncode == 1
     assert "The predictions differ" in result.stdout
-    jsonschema.validate(json.loads(report.read_text(encoding="utf-8")), SCHEMA)
+    read = json.loads(report.read_text(encoding="utf-8"))
+    jsonschema.validate(read, SCHEMA)
+    assert read["verification"]["divergence"]["tensor"].startswith("/model/mlp/mlp/mlp.0/Gemm")
+    command = shlex.split(read["verification"]["divergence"]["command"])
+    assert command[0] == "mari-onnx"
+    again = mari_onnx(*command[1:], cwd=tmp_path)
+    assert again.returncode == 1
+    assert "(wrong.failing.npz)" in again.stdout.splitlines()[-1]
+
+
+def test_an_interrupted_verification_writes_nothing(sample: Path, tmp_path: Path) -> None:
+    """By a signal, in the middle of it: no report and no temporary file is left."""
+    report = tmp_path / "report.xml"
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+from mari_onnx.verification import verification
+compare = verification.Comparison.compare
+def interrupted(self, case, *given):
+    if case.batch == 7:
+        os.kill(os.getpid(), signal.SIGINT)
+    compare(self, case, *given)
+verification.Comparison.compare = interrupted
+from mari_onnx.cli import main
+main(sys.argv[1:])
+"""
+    given = ["verify", sample, sample, "-u", "user_*", "--report", report]
+    command = [sys.executable, "-c", code, *map(str, given)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=120, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (130, "Interrupted: nothing was written\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_inspect(sample: Path) -> None:

@@ -31,6 +31,9 @@ def test_the_same(engine: Engine, run: Run, model: Path, fast: Path) -> None:
             "rtol": None,
             "atol": None,
             "effort": "standard",
+            "inputs": None,
+            "input_ranges": {},
+            "failing": Path("fast.failing.npz"),
             "progress": None,
         }
     ]
@@ -45,10 +48,11 @@ def test_different(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: 
     assert json.loads(report.read_text(encoding="utf-8"))["command"] == "verify"
 
 
-def test_options(engine: Engine, run: Run, model: Path, fast: Path) -> None:
+def test_options(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Path) -> None:
     engine.report = reports.SAME
     numbers = ("--batch", 3, "--batch", 1000, "--seed", 7, "--rtol", "1e-5", "--atol", 0, "--effort", "quick")
-    assert run("verify", model, fast, "-u", "u*", *numbers).exit_code == 0
+    ranges = ("--input-range", "user_id=0:999", "--input-range", "a=b=-1.5:2", "--failing", tmp_path / "f.npz")
+    assert run("verify", model, fast, "-u", "u*", *numbers, *ranges).exit_code == 0
     assert engine.calls == [
         {
             "user_inputs": ("u*",),
@@ -57,6 +61,9 @@ def test_options(engine: Engine, run: Run, model: Path, fast: Path) -> None:
             "rtol": 1e-5,
             "atol": 0.0,
             "effort": "quick",
+            "inputs": None,
+            "input_ranges": {"user_id": (0.0, 999.0), "a=b": (-1.5, 2.0)},
+            "failing": tmp_path / "f.npz",
             "progress": None,
         }
     ]
@@ -67,3 +74,49 @@ def test_report_is_no_model(engine: Engine, run: Run, model: Path, fast: Path, n
     result = run("verify", model, fast, "--report", model.parent / name)
     assert (result.exit_code, engine.calls) == (2, [])
     assert "is both a model and the report" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["user_id", "user_id=1", "=0:1", "user_id=a:b", "user_id=0:1:2"])
+def test_ranges_that_are_none(engine: Engine, run: Run, model: Path, fast: Path, wrong: str) -> None:
+    result = run("verify", model, fast, "--input-range", wrong)
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert "user_id=0:999" in result.stderr
+
+
+def test_recorded_inputs_leave_no_file_behind(engine: Engine, run: Run, model: Path, fast: Path) -> None:
+    engine.report = reports.SAME
+    assert run("verify", model, fast, "--inputs", "calls.npz").exit_code == 0
+    assert (engine.calls[0]["inputs"], engine.calls[0]["failing"]) == (Path("calls.npz"), None)
+
+
+@pytest.mark.parametrize("form", ["json", "markdown", "junit", "github"])
+def test_formats(engine: Engine, run: Run, model: Path, fast: Path, form: str, tmp_path: Path) -> None:
+    engine.report = reports.LOCATED
+    result = run("verify", model, fast, "--format", form, "-u", "user *")
+    assert result.exit_code == 1
+    assert "--inputs fast.failing.npz" in result.stdout
+    assert "'user *'" in result.stdout or "'user *'" in json.dumps(result.stdout)
+    assert {"json": "{", "markdown": "### ", "junit": "<?xml", "github": "::error "}[form] in result.stdout[:12]
+
+
+@pytest.mark.parametrize(("name", "start"), [("r.md", "### "), ("r.xml", "<?xml"), ("r.json", "{"), ("report", "{")])
+def test_the_name_of_a_report_says_its_format(
+    engine: Engine, run: Run, model: Path, fast: Path, name: str, start: str, tmp_path: Path
+) -> None:
+    engine.report = reports.SAME
+    assert run("verify", model, fast, "--report", tmp_path / name, "-q").exit_code == 0
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+
+
+@pytest.mark.parametrize("then", [KeyboardInterrupt(), RuntimeError("unheard of")], ids=["interrupted", "bug"])
+def test_nothing_is_half_written(
+    engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Path, then: BaseException
+) -> None:
+    def end() -> None:
+        raise then
+
+    engine.then = end
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = run("verify", model, fast, "--report", tmp_path / "r.xml", "--failing", tmp_path / "f.npz")
+    assert result.exit_code == (130 if isinstance(then, KeyboardInterrupt) else 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

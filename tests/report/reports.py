@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from mari_onnx.report.model import (
+    Change,
     Cost,
     Difference,
+    Divergence,
     ModelFacts,
+    Ranking,
     Remark,
     Report,
     RequestInput,
+    Structure,
     TensorFacts,
     Verification,
 )
@@ -133,7 +138,86 @@ SAME = Report(
 DIFFERENT = Report(
     "verify", "0.1.0", MODEL, verification=Verification(False, 0, 0.0, 0.0, differences(False)), optimized=FASTER
 )
+RANKINGS = (
+    Ranking("score", 64, 10, 1.0, 1.0, 0, 0.0, (0.0, 1.2e-8, 3e-8, 3e-8)),
+    Ranking("tasks[1]", 64, 10, 0.9, 0.987654321, 3, 2.5e-7, (1e-8, 2e-7, 3e-6, 4e-5)),
+)
+CHANGES = Structure(
+    35,
+    (Change("Gemm", "tower/fc1", 2, 1, 0), Change("Gemm", "tower/fc2", 0, 0, 1), Change("acme.Secret", "", 0, 3, 0)),
+    17,
+    4,
+    0,
+    (236_764, 236_876),
+)
+DIVERGENCE = Divergence(
+    "tower/fc1",
+    6.9e-4,
+    True,
+    "score",
+    "drawn",
+    7,
+    ("Slice user.part", "Concat x | y", "Gemm tower/fc1.user", "Gemm tower/fc1.item", "Add tower/fc1"),
+    ("user_emb", "item_emb"),
+    "product",
+    "[B 256] = user () + item (B): 12,300,000 multiply-adds become 4,100,000",
+    1,
+    "fast.failing.npz",
+    "mari-onnx verify wide_deep.onnx fast.onnx -u 'user_*' --inputs fast.failing.npz",
+)
+VERIFIED = replace(
+    SAME,
+    request_inputs=REQUEST,
+    cost_before=BEFORE,
+    cost_after=AFTER,
+    verification=Verification(
+        True,
+        3,
+        1e-10,
+        0.0,
+        (
+            *(replace(one, float64=2e-16, float64_bound=1e-10, error=2e-8) for one in differences()),
+            Difference(7, "score", 2e-8, 3e-8, 1e-6, True, case="not finite", float64=0.0, float64_bound=1e-10),
+        ),
+        ("left out, because 10 s were over: large",),
+        "both models store the same constants, so that only float64 rounds",
+        rankings=RANKINGS,
+    ),
+    optimized=replace(FASTER, path="out/fast.onnx"),
+    structure=CHANGES,
+)
+LOCATED = replace(
+    VERIFIED,
+    verification=Verification(
+        False,
+        3,
+        1e-10,
+        0.0,
+        (
+            *(replace(one, float64=2e-16, float64_bound=1e-10, error=2e-8) for one in differences()[:2]),
+            Difference(
+                7,
+                "score",
+                0.31,
+                0.4,
+                1e-6,
+                False,
+                "not the same function: in float64 it differs by 0.31 at [3], where 1e-10 is allowed; "
+                "--atol 0.32 or --rtol 0.41 would pass",
+                "largest ids",
+                0.31,
+                1e-10,
+                0.31,
+            ),
+        ),
+        basis="both models store the same constants, so that only float64 rounds",
+        rankings=RANKINGS,
+        divergence=DIVERGENCE,
+    ),
+)
 EVERY = {
+    "verified": VERIFIED,
+    "located": LOCATED,
     "optimized": OPTIMIZED,
     "wrong": WRONG,
     "unchanged": UNCHANGED,

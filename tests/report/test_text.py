@@ -21,6 +21,8 @@ VERDICTS = {
     "unverified": "! 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), not verified: written to out.onnx",
     "inspected": "· To be gained: 3.0 times less arithmetic (24.1 M → 8 M multiply-adds)",
     "bare": "· No input is known to belong to the request: --user-input 'user_*' names those that do",
+    "verified": "✓ The same predictions: 1 output at batches 1, 2, 7, 64, at most 3.0e-08 of the scale apart",
+    "located": "✗ The predictions differ: score at batch 7 (largest ids) by 3.1e-01, where 1.0e-06 is allowed",
     "same": "✓ The same predictions: 1 output at batches 1, 2, 7, 64, at most 3.0e-08 of the scale apart",
     "different": "✗ The predictions differ: scalar at batch 64 by inf, where 0 is allowed (and 1 more)",
 }

@@ -1,0 +1,48 @@
+"""Reports as GitHub's workflow commands, which become annotations of a run and of the files that it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mari_onnx.report.model import Report
+from mari_onnx.report.text import judged
+
+SHOWN = 9
+"""A step shows ten errors, ten warnings and ten notices, and drops what is more."""
+
+
+def to_github(report: Report) -> str:
+    """An annotation for each comparison that failed and for each note, and the verdict."""
+    return "".join(f"{line}\n" for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    optimized = report.optimized.path if report.optimized else None
+    file = optimized or report.written or report.model.path
+    verification = report.verification
+    if verification is not None:
+        failed = [one for one in verification.differences if not one.passed]
+        for one in failed[:SHOWN]:
+            yield _command("error", file, f"{one.output}, {one.case} at batch {one.batch}", one.message)
+        for note in verification.notes[:SHOWN]:
+            yield _command("warning", file, "mari-onnx", note)
+        if (found := verification.divergence) is not None:
+            rule = f" (rule {found.rule})" if found.rule else ""
+            again = f"\n{found.command}" if found.command else ""
+            yield _command("notice", file, "where it begins", f"{found.tensor}{rule}{again}")
+    mark, _, verdict = judged(report)
+    kind = {"✗": "error", "!": "warning"}.get(mark, "notice")
+    yield _command(kind, file, f"mari-onnx {report.command}", verdict)
+
+
+def _command(kind: str, file: str | None, title: str, message: str) -> str:
+    properties = ([f"file={_property(file)}"] if file else []) + [f"title={_property(title)}"]
+    return f"::{kind} {','.join(properties)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

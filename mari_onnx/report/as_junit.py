@@ -1,0 +1,72 @@
+"""Reports as JUnit XML, which any pipeline shows beside its tests: one case for each check."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as Xml
+
+from mari_onnx.report.model import Difference, Report, Verification
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write."""
+
+
+def to_junit(report: Report) -> str:
+    """A test suite with a case for each output in each case of inputs.
+
+    A report without a verification has one case, which is skipped; one that compared nothing has one that failed.
+    """
+    suite = Xml.Element("testsuite", name=f"mari-onnx {report.command}")
+    failures = 0
+    verification = report.verification
+    if verification is None:
+        case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name="verification")
+        Xml.SubElement(case, "skipped", message="nothing was verified")
+        suite.set("skipped", "1")
+    elif not verification.differences:
+        case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name="verification")
+        failures = 1
+        Xml.SubElement(case, "failure", message=_legal("; ".join(verification.notes) or "no output was compared"))
+    else:
+        for one in verification.differences:
+            _case(suite, report, one)
+            failures += not one.passed
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    suite.set("failures", str(failures))
+    if verification is not None:
+        Xml.SubElement(suite, "system-out").text = _legal(_said(verification))
+    root = Xml.Element("testsuites")
+    root.append(suite)
+    Xml.indent(root)
+    return Xml.tostring(root, encoding="unicode", xml_declaration=False).join(
+        ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
+    )
+
+
+def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
+    name = f"{one.output}: {one.case} at batch {one.batch}"
+    case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name=_legal(name))
+    if not one.passed:
+        failure = Xml.SubElement(case, "failure", message=_legal(one.message), type="difference")
+        failure.text = _legal(
+            f"difference {one.max_abs:.3g}, allowed {one.bound:.3g}"
+            + ("" if one.float64 is None else f"; in float64 {one.float64:.3g}, allowed {one.float64_bound:.3g}")
+        )
+
+
+def _said(verification: Verification) -> str:
+    lines = [f"seed {verification.seed}, {verification.effort} effort, {verification.runtime}", *verification.notes]
+    if verification.divergence is not None:
+        lines.append(f"begins at {verification.divergence.tensor}")
+        lines += [f"again: {verification.divergence.command}"] if verification.divergence.command else []
+    return "\n".join(lines)
+
+
+def _subject(report: Report) -> str:
+    """The file that is judged."""
+    optimized = report.optimized.path if report.optimized else None
+    return optimized or report.written or report.model.path or "model"
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("?", text)
