@@ -109,7 +109,7 @@ class _Walk:
     ) -> None:
         self.model, self.tiled, self.same, self.reasons = model, tiled, same, reasons
         merged = frozenset(same.get(c, c) for c in candidates)
-        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged)
+        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers
         self.inference = Inference(model)

@@ -73,6 +73,10 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     a constant of lower rank stays as it is stored.
     """
     arrays = agree(b, arrays, dims)
+    stored = _as_stored(arrays, dims)
+    if stored is not None:
+        dims = stored.layout
+        ranks = [len(dims) if array is stored else _rank(array, dims) for array in arrays]
     spec, origin = spread(arrays, dims)
     tensors = [
         lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))
@@ -84,6 +88,33 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     rows = {a: m.rows for a, m in via}
     shape = tuple(product(rows.get(a, a.extent) for a in d) for d in layout)
     return Array(write(tensors, shape), layout, via)
+
+
+def _as_stored(arrays: Sequence[Array], dims: Dims) -> Array | None:
+    """The operand whose own order of axes spares the most Transposes: attention's products are (h B L), not (B h L).
+
+    It has to have every axis that another operand has. None where the order of `dims` is as good. What meets nothing
+    but numbers stays as it is.
+    """
+    order = flat(dims)
+    position = {a: i for i, a in enumerate(order)}
+    stored = [[a for a in flat(array.layout) if a.extent != 1] for array in arrays]
+    most = max(map(len, stored), default=0)
+    if sum(map(bool, stored)) == 1:
+        return next(array for array, axes in zip(arrays, stored, strict=True) if axes)
+    largest = [i for i, axes in enumerate(stored) if len(axes) == most]
+    everything = {a for axes in stored for a in axes}
+    turned = [i for i in largest if stored[i] != sorted(stored[i], key=position.__getitem__)]
+    if not turned or set(stored[turned[0]]) != everything:
+        return None
+    alike = [i for i in turned if stored[i] == stored[turned[0]]]
+    return arrays[turned[0]] if len(alike) > len(largest) - len(turned) else None
+
+
+def _rank(array: Array, layout: Dims) -> int:
+    """How many of the last dimensions of a layout the array needs."""
+    needs = (len(layout) - i for i, d in enumerate(layout) if any(array.state(a) != "absent" for a in d))
+    return next(needs, 0)
 
 
 def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) -> Parts | None:
@@ -152,6 +183,18 @@ def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:
     """The tensor at the value's own rank, absent axes at extent 1, and its layout."""
     layout = tuple(tuple(a for a in d if array.state(a) != "absent") for d in dims)
     return lay(b, array, layout), layout
+
+
+def in_order(array: Array, dims: Dims, own: Sequence[int]) -> Dims:
+    """The dims with those not in `own` in the order in which the array is stored, if that is whole dims in turn."""
+    at = {a: i for i, a in enumerate(flat(array.layout))}
+    present = {i: [at[a] for a in d if a.extent != 1 and a in at] for i, d in enumerate(dims)}
+    moved = [i for i, d in enumerate(dims) if i not in own and present[i]]
+    out = list(dims)
+    for i, source in zip(moved, sorted(moved, key=lambda i: present[i][0]), strict=True):
+        out[i] = dims[source]
+    stored = [at[a] for d in out for a in d if a.extent != 1 and a in at]
+    return tuple(out) if stored == sorted(stored) else dims
 
 
 def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Extent, ...]:

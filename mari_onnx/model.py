@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -78,6 +79,13 @@ class Model:
             for body in (attribute.g, *attribute.graphs):
                 found.update(dict.fromkeys(_free_names(body)))
         return list(found)
+
+    @cached_property
+    def uses(self) -> Counter[str]:
+        """How often each tensor is read: by nodes, by their bodies, and as an output."""
+        count = Counter(name for node in self.graph.node for name in (*node.input, *self.captures(node)))
+        count.update(o.name for o in self.graph.output)
+        return count
 
     @cached_property
     def input_symbols(self) -> set[str]:

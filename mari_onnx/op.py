@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from mari_onnx.report.model import Remark
 from mari_onnx.tensors import Builder, Tensor
 
 BOOL, INT64 = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Context:
 
     `equal` are extents that an operator proved equal, `requests` the symbols of axes whose rows an index selects.
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
-    places where a mask is true.
+    places where a mask is true. `uses` counts how often each tensor of the original is read.
     """
 
     b: Builder
@@ -109,6 +110,7 @@ class Context:
     requests: set[str] = field(default_factory=set)
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     selections: dict[Tensor, Selection] = field(default_factory=dict)
+    uses: Mapping[str, int] = field(default_factory=dict)
 
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
         return self.cost.price(tensors, since)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, refine, renamed
 from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import alike, bounds, fill, fresh, groups, merge, plain, rename_value
-from mari_onnx.lift import add_up, natural, part_by_part, pointwise, stored_shape
+from mari_onnx.lift import add_up, in_order, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
 
 
@@ -36,9 +36,14 @@ def run_along(
     def run(array: Array, part: Renaming) -> list[Array]:
         x_dims = renamed(x.known_dims, part)
         array = fill(ctx.b, array, x_dims, [a for i in own for a in x_dims[i]])
-        tensor, _ = natural(ctx.b, array, x_dims)
+        order = in_order(array, x_dims, own)
+        tensor, _ = natural(ctx.b, array, order)
         missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
-        layouts = [tuple(tuple(a for a in d if a not in missing) for d in renamed(dims, part)) for dims, _ in outputs]
+        moved = dict(zip(x_dims, order, strict=True))
+        layouts = [
+            tuple(tuple(a for a in moved.get(d, d) if a not in missing) for d in renamed(dims, part))
+            for dims, _ in outputs
+        ]
         shapes = [stored_shape(layout, array.via) for layout in layouts]
         results = ctx.again(op, [tensor, *others], shapes, [dtype for _, dtype in outputs])
         return [Array(t, layout, array.via) for t, layout in zip(results, layouts, strict=True)]

@@ -3,6 +3,7 @@
     f(x, y)              is stored on the union of the axes on which x and y are stored
     f([a b], c)          = [f(a, c) f(b, c)]         part by part, parts of equal axes gathered first
     (a + b) + c          stays three terms until somebody needs the sum
+    x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), where the product is read by nothing else
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
 
 Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
@@ -14,11 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mari_onnx.axes import Dims, Refused, Renaming, broadcast, renamed
+from mari_onnx.cost import NS_PER_VIEW
 from mari_onnx.extent import Extent
+from mari_onnx.extent import product as product_of
 from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import fill, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
-from mari_onnx.op import BOOL, Context, Derived, Op
+from mari_onnx.op import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.tensors import Tensor
 
 BOOLEAN = frozenset(
@@ -119,6 +122,14 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
         if price < array.price:
             array = replace(added, price=price)
         terms = replace(terms, price=inherited + ctx.price([a.tensor for _, a in terms.signed], since))
+    if op.op_type == "Add" and len(values) == 2:
+        for product, bias in (values, values[::-1]):
+            fused = _as_gemm(ctx, product, bias.array, dims)
+            if fused is not None:
+                spared = ctx.cost.node_time(product.array.tensor.node)
+                price = own_price + ctx.price([fused.tensor], since) + NS_PER_VIEW - spared
+                if price < array.price:
+                    array = replace(fused, price=price)
     return [ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms)]
 
 
@@ -141,6 +152,30 @@ def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:
     if len(merged) > MAX_TERMS or len(distinct) < 2:
         return None
     return Terms(tuple(merged))
+
+
+def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | None:
+    """A product on rows with its bias, x (B L k) @ W + b = Gemm(x ((B L) k), W, b): the sum is no pass of its own.
+
+    Holds when the product has two computed dimensions or more, is read by nothing else, and b repeats along them.
+    """
+    t = product.array.tensor
+    if t.op_type != "MatMul" or t.dtype not in (FLOAT, DOUBLE) or product.known_dims != dims or ctx.opset < 7:
+        return None
+    if t.node.proto is None or t.node.proto.output[0] != product.name or ctx.uses.get(product.name) != 1:
+        return None
+    x, w = t.node.inputs
+    assert x is not None and w is not None
+    *rows, n = product.array.layout
+    if not w.constant or w.shape is None or len(w.shape) != 2 or len(rows) < 2:
+        return None
+    if any(a not in n for a, _ in bias.names()):
+        return None
+    bias = fill(ctx.b, bias, dims, n)
+    count = product_of(t.known_shape[:-1])
+    x = ctx.b.reshape(x, (count, w.shape[0]))
+    gemm = ctx.b.make("Gemm", [x, w, lay(ctx.b, bias, (n,))], (count, w.shape[1]))
+    return Array(gemm, (tuple(a for d in rows for a in d), n), product.array.via)
 
 
 def _dtype(op: Op, present: list[Value]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from mari_onnx.rules import RULES
@@ -267,3 +268,87 @@ def test_of_what_is_cast_like_only_the_type_matters(style: str) -> None:
     assert result.nodes("CastLike") == []
     assert result.program.values["one"].dims == ()
     assert "B" not in map(str, result.program.values["s"].array.tensor.known_shape)
+
+
+# As stored
+
+HEADS = """
+    q0 = MatMul (item, wq) q1 = Reshape (q0, heads) q = Unsqueeze (q1, two)
+    k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+    s = MatMul (q, k)
+"""
+"""Scores (B h 1 L) of two heads, stored as (h B L)."""
+
+
+def attention(style: str, body: str) -> onnx.ModelProto:
+    sizes = {"heads": [-1, 2, 3], "heads_of_k": [-1, 5, 2, 3], "two": [2], "n": [-1, 10]}
+    weights = {"wq": integers(3, 6), "wk": integers(4, 6, seed=1), "c": np.array(4, np.float32)}
+    return ranking(style, HEADS + body, user="float[5, 4]", output="float[B, 10] y", **sizes, **weights)
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+@pytest.mark.parametrize(
+    ("op_type", "body"),
+    [
+        ("Div", "d = Div (s, c) y = Reshape (d, n)"),
+        ("Relu", "d = Relu (s) y = Reshape (d, n)"),
+        ("Mul", "d = Mul (s, s) y = Reshape (d, n)"),
+        ("Softmax", "d = Softmax <axis = 3> (s) y = Reshape (d, n)"),
+        ("Sub", "d = ReduceMax <axes = [3]> (s) e = Sub (s, d) y = Reshape (e, n)"),
+        (
+            "ReduceMax",
+            "d = ReduceMax <axes = [3], keepdims = 0> (s) e = Concat <axis = 2> (d, d, d, d, d) y = Reshape (e, n)",
+        ),
+    ],
+)
+def test_the_order_in_which_a_product_is_stored_is_kept(style: str, op_type: str, body: str) -> None:
+    """Two heads of five steps: scores come as (h B L), and are turned to (B h L) after the last operator."""
+    result = rewrite_and_check(attention(style, body), rtol=1e-6 if op_type == "Softmax" else 0.0)
+    product = max(i for i, op in enumerate(result.ops) if op == "MatMul")
+    assert "Transpose" not in result.ops[product : result.ops.index(op_type)]
+    assert result.ops[product:].count("Transpose") == 1
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_operands_in_two_orders(style: str) -> None:
+    """As many in the order of the model as in another: the model's is taken."""
+    model = attention(style, "f = Cast <to = 1> (other) a = Add (s, f) y = Reshape (a, n)")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("other", onnx.TensorProto.INT64, ["B", 2, 1, 5]))
+    result = rewrite_and_check(model)
+    assert result.ops[-3:] == ["Transpose", "Add", "Reshape"] or result.ops[-2:] == ["Add", "Reshape"]
+
+
+# A product and its bias
+
+
+@pytest.mark.parametrize("order", ["(p, b)", "(b, p)"])
+@pytest.mark.parametrize("activation", ["", "r = Relu (a) "])
+def test_a_bias_on_rows_is_the_c_of_a_gemm(order: str, activation: str) -> None:
+    """(B L k) @ (k n) + (n) is one Gemm of (B L) rows, and an activation follows it there."""
+    body = f"p = MatMul (item, w) a = Add {order} {activation} y = Mul ({'r' if activation else 'a'}, item)"
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
+    result = rewrite_and_check(model)
+    assert result.ops == ["Reshape", "Gemm", *(["Relu"] if activation else []), "Reshape", "Mul"]
+
+
+def test_a_bias_that_does_not_pay_is_added() -> None:
+    body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
+    assert rewrite(model, batch=1).ops == ["MatMul", "Add", "Mul"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "item"),
+    [
+        ("p = MatMul (item, w) a = Add (p, b) y = Mul (a, p)", "float[5, 3]"),  # the product is read twice
+        ("p = MatMul (item, w) a = Add (p, long) y = Relu (a)", "float[5, 3]"),  # a bias that differs from row to row
+        ("p = MatMul (item, item) a = Add (p, b) y = Relu (a)", "float[3, 3]"),  # no weight
+    ],
+)
+def test_products_that_are_no_gemm_with_a_bias(nodes: str, item: str) -> None:
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1), "long": integers(5, 3, seed=2)}
+    model = ranking("tiled", nodes, item=item, output="float[B, M, 3] y", **weights)
+    result = rewrite_and_check(model)
+    assert result.nodes("Gemm") == [] and len(result.nodes("MatMul")) == 1
