@@ -47,7 +47,10 @@ NARROW = 16
 UNKNOWN_EXTENT = 32
 
 VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})
-PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "Einsum", "GRU", "LSTM", "RNN", "MatMulInteger"})
+FUSED_PRODUCTS = frozenset({"FusedMatMul", "FusedGemm", "FusedConv", "MatMulNBits", "MultiHeadAttention"})
+PRODUCTS = FUSED_PRODUCTS | {
+    *("MatMul", "Gemm", "Conv", "Einsum", "GRU", "LSTM", "RNN", "MatMulInteger", "QLinearMatMul", "Attention")
+}
 
 Shape: TypeAlias = "tuple[Extent, ...] | None"
 
@@ -71,10 +74,13 @@ class CostModel:
             return 0
         out = self.elements(outputs[0])
         match op_type:
-            case "Gemm":
+            case "Gemm" | "FusedGemm":
                 return out * self.elements(inputs[0][:1] if attributes.get("transA") else inputs[0][-1:])
-            case "Conv":
+            case "Conv" | "FusedConv":
                 return out * self.elements(inputs[1][1:])
+            case "Attention" | "MultiHeadAttention":  # q k^T, and its product with v
+                keys = sum(self.elements(s[-2:-1]) for s in (inputs[1], *inputs[4:5]) if s is not None)
+                return (self.elements(inputs[0]) + out) * keys
             case "GRU" | "LSTM" | "RNN":
                 recurrent = self.elements(inputs[2][1:]) if inputs[2] is not None else 0
                 return self.elements(inputs[0][:2]) * (self.elements(inputs[1][1:]) + recurrent)
@@ -89,6 +95,8 @@ class CostModel:
             return NS_PER_VIEW
         launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(len(inputs) - 2, 0)
         written = sum(map(self.elements, outputs))
+        if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
+            return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
         if op_type in PRODUCTS and (macs := self.macs(op_type, inputs, outputs, attributes)):
             return launch + self._product(macs, inputs[1], outputs[0])
         if op_type in ("Concat", "Gather") and inputs[0] is not None:
@@ -113,11 +121,22 @@ class CostModel:
         each = macs if columns == 1 else padded
         return NS_PER_PRODUCT * products + NS_PER_MAC_OF_MANY * each * (1 + products / rows)
 
+    def _attention(self, macs: int, queries: tuple[Extent, ...], attributes: Mapping[str, Any]) -> float:
+        """Two products for each head of each member of the batch, and the Softmax of what is between them."""
+        merged = attributes.get("q_num_heads") or attributes.get("num_heads")
+        heads = merged or self.elements(queries[1:2])
+        size = self.elements(queries[-1:]) // (merged or 1)
+        products = 2 * heads * self.elements(queries[:1])
+        scores = macs / max(2 * size, 1)
+        return NS_PER_PRODUCT * products + NS_PER_MAC_OF_MANY * macs + NS_PER_ELEMENT_OF["Softmax"] * scores
+
     def node_macs(self, node: Node) -> int:
+        if node.outputs[0].constant:
+            return 0
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
 
     def node_time(self, node: Node) -> float:
-        """Nanoseconds of a node that may never be written."""
+        """Nanoseconds of a node that may never be written. Runtimes compute constants once."""
         if node.is_source or node.outputs[0].constant:
             return NS_PER_LAUNCH if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
@@ -134,7 +153,7 @@ def _shapes(node: Node) -> tuple[list[Shape], list[Shape]]:
 def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
     """The nodes that the tensors need, each once, inputs before users; only those made after `since`.
 
-    A constant needs nothing: it is folded.
+    A stored constant needs nothing: it is folded.
     """
     order: list[Node] = []
     seen: set[Node] = set()
@@ -146,7 +165,7 @@ def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
         elif node not in seen and node.serial > since:
             seen.add(node)
             stack.append((node, True))
-            if node.outputs[0].constant:
+            if node.outputs[0].stored:
                 continue
             needed = [t for t in node.inputs if t is not None] + [t for _, t in node.captures]
             stack.extend((t.node, False) for t in reversed(needed))

@@ -89,7 +89,7 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
     values, names = emission.program.values, emission.names
     used: set[str] = set()
     for info, tensor in zip(emission.model.graph.output, outputs, strict=True):
-        if not tensor.node.is_source and tensor not in names and not tensor.constant:
+        if not tensor.node.is_source and tensor not in names and not tensor.stored:
             names[tensor] = info.name
             used.add(info.name)
     for node in nodes:
@@ -130,7 +130,7 @@ def _holds(value: Value, tensor: Tensor) -> bool:
 
 def _fallback(tensor: Tensor) -> str:
     """A name from the first named tensor below: `fc.weight.part`, `scores.expand`."""
-    suffix = "part" if tensor.constant else tensor.op_type.strip("<>").lower()
+    suffix = "part" if tensor.stored else tensor.op_type.strip("<>").lower()
     t: Tensor | None = tensor
     while t is not None and t.name is None:
         t = next((i for i in t.node.inputs if i is not None), None)
@@ -145,7 +145,7 @@ def _write(emission: Emission, node: Node) -> None:
     name = emission.names[tensor]
     if node.op_type == "<input>":
         return
-    if tensor.constant:
+    if tensor.stored:
         _write_constant(emission, tensor, name)
         return
     if node.op_type == "<extents>":

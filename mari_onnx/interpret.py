@@ -25,7 +25,7 @@ from mari_onnx.model import Model, shape_of, stored_names
 from mari_onnx.op import Context, Derived, Op, Rule
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
-from mari_onnx.rules import RULES
+from mari_onnx.rules import rule_for
 from mari_onnx.tensors import Builder, Tensor, fold
 
 BUG = "a bug in mari-onnx"
@@ -203,7 +203,7 @@ class _Walk:
             return [self._exact(op, exact)]
         if op.op_type == "If" and (taken := self._branch(op)) is not None:
             return taken
-        rule = RULES.get(op.op_type) if op.proto.domain in ("", "ai.onnx") else None
+        rule = rule_for(op.proto)
         if rule is None or not all(op.inputs[:1]):
             results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
         else:

@@ -242,9 +242,13 @@ def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array 
     a, w = t.node.inputs
     assert a is not None
     assert w is not None
+    if w.op_type == "DequantizeLinear":
+        return None  # runtimes fuse a quantized weight with a product to which nothing computed is added
     addend = agree(b, [addend, product_], dims)[0]
     if {x for x, _ in addend.names()} - {x for x, _ in product_.names()}:
         return None
+    if any(state == "stored" != product_.state(x) for x, state in addend.names()):
+        return None  # C broadcasts to the product, which has fewer rows: those that another index selects
     if any(len({product_.state(x), addend.state(x)}) > 1 and len(d) > 1 for d in product_.layout for x in d):
         return None
     c = lay(b, addend, product_.layout)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from mari_onnx import weights
 from mari_onnx.extent import ROW, Extent, product, symbol
 
 NONDETERMINISTIC = frozenset(
@@ -25,6 +26,8 @@ MANY_SLICES = 4
 """So many slices of one tensor are one Gather."""
 
 MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
+
+BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +57,11 @@ class Node:
 
 @dataclass(eq=False, slots=True)
 class Tensor:
-    """One output of a node. `shape` is None where the rank is unknown; `name` is set once and then kept."""
+    """One output of a node. `shape` is None where the rank is unknown; `name` is set once and then kept.
+
+    What is `constant` is the same in every call. It is `stored` if it needs no arithmetic, and then written as one
+    tensor; a dequantized weight is constant and not stored.
+    """
 
     node: Node
     index: int
@@ -62,6 +69,7 @@ class Tensor:
     dtype: int
     constant: bool = False
     name: str | None = None
+    stored: bool = False
 
     @property
     def op_type(self) -> str:
@@ -121,7 +129,7 @@ class Builder:
         node = self._nodes.get((op_type, key))
         if node is None:
             node = self._nodes[op_type, key] = self._node(op_type, (), (), payload=payload)
-            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name))
+            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name, stored=constant))
         return node.outputs[0]
 
     def _node(self, op_type: str, attributes: Any, inputs: Any, **fields: Any) -> Node:
@@ -145,9 +153,9 @@ class Builder:
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
-            known = all(isinstance(e, int) for e in shape)
-            constant = op_type in MOVES_DATA and known and all(t.constant for t in inputs)
-            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant))
+            constant = _constant(inputs, shape)
+            stored = constant and op_type in MOVES_DATA and all(t.stored for t in inputs)
+            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
         return node.outputs[0]
 
     def again(
@@ -168,7 +176,10 @@ class Builder:
             node = self._nodes[key] = self._node(
                 proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
             )
-            node.outputs.extend(Tensor(node, i, s, d) for i, (s, d) in enumerate(results))
+            same = not unique and not any(a.type in BODIES for a in proto.attribute)
+            node.outputs.extend(
+                Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
+            )
         return node.outputs
 
     # What only moves data, simplified
@@ -182,6 +193,8 @@ class Builder:
             axis, start = t.node.attribute("axis"), t.node.attribute("start")
             if t.known_shape[axis] == 1 and (*t.known_shape[:axis], *t.known_shape[axis + 1 :]) == tuple(shape):
                 return self.take(_first(t), self.constant(np.array(start, np.int64)), axis)  # one node instead of two
+        if (moved := weights.reshaped(self, t, shape)) is not None:
+            return moved
         return self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
 
     def _before_reshape(self, t: Tensor) -> Tensor:
@@ -199,6 +212,8 @@ class Builder:
             return self.transpose(_first(t), [inner[p] for p in perm])
         if list(perm) == list(range(len(perm))):
             return t
+        if (moved := weights.transposed(self, t, perm)) is not None:
+            return moved
         return self.make("Transpose", [t], tuple(t.known_shape[p] for p in perm), perm=tuple(perm))
 
     def expand(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
@@ -224,6 +239,8 @@ class Builder:
                     pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
             if len(pieces) == 1:
                 return pieces[0]
+        if (moved := weights.sliced(self, t, axis, start, stop)) is not None:
+            return moved
         extent: Extent = stop - start
         out = (*shape[:axis], extent, *shape[axis + 1 :])
         return self.make("Slice", [t], out, axis=axis, start=start, stop=stop)
@@ -242,6 +259,8 @@ class Builder:
                 merged.append(t)
         if len(merged) == 1:
             return merged[0]
+        if (moved := weights.joined(self, merged, axis)) is not None:
+            return moved
         if len(merged) >= MANY_SLICES and (base := _sliced(merged, axis)) is not None:
             spans = [range(t.node.attribute("start"), t.node.attribute("stop")) for t in merged]
             return self.take(base, self.constant(np.array([i for span in spans for i in span], np.int64)), axis)
@@ -261,8 +280,17 @@ class Builder:
             inner = t.node.inputs[1]
             assert inner is not None
             indices, t = self.constant(inner.node.payload[indices.node.payload]), _first(t)
+        if (moved := weights.taken(self, t, indices, axis)) is not None:
+            return moved
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
         return self.make("Gather", [t, indices], shape, axis=axis)
+
+
+def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
+    """Whether a node gives the same in every call: it has inputs, which do, and its shape is known."""
+    given = [t for t in inputs if t is not None]
+    known = shape is not None and all(isinstance(e, int) for e in shape)
+    return known and bool(given) and all(t.constant for t in given)
 
 
 def _first(t: Tensor) -> Tensor:
@@ -359,7 +387,7 @@ def _plain(attribute: onnx.AttributeProto) -> Any:
 
 
 def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The value of a constant tensor, exactly: everything in it only moves data."""
+    """The value of a stored tensor, exactly: everything in it only moves data."""
     node = t.node
     if node.op_type == "<initializer>":
         return array_of(node.payload)

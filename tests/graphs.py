@@ -51,6 +51,7 @@ def ranking(
     item: str = "float[3]",
     output: str = "float[B, N] y",
     opset: int = 17,
+    domains: str = "",
     **constants: Any,
 ) -> onnx.ModelProto:
     """A model of one user and B items; types are written without the candidate axis."""
@@ -66,7 +67,7 @@ def ranking(
     items = f"{item_dtype}[B{', ' if item_shape else ''}{item_shape}] item"
     if style == "one":
         constants |= {"zero": [0], "ones": np.ones(rank - 1, np.int64)}
-    return parse(f"g ({rows}, {items}) => ({output}) {{ {prelude} {body} }}", opset=opset, **constants)
+    return parse(f"g ({rows}, {items}) => ({output}) {{ {prelude} {body} }}", opset=opset, domains=domains, **constants)
 
 
 _EXPAND = """

@@ -1,4 +1,4 @@
-"""The rules: one file for each operator family, and `RULES`, the table that says which serves what.
+"""The rules: one file for each operator family, and `DOMAINS`, the tables that say which serves what.
 
 A rule is given the node and the forms of its inputs and returns the forms of its outputs, or why it does not
 hold; it writes nothing. An operator without a rule keeps its plain form.
@@ -6,8 +6,24 @@ hold; it writes nothing. An operator without a rule keeps its plain form.
 
 from __future__ import annotations
 
+import onnx
+
 from mari_onnx.op import Rule
-from mari_onnx.rules import along, columns, einsum, elementwise, linear, lookup, mask, product, recurrent, relabel
+from mari_onnx.rules import (
+    along,
+    attention,
+    columns,
+    einsum,
+    elementwise,
+    fused,
+    linear,
+    lookup,
+    mask,
+    product,
+    quantized,
+    recurrent,
+    relabel,
+)
 
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
@@ -57,8 +73,36 @@ RULES: dict[str, Rule] = {
     "ArgMin": along.arg_extreme,
     "TopK": along.top_k,
     "GatherElements": along.gather_elements,
+    "Attention": attention.attention,
     "GRU": recurrent.recurrent,
     "LSTM": recurrent.recurrent,
     "RNN": recurrent.recurrent,
     "Conv": recurrent.conv,
+    "QuantizeLinear": quantized.quantize,
+    "DequantizeLinear": quantized.quantize,
+    "DynamicQuantizeLinear": quantized.dynamic_quantize,
+    "MatMulInteger": quantized.product,
+    "QLinearMatMul": quantized.product,
 }
+
+FUSED: dict[str, Rule] = {
+    "Gelu": elementwise.elementwise,
+    "QuickGelu": elementwise.elementwise,
+    "FastGelu": fused.gelu,
+    "BiasGelu": fused.gelu,
+    "FusedMatMul": fused.matmul,
+    "FusedGemm": fused.gemm,
+    "FusedConv": fused.conv,
+    "SkipLayerNormalization": fused.skip_layer_normalization,
+    "MultiHeadAttention": attention.attention,
+    "Attention": attention.self_attention,
+    "MatMulNBits": quantized.packed,
+}
+"""The rules of what onnxruntime fuses."""
+
+DOMAINS = {"": RULES, "ai.onnx": RULES, fused.DOMAIN: FUSED}
+
+
+def rule_for(proto: onnx.NodeProto) -> Rule | None:
+    """The rule that serves a node, if there is one."""
+    return DOMAINS.get(proto.domain, {}).get(proto.op_type)

@@ -24,11 +24,11 @@ def run_along(
 ) -> Derived:
     """The original node on its first input with dimensions `own` written out; `rest` are its other inputs.
 
-    Part by part where the parts' axis is not one of those. `rest` must be constants: a scale that differs along an
-    axis that the input lacks would bring it back.
+    Part by part where the parts' axis is not one of those. `rest` must be constants or have no axes: a scale that
+    differs along an axis that the input lacks would bring it back.
     """
     x = op.data
-    if not all(v is None or v.constant or v.content is not None for v in rest):
+    if not all(v is None or v.constant or v.content is not None or v.dims == () for v in rest):
         return Refused(f"an input of {op.op_type} beside the first is computed by the model")
     since = ctx.b.count
     others = [None if v is None else plain(ctx.b, v) for v in rest]

@@ -294,7 +294,7 @@ def _worthwhile(
 def _multiply(ctx: Context, product: Product, x: Array, x_dims: Dims, w: Array, w_dims: Dims) -> Array:
     """One part's product with its rows of the weight."""
     x = fill(ctx.b, x, x_dims, x_dims[-1])
-    weight = lay(ctx.b, w, w_dims)
+    weight, transposed = lay(ctx.b, w, w_dims), product.transposed
     if weight.name is None:
         weight.name = f"{product.weight}.{side(ctx, x)}"
     if product.left:
@@ -303,14 +303,16 @@ def _multiply(ctx: Context, product: Product, x: Array, x_dims: Dims, w: Array, 
         return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(turned, x.via)), turned, x.via)
     rows, layout = natural(ctx.b, x, x_dims)
     out = (*layout[:-1], product.dims[-1])
+    if transposed and weight.op_type == "DequantizeLinear":  # runtimes fuse it with a product as it stands
+        weight, transposed = ctx.b.transpose(weight, (1, 0)), False
     shape = stored_shape(out, x.via)
     if len(layout) == 2 and rows.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C:
         attributes: dict[str, float | int] = {}
-        if product.transposed:
+        if transposed:
             attributes["transB"] = 1
         if product.alpha != 1.0:
             attributes["alpha"] = product.alpha
         return Array(ctx.b.make("Gemm", [rows, weight], shape, **attributes), out, x.via)
-    if product.transposed:
+    if transposed:
         weight = ctx.b.transpose(weight, (1, 0))
     return Array(ctx.b.make("MatMul", [rows, weight], shape), out, x.via)

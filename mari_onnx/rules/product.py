@@ -99,7 +99,7 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     With the sides exchanged and turned: weight (r d) and x (B d 1) are one product (B d) @ (d r).
     """
     lead = flat(out[:-2])
-    w = _one_row(ctx, w, [a for a in lead if x.state(a) == "stored"])
+    w = one_row(ctx, w, [a for a in lead if x.state(a) == "stored"])
     only_left = [a for a in lead if x.state(a) == "stored" and w.state(a) == "absent"]
     shared = [a for a in lead if a not in only_left and (x.state(a) != "absent" or w.state(a) != "absent")]
     if not only_left or any(x.state(a) != w.state(a) for a in shared):
@@ -115,7 +115,7 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     return Array(ctx.b.make("MatMul", [rows, columns], stored_shape(layout, via)), layout, via)
 
 
-def _one_row(ctx: Context, array: Array, axes: Sequence[Axis]) -> Array:
+def one_row(ctx: Context, array: Array, axes: Sequence[Axis]) -> Array:
     """The array without axes of which it has row 0 alone.
 
     Their sum is that row, and zeros for a call without candidates, where there is no row 0: a Reshape would fail.

@@ -31,7 +31,9 @@ SIZES = (
 )
 """How many candidates, requests and positions; equal ones too, where axes coincide by accident."""
 
-CRASHES_WHEN_EMPTY = frozenset({"Tile", "Conv", "GRU", "LSTM", "RNN", "Einsum", "TopK"})
+CRASHES_WHEN_EMPTY = frozenset(
+    {"Tile", "Conv", "GRU", "LSTM", "RNN", "Einsum", "TopK", "DynamicQuantizeLinear", "Attention"}
+)
 """Operators with which onnxruntime itself does not survive an empty tensor."""
 
 

@@ -13,6 +13,8 @@ from tests.property.graphs import BOOL, FLOAT, INT64, LARGEST, B, L, Made, R, Un
 
 Maker = Callable[[Writer], object]
 
+INT8, UINT8, INT32 = TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32
+
 
 def times(*spans: tuple[int, int]) -> tuple[int, int]:
     low, high = 1, 1
@@ -594,6 +596,64 @@ def linear(w: Writer) -> None:
         w.write("Add", operands, y.shape, (y.low - 2, y.high + 2))
 
 
+QUANTIZED_UNTIL = 27
+"""The newest opset for which onnxruntime quantizes."""
+
+
+def quantized_weight(w: Writer) -> None:
+    """A product with a weight that is stored in 8 bits; its scales are for the tensor or for one of its axes."""
+    if w.opset > QUANTIZED_UNTIL:
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int))
+    shape, n = x.shape, w.between(1, 3)
+    width = int(str(shape[-1]))
+    axis = w.between(0, 1) if w.opset >= 13 and w.chance(60) else None
+    extents = [] if axis is None else [(width, n)[axis]]
+    dtype = w.choice([np.int8, np.uint8])
+    stored = np.array([w.between(0, 3) for _ in range(width * n)]).astype(dtype).reshape(width, n)
+    scale = np.array([w.between(1, 2) for _ in range(int(np.prod(extents)))], np.float32).reshape(extents)
+    zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(dtype).reshape(extents)
+    attributes = {} if axis is None else {"axis": axis - 2 if w.chance(30) else axis}
+    inputs = [w.constant(a) for a in (stored, scale, zero)]
+    weight = w.write("DequantizeLinear", inputs, [width, n], (-4, 6), FLOAT, **attributes)
+    w.write("MatMul", [x, weight], [*shape[:-1], n], _product(x, weight, width))
+
+
+def quantize(w: Writer) -> None:
+    """To 8 bits and back, or to a product of integers."""
+    if w.opset > QUANTIZED_UNTIL:
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int))
+    width = int(str(x.shape[-1]))
+    axis = x.rank - 1 if w.opset >= 13 and w.chance(40) else None
+    scale = np.array([w.choice([1, 2]) for _ in range(1 if axis is None else width)], np.float32)
+    zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(np.int8)
+    if axis is None:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    inputs, attributes = [w.constant(scale), w.constant(zero)], {} if axis is None else {"axis": axis}
+    q = w.write("QuantizeLinear", [x, *inputs], x.shape, (-128, 127), INT8, **attributes)
+    if w.chance(60):
+        w.write("DequantizeLinear", [q, *inputs], x.shape, (-260, 254), FLOAT, **attributes)
+        return
+    n = w.between(1, 3)
+    weight = w.constant(np.array([w.between(-2, 2) for _ in range(width * n)]).astype(np.int8).reshape(width, n))
+    point = [w.constant(np.array(w.between(0, 2)).astype(np.int8))] if w.chance(60) else []
+    bound = 130 * 2 * width
+    made = w.write("MatMulInteger", [q, weight, *point], [*x.shape[:-1], n], (-bound, bound), INT32)
+    w.write("Cast", [made], made.shape, span(made), FLOAT, to=FLOAT)
+
+
+def quantize_dynamically(w: Writer) -> None:
+    if w.opset > QUANTIZED_UNTIL:
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 1)
+    outputs = [(x.shape, (0, 255), UINT8), ((), (0, 99), FLOAT), ((), (0, 255), UINT8)]
+    q, scale, zero = w.write_all("DynamicQuantizeLinear", [x], outputs)
+    w.inexact.add(scale.name)
+    w.made.remove(scale)  # not an integer
+    w.write("DequantizeLinear", [q, scale, zero], x.shape, span(x), FLOAT, exact=False)
+
+
 def gemm(w: Writer) -> None:
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2, rough=True)
     trans_a = int(w.chance(15))
@@ -796,6 +856,22 @@ def top_k(w: Writer) -> None:
 # Operators with a batch of their own, bodies, and operators without a rule
 
 
+def attention(w: Writer) -> None:
+    if w.opset < 23:
+        raise UnfitError
+    small = [m for m in w.made if m.dtype == FLOAT and m.rank == 3 and m.size <= 4 and m.exact]
+    q = w.choice([m for m in small if isinstance(m.shape[2], int)])
+    width = int(str(q.shape[2]))
+    k = w.choice([m for m in small if (m.shape[0], m.shape[2]) == (q.shape[0], width)])
+    v = w.choice([m for m in small if m.shape[:2] == k.shape[:2] and m.shape[2] == width])
+    inputs = [q, k, v]
+    if isinstance(q.shape[1], int) and isinstance(k.shape[1], int) and w.chance(50):
+        inputs.append(w.numbers([q.shape[1], k.shape[1]]))
+    heads = 2 if width % 2 == 0 and w.chance(50) else 1
+    attributes = {"is_causal": 1} if w.chance(20) else {}
+    w.write("Attention", inputs, q.shape, span(v), exact=False, q_num_heads=heads, kv_num_heads=heads, **attributes)
+
+
 def recurrent(w: Writer) -> None:
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and isinstance(m.shape[2], int) and m.size < 30, rough=True)
     if w.chance(60):
@@ -898,6 +974,9 @@ OPERATORS: dict[Maker, int] = {
     masked: 3,
     one_hot: 1,
     linear: 7,
+    quantized_weight: 2,
+    quantize: 2,
+    quantize_dynamically: 1,
     gemm: 7,
     matmul: 6,
     einsum: 4,
@@ -908,6 +987,7 @@ OPERATORS: dict[Maker, int] = {
     positions: 2,
     arg_extreme: 1,
     top_k: 2,
+    attention: 3,
     recurrent: 2,
     conv: 1,
     if_: 1,

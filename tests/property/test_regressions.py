@@ -222,3 +222,16 @@ def test_a_node_that_has_the_name_of_an_output() -> None:
             y = Transpose <perm = [1, 0]> (w)
         }"""
     )
+
+
+def test_rows_of_requests_by_two_indices() -> None:
+    """What one index selects cannot be the C of a product of rows that another selects."""
+    check(
+        """g (float[B,2] item, float[R,2] user, int64[B] index0, int64[B] index1) => (float[B,3] y)
+        <float[4,3] w = {1, 2, 0, -1, 1, 1, 2, 0, 1, 0, -1, 1}> {
+            a = Gather (user, index0)
+            b = Gather (user, index1)
+            x = Concat <axis = 1> (a, b)
+            y = MatMul (x, w)
+        }"""
+    )
