@@ -67,7 +67,7 @@ def optimize(
     graph = Model(document)
     given = sides(graph, user_inputs, batch)
     program = run(graph, given, batch)
-    report = _report("optimize", document, given, program)
+    report = _report("optimize", graph, given, program)
     say("writing", 2, 3)
     result = document.proto
     if report.changed:
@@ -87,7 +87,7 @@ def inspect(model: ModelLike, *, user_inputs: Sequence[str] = (), batch: int = D
     document = as_document(model)
     graph = Model(document)
     given = sides(graph, user_inputs, batch)
-    return _report("inspect", document, given, run(graph, given, batch))
+    return _report("inspect", graph, given, run(graph, given, batch))
 
 
 def verify(
@@ -159,18 +159,18 @@ def _pays(report: Report) -> bool:
     return bool(report.request_inputs) and after.macs <= before.macs and after.time_us < WORTHWHILE * before.time_us
 
 
-def _report(command: Command, document: Document, given: Sides, program: Program) -> Report:
-    nodes = planned(program)
+def _report(command: Command, graph: Model, given: Sides, program: Program) -> Report:
+    nodes, arithmetic = planned(program, graph)
     cost = program.context.cost
     batch = cost.batch
     fixed = sum(cost.node_macs(n) for n in nodes if not _varies(n, program))
     total = sum(cost.node_macs(n) for n in nodes)
+    time = sum(cost.node_time(n) for n in nodes) + cost.shape_arithmetic(arithmetic)
     after = Cost(
-        batch, total, fixed, (total - fixed) / batch, sum(not (n.is_source or n.outputs[0].constant) for n in nodes),
-        round(sum(cost.node_time(n) for n in nodes) / 1e3, 1),
+        batch, total, fixed, (total - fixed) / batch, len(nodes) + len(arithmetic), round(time / 1e3, 3)
     )  # fmt: skip
     report = Report(
-        command, __version__, facts(document), given.inputs, tuple(program.context.remarks), _cost(program), after
+        command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program), after
     )  # fmt: skip
     return replace(report, changed=_pays(report))
 
@@ -180,7 +180,7 @@ def _cost(program: Program) -> Cost:
     batch = program.context.cost.batch
     return Cost(
         batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
-        round(program.time / 1e3, 1),
+        round(program.time / 1e3, 3),
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
+import onnx
+
 from mari_onnx.extent import Extent, evaluate
 from mari_onnx.tensors import Node, Tensor
 
@@ -93,7 +95,8 @@ class CostModel:
         """Nanoseconds of one node, roughly."""
         if op_type in VIEWS:
             return NS_PER_VIEW
-        launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(len(inputs) - 2, 0)
+        operands = 1 if op_type == "Slice" else len(inputs)  # where it begins and ends is no data
+        launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(operands - 2, 0)
         written = sum(map(self.elements, outputs))
         if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
@@ -140,6 +143,10 @@ class CostModel:
         if node.is_source or node.outputs[0].constant:
             return NS_PER_LAUNCH if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
+
+    def shape_arithmetic(self, nodes: Iterable[onnx.NodeProto]) -> float:
+        """Nanoseconds of nodes that compute shapes, a few numbers each."""
+        return sum(self.time(node.op_type, [(1,)] * len(node.input), [(1,)], {}) for node in nodes)
 
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
         """What it takes to compute the tensors from those that the builder had made by `since`."""

@@ -27,12 +27,17 @@ from mari_onnx.tensors import Node, Tensor, fold
 
 @dataclass
 class Emission:
-    """The nodes that are needed, in order, and what was written for them."""
+    """The nodes that are needed, in order, and what was written for them.
+
+    `arithmetic` are those of the nodes that compute shapes or give something its name. Constants are folded last:
+    whoever only wants to know what would be written has no use for them.
+    """
 
     program: Program
     model: Model
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    initializers: list[Tensor | onnx.TensorProto] = field(default_factory=list)
+    arithmetic: list[onnx.NodeProto] = field(default_factory=list)
     infos: list[onnx.ValueInfoProto] = field(default_factory=list)
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
@@ -62,13 +67,18 @@ def _written_extents(node: Node) -> list[Extent]:
     return []
 
 
-def planned(program: Program) -> list[Node]:
-    """The nodes that `emit` would write."""
-    return needed(program, [plain(program.context.b, value) for value in program.outputs])
+def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeProto]]:
+    """What `emit` would write: the nodes that compute, and the shape arithmetic beside them."""
+    emission, nodes = _write_nodes(program, model)
+    return [node for node in nodes if not (node.is_source or node.outputs[0].constant)], emission.arithmetic
 
 
 def emit(program: Program, model: Model) -> onnx.ModelProto:
     """The model that computes the chosen forms of the program's outputs."""
+    return _graft(_write_nodes(program, model)[0])
+
+
+def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     emission = Emission(program, model, taken=set(model.names))
     outputs = [plain(program.context.b, value) for value in program.outputs]
     nodes = needed(program, outputs)
@@ -77,8 +87,8 @@ def emit(program: Program, model: Model) -> onnx.ModelProto:
         _write(emission, node)
     for info, tensor in zip(model.graph.output, outputs, strict=True):
         if emission.names[tensor] != info.name:
-            _append(emission, new_node("Identity", info.name, [emission.names[tensor]], info.name))
-    return _graft(emission)
+            _append_ours(emission, new_node("Identity", info.name, [emission.names[tensor]], info.name))
+    return emission, nodes
 
 
 # Names
@@ -156,7 +166,7 @@ def _write(emission: Emission, node: Node) -> None:
         for captured, t in node.captures:
             if emission.names[t] != captured and captured not in emission.captured:
                 emission.captured.add(captured)
-                _append(emission, new_node("Identity", captured, [emission.names[t]], captured))
+                _append_ours(emission, new_node("Identity", captured, [emission.names[t]], captured))
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
         _append(emission, again, original=True)
     else:
@@ -170,13 +180,13 @@ def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
     content = tensor.node.payload
     if all(isinstance(e, int) for e in content.flat):
         array = np.array(content.tolist(), helper.tensor_dtype_to_np_dtype(tensor.dtype)).reshape(content.shape)
-        _initialize(emission, numpy_helper.from_array(array, name))
+        _initialize(emission, name, numpy_helper.from_array(array, name))
         return
     flat = _shape_tensor(emission, list(content.flat), tensor.dtype, None)
     if content.ndim == 1:
         emission.names[tensor] = flat
     else:
-        _append(emission, new_node("Reshape", name, [flat, _integers(emission, list(content.shape))], name))
+        _append_ours(emission, new_node("Reshape", name, [flat, _integers(emission, list(content.shape))], name))
 
 
 def _append(emission: Emission, node: onnx.NodeProto, *, original: bool = False) -> None:
@@ -191,6 +201,11 @@ def _append(emission: Emission, node: onnx.NodeProto, *, original: bool = False)
     if node.name:
         own.add(node.name)
     emission.nodes.append(node)
+
+
+def _append_ours(emission: Emission, node: onnx.NodeProto) -> None:
+    _append(emission, node)
+    emission.arithmetic.append(node)
 
 
 def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
@@ -236,9 +251,11 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
         if emission.model.opset >= 13:
             return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
         return new_node("Unsqueeze", name, inputs, name, axes=units)
+    providers = emission.program.providers.items()
+    counted = {s for s, (t, _) in providers if t.op_type == "NonZero"}  # as many as a mask selects: none, perhaps
     candidates, leading = {*emission.program.context.candidates, ROW}, set(leading_symbols(emission.model).values())
     unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
-    likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (candidates, leading))
+    likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (counted, candidates, leading))
     may_be_empty = next((found for found in likely if found), unknown)
     unlike = [i for i in may_be_empty if i >= len(have) or divide(have[i], shape[i]) is None]
     if unlike == may_be_empty:
@@ -247,14 +264,16 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
 
 
 def _write_constant(emission: Emission, tensor: Tensor, name: str) -> None:
+    stored = tensor.op_type == "<initializer>" and tensor.node.payload.name == name
+    _initialize(emission, name, tensor.node.payload if stored else tensor)
+
+
+def _folded(emission: Emission, tensor: Tensor) -> onnx.TensorProto:
+    name = emission.names[tensor]
     if tensor.op_type == "<initializer>":
-        proto = tensor.node.payload
-        if proto.name != name:
-            proto = _copy(proto, name)
-        _initialize(emission, proto)
-    else:
-        array = fold(tensor, emission.model.array_of)
-        _initialize(emission, numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+        return _copy(tensor.node.payload, name)
+    array = fold(tensor, emission.model.array_of)
+    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
 
 def _copy(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:
@@ -264,12 +283,13 @@ def _copy(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:
     return copy
 
 
-def _initialize(emission: Emission, proto: onnx.TensorProto) -> None:
+def _initialize(emission: Emission, name: str, constant: Tensor | onnx.TensorProto) -> None:
     # Before IR version 4 an initializer had to be a graph input as well, and inputs stay as they are.
-    if emission.model.proto.ir_version < 4 and proto.name not in emission.model.initializers:
-        emission.nodes.append(helper.make_node("Constant", [], [proto.name], value=proto))
+    if emission.model.proto.ir_version < 4 and name not in emission.model.initializers:
+        value = _folded(emission, constant) if isinstance(constant, Tensor) else constant
+        emission.nodes.append(helper.make_node("Constant", [], [name], value=value))
     else:
-        emission.initializers.append(proto)
+        emission.initializers.append(constant)
 
 
 # Shapes
@@ -283,7 +303,7 @@ def _integers(emission: Emission, values: list[int], dtype: int = TensorProto.IN
         name = _unique(emission, f"mari.{kind}_{shown}", set(emission.extents.values()))
         emission.extents[key] = name
         array = np.array(values, helper.tensor_dtype_to_np_dtype(dtype))
-        _initialize(emission, numpy_helper.from_array(array, name))
+        _initialize(emission, name, numpy_helper.from_array(array, name))
     return emission.extents[key]
 
 
@@ -344,7 +364,7 @@ def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int
         used = {*emission.extents.values(), *emission.names.values()}
         name = _unique(emission, f"mari.{op_type.lower()}_{len(emission.extents)}", used)
         emission.extents[key] = name
-        _append(emission, new_node(op_type, name, inputs, name, **attributes))
+        _append_ours(emission, new_node(op_type, name, inputs, name, **attributes))
     return emission.extents[key]
 
 
@@ -372,9 +392,10 @@ def _graft(emission: Emission) -> onnx.ModelProto:
     out.graph.node.extend(emission.nodes)
     # An input's default and what a body reads stay, whoever needs them.
     inputs = {i.name for i in source.graph.input}
-    written = {t.name for t in emission.initializers}
+    initializers = [_folded(emission, t) if isinstance(t, Tensor) else t for t in emission.initializers]
+    written = {t.name for t in initializers}
     kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
-    out.graph.initializer.extend([*emission.initializers, *kept])
+    out.graph.initializer.extend([*initializers, *kept])
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
     out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced)
     out.graph.value_info.extend(emission.infos)

@@ -95,7 +95,8 @@ class Selection:
 class Context:
     """One walk over a graph: the builder that it fills, its cost model and its remarks.
 
-    `equal` are extents that an operator proved equal, `requests` the symbols of axes whose rows an index selects.
+    `equal` are extents that an operator proved equal, `selected` the symbols of axes whose rows an index
+    selects, with the symbols of the indices that do.
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
     places where a mask is true. `uses` counts how often each tensor of the original is read.
     """
@@ -107,7 +108,7 @@ class Context:
     candidates: frozenset[str] = frozenset()
     remarks: list[Remark] = field(default_factory=list)
     equal: list[tuple[Extent, Extent]] = field(default_factory=list)
-    requests: set[str] = field(default_factory=set)
+    selected: dict[str, set[str]] = field(default_factory=dict)
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     selections: dict[Tensor, Selection] = field(default_factory=dict)
     uses: Mapping[str, int] = field(default_factory=dict)
@@ -129,7 +130,8 @@ class Context:
         """Rows that are selected by something computed are different rows: their input is not one that is tiled."""
         if not data.constant:
             own = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
-            self.requests |= symbols(extents(data.known_dims)[axis]) - own
+            for rows in symbols(extents(data.known_dims)[axis]) - own:
+                self.selected.setdefault(rows, set()).update(own)
 
     def selection(self, places: Value) -> Selection | None:
         """The mask of which these are the places, one a row."""

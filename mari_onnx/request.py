@@ -63,18 +63,21 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
     """Decide for every input; raises UserError for a glob that matches nothing."""
     declared = declared_inputs(model, globs)
     leading = leading_symbols(model)
-    known, by_index = leading, set[str]()
+    known, selected, by_index = leading, set[str](), set[str]()
     if len(set(leading.values())) > 1:
         program = interpret(model, (), CostModel(batch), ())
         known = {name: program.same.get(s, s) for name, s in leading.items()}
-        by_index = program.context.requests
+        selected = set(program.context.selected)
+        # Rows of requests are selected for the rows of another input; some of the items, by a mask or a TopK, are not.
+        counts = set(known.values())
+        by_index = {rows for rows, of in program.context.selected.items() if of & counts}
     candidates = {s for name, s in known.items() if name not in declared and s not in by_index}
     inputs: list[RequestInput] = []
     tiled: list[str] = []
     for info in model.inputs:
         name, shape = info.name, shape_of(info)
         why = f"declared by {declared[name]!r}" if name in declared else ""
-        if name in leading and known[name] in by_index:
+        if name in leading and known[name] in (selected if name in declared else by_index):
             reason = f"{why or 'found'}: an index selects its rows for the candidates"
             inputs.append(RequestInput(name, "requests", reason))
         elif name in leading and name in declared and candidates and _named(known[name]) - candidates:

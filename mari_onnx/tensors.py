@@ -25,6 +25,9 @@ NONDETERMINISTIC = frozenset(
 MANY_SLICES = 4
 """So many slices of one tensor are one Gather."""
 
+FEW_TIMES = 4
+"""So often a tensor stands in one Concat, which no shape has to be computed for."""
+
 MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
 
 BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -222,6 +225,10 @@ class Builder:
             t = _first(t)
         if t.known_shape == tuple(shape):
             return t
+        (axis, *more) = [i for i, (have, want) in enumerate(zip(t.known_shape, shape, strict=True)) if have != want]
+        times = shape[axis]
+        if not more and isinstance(times, int) and times <= FEW_TIMES and not all(isinstance(e, int) for e in shape):
+            return self.concat([t] * times, axis)
         return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
 
     def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:

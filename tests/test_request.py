@@ -144,6 +144,25 @@ def test_rows_that_entries_are_gathered_from() -> None:
     assert rows(found(model, "user")) == {"user": "requests"}
 
 
+def test_items_that_a_mask_selects_are_the_candidates_still() -> None:
+    """Were they rows of requests, the rows of another input would be taken for the candidates."""
+    model = parse(
+        """g (float[unk__1, 4] user, float[B, 2, 4] item, float[R, 3] other) => (float[N] y, float[M, 4] z)
+        <float[1] zero = {0}, int64[1] one = {1}> {
+            rows = ReduceMax <axes = [2], keepdims = 0> (item)
+            mask = Greater (rows, zero)
+            place = NonZero (mask)
+            places = Transpose <perm = [1, 0]> (place)
+            picked = GatherND (item, places)
+            y = ReduceSum <keepdims = 0> (picked, one)
+            z = Neg (user)
+        }"""
+    )
+    given = found(model, "user")
+    assert given.candidates == ("B", "R")
+    assert rows(given) == {"user": "tiled"}
+
+
 # Symbols
 
 

@@ -32,6 +32,14 @@ def test_cheaper_and_the_same(name: str) -> None:
     assert_agree(model, optimized.model, meta)
 
 
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_second_run_changes_nothing(name: str) -> None:
+    path, meta = SAMPLES[name]
+    given = declared(meta, onnx.load(path))
+    once = optimize(path, user_inputs=given, verify=False)
+    assert not optimize(once.model, user_inputs=given, verify=False).changed
+
+
 def assert_agree(original: onnx.ModelProto, optimized: onnx.ModelProto, meta: dict[str, Any]) -> None:
     """The same scores as near as float32 says, at one candidate, at few and at many, for one seed each."""
     onnx.checker.check_model(optimized, full_check=True)

@@ -49,3 +49,12 @@ def test_the_values_of_a_stack() -> None:
               y = ReduceProd <axes = [1], keepdims = 0> (x)"""
     result = rewrite_and_check(ranking("tiled", body, user="float[3]", item="float[3]", one=np.array([1])))
     assert result.ops.count("Reshape") <= 2
+
+
+def test_a_few_repeats_need_no_shape() -> None:
+    """Where the rest of the shape would have to be computed, so many times the same is one Concat."""
+    b = Builder()
+    x = b.input("x", (B, 1, 4), 1)
+    assert b.expand(x, (B, 2, 4)).op_type == "Concat"
+    assert b.expand(x, (B, 9, 4)).op_type == "Expand"
+    assert b.expand(b.input("y", (1, 4), 1), (2, 4)).op_type == "Expand"

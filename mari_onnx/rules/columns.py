@@ -16,7 +16,7 @@ import numpy as np
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide
-from mari_onnx.forms import Array, Parts, Terms, Value
+from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
 from mari_onnx.op import Context, Derived, Op
@@ -205,6 +205,9 @@ def slice_(op: Op, ctx: Context) -> Derived:
         extent = extent_of(value.known_dims[position])
         if start == 0 and (end == extent or (isinstance(end, int) and end >= 2**31 - 1)):
             continue
+        if isinstance(extent, Poly) and (start, end) == (0, 1) and (row := _row_0(value, position)) is not None:
+            value = row
+            continue
         if isinstance(extent, Poly):
             return Refused(f"Slice of an axis of extent {extent}, which is not a number")
         if not isinstance(end, int):
@@ -215,6 +218,19 @@ def slice_(op: Op, ctx: Context) -> Derived:
                 return Refused("Slice of nothing")
             value = _take(op, ctx, value, position, first, last)
     return [replace(value, name=op.name)]
+
+
+def _row_0(value: Value, position: int) -> Value | None:
+    """Row 0 of what is stored as row 0: one, or none without candidates."""
+    (axis, *inner) = value.known_dims[position]
+    rows = value.array.state(axis)
+    if inner or not isinstance(rows, IndexMap) or rows.index is not None:
+        return None
+    row = Axis(rows.rows, str(rows.rows))
+    via = tuple((a, m) for a, m in value.array.via if a is not axis)
+    array = Array(value.array.tensor, renamed(value.array.layout, {axis: (row,)}), via)
+    dims = renamed(value.known_dims, {axis: (row,)})
+    return replace(value, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
 
 
 def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:

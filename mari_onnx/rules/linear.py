@@ -67,7 +67,17 @@ def gemm(op: Op, ctx: Context) -> Derived:
     if op.attribute("transA", 0):
         return Refused("Gemm with transA = 1 has its rows last", "export the layer as a Linear")
     transposed = bool(op.attribute("transB", 0))
-    return linear(op, ctx, x, w, c, transposed, op.attribute("alpha", 1.0), op.attribute("beta", 1.0))
+    since = ctx.b.count
+    value = linear(op, ctx, x, w, c, transposed, op.attribute("alpha", 1.0), op.attribute("beta", 1.0))
+    return explained(op, ctx, value, x, since)
+
+
+def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int) -> Derived:
+    """The value alone, and a remark on the product of x that it is."""
+    if isinstance(value, Refused):
+        return value
+    explain_product(op, ctx, value, x, extent_of(x.known_dims[-1]), since)
+    return [value]
 
 
 def swapped(dims: Dims) -> Dims:
@@ -85,7 +95,7 @@ def linear(
     alpha: float,
     beta: float,
     left: bool = False,
-) -> Derived:
+) -> Value | Refused:
     """The forms of x @ w + c: whole, split by parts and terms, or part by part, whichever costs least."""
     since = ctx.b.count
     w = fresh(ctx.b, w)
@@ -107,7 +117,7 @@ def linear(
             return Refused("the bias of Gemm does not broadcast to its product")
         bias = rename_value(ctx.b, c, aligned[1][1]).array
     weight = fill(ctx.b, w.array, w.known_dims)
-    product = Product(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, op.proto.input[1 - left], left)
+    product = Product(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, w.name, left)
 
     whole = _whole(op, ctx, product)
     whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
@@ -127,9 +137,7 @@ def linear(
         price = parts.price + ctx.price([joined.tensor], since)
         # Queries, keys and values are products of one input: one of them alone does not save what it takes to write it.
         best = replace(joined, price=price) if price < best.price - x.array.price else best
-    value = ctx.result(op, dims, best, terms=terms, parts=parts)
-    explain_product(op, ctx, value, x, extent_of(product.contracted), since)
-    return [value]
+    return ctx.result(op, dims, best, terms=terms, parts=parts)
 
 
 def _per_part(ctx: Context, product: Product, since: int) -> Parts | None:

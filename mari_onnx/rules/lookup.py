@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
-from mari_onnx.extent import Poly, symbols
+from mari_onnx.extent import Poly
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fill, fresh, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
@@ -30,7 +30,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     axis = op.attribute("axis", 0) % len(data.dims)
     if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
         return [_any_row(op, data, indices.dims, axis)]
-    chosen = None if data.constant or indices.content is None else list(indices.content.flat)
+    chosen = None if indices.content is None else list(indices.content.flat)
     if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
         selected = select(op, ctx, axis, chosen, scalar=not indices.dims)
         if not isinstance(selected, Refused):
@@ -74,7 +74,7 @@ def _by_request(data: Value, indices: Value) -> bool:
 def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, index: Tensor) -> Value:
     rows = data.known_dims[0][0]
     if not ctx.is_selected(axis):
-        ctx.requests |= symbols(rows.extent)
+        ctx.selects_rows(data, indices, 0)
     candidates = Axis(axis.extent, axis.name)
     dims = ((candidates,), *data.known_dims[1:])
     layout = renamed(data.array.layout, {rows: (candidates,)})

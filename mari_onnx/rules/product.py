@@ -17,7 +17,7 @@ from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
-from mari_onnx.rules.linear import linear, swapped
+from mari_onnx.rules.linear import explained, linear, swapped
 
 SUMMED = (1, 6, 7, 11)
 """Element types for which every runtime has a ReduceSum."""
@@ -31,13 +31,28 @@ def matmul(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of MatMul is unknown")
     if len(x.dims) < 2 or len(w.dims) < 2:
         return Refused("MatMul of a vector")
+    since = ctx.b.count
     if len(x.dims) == 2 and x.constant and not w.constant:
-        seen = replace(w, dims=swapped(w.dims), content=None)
-        derived = linear(op, ctx, seen, x, None, True, 1.0, 1.0, left=True)
-        return derived if isinstance(derived, Refused) else [replace(v, dims=swapped(v.known_dims)) for v in derived]
+        return _weight_on_the_left(op, ctx, x, w)
     if len(w.dims) == 2:
-        return linear(op, ctx, x, w, None, False, 1.0, 1.0)
+        return explained(op, ctx, linear(op, ctx, x, w, None, False, 1.0, 1.0), x, since)
     return _batched(op, ctx, x, w)
+
+
+def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derived:
+    """W @ x is x @ W seen transposed; or that is what is computed: (B 1) rows of k are one product, (B k 1) many."""
+    since = ctx.b.count
+    seen = replace(x, dims=swapped(x.known_dims), content=None, written=None)
+    turned = replace(weight, dims=swapped(weight.known_dims))
+    ways = [
+        linear(op, ctx, seen, weight, None, True, 1.0, 1.0, left=True),
+        linear(op, ctx, seen, turned, None, False, 1.0, 1.0),
+    ]
+    found = [replace(v, dims=swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
+    if len(found) < len(ways):
+        return next(why for why in ways if isinstance(why, Refused))
+    value = min(found, key=lambda v: _price(ctx, v.array, v.known_dims, since))
+    return explained(op, ctx, value, seen, since)
 
 
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:

@@ -118,6 +118,12 @@ def test_arithmetic(name: str) -> None:
         assert found.after <= EACH * found.least
 
 
+@pytest.mark.parametrize("name", TRIED)
+def test_a_second_run_changes_nothing(name: str) -> None:
+    model, meta, optimized = case(name, verify=False)
+    assert not optimize(optimized.model, user_inputs=declared(meta, model), verify=False).changed
+
+
 @pytest.mark.skipif(not FULL, reason="runs every model: make corpus")
 def test_arithmetic_on_the_whole() -> None:
     ratios = [math.log(found.after / found.least) for found in map(arithmetic, PAIRED)]

@@ -12,7 +12,7 @@ import onnx
 
 import mari_onnx
 from mari_onnx.document import from_proto
-from mari_onnx.emit import emit, planned
+from mari_onnx.emit import emit
 from mari_onnx.extent import Poly, evaluate
 from mari_onnx.forms import Parts, Value
 from mari_onnx.interpret import BUG, Program
@@ -203,12 +203,14 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
         raise BrokenError(f"{after.macs} multiply-adds instead of {before.macs}")
     program, model = interpreted(case)
     forced = emit(program, model)
-    planned(program)
     models = {"forced": forced}
     if optimized.changed:
         models["optimized"] = optimized.model
         again = mari_onnx.optimize(optimized.model, user_inputs=case.declared, batch=case.batch, verify=False)
         models["optimized twice"] = again.model
+        if seen is not None:
+            seen.runs["optimized"] += 1
+            seen.runs["optimized again"] += again.changed
     second = replace(case, model=forced)
     models["forced twice"] = emit(*interpreted(second))
     runs = originals(case, {o.name: o.type.tensor_type.elem_type for o in case.model.graph.output})

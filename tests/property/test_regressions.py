@@ -235,3 +235,29 @@ def test_rows_of_requests_by_two_indices() -> None:
             y = MatMul (x, w)
         }"""
     )
+
+
+def test_rows_of_which_a_mask_selects_none() -> None:
+    """Before opset 14 the -1 in the target of a Reshape is for how many there are, and not for what may be beside 0."""
+    check(
+        """g (float[B_item,2] item, float[B,2] user) => (float[N] y)
+        <float hundred = {100}, int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2},
+         int64[4] four = {0, -1, 2, 1}> {
+            r = Reshape (user, four)
+            f = Transpose <perm = [0, 2, 1, 3]> (r)
+            shape = Shape (f)
+            t = Expand (user, shape)
+            largest = ReduceMax <axes = [1, 2, 3], keepdims = 0> (t)
+            none = Greater (largest, hundred)
+            mask = Unsqueeze <axes = [1, 2, 3]> (none)
+            s = Shape (item)
+            n = Slice (s, zero, one)
+            target = Concat <axis = 0> (one, two, n, two)
+            wide = Expand (mask, target)
+            place = NonZero (wide)
+            places = Transpose <perm = [1, 0]> (place)
+            y = GatherND (t, places)
+        }""",
+        ["user"],
+        opset=12,
+    )

@@ -153,6 +153,13 @@ def test_several_axes_and_full_ranges() -> None:
     assert rewrite_and_check(model).refusals("Slice") == []
 
 
+def test_row_0_of_rows_that_the_caller_repeats() -> None:
+    """One row, or none without candidates: it is read as it is stored."""
+    body = "r = Relu (user) u = Slice (r, zero, one, zero) w = ReduceSum <keepdims = 0> (u, one) y = Neg (w)"
+    model = ranking("tiled", body, output="float[K] y", zero=[0], one=[1])
+    assert rewrite_and_check(model).ops == ["Slice", "Relu", "ReduceSum", "Neg"]
+
+
 def test_slice_as_attributes() -> None:
     body = f"{CONCAT} y = Slice <axes = [1], starts = [2], ends = [6]> (x)"
     rewrite_and_check(ranking("one", body, opset=9))

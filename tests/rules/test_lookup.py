@@ -42,6 +42,13 @@ def test_ids_that_are_packed_before_the_lookup(style: str) -> None:
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 4
 
 
+def test_one_of_several_weights() -> None:
+    """Experts that are stored as one tensor: what a constant selects of it is a constant."""
+    body = "x = Concat <axis = 1> (user, item) e = Gather (experts, which) y = MatMul (x, e)"
+    model = ranking("one", body, experts=integers(3, 7, 2), which=np.array(1, np.int64))
+    assert sorted(rewrite_and_check(model).ops) == ["Gemm", "Gemm"]
+
+
 @styles
 def test_sequences_of_ids(style: str) -> None:
     body = "e = Gather (table, user) s = ReduceSum <keepdims = 0> (e, one) y = Mul (s, item)"

@@ -241,6 +241,18 @@ def test_a_bias_that_does_not_broadcast_is_refused() -> None:
     assert result.ops == ["Transpose", "Gemm"]
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+@styles
+def test_a_weight_on_the_left(style: str, columns: int) -> None:
+    """W @ x is a product for each part of x, and one of all rows: not one of each row."""
+    body = """x = Concat <axis = 1> (user, item) c = Reshape (x, column) y = MatMul (w, c)"""
+    types = {"user": "float[8]", "item": "float[4]", "output": f"float[B, 5, {columns}] y"}
+    model = ranking(style, body, **types, w=integers(5, 12 // columns), column=[-1, 12 // columns, columns])
+    result = rewrite_and_check(model)
+    assert "Concat" not in result.ops
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+
+
 # Products of two computed values
 
 
