@@ -34,6 +34,7 @@ README = ROOT / "README.md"
 PICTURE = ROOT / "docs/before-after.svg"
 PACKAGE = ROOT / "mari_onnx"
 SHOWN = "deepfm_expanded"
+SPLIT = "mmoe_vanilla"
 BENCHMARKS = ("models", "handmade", "--batch", "500")
 
 BLOCK = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -55,6 +56,21 @@ def optimize() -> str:
         run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     shown = " ".join("'user_*'" if word == "user_*" else word for word in given)
     return _code(f"$ mari-onnx {shown}\n{run.stdout.replace(str(Path(folder) / 'fast.onnx'), 'fast.onnx')}", "text")
+
+
+def split() -> str:
+    """What becomes of a model in two parts, from where the parts are to where the costs begin."""
+    with TemporaryDirectory() as folder:
+        given = ["split", f"sample_models/{SPLIT}.onnx", "--user-model", "user.onnx", "--rank-model", "rank.onnx"]
+        given += ["-u", "user_*"]
+        command = [sys.executable, "-m", "mari_onnx", *given]
+        for name in ("user.onnx", "rank.onnx"):
+            command[command.index(name)] = str(Path(folder) / name)
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    shown = " ".join("'user_*'" if word == "user_*" else word for word in given)
+    said = run.stdout.replace(f"{folder}/", "")
+    parts = said[said.index("\nParts") : said.index("\nCalls")]
+    return _code(f"$ mari-onnx {shown}\n...{parts}...\n{said.splitlines()[-1]}", "text")
 
 
 def samples() -> str:
@@ -170,6 +186,7 @@ def _code(text: str, language: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "picture": picture,
     "optimize": optimize,
+    "split": split,
     "samples": samples,
     "report": report,
     "verification": verification,

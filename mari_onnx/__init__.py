@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mari_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from mari_onnx.api import Optimized, inspect, optimize, verify
+    from mari_onnx.api import Optimized, SplitModels, inspect, optimize, split, verify
     from mari_onnx.errors import ModelError, UserError
     from mari_onnx.report.model import Report, Verification
 
@@ -21,11 +21,13 @@ __all__ = [
     "ModelError",
     "Optimized",
     "Report",
+    "SplitModels",
     "UserError",
     "Verification",
     "__version__",
     "inspect",
     "optimize",
+    "split",
     "verify",
 ]
 

@@ -1,23 +1,26 @@
-"""The public functions: optimize, inspect and verify. The command line is a thin layer over them."""
+"""The public functions: optimize, split, inspect and verify. The command line is a thin layer over them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.document import Document, ModelLike, as_document, facts
+from mari_onnx.document import Document, ModelLike, as_document, check, facts
 from mari_onnx.emit import emit, planned
+from mari_onnx.errors import UserError
 from mari_onnx.extent import symbols
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
-from mari_onnx.report.model import Command, Cost, Report
-from mari_onnx.request import Sides, run, sides
+from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
+from mari_onnx.request import Sides, calls, declared_inputs, run, sides
+from mari_onnx.serving import INDEX_INPUT, Guard, Serving, UserBatch
 from mari_onnx.tensors import Node
+from mari_onnx.together import together
 from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
@@ -49,25 +52,38 @@ def optimize(
     *,
     user_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
+    user_batch: UserBatch = "tiled",
+    request_index: str | None = None,
+    request_key: Sequence[str] = (),
+    guard: Guard | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
     """Compute once for the request whatever depends on the request alone.
 
-    `user_inputs` are globs over input names, `batch` is the number of candidates for which it should pay. The
-    result has the original's inputs and outputs. With `verify` both models are run against each other, and
-    `report.verification` says how that went; a failure does not raise.
+    `user_inputs` are globs over input names, `batch` is the number of candidates for which it should pay. With
+    `verify` both models are run against each other, and `report.verification` says how that went; a failure does not
+    raise.
 
-    Raises UserError for a file that is not a usable model and for a glob that matches no input.
+    The result has the original's inputs and outputs, unless told otherwise. Of declared inputs whose rows the caller
+    repeats ("tiled") the first row is used, or the first of each distinct `request_key`, inputs that hold an id of the
+    request; `guard` checks that the others are the same, and makes every output NaN ("nan") or a further output
+    `mari_guard` false ("output") where they are not. With `user_batch` "one" they have leading extent 1 instead, and
+    with "requests" a row for each of several requests, of which `request_index` (a new input if None) says which one
+    a candidate has. `report.calls` says in words what the caller has to send.
+
+    Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
+    that contradicts itself or the model.
     """
     say = progress or _silent
     say("reading", 0, 3)
     document = as_document(model)
     say("analysing", 1, 3)
     graph = Model(document)
-    given = sides(graph, user_inputs, batch)
+    serving = Serving(user_batch, request_index, tuple(request_key), guard)
+    given = sides(graph, user_inputs, batch, serving)
     program = run(graph, given, batch)
-    report = _report("optimize", graph, given, program)
+    report = _report("optimize", graph, given, program, user_inputs)
     say("writing", 2, 3)
     result = document.proto
     if report.changed:
@@ -75,19 +91,89 @@ def optimize(
         optimized = facts(document.with_proto(result))
         report = replace(report, optimized=replace(optimized, path=None))
     if verify and report.changed:
-        report = _verified(report, document, document.with_proto(result), given, progress)
+        report = _verified(report, document, [document.with_proto(result)], given, progress)
     return Optimized(result, report, document)
 
 
-def inspect(model: ModelLike, *, user_inputs: Sequence[str] = (), batch: int = DEFAULT_BATCH) -> Report:
+def inspect(
+    model: ModelLike,
+    *,
+    user_inputs: Sequence[str] = (),
+    batch: int = DEFAULT_BATCH,
+    user_batch: UserBatch = "tiled",
+    request_index: str | None = None,
+    request_key: Sequence[str] = (),
+    guard: Guard | None = None,
+) -> Report:
     """What `optimize` would do, and why: the paper's colouring for a person.
 
-    Raises UserError for a file that is not a usable model and for a glob that matches no input.
+    Raises UserError as `optimize` does.
     """
     document = as_document(model)
     graph = Model(document)
-    given = sides(graph, user_inputs, batch)
-    return _report("inspect", graph, given, run(graph, given, batch))
+    given = sides(graph, user_inputs, batch, Serving(user_batch, request_index, tuple(request_key), guard))
+    return _report("inspect", graph, given, run(graph, given, batch), user_inputs)
+
+
+@dataclass(frozen=True)
+class SplitModels:
+    """The result of `split`: models by role ("user", "item" where asked for, "rank"), and what was done.
+
+    Check `report.verification.passed` before using them.
+    """
+
+    models: Mapping[Role, onnx.ModelProto]
+    report: Report
+    document: Document
+
+
+def split(
+    model: ModelLike,
+    *,
+    user_inputs: Sequence[str] = (),
+    item_inputs: Sequence[str] = (),
+    batch: int = DEFAULT_BATCH,
+    user_batch: UserBatch = "one",
+    request_index: str | None = None,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> SplitModels:
+    """Two models of one: the user's part, once for each request, and the ranking model, which takes what it computed.
+
+    The user model takes one row, or with `user_batch` "requests" or a `request_index` one for each of several requests.
+    `item_inputs` are globs over the inputs that hold what an item has whoever asks: what depends on them alone becomes
+    a third model. What crosses, and why, is in `report.split`. With `verify` the parts together are run against the
+    original.
+
+    Raises UserError as `optimize` does, and where there is nothing to cut off.
+    """
+    from mari_onnx.partition import partition
+
+    say = progress or _silent
+    say("reading", 0, 3)
+    document = as_document(model)
+    say("analysing", 1, 3)
+    graph = Model(document)
+    serving = Serving(user_batch, request_index)
+    given = sides(graph, user_inputs, batch, serving)
+    items = declared_inputs(graph, item_inputs, "item")
+    both = [i.name for i in given.inputs if i.name in items]
+    if both:
+        raise UserError(f"input `{both[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
+    program = run(graph, given, batch, items)
+    say("cutting", 2, 3)
+    parts = partition(program, graph, given, items)
+    for part in parts.models.values():
+        check(document.with_proto(part))
+    report = _report("split", graph, given, program, user_inputs)
+    configuration = Configuration(
+        {**_configuration(user_inputs, batch, serving).options, "item_inputs": tuple(item_inputs)}
+    )
+    report = replace(report, changed=True, split=parts.report, configuration=configuration)
+    if verify:
+        documents = [document.with_proto(part) for part in parts.models.values()]
+        report = _verified(report, document, documents, given, progress)
+    return SplitModels(parts.models, report, document)
 
 
 def verify(
@@ -95,6 +181,10 @@ def verify(
     optimized: ModelLike,
     *,
     user_inputs: Sequence[str] = (),
+    request_index: str | None = None,
+    request_key: Sequence[str] = (),
+    user_model: ModelLike | None = None,
+    item_model: ModelLike | None = None,
     batches: Sequence[int] | None = None,
     seed: int = 0,
     rtol: float | None = None,
@@ -111,17 +201,24 @@ def verify(
     `inputs` is a file or a folder of inputs to run instead of drawn ones, and `input_ranges` are the least and the
     largest value to draw for an input. When the models differ, the smallest inputs on which they do are written to
     `failing`, as .npz.
+    The optimized model may be called as `optimize` can have it, and may be a ranking model that takes values from a
+    `user_model` and an `item_model`. Tiled inputs hold a single request's row unless a `request_key`, or the
+    `request_index` of an optimized model that takes one row a request, tells several apart.
 
     Raises UserError when a model cannot be used, when a glob matches no input and when the signatures differ.
     """
     first, second = as_document(reference), as_document(optimized)
-    graph, other = Model(first), Model(second)
-    given = sides(graph, user_inputs, DEFAULT_BATCH)
+    graph = Model(first)
+    given = sides(graph, user_inputs, DEFAULT_BATCH, Serving(request_key=tuple(request_key)))
+    parts = [as_document(part) for part in (user_model, item_model) if part is not None]
     from mari_onnx.verification import attributed, structure
     from mari_onnx.verification import verify as compare
 
+    index = request_index if given.tiled else None
+    tiled, keys = _drawn(given.tiled, request_key, index, [*parts, second])
+    whole = together(first, [*parts, second], index)
     verification = compare(
-        first, second, tiled=given.tiled, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
+        first, whole, tiled=tiled, keys=keys, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
         given=None if inputs is None else Path(inputs), ranges=input_ranges,
         failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
@@ -129,11 +226,17 @@ def verify(
     if verification.divergence is not None:
         found = attributed(verification.divergence, program.context.remarks)
         verification = replace(verification, divergence=found)
+    result = whole if parts else second
+    other = Model(result)
+    options = {
+        "user_inputs": tuple(user_inputs), "request_index": request_index, "request_key": tuple(request_key),
+        "batches": batches and tuple(batches), "effort": effort, "seed": seed, "rtol": rtol, "atol": atol,
+    }  # fmt: skip
     return Report(
         "verify", __version__, facts(first), given.inputs, cost_before=_cost(program),
         cost_after=_cost(run(other, sides(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
         verification=verification, optimized=facts(second), changed=first.proto != second.proto,
-        structure=structure(first, second),
+        structure=structure(first, result), configuration=Configuration(options),
     )  # fmt: skip
 
 
@@ -141,16 +244,35 @@ def _silent(what: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _verified(report: Report, document: Document, result: Document, given: Sides, progress: Progress | None) -> Report:
+def _verified(
+    report: Report, document: Document, parts: Sequence[Document], given: Sides, progress: Progress | None
+) -> Report:
     """The report, with how the verification of what was made went, and what it is made of."""
     from mari_onnx.verification import attributed, structure  # onnxruntime takes its time to import
     from mari_onnx.verification import verify as compare
 
+    index = given.serving.request_index if given.tiled else None
+    tiled, keys = _drawn(given.tiled, given.serving.request_key, index, parts)
     # Constants are only ever moved, so that float64 is the whole of what may round.
-    verification = compare(document, result, tiled=given.tiled, moved=True, progress=progress)
+    whole = together(document, parts, index)
+    verification = compare(document, whole, tiled=tiled, keys=keys, moved=True, progress=progress)
     if verification.divergence is not None:
         verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
+    result = parts[0] if len(parts) == 1 else whole
     return replace(report, verification=verification, structure=structure(document, result))
+
+
+def _drawn(
+    tiled: Sequence[str], key: Sequence[str], index: str | None, parts: Sequence[Document]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The inputs of which several rows are alike when a call is made up, and what tells the requests apart.
+
+    A new index gives each candidate a request of its own: then no rows are alike.
+    """
+    if key or index:
+        return tiled, [*key, *([index] if index else ())]
+    new_index = any(i.name == INDEX_INPUT for part in parts for i in part.proto.graph.input)
+    return () if new_index else tiled, ()
 
 
 def _pays(report: Report) -> bool:
@@ -159,7 +281,7 @@ def _pays(report: Report) -> bool:
     return bool(report.request_inputs) and after.macs <= before.macs and after.time_us < WORTHWHILE * before.time_us
 
 
-def _report(command: Command, graph: Model, given: Sides, program: Program) -> Report:
+def _report(command: Command, graph: Model, given: Sides, program: Program, user_inputs: Sequence[str]) -> Report:
     nodes, arithmetic = planned(program, graph)
     cost = program.context.cost
     batch = cost.batch
@@ -170,9 +292,10 @@ def _report(command: Command, graph: Model, given: Sides, program: Program) -> R
         batch, total, fixed, (total - fixed) / batch, len(nodes) + len(arithmetic), round(time / 1e3, 3)
     )  # fmt: skip
     report = Report(
-        command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program), after
+        command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program),
+        after, calls=calls(given), configuration=_configuration(user_inputs, batch, given.serving),
     )  # fmt: skip
-    return replace(report, changed=_pays(report))
+    return replace(report, changed=given.serving.demanded or _pays(report))
 
 
 def _cost(program: Program) -> Cost:
@@ -182,6 +305,10 @@ def _cost(program: Program) -> Cost:
         batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
         round(program.time / 1e3, 3),
     )  # fmt: skip
+
+
+def _configuration(user_inputs: Sequence[str], batch: int, serving: Serving) -> Configuration:
+    return Configuration({"user_inputs": tuple(user_inputs), "batch": batch, **asdict(serving)})
 
 
 def _varies(node: Node, program: Program) -> bool:

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -118,7 +118,7 @@ def check(document: Document) -> None:
     for tensor in external_tensors(document.proto):
         _external_file(document, tensor)
     for tensor in document.proto.graph.initializer:
-        needed = _bytes(tensor)
+        needed = stored_bytes(tensor)
         if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
             raise ModelError(
                 f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
@@ -286,11 +286,11 @@ def _external_file(document: Document, tensor: onnx.TensorProto) -> tuple[Path, 
             f"{document.path or 'the model'} needs {path}, which does not exist (data of tensor {tensor.name!r})",
             "Put the model's external data beside it, under the name that it was exported with.",
         )
-    needed = _bytes(tensor) if where.length is None else where.length
+    needed = stored_bytes(tensor) if where.length is None else where.length
     available = path.stat().st_size - where.offset
-    if available < needed or needed < _bytes(tensor):
+    if available < needed or needed < stored_bytes(tensor):
         raise ModelError(
-            f"{path} is too short for tensor {tensor.name!r}: {_bytes(tensor):,} bytes are needed at offset "
+            f"{path} is too short for tensor {tensor.name!r}: {stored_bytes(tensor):,} bytes are needed at offset "
             f"{where.offset:,} and {max(0, min(available, needed)):,} are there",
             "Copy the external data again, or export the model again.",
         )
@@ -307,7 +307,7 @@ def _inside(base_dir: Path, location: str, tensor: str) -> Path:
     return path
 
 
-def _bytes(tensor: onnx.TensorProto) -> int:
+def stored_bytes(tensor: onnx.TensorProto) -> int:
     """How many bytes the values take at least: nothing is assumed of types that are narrow, or have no width."""
     dtype = _MAPPED.get(tensor.data_type)
     return math.prod(tensor.dims) * np.dtype(dtype).itemsize if dtype else 0
@@ -324,12 +324,12 @@ def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
     The checker copies what it is given several times over, and looks for external data in the current folder.
     """
     light = onnx.ModelProto()
-    _copy_fields(proto, light, but="graph")
-    _copy_fields(proto.graph, light.graph, but="initializer")
+    copy_fields(proto, light, but="graph")
+    copy_fields(proto.graph, light.graph, but="initializer")
     graph = light.graph
     declared = {value.name for value in graph.input}
     for tensor in proto.graph.initializer:
-        if not is_external(tensor) and _bytes(tensor) < LARGE:
+        if not is_external(tensor) and stored_bytes(tensor) < LARGE:
             graph.initializer.append(tensor)
         elif tensor.name not in declared:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
@@ -339,11 +339,12 @@ def _light(proto: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in external_tensors(light):
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
-        tensor.raw_data = bytes(_bytes(tensor))
+        tensor.raw_data = bytes(stored_bytes(tensor))
     return light
 
 
-def _copy_fields(source: Message, target: Message, *, but: str) -> None:
+def copy_fields(source: Message, target: Message, *, but: str) -> None:
+    """Give a new message all fields of another but one."""
     for field, value in source.ListFields():
         if field.name == but:
             continue
@@ -397,15 +398,26 @@ def save(document: Document, proto: onnx.ModelProto, path: str | Path, *, overwr
     An unchanged model is copied byte for byte. External data that is still referred to is put beside the result,
     where it is not there already. Whatever fails, or interrupts this, files that were there before are left whole.
     """
-    path = Path(path)
-    check_output(path, document, overwrite=overwrite)
+    save_all(document, {Path(path): proto}, overwrite=overwrite)
+
+
+def save_all(document: Document, models: Mapping[Path, onnx.ModelProto], *, overwrite: bool = False) -> None:
+    """The same for several models that were made from one document: all of them are written, or none is."""
+    for path in models:
+        check_output(path, document, overwrite=overwrite)
     with _Staged() as staged:
-        for source, target in _external_copies(document, proto, path, overwrite=overwrite):
+        copies = {
+            target: source
+            for path, proto in models.items()
+            for source, target in _external_copies(document, proto, path, overwrite=overwrite)
+        }
+        for target, source in copies.items():
             staged.write(target, partial(_copy, source))
-        if document.path is not None and proto == document.proto:
-            staged.write(path, partial(_copy, document.path))
-        else:
-            _stage_model(staged, proto, path, overwrite=overwrite)
+        for path, proto in models.items():
+            if document.path is not None and proto == document.proto:
+                staged.write(path, partial(_copy, document.path))
+            else:
+                _stage_model(staged, proto, path, overwrite=overwrite)
 
 
 def write_file(path: Path, data: bytes) -> None:

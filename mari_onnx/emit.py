@@ -73,9 +73,25 @@ def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeP
     return [node for node in nodes if not (node.is_source or node.outputs[0].constant)], emission.arithmetic
 
 
+@dataclass(frozen=True)
+class Written:
+    """The model, and what is known of its tensors: their expressions by name; the extents are integers of shape [1]."""
+
+    model: onnx.ModelProto
+    tensors: dict[str, Tensor]
+    extents: frozenset[str]
+
+
 def emit(program: Program, model: Model) -> onnx.ModelProto:
     """The model that computes the chosen forms of the program's outputs."""
-    return _graft(_write_nodes(program, model)[0])
+    return write(program, model).model
+
+
+def write(program: Program, model: Model) -> Written:
+    """The same, with what was known about each tensor."""
+    emission, _ = _write_nodes(program, model)
+    tensors = {name: tensor for tensor, name in emission.names.items() if name}
+    return Written(_graft(emission), tensors, _single_extents(emission))
 
 
 def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
@@ -85,9 +101,9 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     _name(emission, nodes, outputs)
     for node in nodes:
         _write(emission, node)
-    for info, tensor in zip(model.graph.output, outputs, strict=True):
-        if emission.names[tensor] != info.name:
-            _append_ours(emission, new_node("Identity", info.name, [emission.names[tensor]], info.name))
+    for value, tensor in zip(program.outputs, outputs, strict=True):
+        if emission.names[tensor] != value.name:
+            _append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     return emission, nodes
 
 
@@ -98,10 +114,10 @@ def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) 
     """Original names for what is what it was, names of the value that it is a form of for the rest."""
     values, names = emission.program.values, emission.names
     used: set[str] = set()
-    for info, tensor in zip(emission.model.graph.output, outputs, strict=True):
+    for output, tensor in zip(emission.program.outputs, outputs, strict=True):
         if not tensor.node.is_source and tensor not in names and not tensor.stored:
-            names[tensor] = info.name
-            used.add(info.name)
+            names[tensor] = output.name
+            used.add(output.name)
     for node in nodes:
         for tensor in node.outputs:
             wanted = tensor.name
@@ -357,6 +373,12 @@ def _dimension(emission: Emission, tensor: Tensor, axis: int) -> str:
     return _made(emission, "Gather", [whole, _integers(emission, [axis])], axis=0)
 
 
+def _single_extents(emission: Emission) -> frozenset[str]:
+    """The names of tensors that hold one extent each."""
+    kinds = {"Mul", "Add", "Gather"} | ({"Shape"} if emission.model.opset >= 15 else set())
+    return frozenset(name for key, name in emission.extents.items() if isinstance(key, tuple) and key[0] in kinds)
+
+
 def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int) -> str:
     """A node of shape arithmetic, once."""
     key = (op_type, tuple(inputs), tuple(sorted(attributes.items())))
@@ -399,6 +421,7 @@ def _graft(emission: Emission) -> onnx.ModelProto:
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
     out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced)
     out.graph.value_info.extend(emission.infos)
+    emission.program.signature.apply(out.graph)
     return out
 
 

@@ -26,10 +26,15 @@ from mari_onnx.tensors import Tensor
 
 @dataclass(frozen=True)
 class IndexMap:
-    """Which stored row each index of an axis stands for; None: row 0, there is one (or none, for no candidates)."""
+    """Which stored row each index of an axis stands for; None: row 0, there is one (or none, for no candidates).
+
+    `own` is the map that changes nothing. It only tells rows that depend on the item alone from other rows of
+    candidates, so that the two are kept apart.
+    """
 
     index: Tensor | None
     rows: Extent
+    own: bool = False
 
 
 State: TypeAlias = IndexMap | str
@@ -55,11 +60,18 @@ class Array:
     def state(self, axis: Axis) -> State:
         if not any(axis in d for d in self.layout):
             return "absent"
-        return dict(self.via).get(axis, "stored")
+        mapped = dict(self.via).get(axis)
+        return "stored" if mapped is None or mapped.own else mapped
+
+    @property
+    def own(self) -> bool:
+        """Whether it is known to depend on the item alone."""
+        return any(m.own for _, m in self.via)
 
     def names(self) -> Names:
-        """The axes along which the array is known to differ. An extent of 1 is no difference."""
-        return frozenset((a, self.state(a)) for a in flat(self.layout) if a.extent != 1)
+        """The axes along which the array is known to differ, an item's own apart. An extent of 1 is no difference."""
+        maps = dict(self.via)
+        return frozenset((a, maps.get(a, "stored")) for a in flat(self.layout) if a.extent != 1)
 
     def stored_extent(self, axis: Axis) -> Extent:
         state = self.state(axis)

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from mari_onnx.axes import Dims, Refused, extents, new_dims
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
-from mari_onnx.extent import ROW, Extent, Poly, rename, symbol, symbols
+from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.infer import Inference
 from mari_onnx.layout import plain
@@ -26,7 +26,9 @@ from mari_onnx.op import Context, Derived, Op, Rule
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
 from mari_onnx.rules import rule_for
+from mari_onnx.serving import AS_IT_WAS, Signature
 from mari_onnx.tensors import Builder, Tensor, fold
+from mari_onnx.tiled import FIRST_ROW, Rows
 
 BUG = "a bug in mari-onnx"
 """How a remark about a rule that broke begins."""
@@ -42,7 +44,8 @@ EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 class Program:
     """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
 
-    `same` maps symbols that were proven equal to the one that stands for them.
+    `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
+    them; `signature` is how the result is called otherwise than the original.
     """
 
     context: Context
@@ -54,6 +57,7 @@ class Program:
     nodes: int = 0
     macs_fixed: int = 0
     same: dict[str, str] = field(default_factory=dict)
+    signature: Signature = AS_IT_WAS
 
 
 def interpret(
@@ -63,15 +67,19 @@ def interpret(
     candidates: Iterable[str],
     reasons: Mapping[str, str] = MappingProxyType({}),
     equal: Iterable[tuple[Extent, Extent]] = (),
+    rows: Rows = FIRST_ROW,
+    signature: Signature = AS_IT_WAS,
+    items: Collection[str] = (),
 ) -> Program:
     """Walk the graph; again where the walk itself proved that two symbols are the same extent.
 
-    `tiled` are the inputs whose rows the caller repeats, `reasons` why inputs were taken for the request's, and
-    `equal` extents that are the same by declaration.
+    `tiled` are the inputs whose rows the caller repeats, and `rows` what is kept of those; `reasons` why inputs were
+    taken for the request's; `equal` extents that are the same by declaration; `items` the inputs that hold what an item
+    has whoever asks, where that is to be kept apart from the rest.
     """
     same = _merge({}, equal, cost)
     while True:
-        walk = _Walk(model, tiled, cost, frozenset(candidates), same, reasons)
+        walk = _Walk(model, tiled, rows, signature, items, cost, frozenset(candidates), same, reasons)
         walk.graph(model.graph)
         found = _merge(same, walk.ctx.equal, cost)
         if found == same:
@@ -102,21 +110,25 @@ class _Walk:
         self,
         model: Model,
         tiled: Collection[str],
+        rows: Rows,
+        signature: Signature,
+        items: Collection[str],
         cost: CostModel,
         candidates: frozenset[str],
         same: dict[str, str],
         reasons: Mapping[str, str],
     ) -> None:
-        self.model, self.tiled, self.same, self.reasons = model, tiled, same, reasons
+        self.model, self.same, self.reasons = model, same, reasons
+        self.tiled, self.rows, self.items = tiled, rows, items
+        self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
         merged = frozenset(same.get(c, c) for c in candidates)
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers
         self.inference = Inference(model)
-        self.program_ = Program(self.ctx, self.values, [], self.providers)
+        self.program_ = Program(self.ctx, self.values, [], self.providers, same=same, signature=signature)
 
     def program(self) -> Program:
-        self.program_.same = self.same
         self.program_.outputs = [self.values[o.name] for o in self.model.graph.output]
         return self.program_
 
@@ -129,6 +141,8 @@ class _Walk:
             self._sparse(sparse)
         for info in self.model.inputs:
             self._input(info)
+        for info in self.program_.signature.inputs:
+            self._provide(self._sent(info.name))
         for node in graph.node:
             self.node(node)
 
@@ -150,31 +164,44 @@ class _Walk:
             exact = as_content(fold(tensor, self.model.array_of))
         return Value(name, dims, tensor.dtype, Array(tensor, dims), content=exact)
 
-    def _input(self, info: onnx.ValueInfoProto) -> None:
-        name = info.name
+    def _declared(self, name: str) -> tuple[tuple[Extent, ...] | None, int]:
+        """Shape and element type of an input, as the original has it."""
+        info = self.inputs[name]
         shape = shape_of(info)
         dtype = info.type.tensor_type.elem_type if info.type.HasField("tensor_type") else 0
         if shape is None:
-            tensor = self.ctx.b.input(name, None, dtype)
-            self.values[name] = Value(name, None, dtype, Array(tensor, ()))
+            return None, dtype
+        said = [symbol(e or f"{name}.{i}") if not isinstance(e, int) else e for i, e in enumerate(shape)]
+        return tuple(rename(e, self.same) for e in said), dtype
+
+    def _sent(self, name: str) -> Tensor:
+        return self.ctx.b.input(name, *self._declared(name))
+
+    def _input(self, info: onnx.ValueInfoProto) -> None:
+        name = info.name
+        shape, dtype = self._declared(name)
+        if shape is None:
+            self.values[name] = Value(name, None, dtype, Array(self._sent(name), ()))
             return
-        named = tuple(
-            e if isinstance(e, int) else rename(symbol(e or f"{name}.{i}"), self.same) for i, e in enumerate(shape)
-        )
-        tensor = self.ctx.b.input(name, named, dtype)
-        dims = new_dims(named)
-        for i, extent in enumerate(named):
-            for s in symbols(extent):
-                self.providers.setdefault(s, (tensor, i))
-        array, written = Array(tensor, dims), None
+        dims, written = new_dims(shape), None
         if name in self.tiled and dims and dims[0]:
-            rows = self.ctx.b.first_row(tensor, symbol(ROW))
-            self.providers.setdefault(ROW, (rows, 0))
-            rows.name = f"{name}.user"
-            array = Array(rows, dims, ((dims[0][0], IndexMap(None, symbol(ROW))),))
-            written = Array(tensor, dims)
+            kept = self.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
+            array, written = kept.array, kept.written
+            self._provide(kept.sent)
+            self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
+        else:
+            array = Array(self._sent(name), dims)
+            if name in self.items and dims and dims[0]:
+                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, own=True)),))
+            self._provide(array.tensor)
         because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
+
+    def _provide(self, tensor: Tensor) -> None:
+        """Extents that may be read off an input."""
+        for i, extent in enumerate(tensor.known_shape):
+            for s in symbols(extent):
+                self.providers.setdefault(s, (tensor, i))
 
     # Nodes
 
@@ -316,14 +343,24 @@ class _Walk:
         if value.dims is None or value.constant:
             return value
         array = value.array
-        is_plain = array.layout == value.dims and not array.via
+        is_plain = array.layout == value.dims and all(m.own for _, m in array.via)
         for tensor, name in [
             (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
             *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),
         ]:
             if tensor.name is None and tensor.op_type != "<extents>":
                 tensor.name = name
+        for addend in array.tensor.node.inputs if value.terms else ():  # a sum on the way
+            if addend is not None and addend.node.proto is None:
+                self._name_summand(value, addend)
         return value
+
+    def _name_summand(self, value: Value, summand: Tensor) -> None:
+        """Name a sum on the way; of rows that are gathered for the candidates, what was summed before that."""
+        source = summand.node.inputs[0] if summand.op_type == "Gather" else summand
+        if source is not None and source.name is None and source.node.proto is None and not source.constant:
+            varies = any(symbols(e) & self.ctx.candidates for e in source.shape or ())
+            source.name = f"{value.name}.{'item' if varies else 'user'}"
 
     def _account(self, op: Op, results: list[Value]) -> None:
         """What the original spends on this node, in the shapes that it has there."""

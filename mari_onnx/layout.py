@@ -162,8 +162,9 @@ def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array
     """The same stored tensor under other axes; a mapped axis is written out where it has to be cut."""
     if not names:
         return array
-    array = fill(b, array, dims, [a for a, _ in array.via if len(names.get(a, (a,))) != 1])
-    via = tuple((names[a][0] if a in names else a, m) for a, m in array.via)
+    cut_apart = {a for a, _ in array.via if len(names.get(a, (a,))) != 1}
+    array = fill(b, array, dims, cut_apart)
+    via = tuple((names[a][0] if a in names else a, m) for a, m in array.via if a not in cut_apart)
     return replace(array, layout=renamed(array.layout, names), via=via)
 
 

@@ -45,7 +45,7 @@ def result_via(arrays: Sequence[Array], axes: Sequence[Axis]) -> tuple[tuple[Axi
     """The index maps of a broadcast result: an axis that any operand stores by itself is stored by itself."""
     via = []
     for axis in axes:
-        states = {array.state(axis) for array in arrays} - {"absent"}
+        states = {s for array in arrays for a, s in array.names() if a is axis}
         if len(states) == 1 and isinstance(state := states.pop(), IndexMap):
             via.append((axis, state))
     return tuple(via)
@@ -206,10 +206,11 @@ def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Ex
 def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
     """The sum, smallest summands first; a product in two dimensions takes what is added to it as its C."""
 
-    def size(signed: tuple[int, Array]) -> tuple[int, int, bool]:
+    def size(signed: tuple[int, Array]) -> tuple[int, bool, int, bool]:
         names, op_type = signed[1].names(), signed[1].tensor.op_type
-        varying = [a for a, s in names if not isinstance(a.extent, int) and s == "stored"]
-        return len(varying), len(names), op_type == "Gemm"  # a bias before the product whose C it can be
+        varying = [a for a, _ in names if not isinstance(a.extent, int) and signed[1].state(a) == "stored"]
+        # a bias before the product whose C it can be, and what is an item's own after all that is not
+        return len(varying), signed[1].own, len(names), op_type == "Gemm"
 
     (sign, total), *rest = sorted(terms.signed, key=size)
     name = total.tensor.name
@@ -217,7 +218,8 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
         if total.tensor.name is None and total.tensor.op_type == "Gemm":
             total.tensor.name = name  # a sum on the way, named after the product that took it in
         name = array.tensor.name
-        fused = _into_gemm(b, array, total, dims) if (sign, next_sign) == (1, 1) else None
+        apart = array.own and not total.own
+        fused = _into_gemm(b, array, total, dims) if (sign, next_sign) == (1, 1) and not apart else None
         if fused is not None:
             total = fused
         elif sign == next_sign:

@@ -77,7 +77,7 @@ class Model:
         found: dict[str, None] = {}
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
-                found.update(dict.fromkeys(_free_names(body)))
+                found.update(dict.fromkeys(free_names(body)))
         return list(found)
 
     @cached_property
@@ -110,12 +110,13 @@ def stored_names(graph: onnx.GraphProto) -> set[str]:
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
-def _free_names(body: onnx.GraphProto) -> Iterator[str]:
+def free_names(body: onnx.GraphProto) -> Iterator[str]:
+    """What a body reads of the graphs around it."""
     known = {i.name for i in body.input} | stored_names(body)
     for node in body.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from (name for name in _free_names(inner) if name not in known)
+                yield from (name for name in free_names(inner) if name not in known)
         yield from (name for name in node.input if name and name not in known)
         known.update(node.output)
     yield from (o.name for o in body.output if o.name not in known)

@@ -12,8 +12,7 @@ from mari_onnx.report.model import Remark, Status
 
 def side(ctx: Context, array: Array) -> str:
     """Who an array belongs to: "user" where it lacks the candidates, "item" where it has them."""
-    names = array.names()
-    if any(ctx.is_candidate(a) and s == "stored" for a, s in names):
+    if any(ctx.is_candidate(a) and array.state(a) == "stored" for a, _ in array.names()):
         return "item"
     return "user"
 

@@ -3,20 +3,28 @@
 literal       leading extent 1, beside inputs whose leading extent is dynamic
 declared      by the user; where the leading axis is that of the candidates, the caller repeats one row
 indexed       rows that an integer input selects for each candidate
+
+What becomes of rows that the caller repeats is a matter of how the model is served; see `serving` and `tiled`.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, helper
 
 from mari_onnx.cost import CostModel
 from mari_onnx.errors import UserError
 from mari_onnx.extent import ROW, symbol
+from mari_onnx.guard import check_guard, guarded
 from mari_onnx.interpret import Program, interpret
 from mari_onnx.model import Model, shape_of
 from mari_onnx.report.model import RequestInput
+from mari_onnx.serving import AS_EXPORTED, AS_IT_WAS, GUARD_OUTPUT, INDEX_INPUT, Serving, Signature, check
+from mari_onnx.tiled import FIRST_ROW, ByIndex, ByKey, OneRow, Rows
 
 REQUESTS = 4
 """Requests in a batch of several, for the cost model."""
@@ -29,6 +37,7 @@ class Sides:
     inputs: tuple[RequestInput, ...]
     tiled: tuple[str, ...]
     candidates: tuple[str, ...]
+    serving: Serving = AS_EXPORTED
 
 
 def leading_symbols(model: Model) -> dict[str, str]:
@@ -41,7 +50,7 @@ def leading_symbols(model: Model) -> dict[str, str]:
     return out
 
 
-def declared_inputs(model: Model, globs: Sequence[str]) -> dict[str, str]:
+def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> dict[str, str]:
     """The inputs that the globs name, and the glob that named each.
 
     Raises UserError for a glob that matches nothing.
@@ -52,16 +61,22 @@ def declared_inputs(model: Model, globs: Sequence[str]) -> dict[str, str]:
         matched = [n for n in names if fnmatch.fnmatchcase(n, glob)]
         if not matched:
             raise UserError(
-                f"no input of the model matches the user input {glob!r}", f"its inputs are: {', '.join(names)}"
+                f"no input of the model matches the {whose} input {glob!r}", f"its inputs are: {', '.join(names)}"
             )
         for name in matched:
             found.setdefault(name, glob)
     return found
 
 
-def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
-    """Decide for every input; raises UserError for a glob that matches nothing."""
-    declared = declared_inputs(model, globs)
+def sides(model: Model, globs: Sequence[str], batch: int, serving: Serving = AS_EXPORTED) -> Sides:
+    """Decide for every input.
+
+    Raises UserError for a glob that matches nothing and for a way of serving that the model does not allow.
+    """
+    declared = {**dict.fromkeys(serving.request_key, ""), **declared_inputs(model, globs)}
+    check(model, serving)
+    if serving.request_index is not None:
+        declared.pop(serving.request_index, None)
     leading = leading_symbols(model)
     known, selected, by_index = leading, set[str](), set[str]()
     if len(set(leading.values())) > 1:
@@ -76,7 +91,7 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
     tiled: list[str] = []
     for info in model.inputs:
         name, shape = info.name, shape_of(info)
-        why = f"declared by {declared[name]!r}" if name in declared else ""
+        why = f"declared by {declared[name]!r}" if declared.get(name) else "the key" if name in declared else ""
         if name in leading and known[name] in (selected if name in declared else by_index):
             reason = f"{why or 'found'}: an index selects its rows for the candidates"
             inputs.append(RequestInput(name, "requests", reason))
@@ -85,14 +100,53 @@ def sides(model: Model, globs: Sequence[str], batch: int) -> Sides:
             inputs.append(RequestInput(name, "requests", reason))
         elif name in leading and name in declared:
             tiled.append(name)
-            inputs.append(RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used"))
+            inputs.append(_tiled(name, why, serving))
         elif shape and shape[0] == 1 and leading:
             inputs.append(RequestInput(name, "one", f"{why or 'found'}: leading extent 1 beside dynamic ones"))
         elif name in declared:
             inputs.append(RequestInput(name, "shared", f"{why}: it has no axis of candidates"))
     request = {i.name for i in inputs}
     symbols = {s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled}
-    return Sides(tuple(inputs), tuple(tiled), tuple(sorted(symbols)))
+    found = Sides(tuple(inputs), tuple(tiled), tuple(sorted(symbols)), serving)
+    _check_tiled(model, found)
+    return found
+
+
+def _tiled(name: str, why: str, serving: Serving) -> RequestInput:
+    if serving.user_batch == "one":
+        return RequestInput(name, "one", f"{why}: the caller sends its row once")
+    if serving.user_batch == "requests":
+        index = serving.request_index or INDEX_INPUT
+        return RequestInput(name, "requests", f"{why}: the caller sends a row for each request of `{index}`")
+    if serving.request_key:
+        keys = " and ".join(f"`{key}`" for key in serving.request_key)
+        return RequestInput(name, "tiled", f"{why}: the caller repeats its rows, the first of each {keys} is used")
+    return RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used")
+
+
+def _check_tiled(model: Model, found: Sides) -> None:
+    """Raise UserError where what was asked for the tiled inputs cannot be had."""
+    serving = found.serving
+    others = [key for key in serving.request_key if key not in found.tiled]
+    if others:
+        raise UserError(f"input `{others[0]}` is not known to have the candidates as its leading axis", None)
+    if serving.guard is not None:
+        if not found.tiled:
+            raise UserError(
+                "there is nothing to guard: no input is declared whose rows the caller repeats",
+                "declare the user's inputs with -u, or leave the guard out",
+            )
+        check_guard(model, serving.guard)
+    outputs = {o.name for o in model.graph.output}
+    for name in found.tiled if serving.user_batch != "tiled" else ():
+        if name in outputs:
+            raise UserError(f"`{name}` is an output as well, and one of its shapes cannot change alone", None)
+    already = any(i.rows in ("one", "requests") for i in found.inputs)
+    if serving.user_batch != "tiled" and not found.tiled and not already:
+        raise UserError(
+            "no input is declared whose rows the caller repeats, so none can be sent otherwise",
+            "declare the user's inputs: -u 'user_*'",
+        )
 
 
 def _named(name: str) -> set[str]:
@@ -100,14 +154,88 @@ def _named(name: str) -> set[str]:
     return set() if name.startswith("unk__") or "." in name else {name}
 
 
-def run(model: Model, given: Sides, batch: int) -> Program:
-    """Interpret the model for these sides."""
+def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> Program:
+    """Interpret the model for these sides; what depends on the inputs `items` alone is kept apart.
+
+    Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
+    """
     leading = leading_symbols(model)
-    requests = {leading[i.name] for i in given.inputs if i.rows == "requests"}
-    rows = sorted({leading[name] for name in given.tiled})
-    reference = {ROW: 1, **dict.fromkeys(requests, REQUESTS), **dict.fromkeys((*given.candidates, *rows), batch)}
+    selected = {leading[i.name] for i in given.inputs if i.rows == "requests" and i.name not in given.tiled}
+    counted = sorted({leading[name] for name in given.tiled})
+    rows, signature, requests = _rows(model, given, leading)
+    if given.tiled and isinstance(rows, ByIndex):
+        counted.append(leading.get(rows.index) or _leading_symbol(signature.inputs[0]))
+    reference = {
+        ROW: 1, **dict.fromkeys({*selected, requests}, REQUESTS), **dict.fromkeys((*given.candidates, *counted), batch)
+    }  # fmt: skip
     # The caller repeats a row once for each candidate: so many rows have all tiled inputs, by their declaration.
-    counts = rows if len(given.candidates) > 1 else [*given.candidates, *rows]
+    counts = counted if len(given.candidates) > 1 else [*given.candidates, *counted]
     equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
     reasons = {i.name: i.reason for i in given.inputs}
-    return interpret(model, given.tiled, CostModel(batch, reference), given.candidates, reasons, equal)
+    program = interpret(
+        model, given.tiled, CostModel(batch, reference), given.candidates, reasons, equal, rows, signature, items
+    )  # fmt: skip
+    for name in given.tiled:
+        if program.same.get(leading[name], leading[name]) not in program.providers:
+            raise UserError(
+                f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
+                "declare only the user's inputs with -u, or leave the user's batch as it is",
+            )
+    if given.serving.guard is not None:
+        program = guarded(program, model, given.tiled, given.serving.guard)
+    return program
+
+
+def _rows(model: Model, given: Sides, leading: dict[str, str]) -> tuple[Rows, Signature, str]:
+    """What is kept of tiled rows, how the model is called for that, and the symbol that counts several requests."""
+    requests = "requests"
+    while requests in {*leading.values(), *model.input_symbols}:
+        requests += "_"
+    serving = given.serving
+    match serving.user_batch:
+        case "one":
+            return OneRow(), Signature(tuple((name, 1) for name in given.tiled)), requests
+        case "requests" if given.tiled:
+            changed = tuple((name, requests) for name in given.tiled)
+            if serving.request_index is not None:
+                return ByIndex(serving.request_index, symbol(requests)), Signature(changed), requests
+            count = leading[given.tiled[0]]
+            index = helper.make_tensor_value_info(INDEX_INPUT, TensorProto.INT64, [count if _named(count) else None])
+            return ByIndex(INDEX_INPUT, symbol(requests)), Signature(changed, (index,)), requests
+    if serving.request_key:
+        return ByKey(serving.request_key, symbol(requests)), AS_IT_WAS, requests
+    return FIRST_ROW, AS_IT_WAS, requests
+
+
+def _leading_symbol(info: onnx.ValueInfoProto) -> str:
+    return info.type.tensor_type.shape.dim[0].dim_param or f"{info.name}.0"
+
+
+def calls(given: Sides) -> tuple[str, ...]:
+    """What the caller of the result has to send and may expect, a sentence each; nothing where nothing is tiled."""
+    if not given.tiled:
+        return ()
+    names, serving = ", ".join(f"`{name}`" for name in given.tiled), given.serving
+    match serving.user_batch:
+        case "one":
+            return (
+                f"Send the request's row once, leading extent 1, in: {names}.",
+                "The other inputs, and the outputs, have a row for each candidate, as before.",
+            )
+        case "requests":
+            index = serving.request_index or INDEX_INPUT
+            new = "" if serving.request_index else ", a new input, int64, one entry for each candidate"
+            return (
+                f"Send one row for each request in: {names}.",
+                f"Send in `{index}`{new}: the number of the row, from 0, that the candidate's request has.",
+            )
+    alike = "All rows"
+    if serving.request_key:
+        alike = f"Rows with the same {' and '.join(f'`{key}`' for key in serving.request_key)}"
+    first = "the first of them is used for all candidates" + (" of that key" if serving.request_key else "")
+    said = [f"{alike} must be identical, and {first}, in: {names}."]
+    if serving.guard == "nan":
+        said.append("Where they are not identical, every output is NaN.")
+    elif serving.guard == "output":
+        said.append(f"`{GUARD_OUTPUT}`, a boolean of shape [1], is false where they are not identical.")
+    return tuple(said)

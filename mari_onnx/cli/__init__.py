@@ -15,6 +15,7 @@ import click
 
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
+from mari_onnx.cli.split import split
 from mari_onnx.cli.verify import verify
 from mari_onnx.errors import UserError
 from mari_onnx.version import __version__
@@ -91,11 +92,12 @@ def main() -> None:
       mari-onnx inspect  model.onnx -u 'user_*'
       mari-onnx optimize model.onnx fast.onnx -u 'user_*'
       mari-onnx verify   model.onnx fast.onnx -u 'user_*'
+      mari-onnx split    model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a name is no reason to stop
 
 
-for command in (optimize, verify, inspect):
+for command in (optimize, split, verify, inspect):
     main.add_command(command)

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mari_onnx.cli import options
 
 
-@click.command(short_help="Show what belongs to the user, and what could be gained.")
+@click.command(cls=options.WithGuard, short_help="Show what belongs to the user, and what could be gained.")
 @click.argument("model", metavar="MODEL.onnx", type=options.FILE)
 @options.user_inputs
 @options.batch
+@options.serving
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to show it."
 )
+@options.configured
 @options.verbosity
-def inspect(model: Path, user_inputs: tuple[str, ...], batch: int, form: str, quiet: bool, verbose: bool) -> None:
+def inspect(
+    model: Path, user_inputs: tuple[str, ...], batch: int, form: str, quiet: bool, verbose: bool, **serving: Any
+) -> None:
     """Show what belongs to the user, what each product costs, and what could be gained. Nothing is run or written.
 
     \b
     Examples:
       mari-onnx inspect model.onnx
       mari-onnx inspect model.onnx -u 'user_*' --batch 200 -v
+      mari-onnx inspect model.onnx -u 'user_*' --request-key user_id --guard
       mari-onnx inspect model.onnx -u 'user_*' --format json | jq .cost_after
     """
     import mari_onnx
     from mari_onnx.report.as_json import to_json
 
-    report = mari_onnx.inspect(model, user_inputs=user_inputs, batch=batch)
+    report = options.with_file(mari_onnx.inspect(model, user_inputs=user_inputs, batch=batch, **serving))
     if form == "json":
         click.echo(to_json(report), nl=False)
     else:

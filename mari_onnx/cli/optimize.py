@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,15 +12,17 @@ from mari_onnx.cli import options
 from mari_onnx.cli.progress import progress
 
 
-@click.command(short_help="Write a model that computes the user's part once.")
+@click.command(cls=options.WithGuard, short_help="Write a model that computes the user's part once.")
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
 @click.argument("output", metavar="OUT.onnx", type=options.FILE)
 @options.user_inputs
 @options.batch
+@options.serving
 @click.option("--no-verify", is_flag=True, help="Write the result without running both models against each other.")
 @options.report_file
 @click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.onnx if it exists.")
+@options.configured
 @options.verbosity
 def optimize(
     model: Path,
@@ -32,10 +35,12 @@ def optimize(
     overwrite: bool,
     quiet: bool,
     verbose: bool,
+    **serving: Any,
 ) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
 
-    The result has the inputs and the outputs of the original, and takes its place as it is. Both are run against
+    The result has the inputs and the outputs of the original, and takes its place as it is, unless --user-batch or
+    --guard=output ask for another signature; the report says what the caller has to send. Both are run against
     each other before anything is written: a result that predicts anything else is not written, and the exit code
     is 1. Where nothing can be gained the model is written as it was.
 
@@ -44,6 +49,9 @@ def optimize(
       mari-onnx optimize model.onnx fast.onnx -u 'user_*'
       mari-onnx optimize model.onnx fast.onnx -u user_id -u 'hist_*' --batch 200
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --dry-run -v
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --guard
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --user-batch one
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --request-key user_id
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --report report.json -q
     """
     import mari_onnx
@@ -53,7 +61,7 @@ def optimize(
     options.check_report_file(report_file, model, output)
     with progress(quiet=quiet) as on_progress:
         result = mari_onnx.optimize(
-            model, user_inputs=user_inputs, batch=batch, verify=not no_verify, progress=on_progress
+            model, user_inputs=user_inputs, batch=batch, verify=not no_verify, progress=on_progress, **serving
         )
     report = result.report
     if not dry_run and (report.verification is None or report.verification.passed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,94 @@ batch = click.option(
     show_default=True,
     help="Candidates of a typical request: what pays is judged, and costs are counted, at this number.",
 )
+
+
+def serving(command: Command) -> Command:
+    """Add what says how the model is called; the command gets `user_batch`, `request_index`, ... as `**served`."""
+    for option in reversed(_SERVING):
+        command = option(command)
+    return command
+
+
+def _served(_ctx: click.Context, _option: click.Parameter, value: str) -> str | None:
+    return None if value == "off" else value
+
+
+request_index = click.option(
+    "--request-index",
+    metavar="NAME",
+    help="The integer input that says which request a candidate belongs to; implies --user-batch requests.",
+)
+
+_SERVING = [
+    click.option(
+        "--user-batch",
+        type=click.Choice(["tiled", "one", "requests"]),
+        default="tiled",
+        show_default=True,
+        help="Rows that the caller sends in the user's inputs: one for each candidate, as exported; one in all; or one "
+        "for each of several requests.",
+    ),
+    request_index,
+    click.option(
+        "--request-key",
+        metavar="INPUT",
+        multiple=True,
+        help="For calls that mix users: rows with the same value of this input, an id, are one request's. May be given "
+        "several times.",
+    ),
+    click.option(
+        "--guard",
+        type=click.Choice(["nan", "output", "off"]),
+        default="off",
+        callback=_served,
+        help="Check in the model that the rows of a request are identical. Where they are not, all outputs are NaN "
+        "(--guard), or a further output `mari_guard` is false (--guard=output).",
+    ),
+]
+
+
+class WithGuard(click.Command):
+    """A command whose `--guard` needs no value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--guard=nan" if arg == "--guard" else arg for arg in args])
+
+
+def configured(command: Command) -> Command:
+    """Add `--config` and `--no-config`, and take the defaults of all options from a configuration."""
+    without = click.option(
+        "--no-config", is_flag=True, is_eager=True, expose_value=False, callback=_without, help="Read no configuration."
+    )
+    config = click.option(
+        "--config",
+        metavar="FILE.toml",
+        type=FILE,
+        is_eager=True,
+        expose_value=False,
+        callback=_configure,
+        help="The configuration to read, instead of mari-onnx.toml or [tool.mari-onnx] in pyproject.toml, looked for "
+        "from the working directory upwards.",
+    )
+    return config(without(command))
+
+
+_WITHOUT, _FILE = "mari-onnx without configuration", "mari-onnx configuration"
+
+
+def _without(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.meta[_WITHOUT] = value
+
+
+def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None) -> None:
+    from mari_onnx.configuration import find, read
+
+    if value is None and not ctx.meta.get(_WITHOUT):
+        value = find(Path.cwd())
+    if value is not None:
+        ctx.default_map = read(value)
+        ctx.meta[_FILE] = str(value)
+
 
 report_file = click.option(
     "--report",
@@ -73,11 +162,20 @@ def check_report_file(report_file: Path | None, *others: Path) -> None:
     check_writable(report_file)
 
 
+def with_file(report: Report) -> Report:
+    """The report, with the configuration that was read."""
+    if report.configuration is None:
+        return report
+    file = click.get_current_context().meta.get(_FILE)
+    return replace(report, configuration=replace(report.configuration, file=file))
+
+
 def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
     """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
     from mari_onnx.document import write_file
     from mari_onnx.report import render, view_of
 
+    report = with_file(report)
     if report_file is not None:
         write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
     show(report, quiet=quiet, verbose=verbose, form=form)

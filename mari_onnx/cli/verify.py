@@ -38,6 +38,14 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 @click.argument("optimized", metavar="OPT.onnx", type=options.FILE)
 @options.user_inputs
 @click.option(
+    "--request-index", metavar="NAME", help="OPT.onnx takes one row a request, and this input says which one."
+)
+@click.option(
+    "--request-key", metavar="INPUT", multiple=True, help="The calls mix users, told apart by this input, an id."
+)
+@click.option("--user-model", metavar="USER.onnx", type=options.FILE, help="OPT.onnx takes values that this computes.")
+@click.option("--item-model", metavar="ITEM.onnx", type=options.FILE, help="The same, for what the items have.")
+@click.option(
     "--batch",
     "batches",
     metavar="N",
@@ -80,11 +88,16 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 )
 @options.form
 @options.report_file
+@options.configured
 @options.verbosity
 def verify(
     reference: Path,
     optimized: Path,
     user_inputs: tuple[str, ...],
+    request_index: str | None,
+    request_key: tuple[str, ...],
+    user_model: Path | None,
+    item_model: Path | None,
     batches: tuple[int, ...],
     effort: str,
     seed: int,
@@ -103,7 +116,8 @@ def verify(
     Two questions are asked at several numbers of candidates, with distinct candidates and valid ids: is it the same
     function (in float64), and is it as accurate (in the model's own precision)? No tolerance has to be chosen;
     --rtol and --atol replace the answer by a plain comparison. The exit code is 1 if the models differ; the report
-    then says in which tensor that begins, and the smallest inputs that show it are written to a file.
+    then says in which tensor that begins, and the smallest inputs that show it are written to a file. OPT.onnx may be
+    called otherwise than REF.onnx, as `optimize` and `split` can have it.
 
     \b
     Examples:
@@ -112,6 +126,7 @@ def verify(
       mari-onnx verify model.onnx fast.onnx -u 'user_*' --inputs requests.jsonl
       mari-onnx verify model.onnx fast.onnx -u 'user_*' --format github --report verified.xml
       mari-onnx verify model.onnx fast.onnx -u 'user_*' --rtol 1e-5 --atol 1e-7
+      mari-onnx verify model.onnx rank.onnx -u 'user_*' --user-model user.onnx
     """
     import mari_onnx
     from mari_onnx.document import check_writable
@@ -126,6 +141,10 @@ def verify(
             reference,
             optimized,
             user_inputs=user_inputs,
+            request_index=request_index,
+            request_key=request_key,
+            user_model=user_model,
+            item_model=item_model,
             batches=batches or None,
             seed=seed,
             rtol=rtol,

@@ -5,13 +5,15 @@ Counts of arithmetic are multiply-adds of products (MatMul, Gemm, Conv, Einsum, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 SCHEMA_VERSION = 2
 
 Status = Literal["applied", "refused", "as is"]
-Command = Literal["optimize", "verify", "inspect"]
+Command = Literal["optimize", "verify", "inspect", "split"]
+Role = Literal["user", "item", "rank"]
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,58 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """What was asked for, by option, wherever that was said; `file` is the configuration that was read, if any."""
+
+    options: Mapping[str, object]
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A value that the ranking model takes from the side `role`: one that is computed there, or an input as it is.
+
+    `bytes` are those of one request, or of one item.
+    """
+
+    role: Role
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+    bytes: int
+    computed: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the models that another was split into; multiply-adds at the reference number of candidates."""
+
+    role: Role
+    nodes: int
+    macs: int
+    bytes: int
+    written: str | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a model was split, the ranking model last; `choice` says in words why there.
+
+    `macs` are the multiply-adds of the optimized model that was not split.
+    """
+
+    parts: tuple[Part, ...]
+    crossings: tuple[Crossing, ...]
+    choice: tuple[str, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
 class Report:
-    """What a command did. Sections that a command does not have are None or empty."""
+    """What a command did. Sections that a command does not have are None or empty.
+
+    `calls` says in words what the caller of the result has to send, and what it answers.
+    """
 
     command: Command
     version: str
@@ -227,4 +279,7 @@ class Report:
     changed: bool = False
     written: str | None = None
     structure: Structure | None = None
+    calls: tuple[str, ...] = ()
+    configuration: Configuration | None = None
+    split: Split | None = None
     schema_version: int = SCHEMA_VERSION

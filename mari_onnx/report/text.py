@@ -27,6 +27,7 @@ from mari_onnx.report.model import (
     Ranking,
     Remark,
     Report,
+    Split,
     Structure,
     TensorFacts,
     Verification,
@@ -78,6 +79,11 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
     yield _title("mari-onnx", f"{report.version} {report.command}"), _header(report)
     if report.command != "verify":
         yield _title("User inputs", "belong to the request"), _request_inputs(report, everything)
+    if report.split:
+        yield _title("Parts", f"multiply-adds at {_batch(report)} candidates"), _parts(report.split)
+        yield _title("What crosses", "into the ranking model"), _crossings(report.split, everything)
+    if report.calls:
+        yield _title("Calls", "of the result"), Group(*map(Text, report.calls))
     if report.remarks:
         batch = f"multiply-adds at {report.cost_before.batch} candidates" if report.cost_before else ""
         yield _title("Products and remarks", batch), _remarks(report, everything)
@@ -160,6 +166,31 @@ def _request_inputs(report: Report, everything: bool) -> RenderableType:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         table.add_row(Text(rows), Text.assemble(", ".join(names[:SHOWN]), more, (f"\n{reason}", WEAK)))
     return table
+
+
+def _batch(report: Report) -> int:
+    assert report.cost_before is not None
+    return report.cost_before.batch
+
+
+def _parts(split: Split) -> RenderableType:
+    table = _table("", ">nodes", ">multiply-adds", ">size", header=True)
+    for part in split.parts:
+        table.add_row(Text(f"{part.role} model"), f"{part.nodes:,}", count(part.macs), size(part.bytes))
+    table.add_row(Text("in one model", WEAK), "", Text(count(split.macs), WEAK), "")
+    return table
+
+
+def _crossings(split: Split, everything: bool) -> RenderableType:
+    table = _table("", "", ">bytes", "", header=True)
+    shown = split.crossings if everything else split.crossings[:SHOWN]
+    for one in shown:
+        kind = _typed(TensorFacts(one.name, one.dtype, one.shape))
+        per = "request" if one.role == "user" else "item"
+        how = "" if one.computed else "an input as it is"
+        table.add_row(Text(one.name), Text(kind, WEAK), f"{one.bytes:,}", Text(f"for each {per}  {how}", WEAK))
+    left = Counter("more" for _ in range(len(split.crossings) - len(shown)))
+    return Group(table, *(Text(f"and {n} more (-v shows them)", WEAK) for n in left.values()), *map(Text, split.choice))
 
 
 def _left_out(kinds: Counter[str]) -> list[Text]:
@@ -375,6 +406,8 @@ def judged(report: Report) -> tuple[str, str, str]:
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
     match report.command:
+        case "split" if report.split is not None:
+            return _was_split(report, report.split)
         case "verify":
             return (*MARKS[True], _same(verification))
         case "inspect":
@@ -393,6 +426,20 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     if report.verification is None:
         return ("!", "bold yellow", f"{gain}, not verified: {where}")
     return (*MARKS[True], f"{gain}, the same predictions: {where}")
+
+
+def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
+    per = {"user": "request", "item": "item"}
+    said = []
+    for role, name in per.items():
+        bytes_ = [one.bytes for one in split.crossings if one.role == role]
+        if bytes_:
+            said.append(f"{len(bytes_)} value{'s' * (len(bytes_) != 1)}, {size(sum(bytes_))} for each {name}")
+    where = ", ".join(part.written for part in split.parts if part.written)
+    where = f"written to {where}" if where else "nothing was written"
+    same = "not verified" if report.verification is None else "the same predictions"
+    mark = ("!", "bold yellow") if report.verification is None else MARKS[True]
+    return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 
 
 def _gain(before: Cost | None, after: Cost | None) -> str:

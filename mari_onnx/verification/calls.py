@@ -11,7 +11,7 @@ import numpy as np
 
 from mari_onnx.verification import data
 from mari_onnx.verification.cases import Case, Effort, plan
-from mari_onnx.verification.inputs import Input, draw, edges, extents
+from mari_onnx.verification.inputs import Input, by_key, draw, edges, extents
 from mari_onnx.verification.ranges import Trace
 from mari_onnx.verification.runtime import Run, RunError, Values
 
@@ -23,6 +23,7 @@ class Drawn:
     inputs: Sequence[Input]
     traced: Trace
     tiled: Collection[str]
+    keys: Collection[str]
     seed: int
     effort: Effort
     batches: Sequence[int]
@@ -46,16 +47,18 @@ class Drawn:
     def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:
         """The inputs of a case."""
         sizes = extents(self.inputs, case.batch, self.traced.requests)
-        return draw(
+        rng = np.random.default_rng(case.seed)
+        feeds = draw(
             self.inputs,
             self.traced.bounds,
             sizes,
-            np.random.default_rng(case.seed),
+            rng,
             style=case.style,
-            tiled=self.tiled,
+            tiled=() if self.keys else self.tiled,
             largest_id=largest_id,
             nonnegative=nonnegative,
         )
+        return by_key(feeds, self.tiled, self.keys, rng) if self.keys else feeds
 
     def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
         """Inputs that the reference can run, and what it makes of them; None, and a note, when there are none."""

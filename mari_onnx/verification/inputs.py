@@ -132,6 +132,25 @@ def draw(
     return feeds
 
 
+def by_key(
+    feeds: Mapping[str, Array], tiled: Collection[str], keys: Collection[str], rng: np.random.Generator
+) -> dict[str, Array]:
+    """The same call with a few requests in it: rows of one key are alike in every tiled input, and shuffled.
+
+    Keys are compared as a whole where there are several.
+    """
+    out = dict(feeds)
+    batch = min(len(feeds[key]) for key in keys)
+    chosen = rng.integers(0, max(1, min(REQUESTS, batch)), batch)
+    for key in keys:
+        out[key] = feeds[key][chosen]
+    seen: dict[tuple[object, ...], int] = {}
+    rows = [seen.setdefault(tuple(tuple(np.ravel(out[key][b])) for key in keys), b) for b in range(batch)]
+    for name in {*tiled, *keys}:
+        out[name] = (out if name in keys else feeds)[name][rows]
+    return out
+
+
 def edges(
     inputs: Iterable[Input], bounds: Mapping[str, Bounds], sizes: Mapping[str, int], tiled: Collection[str]
 ) -> list[Style]:

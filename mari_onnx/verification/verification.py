@@ -51,6 +51,7 @@ def verify(
     optimized: ModelLike,
     *,
     tiled: Collection[str] = (),
+    keys: Collection[str] = (),
     batches: Sequence[int] | None = None,
     seed: int = 0,
     rtol: float | None = None,
@@ -64,7 +65,8 @@ def verify(
 ) -> Verification:
     """Run both models on drawn inputs at each number of candidates, and compare every output.
 
-    The rows of `tiled` inputs are identical, as their callers repeat them. Without tolerances the two questions of
+    The rows of `tiled` inputs are identical, as their callers repeat them; those of one entry of `keys`, inputs that
+    tell several requests apart, where there are any. Without tolerances the two questions of
     `compare.judge` are asked, the first of them in float64; `Verification.rtol` is then that question's bound. With
     `rtol` or `atol` (the other is 0), outputs pass when |optimized - reference| <= atol + rtol * max|reference|.
     `moved` says that the optimized model's constants are known to be the reference's, at most moved.
@@ -98,9 +100,9 @@ def verify(
     traced = _trace(models[0], inputs, notes)
     batches = _batches(inputs, batches or EFFORTS[effort].batches, notes)
     traced = traced.overridden(ranges, inputs)
-    calls: Drawn | Given = Drawn(inputs, traced, tiled, seed, EFFORTS[effort], batches, notes)
+    calls: Drawn | Given = Drawn(inputs, traced, tiled, keys, seed, EFFORTS[effort], batches, notes)
     if given is not None:
-        calls = Given(inputs, traced, tiled, notes, given)
+        calls = Given(inputs, traced, () if keys else tiled, notes, given)
     comparison = Comparison(models, (runner(sessions[0]), runner(sessions[1])), notes, tolerance, moved)
     comparison.run(calls, say)
     verification = comparison.verdict(seed, effort)

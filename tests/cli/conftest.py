@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import onnx
 import pytest
@@ -33,6 +33,13 @@ class Optimized:
     changed: bool
 
 
+AS_EXPORTED: dict[str, Any] = {"user_batch": "tiled", "request_index": None, "request_key": (), "guard": None}
+"""What optimize and inspect are told where nothing is said of how the model is served."""
+
+ONE_MODEL: dict[str, Any] = {"request_index": None, "request_key": (), "user_model": None, "item_model": None}
+"""The same for verify."""
+
+
 @dataclass
 class Engine:
     """Stands in for the public functions: `report` is what they return, `then` what happens in them."""
@@ -57,6 +64,12 @@ class Engine:
         self.then()
         return self.report
 
+    def split(self, model: Path, **given: Any) -> NoReturn:
+        document.load(model)
+        self.calls.append(given)
+        self.then()
+        raise AssertionError("what split returns is tested with real models")
+
     def verify(self, reference: Path, optimized: Path, **given: Any) -> Report:
         document.load(reference)
         document.load(optimized)
@@ -68,7 +81,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    for name in ("optimize", "inspect", "verify"):
+    for name in ("optimize", "split", "inspect", "verify"):
         monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
     return made
 

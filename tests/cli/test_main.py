@@ -17,7 +17,7 @@ from mari_onnx.cli import main
 from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 
-COMMANDS = ["optimize", "verify", "inspect"]
+COMMANDS = ["optimize", "split", "verify", "inspect"]
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +28,8 @@ def process(*arguments: object, **environment: str) -> subprocess.CompletedProce
 
 
 def arguments(command: str, path: Path, out: Path) -> list[object]:
-    return {"optimize": [path, out], "verify": [path, path], "inspect": [path]}[command]
+    parts = [path, "--user-model", out, "--rank-model", out.with_name("rank.onnx")]
+    return {"optimize": [path, out], "split": parts, "verify": [path, path], "inspect": [path]}[command]
 
 
 def raising(error: BaseException) -> Callable[[], NoReturn]:
@@ -59,7 +60,7 @@ def test_what_takes_long_is_imported_when_it_is_needed(heavy: str) -> None:
 def test_help(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:4]] == COMMANDS
+    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:5]] == COMMANDS
     for code in (0, 1, 2, 3, 130):
         assert f"\n    {code} " in result.stdout
 

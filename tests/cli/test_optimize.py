@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from mari_onnx.errors import UserError
-from tests.cli.conftest import Engine, Run
+from tests.cli.conftest import AS_EXPORTED, Engine, Run
 from tests.report import reports
 
 
@@ -23,13 +23,15 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
     assert result.exit_code == 0
     assert f"the same predictions: written to {out}" in result.stdout
     assert onnx.load(out).doc_string == "optimized"
-    assert engine.calls == [{"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None}]
+    assert engine.calls == [
+        {"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None, **AS_EXPORTED}
+    ]
     assert files(out.parent) == ["in.onnx", "out.onnx"]
 
 
 def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
     run("optimize", model, out, "--no-verify")
-    assert engine.calls == [{"user_inputs": (), "batch": 500, "verify": False, "progress": None}]
+    assert engine.calls == [{"user_inputs": (), "batch": 500, "verify": False, "progress": None, **AS_EXPORTED}]
 
 
 def test_nothing_to_gain_writes_the_model_as_it_was(engine: Engine, run: Run, model: Path, out: Path) -> None:
@@ -51,6 +53,25 @@ def test_a_failed_verification_writes_the_report_alone(engine: Engine, run: Run,
     assert out.read_bytes() == b"precious"
     read = json.loads(report.read_text(encoding="utf-8"))
     assert (read["verification"]["passed"], read["written"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--guard"], {"guard": "nan"}),
+        (["--guard=output"], {"guard": "output"}),
+        (["--guard", "--guard=off"], {}),
+        (["--user-batch", "one"], {"user_batch": "one"}),
+        (["--request-index", "i"], {"request_index": "i"}),
+        (["--request-key", "a", "--request-key", "b"], {"request_key": ("a", "b")}),
+    ],
+)
+def test_how_it_is_served(
+    engine: Engine, run: Run, model: Path, out: Path, options: list[str], told: dict[str, object]
+) -> None:
+    assert run("optimize", *options, model, out).exit_code == 0
+    (call,) = engine.calls
+    assert {name: call[name] for name in AS_EXPORTED} == {**AS_EXPORTED, **told}
 
 
 def test_dry_run(engine: Engine, run: Run, model: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Engine, Run
+from tests.cli.conftest import ONE_MODEL, Engine, Run
 from tests.report import reports
 
 
@@ -35,6 +35,7 @@ def test_the_same(engine: Engine, run: Run, model: Path, fast: Path) -> None:
             "input_ranges": {},
             "failing": Path("fast.failing.npz"),
             "progress": None,
+            **ONE_MODEL,
         }
     ]
 
@@ -65,6 +66,7 @@ def test_options(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Pa
             "input_ranges": {"user_id": (0.0, 999.0), "a=b": (-1.5, 2.0)},
             "failing": tmp_path / "f.npz",
             "progress": None,
+            **ONE_MODEL,
         }
     ]
 

@@ -1,0 +1,114 @@
+"""`mari-onnx split`"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mari_onnx.cli import options
+from mari_onnx.cli.progress import progress
+from mari_onnx.errors import UserError
+
+if TYPE_CHECKING:
+    from mari_onnx.report.model import Report
+
+
+@click.command(short_help="Write the user's part and the ranking model apart.")
+@click.argument("model", metavar="IN.onnx", type=options.FILE)
+@click.option("--user-model", metavar="USER.onnx", type=options.FILE, required=True, help="Where the user's part goes.")
+@click.option("--rank-model", metavar="RANK.onnx", type=options.FILE, required=True, help="Where the rest goes.")
+@click.option(
+    "--item-model",
+    metavar="ITEM.onnx",
+    type=options.FILE,
+    help="Where what depends on the item alone goes, to be computed beforehand; needs --item-input.",
+)
+@options.user_inputs
+@click.option(
+    "--item-input",
+    "item_inputs",
+    metavar="GLOB",
+    multiple=True,
+    help="Inputs that hold what an item has whoever asks, by name or pattern: 'item_*'. May be given several times.",
+)
+@options.batch
+@click.option(
+    "--user-batch",
+    type=click.Choice(["one", "requests"]),
+    default="one",
+    show_default=True,
+    help="Rows that the user model takes: one, or one for each of several requests.",
+)
+@options.request_index
+@click.option("--no-verify", is_flag=True, help="Write the models without running them against the original.")
+@options.report_file
+@click.option("--dry-run", is_flag=True, help="Do everything but write the models.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@options.configured
+@options.verbosity
+def split(
+    model: Path,
+    user_model: Path,
+    rank_model: Path,
+    item_model: Path | None,
+    user_inputs: tuple[str, ...],
+    item_inputs: tuple[str, ...],
+    batch: int,
+    user_batch: str,
+    request_index: str | None,
+    no_verify: bool,
+    report_file: Path | None,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write the user's part of a model and the rest as two models, which together predict what it does.
+
+    The user model runs once for a request: before ranking, beside retrieval, or from a cache. The ranking model takes
+    what it computed as further inputs. Where the graph is cut is chosen so that little crosses; the report says what,
+    and why. With --item-model there are three: what depends on the item alone is for a feature store.
+
+    \b
+    Examples:
+      mari-onnx split model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
+      mari-onnx split model.onnx --user-model u.onnx --rank-model r.onnx --user-batch requests
+      mari-onnx split model.onnx -u 'user_*' --user-model u.onnx --rank-model r.onnx \\
+                      --item-input 'item_*' --item-model i.onnx
+    """
+    import mari_onnx
+    from mari_onnx.document import check_output, save_all
+
+    if item_model is not None and not item_inputs:
+        raise UserError("an item model needs to know the items' inputs", "Name them: --item-input 'item_*'.")
+    paths = {"user": user_model, "rank": rank_model, **({"item": item_model} if item_model else {})}
+    if len({path.resolve() for path in paths.values()}) < len(paths):
+        raise UserError("two of the models have one name", "Give each of them a name of its own.")
+    for path in paths.values():
+        check_output(path, model, overwrite=overwrite)
+    options.check_report_file(report_file, model, *paths.values())
+    with progress(quiet=quiet) as on_progress:
+        result = mari_onnx.split(
+            model,
+            user_inputs=user_inputs,
+            item_inputs=item_inputs if item_model else (),
+            batch=batch,
+            user_batch="requests" if user_batch == "requests" or request_index else "one",
+            request_index=request_index,
+            verify=not no_verify,
+            progress=on_progress,
+        )
+    report = result.report
+    if not dry_run and (report.verification is None or report.verification.passed):
+        save_all(result.document, {paths[role]: part for role, part in result.models.items()}, overwrite=overwrite)
+        report = _written(report, paths)
+    options.hand_over(report, report_file, quiet=quiet, verbose=verbose)
+
+
+def _written(report: Report, paths: dict[str, Path]) -> Report:
+    assert report.split is not None
+    parts = tuple(replace(part, written=str(paths[part.role])) for part in report.split.parts)
+    return replace(report, split=replace(report.split, parts=parts), written=str(paths["rank"]))

@@ -1,0 +1,111 @@
+"""Settings in a file, for pipelines: `mari-onnx.toml`, or `[tool.mari-onnx]` in pyproject.toml.
+
+    user-inputs = ["user_*"]
+    batch = 500
+    guard = true
+
+The first folder with one of them is taken, from the working directory upwards. A file is for all commands: each takes
+what it has an option for, and an option on the command line wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mari_onnx.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE, SECTION = "mari-onnx.toml", "tool.mari-onnx"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the file: the option that it stands for, and what it holds."""
+
+    option: str
+    kinds: tuple[type, ...]
+    holds: str
+
+
+STRINGS, NUMBER = "a list of strings", "a number"
+
+KEYS = {
+    "user-inputs": Key("user_inputs", (list,), STRINGS),
+    "item-inputs": Key("item_inputs", (list,), STRINGS),
+    "batch": Key("batch", (int,), "a whole number"),
+    "user-batch": Key("user_batch", (str,), '"tiled", "one" or "requests"'),
+    "request-index": Key("request_index", (str,), "a string"),
+    "request-key": Key("request_key", (list,), STRINGS),
+    "guard": Key("guard", (bool, str), 'true, false, "nan" or "output"'),
+    "verify-batches": Key("batches", (list,), "a list of whole numbers"),
+    "seed": Key("seed", (int,), "a whole number"),
+    "rtol": Key("rtol", (float, int), NUMBER),
+    "atol": Key("atol", (float, int), NUMBER),
+}
+
+
+def find(folder: Path) -> Path | None:
+    """The file that holds for a folder, if there is one."""
+    for each in (folder, *folder.parents):
+        if (each / FILE).is_file():
+            return each / FILE
+        project = each / "pyproject.toml"
+        if project.is_file() and _section(project) is not None:
+            return project
+    return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The settings of a file, by the option that each stands for.
+
+    Raises UserError for a file that is not there or not TOML, and for a key or a value that means nothing.
+    """
+    found = _section(path)
+    if found is None:
+        raise UserError(f"{path} has no [{SECTION}]", "Write the settings there, or into a file of another name.")
+    out = {}
+    for name, content in found.items():
+        key = KEYS.get(name)
+        if key is None:
+            near = difflib.get_close_matches(name, KEYS, 1, 0.0)[0]
+            raise UserError(f"{path}: there is no setting {name!r}", f"The nearest is {near!r}, of {', '.join(KEYS)}.")
+        if not _is(content, key):
+            raise UserError(f"{path}: {name} is {key.holds}, and not {content!r}", None)
+        out[key.option] = content
+    if isinstance(guard := out.get("guard"), bool):
+        out["guard"] = "nan" if guard else "off"
+    return out
+
+
+def _is(content: object, key: Key) -> bool:
+    if isinstance(content, bool) and bool not in key.kinds:
+        return False
+    if isinstance(content, list):
+        inner = str if key.holds == STRINGS else int
+        return list in key.kinds and all(type(each) is inner for each in content)
+    return isinstance(content, key.kinds)
+
+
+def _section(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist", "Give the path of a configuration.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", None) from error
+    if path.name != "pyproject.toml":
+        return content
+    for name in SECTION.split("."):
+        inner = content.get(name)
+        if not isinstance(inner, dict):
+            return None
+        content = inner
+    return content
