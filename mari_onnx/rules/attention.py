@@ -39,7 +39,7 @@ SEES_ROWS = {"is_causal": 0, "unidirectional": 0, "left_window_size": -1, "right
 def attention(op: Op, ctx: Context) -> Derived:
     """On the batches that its inputs have, or with the candidates as rows."""
     if any(v is not None and v.dims is None for v in op.inputs):
-        return Refused("the rank of an input of Attention is unknown")
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
     since = ctx.b.count
     # What is batch in one input may be length in another.
     roles = ROLES[op.op_type]

@@ -277,12 +277,12 @@ def split(op: Op, ctx: Context) -> Derived:
     return out
 
 
-def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool) -> Derived:
-    """Gather by constant indices: pieces in another order, or one row."""
+def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool) -> list[Value] | None:
+    """Gather by constant indices: pieces in another order, or one row; None where it is a lookup like any other."""
     value = _whole_axis(ctx, op.data, position)
     axis = value.known_dims[position][0]
     if not isinstance(axis.extent, int):
-        return Refused(f"Gather from an axis of extent {axis.extent}, which is not a number")
+        return None
     indices = [i % axis.extent for i in indices]
     if scalar:
         taken = _take(op, ctx, value, position, indices[0], indices[0] + 1)
@@ -299,12 +299,12 @@ def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool
     return _reordered(op, ctx, value, position, indices)
 
 
-def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[int]) -> Derived:
-    """Columns in any order, as often as they are wanted: one Gather for each set of stored axes."""
+def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[int]) -> list[Value] | None:
+    """Columns of parts in any order, as often as they are wanted: one Gather for each set of stored axes."""
     axis, parts = value.known_dims[position][0], value.parts
     edges = None if parts is None or parts.axis is not axis else bounds(parts)
     if parts is None or edges is None:
-        return Refused("a selection of columns that are not neighbours, of a value that is not in parts")
+        return None
     since = ctx.b.count
     new = Axis(len(indices), str(len(indices)))
     pieces: dict[int, tuple[Axis, Array]] = {}

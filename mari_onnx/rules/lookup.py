@@ -33,7 +33,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     chosen = None if indices.content is None else list(indices.content.flat)
     if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
         selected = select(op, ctx, axis, chosen, scalar=not indices.dims)
-        if not isinstance(selected, Refused):
+        if selected is not None:
             return selected
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
