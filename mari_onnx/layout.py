@@ -112,9 +112,11 @@ def join(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Dim
 
     Neighbours that repeat along the same axes are joined before they are written out along them.
     """
+    sub, first = pieces[0]
     if len(pieces) == 1:
-        sub, array = pieces[0]
-        return sub_array({sub: axis}, array)
+        return sub_array({sub: axis}, first)
+    if all(array.state(s) == "absent" and array == first for s, array in pieces):
+        return first
     others = [a for a in flat(dims) if a is not axis and a.extent != 1]
     states = {a: {array.state(a) for _, array in pieces} for a in others}
     differing = [a for a in others if len(states[a]) > 1]
@@ -136,9 +138,12 @@ def join(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Dim
             layout.append(d)
     own_dims = [renamed(dims, {axis: (sub,)}) for sub, _ in pieces]
     arrays = alike(b, [array for _, array in pieces], own_dims, differing)
-    tensors = []
-    for (sub, _), array, own in zip(pieces, arrays, own_dims, strict=True):
-        tensors.append(lay(b, fill(b, array, own, [sub]), renamed(tuple(layout), {axis: (sub,)})))
+    subs = [sub for sub, _ in pieces]
+    arrays = [fill(b, array, own, [sub]) for sub, array, own in zip(subs, arrays, own_dims, strict=True)]
+    stored = {renamed(array.layout, {sub: (axis,)}) for sub, array in zip(subs, arrays, strict=True)}
+    if len(stored) == 1 and (axis,) in (common := stored.pop()):  # in whatever order that is: none is transposed
+        return Array(b.concat([array.tensor for array in arrays], common.index((axis,))), common, arrays[0].via)
+    tensors = [lay(b, a, renamed(tuple(layout), {axis: (sub,)})) for sub, a in zip(subs, arrays, strict=True)]
     present = {a for a in others if arrays[0].state(a) != "absent"} | {axis}
     via = tuple((a, m) for a, m in arrays[0].via if a in present)
     return Array(b.concat(tensors, at), tuple(tuple(a for a in d if a in present) for d in layout), via)

@@ -168,15 +168,26 @@ def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) ->
             gathered.append(replace(array, layout=renamed(array.layout, {sub: (whole,)})))
         result = run(gathered, {axis: (whole,)})
         offset = 0
-        for i in members:
-            low, high = intervals[i]
-            sub = Axis(high - low, axis.name)
-            if len(members) == 1:
-                pieces[i] = (whole, result)
+        for neighbours in _consecutive(members):  # one piece each: what is cut apart here, somebody puts together again
+            extent = intervals[neighbours[-1]][1] - intervals[neighbours[0]][0]
+            if len(neighbours) == len(members):
+                pieces[neighbours[0]] = (whole, result)
             else:
-                pieces[i] = (sub, cut(b, result, whole, offset, offset + high - low, sub))
-            offset += high - low
+                sub = Axis(extent, axis.name)
+                pieces[neighbours[0]] = (sub, cut(b, result, whole, offset, offset + extent, sub))
+            offset += extent
     return Parts(axis, tuple(p for p in pieces if p is not None))
+
+
+def _consecutive(positions: Sequence[int]) -> list[list[int]]:
+    """Ascending positions as runs without gaps."""
+    runs: list[list[int]] = []
+    for p in positions:
+        if runs and runs[-1][-1] + 1 == p:
+            runs[-1].append(p)
+        else:
+            runs.append([p])
+    return runs
 
 
 def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:

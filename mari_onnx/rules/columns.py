@@ -277,9 +277,9 @@ def split(op: Op, ctx: Context) -> Derived:
     return out
 
 
-def select(op: Op, ctx: Context, position: int, indices: list[int], scalar: bool) -> list[Value] | None:
+def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int], scalar: bool) -> list[Value] | None:
     """Gather by constant indices: pieces in another order, or one row; None where it is a lookup like any other."""
-    value = _whole_axis(ctx, op.data, position)
+    value = _whole_axis(ctx, value, position)
     axis = value.known_dims[position][0]
     if not isinstance(axis.extent, int):
         return None
@@ -317,7 +317,7 @@ def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[
         sub, array = merge(ctx.b, [parts.pieces[k] for k in members], axis, value.known_dims)
         chosen = Axis(len(mine), new.name)
         own = renamed(value.known_dims, {axis: (sub,)})
-        picked = _pick(ctx, array, own, position, [offset[indices[j]] for j in mine], chosen)
+        picked = pick(ctx, array, own, position, [offset[indices[j]] for j in mine], chosen)
         start = 0
         for n in range(1, len(mine) + 1):
             if n == len(mine) or mine[n] != mine[n - 1] + 1:
@@ -325,18 +325,23 @@ def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[
                 pieces[mine[start]] = (run, cut(ctx.b, picked, chosen, start, n, run))
                 start = n
     dims = (*value.known_dims[:position], (new,), *value.known_dims[position + 1 :])
-    array = _pick(ctx, value.array, value.known_dims, position, indices, new)
-    array = replace(array, price=value.array.price + ctx.price([array.tensor], since))
     ordered = tuple(pieces[j] for j in sorted(pieces))
     price = parts.price + ctx.price([a.tensor for _, a in ordered], since)
-    return [ctx.result(op, dims, array, parts=Parts(new, ordered, price) if len(ordered) > 1 else None)]
+    if len(ordered) == 1:
+        ((whole, array),) = ordered
+        return [ctx.result(op, dims, sub_array({whole: new}, array))]
+    array = pick(ctx, value.array, value.known_dims, position, indices, new)
+    array = replace(array, price=value.array.price + ctx.price([array.tensor], since))
+    return [ctx.result(op, dims, array, parts=Parts(new, ordered, price))]
 
 
-def _pick(ctx: Context, array: Array, dims: Dims, position: int, indices: list[int], new: Axis) -> Array:
-    """Columns of the one axis of a dimension."""
+def pick(ctx: Context, array: Array, dims: Dims, position: int, indices: list[int], new: Axis) -> Array:
+    """Columns of the one axis of a dimension, as the axis `new`."""
     axis = dims[position][0]
     if array.state(axis) == "absent":
         return array
+    if axis.extent == 1:
+        return replace(array, layout=renamed(array.layout, {axis: ()}))
     tensor, layout = natural(ctx.b, array, dims)
     taken = ctx.b.take(tensor, ctx.b.constant(np.array(indices, np.int64)), position)
     return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)

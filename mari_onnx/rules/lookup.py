@@ -2,6 +2,7 @@
 
     Gather(table, ids)             an embedding: as few lookups as there are distinct ids, [a b] stays [a b]
     Gather(x, [2, 0])              columns of x (see `columns`)
+    GatherND(x, [[0, 1], [0, 2]])  columns of two dimensions seen as one
     Gather(rows, index)            rows of requests, one for each candidate: stored as `rows`, through the index
 
 Holds for tables that are constants or values that are stored in full. Rounding: none.
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.extent import Poly
 from mari_onnx.forms import Array, IndexMap, Value
-from mari_onnx.layout import fill, fresh, lay, plain, sub_array
+from mari_onnx.layout import fill, fresh, fuse, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op, Selection
-from mari_onnx.rules.columns import select
-from mari_onnx.tensors import Tensor
+from mari_onnx.rules.columns import pick, select
+from mari_onnx.tensors import Tensor, fold
 
 
 def gather(op: Op, ctx: Context) -> Derived:
@@ -30,15 +34,24 @@ def gather(op: Op, ctx: Context) -> Derived:
     axis = op.attribute("axis", 0) % len(data.dims)
     if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
         return [_any_row(op, data, indices.dims, axis)]
-    chosen = None if indices.content is None else list(indices.content.flat)
-    if chosen and len(indices.dims) <= 1 and all(isinstance(i, int) for i in chosen):
-        selected = select(op, ctx, axis, chosen, scalar=not indices.dims)
+    chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)
+    if chosen is not None and chosen.size:
+        selected = select(op, ctx, data, axis, chosen.flatten().tolist(), scalar=not indices.dims)
         if selected is not None:
             return selected
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
     ctx.selects_rows(data, indices, axis)
     return _lookup(op, ctx, data, indices, axis)
+
+
+def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
+    """Indices that are the same in every call."""
+    if indices.content is not None:
+        known = all(type(i) is int for i in indices.content.flat)
+        return indices.content.astype(np.int64) if known else None
+    array = indices.array
+    return fold(array.tensor, ctx.array_of) if array.tensor.constant and array.layout == indices.dims else None
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
@@ -96,11 +109,34 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     selection = ctx.selection(indices)
     if selection is not None and selection.within:
         return _every_place(op, ctx, data, selection)
+    if (chosen := _numbers(ctx, indices)) is not None and not op.attribute("batch_dims", 0):
+        return _entries(op, ctx, data, chosen)
     if selection is None:
         ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return Refused("GatherND by more than one index")
     return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
+
+
+def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
+    """x[:, i, j] for constant i and j: columns of the leading dimensions as one."""
+    count = places.shape[-1]
+    lead = extents(data.known_dims)[:count]
+    numbers = [e for e in lead if isinstance(e, int)]
+    if len(numbers) < count or places.ndim != 2:
+        return Refused(f"GatherND by constants from axes of extents {', '.join(map(str, lead))}")
+    flat_places = np.ravel_multi_index(tuple((places % numbers).T), numbers).tolist()
+    merged = replace(data, dims=(tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
+    selected = select(op, ctx, merged, 0, flat_places, scalar=False)
+    if selected is not None:
+        return selected
+    merged = fuse(ctx.b, merged, 0)
+    (new,) = chosen = dim(len(flat_places), str(len(flat_places)))
+    return [
+        ctx.result(
+            op, (chosen, *merged.known_dims[1:]), pick(ctx, merged.array, merged.known_dims, 0, flat_places, new)
+        )
+    ]
 
 
 def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tests.graphs import IDS, STYLES, integers, parse, ranking, rewrite, rewrite_and_check
@@ -47,6 +48,18 @@ def test_one_of_several_weights() -> None:
     body = "x = Concat <axis = 1> (user, item) e = Gather (experts, which) y = MatMul (x, e)"
     model = ranking("one", body, experts=integers(3, 7, 2), which=np.array(1, np.int64))
     assert sorted(rewrite_and_check(model).ops) == ["Gemm", "Gemm"]
+
+
+@styles
+def test_neighbours_that_are_looked_up_together_stay_together(style: str) -> None:
+    body = """
+        next = Add (user, one) ids = Concat <axis = 1> (user, next, item) e = Gather (table, ids) f = Flatten (e)
+        c = Cast <to = 1> (item) x = Concat <axis = 1> (f, c) y = MatMul (x, w)
+    """
+    model = ranking(style, body, user="int64[2]", item="int64[2]", table=TABLE, one=[1, 1], w=integers(38, 3))
+    result = rewrite_and_check(model)
+    assert result.ops.count("Concat") == 2
+    assert result.ops.count("Slice") == (style == "tiled")
 
 
 @styles
@@ -115,6 +128,14 @@ def test_maps_that_differ_do_not() -> None:
     assert result.ops == ["Gather", "Gather", "Mul", "Relu", "Mul"]
 
 
+def test_maps_that_differ_meet_behind_their_products() -> None:
+    """The rows that one index selects cannot be the bias of a product of those that another one selects."""
+    text = "g (float[R, 60] rows, int64[B] index, int64[B] index2) => (float[B, 4] y)"
+    body = "u = Gather (rows, index) v = Gather (rows, index2) x = Concat <axis = -1> (u, v) y = Gemm (x, w)"
+    result = rewrite_and_check(parse(f"{text} {{ {body} }}", w=integers(120, 4)))
+    assert sorted(result.ops) == ["Add", "Gather", "Gather", "Gemm", "Gemm"]
+
+
 def test_rows_of_requests_by_gather_nd() -> None:
     text = "g (float[R, 4] rows, int64[B] index, float[B, 4] item) => (float[B, 4] y)"
     body = "i = Unsqueeze (index, one) u = GatherND (rows, i) r = Relu (u) y = Mul (r, item)"
@@ -122,12 +143,54 @@ def test_rows_of_requests_by_gather_nd() -> None:
     assert result.ops == ["Relu", "Gather", "Mul"]
 
 
+MANY_PAIRS = np.stack(np.triu_indices(20, 1), 1)
+"""More of them than shape arithmetic looks at."""
+
+
+@styles
+@pytest.mark.parametrize("pairs", [np.stack(np.triu_indices(7, 1), 1), [[-1, 0], [2, -2], [2, -2], [3, 1]] * 4])
+def test_rows_of_fields_by_gather_nd(style: str, pairs: npt.ArrayLike) -> None:
+    """x[:, i] * x[:, j], as dynamo writes it: what the user's fields make with each other is the user's."""
+    body = """
+        f = Concat <axis = 1> (user, item) t = Transpose <perm = [1, 0, 2]> (f)
+        a = GatherND (t, i) b = GatherND (t, j) m = Mul (a, b) p = Transpose <perm = [1, 0, 2]> (m)
+        s = ReduceSum <keepdims = 0> (p, last) y = MatMul (s, w)
+    """
+    left, right = np.asarray(pairs, np.int64).T[:, :, None]
+    w = integers(len(left), 32)
+    model = ranking(style, body, user="float[6, 16]", item="float[1, 16]", i=left, j=right, last=[2], w=w)
+    result = rewrite_and_check(model)
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+    assert not {"GatherND", "Expand"} & set(result.ops)
+
+
+@styles
+@pytest.mark.parametrize("pairs", [[[0, 1], [2, -1]], MANY_PAIRS])
+def test_entries_of_a_product_by_gather_nd(style: str, pairs: npt.ArrayLike) -> None:
+    """z[:, i, j] of z = x @ x.T (DLRM): columns of its two dimensions as one."""
+    body = """
+        z = MatMul (user, item) t = Transpose <perm = [1, 2, 0]> (z) p = GatherND (t, pairs) q = Transpose (p)
+        y = Neg (q)
+    """
+    model = ranking(style, body, user="float[20, 3]", item="float[3, 20]", pairs=np.asarray(pairs, np.int64))
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_columns_by_many_constants(count: int) -> None:
+    """A selection is one of columns however many there are."""
+    body = "f = Concat <axis = 1> (user, item) s = Gather <axis = 1> (f, many) y = MatMul (s, w)"
+    many = np.arange(count) * 5 % 7
+    result = rewrite_and_check(ranking("one", body, many=many, w=integers(count, 2)))
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+
+
 @pytest.mark.parametrize(
     ("node", "reason"),
     [
         ("GatherND <batch_dims = 1> (u, i)", "GatherND by more than one index"),
-        ("GatherND (u, pair)", "GatherND by more than one index"),
-        ("GatherND (u, first)", "GatherND of a value that does not have one row for each request"),
+        ("GatherND (u, pair)", "GatherND by constants from axes of extents B, 4"),
+        ("GatherND (u, first)", "GatherND by constants from axes of extents B"),
     ],
 )
 def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
@@ -137,6 +200,12 @@ def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
     result = rewrite(ranking("one", body, **used))
     assert result.refusals("GatherND") == [reason]
     assert "GatherND" in result.ops
+
+
+def test_a_row_of_the_items_that_the_user_picks_by_gather_nd() -> None:
+    body = "a = ArgMin <axis = 1> (user) m = Mul (a, zero_) e = GatherND (item, m) y = Neg (e)"
+    result = rewrite_and_check(ranking("one", body, zero_=[0]), batches=(1, 7))
+    assert result.refusals("GatherND") == ["GatherND of a value that does not have one row for each request"]
 
 
 def test_the_only_row_whatever_the_index() -> None:
