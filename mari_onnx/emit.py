@@ -24,6 +24,9 @@ from mari_onnx.model import Model
 from mari_onnx.request import leading_symbols
 from mari_onnx.tensors import Node, Tensor, fold
 
+AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
+"""The opset from which a reduction takes its axes as an input."""
+
 
 @dataclass
 class Emission:
@@ -247,9 +250,9 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
                 return new_node("Slice", name, inputs, name, axes=[axis], starts=[start], ends=[stop])
             bounds = [_integers(emission, [v]) for v in (start, stop, axis)]
             return new_node("Slice", name, [*inputs, *bounds], name)
-        case "ReduceSum" if emission.model.opset >= 13:
+        case "ReduceSum" | "ReduceMean" | "ReduceSumSquare" if emission.model.opset >= AXES_ARE_INPUTS[node.op_type]:
             axes = _integers(emission, list(attributes.pop("axes")))
-            return new_node("ReduceSum", name, [*inputs, axes], name, **attributes)
+            return new_node(node.op_type, name, [*inputs, axes], name, **attributes)
         case _:
             return new_node(node.op_type, name, inputs, name, **attributes)
 

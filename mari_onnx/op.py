@@ -91,6 +91,16 @@ class Selection:
         return self.rows * product(self.within), 1 + len(self.within)
 
 
+@dataclass(frozen=True)
+class Normalized:
+    """What LayerNormalization was given along its last dimension: parts, and a scale and shift for each column."""
+
+    parts: Parts
+    scale: Array
+    shift: Array | None
+    epsilon: float
+
+
 @dataclass
 class Context:
     """One walk over a graph: the builder that it fills, its cost model and its remarks.
@@ -98,7 +108,8 @@ class Context:
     `equal` are extents that an operator proved equal, `selected` the symbols of axes whose rows an index
     selects, with the symbols of the indices that do.
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
-    places where a mask is true. `uses` counts how often each tensor of the original is read.
+    places where a mask is true, `normalized` which hold parts that were normalized together. `uses` counts how often
+    each tensor of the original is read.
     """
 
     b: Builder
@@ -111,6 +122,7 @@ class Context:
     selected: dict[str, set[str]] = field(default_factory=dict)
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     selections: dict[Tensor, Selection] = field(default_factory=dict)
+    normalized: dict[Tensor, Normalized] = field(default_factory=dict)
     uses: Mapping[str, int] = field(default_factory=dict)
 
     def price(self, tensors: Sequence[Tensor], since: int) -> float:

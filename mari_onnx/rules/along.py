@@ -17,6 +17,7 @@ from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import alike, bounds, fill, fresh, groups, merge, plain, rename_value
 from mari_onnx.lift import add_up, in_order, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
+from mari_onnx.rules import normalized
 
 
 def run_along(
@@ -85,7 +86,10 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown, or its mean is used")
     rank = len(op.data.dims)
     own = range(op.attribute("axis", -1) % rank, rank)
-    return run_along(op, ctx, own, [(op.data.dims, op.data.dtype)], op.inputs[1:])
+    derived = run_along(op, ctx, own, [(op.data.dims, op.data.dtype)], op.inputs[1:])
+    if not isinstance(derived, Refused) and op.op_type == "LayerNormalization":
+        normalized.remember(op, ctx, derived[0])
+    return derived
 
 
 def lp_normalization(op: Op, ctx: Context) -> Derived:

@@ -15,6 +15,7 @@ Holds when the widths of the parts are numbers. Rounding: the sum over the contr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
@@ -24,6 +25,7 @@ from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay,
 from mari_onnx.lift import add_up, natural, part_by_part, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
+from mari_onnx.rules import normalized
 
 GEMM_DTYPES = (1, 11)
 GEMM_WITHOUT_C = 11
@@ -137,6 +139,11 @@ def linear(
         price = parts.price + ctx.price([joined.tensor], since)
         # Queries, keys and values are products of one input: one of them alone does not save what it takes to write it.
         best = replace(joined, price=price) if price < best.price - x.array.price else best
+    if splittable and alpha == 1.0 and not left:
+        multiply = partial(_multiply, ctx, product)
+        other = normalized.split(ctx, x, weight, w.known_dims, bias, multiply, dims)
+        if other is not None and (price := x.array.price + ctx.price([other.tensor], since)) < best.price:
+            best, terms = replace(other, price=price), None
     return ctx.result(op, dims, best, terms=terms, parts=parts)
 
 
