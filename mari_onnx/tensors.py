@@ -352,12 +352,13 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
 def _same_cuts(tensors: Sequence[Tensor], rows: Extent) -> Iterator[int]:
     """The axes along which their Concat joins the same rows, as [rows, ...]: none where they differ elsewhere.
 
-    Of at most one row it is all the same how it is joined.
+    Of at most one row it is all the same whether its axis comes before or after.
     """
     shapes = [t.known_shape for t in tensors]
+    alike = {rows, 1} if rows == symbol(ROW) else {rows}
     for axis in reversed(range(len(shapes[0]))):
         around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}
-        if len(around) == 1 and (product(shapes[0][:axis]) == rows or rows == symbol(ROW)):
+        if len(around) == 1 and product(shapes[0][:axis]) in alike:
             yield axis
 
 

@@ -261,3 +261,19 @@ def test_rows_of_which_a_mask_selects_none() -> None:
         ["user"],
         opset=12,
     )
+
+
+def test_repeated_columns_of_one_row() -> None:
+    """Columns (2 2 k) of a row are not joined within their first axis, of however few rows."""
+    check(
+        """g (float[B,3] user, float[B,1] item) => (float[M,16] y)
+        <float[3,2] w = {1, 0, 0, 0, -1, 0}, float[1,8] c = {-2, -1, 1, 2, -2, 1, 2, -2}> {
+            h = MatMul (user, w)
+            a = Concat <axis = 1> (h, h)
+            r = Concat <axis = 0> (a, a, a)
+            b = Concat <axis = 1> (r, r)
+            d = Mul (c, b)
+            y = Concat <axis = 1> (b, d)
+        }""",
+        ["user"],
+    )
