@@ -61,7 +61,8 @@ class Inference:
             return None, 0
         shape = shape_of(info)
         if shape is not None:
-            shape = [None if isinstance(e, str) and e.startswith("unk__") else e for e in shape]
+            # Of Attention in three dimensions onnx says that its last is 0.
+            shape = [None if e == 0 or (isinstance(e, str) and e.startswith("unk__")) else e for e in shape]
         return shape, info.type.tensor_type.elem_type
 
     def dtype(self, op: Op) -> int:

@@ -23,6 +23,7 @@ from mari_onnx.rules import (
     quantized,
     recurrent,
     relabel,
+    spatial,
 )
 
 _ELEMENTWISE = """
@@ -35,6 +36,8 @@ _ELEMENTWISE = """
 _REDUCTIONS = """
     ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
 """
+
+_POOLS = "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool"
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise.elementwise),
@@ -78,6 +81,19 @@ RULES: dict[str, Rule] = {
     "LSTM": recurrent.recurrent,
     "RNN": recurrent.recurrent,
     "Conv": recurrent.conv,
+    "ConvTranspose": spatial.after,
+    "InstanceNormalization": spatial.after,
+    "GroupNormalization": spatial.after,
+    "DepthToSpace": spatial.after,
+    "SpaceToDepth": spatial.after,
+    **dict.fromkeys(_POOLS.split(), spatial.pool),
+    "Trilu": spatial.triangle,
+    "LRN": spatial.channels,
+    "MeanVarianceNormalization": spatial.mean_variance,
+    "Pad": spatial.pad,
+    "Resize": spatial.resize,
+    "Upsample": spatial.resize,
+    "Compress": spatial.compress,
     "QuantizeLinear": quantized.quantize,
     "DequantizeLinear": quantized.quantize,
     "DynamicQuantizeLinear": quantized.dynamic_quantize,

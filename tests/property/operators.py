@@ -936,16 +936,36 @@ def if_(w: Writer) -> None:
     w.write("If", [condition], x.shape, (-x.size, x.size), x.dtype, then_branch=bodies[0], else_branch=bodies[1])
 
 
-def without_rule(w: Writer) -> None:
+def pad(w: Writer) -> None:
+    x, axis, extent = _numbered(w, 1)
+    if x.dtype != FLOAT:
+        raise UnfitError
+    before, after = w.between(0, 1), w.between(0, 2)
+    pads = [0] * (2 * x.rank)
+    pads[axis], pads[x.rank + axis] = before, after
+    shape = [*x.shape[:axis], extent + before + after, *x.shape[axis + 1 :]]
+    w.write("Pad", [x, w.ints(pads)], shape, (min(x.low, 0), max(x.high, 0)))
+
+
+def pool(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank in (3, 4) and all(isinstance(e, int) for e in m.shape[2:]))
+    kernel = [w.between(1, min(int(str(e)), 2)) for e in x.shape[2:]]
+    out = [int(str(e)) - k + 1 for e, k in zip(x.shape[2:], kernel, strict=True)]
+    w.write("MaxPool", [x], [*x.shape[:2], *out], span(x), kernel_shape=kernel)
+
+
+def triangle(w: Writer) -> None:
+    if w.opset < 14:
+        raise UnfitError
     x = w.floats(2, rough=False)
-    match w.choice(["Pad", "Trilu", "Range"]):
-        case "Pad":
-            pads = [0] * (2 * x.rank - 1) + [1]
-            w.write("Pad", [x, w.ints(pads)], [*x.shape[:-1], x.shape[-1] + 1], (min(x.low, 0), max(x.high, 0)))
-        case "Trilu":
-            if w.opset < 14:
-                raise UnfitError
-            w.write("Trilu", [x], x.shape, (min(x.low, 0), max(x.high, 0)))
+    w.write("Trilu", [x], x.shape, (min(x.low, 0), max(x.high, 0)), upper=w.between(0, 1))
+
+
+def without_rule(w: Writer) -> None:
+    match w.choice(["EyeLike", "Range"]):
+        case "EyeLike":
+            x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2)
+            w.write("EyeLike", [x], x.shape, (0, 1))
         case "Range":  # positions
             extent = w.choice([B, L])
             start, step = (w.constant(np.array(v, np.int64)) for v in (0, 1))
@@ -1009,6 +1029,9 @@ OPERATORS: dict[Maker, int] = {
     recurrent: 2,
     conv: 1,
     if_: 1,
+    pad: 2,
+    triangle: 1,
+    pool: 1,
     without_rule: 1,
 }
 """What writes an operator, and how often it is chosen."""

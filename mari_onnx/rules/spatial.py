@@ -1,0 +1,133 @@
+"""Operators that work within some dimensions, whose extents are numbers, and may change those.
+
+    Pad, Resize, pooling, DepthToSpace, Trilu, Compress, InstanceNormalization, ...
+
+    f(x) lacks the axes that x lacks, in every dimension that f does not work within
+
+Holds when all inputs beside the first are constants, and the extents that the operator looks at are numbers: what
+it makes of them is then what onnx says. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import helper, numpy_helper, shape_inference
+
+from mari_onnx.axes import Dims, Refused, dim, extent_of
+from mari_onnx.layout import plain
+from mari_onnx.op import Context, Derived, Op
+from mari_onnx.rules.along import run_along
+from mari_onnx.tensors import fold
+
+SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
+
+
+def after(op: Op, ctx: Context) -> Derived:
+    """Everything but the first dimension, which is the batch."""
+    return _within(op, ctx, range(1, _rank(op)))
+
+
+def pool(op: Op, ctx: Context) -> Derived:
+    """Everything after batch and channels."""
+    return _within(op, ctx, range(2, _rank(op)))
+
+
+def triangle(op: Op, ctx: Context) -> Derived:
+    """The last two dimensions."""
+    return _within(op, ctx, range(_rank(op) - 2, _rank(op)))
+
+
+def channels(op: Op, ctx: Context) -> Derived:
+    """Neighbouring channels."""
+    return _within(op, ctx, [1])
+
+
+def mean_variance(op: Op, ctx: Context) -> Derived:
+    """The dimensions that are named, the first among them unless told."""
+    return _within(op, ctx, [a % _rank(op) for a in op.attribute("axes", [0, 2, 3])])
+
+
+def pad(op: Op, ctx: Context) -> Derived:
+    """The dimensions that are padded: before opset 11 an attribute says which, from 18 on perhaps of some only."""
+    pads, axes = op.integers(1, "pads"), op.integers(3, "axes")
+    for given in (pads, axes):
+        if isinstance(given, Refused):
+            return given
+    rank = _rank(op)
+    if not isinstance(pads, list):
+        return Refused("Pad of an input of unknown rank")
+    named = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
+    return _within(op, ctx, [a for i, a in enumerate(named) if pads[i] or pads[i + len(named)]])
+
+
+def resize(op: Op, ctx: Context) -> Derived:
+    """The dimensions whose scale is not 1."""
+    scales = op.input(1 if op.op_type == "Upsample" or op.opset < 11 else 2)
+    if scales is None or not scales.array.tensor.stored or op.attribute("axes"):
+        return Refused(f"{op.op_type} to sizes, or by scales that are computed")
+    factors = fold(plain(ctx.b, scales), ctx.array_of)
+    if factors.size != _rank(op):
+        return Refused(f"{op.op_type} to sizes, or by scales that are computed")
+    return _within(op, ctx, [i for i, factor in enumerate(factors) if factor != 1])
+
+
+def compress(op: Op, ctx: Context) -> Derived:
+    """What a constant selects along one dimension."""
+    axis, chosen = op.attribute("axis"), op.inputs[1]
+    if op.data.dims is None or axis is None or chosen is None or chosen.content is None:
+        return Refused("Compress of all dimensions at once, or by a condition that is computed")
+    axis, count = axis % _rank(op), sum(bool(e) for e in chosen.content.flat)
+    dims = (*op.data.dims[:axis], dim(count), *op.data.dims[axis + 1 :])
+    if not isinstance(extent_of(op.data.dims[axis]), int):
+        return Refused("Compress of an axis whose extent is not a number")
+    return run_along(op, ctx, [axis], [(dims, op.data.dtype)], op.inputs[1:])
+
+
+def _rank(op: Op) -> int:
+    return len(op.data.dims or ())
+
+
+def _within(op: Op, ctx: Context, own: Sequence[int]) -> Derived:
+    """The original node along `own`, which are as long after it as onnx says that they are."""
+    x = op.data
+    if x.dims is None or any(v is not None and v.dims is None for v in op.inputs):
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
+    if len(op.proto.output) > 1 or not all(v is None or v.constant for v in op.inputs[1:]):
+        return Refused(f"{op.op_type} with a second output, or by something that is computed")
+    if op.op_type in SAME_SHAPE:
+        return run_along(op, ctx, list(own), [(x.dims, x.dtype)], op.inputs[1:])
+    extents = [extent_of(d) if i in own else 1 for i, d in enumerate(x.dims)]
+    if not all(isinstance(e, int) for e in extents):
+        return Refused(f"{op.op_type} of axes whose extents are not numbers")
+    shape = _inferred(op, ctx, [int(str(e)) for e in extents])
+    if shape is None or len(shape) != len(extents):
+        return Refused(f"what {op.op_type} makes of its axes is not known")
+    dims: Dims = tuple(
+        d if i not in own or shape[i] == extents[i] else dim(shape[i], str(shape[i])) for i, d in enumerate(x.dims)
+    )
+    return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:])
+
+
+def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
+    """The shape of the node's result on one of this shape, by onnx's own inference."""
+    info = helper.make_tensor_value_info(op.proto.input[0], op.data.dtype, shape)
+    stored = []
+    for name, value in zip(op.proto.input[1:], op.inputs[1:], strict=True):
+        if value is None:
+            continue
+        tensor = plain(ctx.b, value)
+        if not tensor.stored:
+            return None
+        array = fold(tensor, ctx.array_of)
+        stored.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+    result = helper.make_tensor_value_info(op.proto.output[0], op.data.dtype, None)
+    graph = helper.make_graph([op.proto], "one", [info], [result], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)])
+    try:
+        found = shape_inference.infer_shapes(model, data_prop=True).graph.output[0].type.tensor_type
+    except Exception:  # it raises several unrelated types, all of which mean that nothing was learned
+        return None
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in found.shape.dim]
+    return None if not found.HasField("shape") or None in dims else [d for d in dims if d is not None]

@@ -1,0 +1,124 @@
+"""What works within some dimensions lacks the axes that its input lacks in the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mari_onnx.extent import symbol
+from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+IMAGE = "float[4, 2, 4]"
+ONES = np.ones(4, np.float32)
+
+
+def of_the_user(style: str, node: str, *, user: str = IMAGE, opset: int = 18, **constants: Any) -> Rewritten:
+    """The largest of what the node makes of the user's value, for each of which there is a candidate."""
+    body = f"s = {node} f = Flatten (s) m = ReduceMax <keepdims = 1> (f, last) y = Add (m, item)"
+    if opset < 18:
+        body = body.replace("<keepdims = 1> (f, last)", "<axes = [1], keepdims = 1> (f)")
+    else:
+        constants["last"] = [1]
+    model = ranking(style, body, user=user, item="float[1]", opset=opset, **constants)
+    result = rewrite_and_check(model, batches=(1, 7), rtol=1e-5)
+    assert "Expand" not in result.ops
+    assert symbol("B") not in result.program.values["s"].array.tensor.known_shape
+    assert not result.refusals(result.program.values["s"].array.tensor.op_type)
+    return result
+
+
+@styles
+@pytest.mark.parametrize(
+    ("node", "constants"),
+    [
+        ("MaxPool <kernel_shape = [2, 2], strides = [1, 2]> (user)", {}),
+        ('MaxPool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (user)', {}),
+        ("MaxPool <kernel_shape = [2, 3], ceil_mode = 1, strides = [2, 2]> (user)", {}),
+        ("AveragePool <kernel_shape = [1, 2], pads = [0, 1, 0, 1]> (user)", {}),
+        ("LpPool <kernel_shape = [2, 2], p = 1> (user)", {}),
+        ("GlobalMaxPool (user)", {}),
+        ("GlobalAveragePool (user)", {}),
+        ("DepthToSpace <blocksize = 2> (user)", {}),
+        ("SpaceToDepth <blocksize = 2> (user)", {}),
+        ("Trilu (user)", {}),
+        ("Trilu <upper = 0> (user, k)", {"k": np.int64(1)}),
+        ("LRN <size = 3> (user)", {}),
+        ("MeanVarianceNormalization <axes = [1, 2, 3]> (user)", {}),
+        ("InstanceNormalization (user, scale, scale)", {"scale": ONES}),
+        ("ConvTranspose <strides = [2, 1]> (user, w)", {"w": integers(4, 3, 2, 2)}),
+        ("Pad (user, pads)", {"pads": [0, 0, 1, 0, 0, 0, 0, 2]}),
+        ('Pad <mode = "edge"> (user, pads, , axes)', {"pads": [1, 2, 0, 1], "axes": [-1, 2]}),
+        ("Pad (user, pads, number)", {"pads": [0, 1, 0, 0, 0, 0, 0, -1], "number": np.float32(2)}),
+        ('Resize <mode = "nearest"> (user, , scales)', {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
+        ("Compress <axis = 2> (user, chosen)", {"chosen": np.array([False, True])}),
+    ],
+)
+def test_of_the_user(style: str, node: str, constants: dict[str, Any]) -> None:
+    of_the_user(style, node, **constants)
+
+
+def test_group_normalization() -> None:
+    of_the_user("one", "GroupNormalization <num_groups = 2> (user, scale, scale)", opset=21, scale=ONES)
+
+
+@pytest.mark.parametrize("opset", [10, 11, 13])
+def test_pads_as_an_attribute_and_as_an_input(opset: int) -> None:
+    node = "Pad <pads = [0, 0, 1, 0, 0, 1]> (r)" if opset < 11 else "Pad (r, pads)"
+    constants = {} if opset < 11 else {"pads": [0, 0, 1, 0, 0, 1]}
+    body = f"r = Relu (user) p = {node} m = ReduceMax <axes = [1, 2], keepdims = 0> (p) u = Unsqueeze <axes = [1]> (m)"
+    if opset >= 13:
+        body, constants = body.replace("Unsqueeze <axes = [1]> (m)", "Unsqueeze (m, one)"), constants | {"one": [1]}
+    result = rewrite_and_check(
+        ranking("one", f"{body} y = Add (u, item)", user="float[2, 3]", opset=opset, **constants)
+    )
+    assert "Expand" not in result.ops
+
+
+def test_scales_as_the_second_input() -> None:
+    body = """r = Relu (user) p = Resize (r, scales) m = ReduceMax <axes = [1, 2], keepdims = 0> (p)
+              u = Unsqueeze <axes = [1]> (m) y = Add (u, item)"""
+    scales = np.array([1, 1, 2], np.float32)
+    result = rewrite_and_check(ranking("one", body, user="float[2, 3]", opset=10, scales=scales))
+    assert "Expand" not in result.ops
+
+
+def test_padding_the_candidates_is_refused() -> None:
+    body = "p = Pad (user, pads) q = Pad (item, pads) y = Add (p, q)"
+    model = ranking("one", body, item="float[4]", output="float[N, 4] y", pads=[1, 0, 0, 0])
+    assert rewrite_and_check(model).refusals("Pad") == ["Pad of axes whose extents are not numbers"]
+
+
+@styles
+def test_parts_that_are_padded_apart(style: str) -> None:
+    body = "x = Concat <axis = 2> (user, item) p = Pad (x, pads) y = MatMul (p, w)"
+    types = {"user": "float[2, 4]", "item": "float[2, 3]", "output": "float[B, 3, 2] y"}
+    result = rewrite_and_check(ranking(style, body, pads=[0, 1, 0, 0, 0, 0], w=integers(7, 2), **types))
+    assert result.ops.count("Pad") == 2
+
+
+@pytest.mark.parametrize(
+    ("node", "given", "reason"),
+    [
+        ("Pad (u, k)", "int64[6] k", "pads of Pad is computed by the model"),
+        ("Trilu (u, k)", "int64 k", "Trilu with a second output, or by something that is computed"),
+        ('Resize (u, , , k)', "int64[3] k", "Resize to sizes, or by scales that are computed"),
+        ("Compress (u, k)", "bool[6] k", "Compress of all dimensions at once, or by a condition that is computed"),
+    ],
+)  # fmt: skip
+def test_what_is_computed_is_refused(node: str, given: str, reason: str) -> None:
+    op_type = node.split()[0]
+    text = f"g (float[1, 2, 3] user, float[B, 2, 3] item, {given}) => (float[N, M, K] y)"
+    if op_type == "Compress":
+        text = text.replace("float[N, M, K]", "float[N]")
+    result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = {node} }}", opset=18))
+    assert result.refusals(op_type) == [reason]
+
+
+def test_extents_that_are_not_numbers() -> None:
+    text = "g (float[1, 2, L] user, float[B, 1, 1] item) => (float[B, 2, M] y)"
+    body = "s = Shape (item) u = Expand (user, s) p = MaxPool <kernel_shape = [2]> (u) y = Add (p, item)"
+    result = rewrite(parse(f"{text} {{ {body} }}", opset=18))
+    assert result.refusals("MaxPool") == ["MaxPool of axes whose extents are not numbers"]
