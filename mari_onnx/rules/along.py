@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, refine, renamed
+from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, extent_of, renamed
 from mari_onnx.forms import Array, Terms, Value
-from mari_onnx.layout import alike, bounds, fill, fresh, groups, merge, plain, rename_value
+from mari_onnx.layout import bounds, fill, groups, merge, plain
 from mari_onnx.lift import add_up, in_order, natural, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
 from mari_onnx.rules import normalized
@@ -197,28 +197,3 @@ def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:
         elif keep:
             out.append(())
     return tuple(out)
-
-
-def gather_elements(op: Op, ctx: Context) -> Derived:
-    """Entries along one axis: on the other axes that the value and its indices have."""
-    x, indices = op.data, op.inputs[1]
-    assert indices is not None
-    if x.dims is None or indices.dims is None or len(x.dims) != len(indices.dims):
-        return Refused("the rank of an input of GatherElements is unknown")
-    axis = op.attribute("axis", 0) % len(x.dims)
-    ctx.selects_rows(x, indices, axis)
-    indices = fresh(ctx.b, indices)
-    names: dict[Axis, Dim] = {}
-    for i, right in enumerate(indices.known_dims):
-        refined = ([], {}, {}) if i == axis else refine(x.known_dims[i], right)
-        if refined is None or refined[1]:
-            return Refused("GatherElements of indices that are not proven to have the extents of the value")
-        names.update(refined[2])
-    indices = rename_value(ctx.b, indices, names)
-    values = (x, indices)
-    others = [a for i, d in enumerate(x.known_dims) for a in d if i != axis]
-    arrays = [fill(ctx.b, v.array, v.known_dims, v.known_dims[axis]) for v in values]
-    arrays = alike(ctx.b, arrays, [v.known_dims for v in values], others)
-    tensors, layouts = zip(*(natural(ctx.b, a, v.known_dims) for a, v in zip(arrays, values, strict=True)), strict=True)
-    result = ctx.again(op, tensors, [stored_shape(layouts[1], arrays[1].via)], [x.dtype])[0]
-    return [ctx.result(op, indices.known_dims, Array(result, layouts[1], arrays[1].via))]

@@ -21,6 +21,7 @@ from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fill, fresh, fuse, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op, Selection
+from mari_onnx.rules import elements
 from mari_onnx.rules.columns import pick, select
 from mari_onnx.tensors import Tensor, fold
 
@@ -114,7 +115,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     if selection is None:
         ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
-        return Refused("GatherND by more than one index")
+        return elements.gather_nd(op, ctx)
     return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
 
 

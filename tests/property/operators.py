@@ -936,6 +936,35 @@ def if_(w: Writer) -> None:
     w.write("If", [condition], x.shape, (-x.size, x.size), x.dtype, then_branch=bodies[0], else_branch=bodies[1])
 
 
+def scatter_elements(w: Writer) -> None:
+    """The largest of each row, negated where they are."""
+    x, axis, extent = _numbered(w, 1)
+    if x.dtype != FLOAT or not x.exact:
+        raise UnfitError
+    k = w.between(1, extent)
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    outputs = [(shape, span(x), FLOAT), (shape, (0, extent - 1), INT64)]
+    top, places = w.write_all("TopK", [x, w.ints([k])], outputs, axis=axis)
+    updates = w.write("Neg", [top], shape, (-x.high, -x.low))
+    bounds = (min(x.low, -x.high), max(x.high, -x.low))
+    w.write("ScatterElements", [x, places, updates], x.shape, bounds, FLOAT, axis=axis)
+
+
+def by_member(w: Writer) -> None:
+    """An entry of each member of the batch, or its first ones the other way round."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[1], int))
+    extent = int(str(x.shape[1]))
+    ids = w.pick(lambda m: m.dtype == INT64 and m.shape == x.shape[:1] and m.low >= 0 and m.high <= extent)
+    if w.chance(50):
+        w.write("ReverseSequence", [x, ids], x.shape, span(x), FLOAT, batch_axis=0, time_axis=1)
+        return
+    if ids.high == extent or w.opset < 12:
+        raise UnfitError
+    axes, attributes = w.axes_form([1], 13)
+    column = w.write("Unsqueeze", [ids, *axes], [*ids.shape, 1], span(ids), **attributes)
+    w.write("GatherND", [x, column], [x.shape[0], *x.shape[2:]], span(x), FLOAT, batch_dims=1)
+
+
 def pad(w: Writer) -> None:
     x, axis, extent = _numbered(w, 1)
     if x.dtype != FLOAT:
@@ -1029,6 +1058,8 @@ OPERATORS: dict[Maker, int] = {
     recurrent: 2,
     conv: 1,
     if_: 1,
+    scatter_elements: 1,
+    by_member: 2,
     pad: 2,
     triangle: 1,
     pool: 1,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mari_onnx.extent import symbol
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -185,28 +184,6 @@ def test_a_mean_that_is_used_is_refused() -> None:
     body = "s, m = LayerNormalization (user, scale) a = Add (s, m) y = Mul (a, item)"
     result = rewrite_and_check(ranking("one", body, item="float[4]", scale=integers(4)), rtol=1e-5)
     assert result.refusals("LayerNormalization") == ["the rank of the input is unknown, or its mean is used"]
-
-
-@styles
-def test_entries_of_the_users_history(style: str) -> None:
-    """The most recent of the user's items: selected once, whatever the candidate."""
-    body = """top, at = TopK <axis = 1> (user, two) h = GatherElements <axis = 1> (user, at)
-              s = ReduceSum (h, one) y = Add (s, item)"""
-    model = ranking(style, body, user="float[5]", item="float[1]", output="float[B, 1] y", two=[2], one=[1])
-    result = rewrite_and_check(model, batches=(1, 7))
-    assert result.program.values["h"].array.tensor.known_shape[0] != symbol("B")
-
-
-def test_entries_that_each_candidate_selects() -> None:
-    model = parse(
-        """g (float[1, 5] user, float[B, 5] item) => (float[B, 2] y) <int64[1] two = {2}> {
-            shape = Shape (item)
-            rows = Expand (user, shape)
-            top, at = TopK <axis = 1> (item, two)
-            y = GatherElements <axis = 1> (rows, at)
-        }"""
-    )
-    rewrite_and_check(model, batches=(1, 7))
 
 
 def test_the_largest_of_rows_that_an_index_selects() -> None:
