@@ -126,6 +126,10 @@ def _reshape(op: Op, ctx: Context) -> Content:
     return x.reshape([int(e) for e in shape if isinstance(e, int)])
 
 
+def _transpose(op: Op, ctx: Context) -> Content:
+    return np.transpose(_given(op, 0), op.attribute("perm"))
+
+
 def _squeeze(op: Op, ctx: Context) -> Content:
     axes = _axes(op, 1)
     return np.squeeze(_given(op, 0), None if axes is None else tuple(axes))
@@ -248,6 +252,7 @@ EVALUATORS: dict[str, Callable[[Op, Context], Content | None]] = {
     "Gather": _gather,
     "Slice": _slice,
     "Reshape": _reshape,
+    "Transpose": _transpose,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Concat": _concat,

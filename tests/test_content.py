@@ -60,6 +60,7 @@ BOOLS = "s = Cast <to = 7> (c)"
         ("s = Slice (shape, a, b, axes, steps)", {"a": [0], "b": [3], "axes": [-1], "steps": [2]}, [B, L]),
         ("p = Reshape (shape, two) s = Squeeze (p, one)", {"two": [3, 1], "one": [1]}, [B, 4, L]),
         ("p = Unsqueeze (shape, zero) s = Squeeze (p)", {"zero": [0]}, [B, 4, L]),
+        ("p = Unsqueeze (shape, zero) t = Transpose (p) s = Squeeze (t)", {"zero": [0]}, [B, 4, L]),
         ("s = Concat <axis = 0> (shape, k, shape)", {"k": [-1]}, [B, 4, L, -1, B, 4, L]),
         ("s = ConstantOfShape <value = int64[1] {7}> (k)", {"k": [3]}, [7, 7, 7]),
         ("one = ConstantOfShape <value = int64[1] {1}> (k) s = Mul (one, shape)", {"k": [3]}, [B, 4, L]),

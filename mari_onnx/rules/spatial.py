@@ -11,11 +11,14 @@ it makes of them is then what onnx says. Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import helper, numpy_helper, shape_inference
 
 from mari_onnx.axes import Dims, Refused, dim, extent_of
+from mari_onnx.forms import Value
 from mari_onnx.layout import plain
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
@@ -46,29 +49,32 @@ def channels(op: Op, ctx: Context) -> Derived:
 
 def mean_variance(op: Op, ctx: Context) -> Derived:
     """The dimensions that are named, the first among them unless told."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
     return _within(op, ctx, [a % _rank(op) for a in op.attribute("axes", [0, 2, 3])])
 
 
 def pad(op: Op, ctx: Context) -> Derived:
     """The dimensions that are padded: before opset 11 an attribute says which, from 18 on perhaps of some only."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
     pads, axes = op.integers(1, "pads"), op.integers(3, "axes")
     for given in (pads, axes):
         if isinstance(given, Refused):
             return given
     rank = _rank(op)
-    if not isinstance(pads, list):
-        return Refused("Pad of an input of unknown rank")
+    assert isinstance(pads, list), "Pad has pads"
     named = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
     return _within(op, ctx, [a for i, a in enumerate(named) if pads[i] or pads[i + len(named)]])
 
 
 def resize(op: Op, ctx: Context) -> Derived:
     """The dimensions whose scale is not 1."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
     scales = op.input(1 if op.op_type == "Upsample" or op.opset < 11 else 2)
-    if scales is None or not scales.array.tensor.stored or op.attribute("axes"):
-        return Refused(f"{op.op_type} to sizes, or by scales that are computed")
-    factors = fold(plain(ctx.b, scales), ctx.array_of)
-    if factors.size != _rank(op):
+    factors = None if scales is None else _array(ctx, scales)
+    if factors is None or factors.size != _rank(op) or op.attribute("axes"):
         return Refused(f"{op.op_type} to sizes, or by scales that are computed")
     return _within(op, ctx, [i for i, factor in enumerate(factors) if factor != 1])
 
@@ -76,7 +82,9 @@ def resize(op: Op, ctx: Context) -> Derived:
 def compress(op: Op, ctx: Context) -> Derived:
     """What a constant selects along one dimension."""
     axis, chosen = op.attribute("axis"), op.inputs[1]
-    if op.data.dims is None or axis is None or chosen is None or chosen.content is None:
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    if axis is None or chosen is None or chosen.content is None:
         return Refused("Compress of all dimensions at once, or by a condition that is computed")
     axis, count = axis % _rank(op), sum(bool(e) for e in chosen.content.flat)
     dims = (*op.data.dims[:axis], dim(count), *op.data.dims[axis + 1 :])
@@ -94,7 +102,7 @@ def _within(op: Op, ctx: Context, own: Sequence[int]) -> Derived:
     x = op.data
     if x.dims is None or any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
-    if len(op.proto.output) > 1 or not all(v is None or v.constant for v in op.inputs[1:]):
+    if len(op.proto.output) > 1 or not all(v is None or v.constant or _numbers(v) for v in op.inputs[1:]):
         return Refused(f"{op.op_type} with a second output, or by something that is computed")
     if op.op_type in SAME_SHAPE:
         return run_along(op, ctx, list(own), [(x.dims, x.dtype)], op.inputs[1:])
@@ -110,6 +118,20 @@ def _within(op: Op, ctx: Context, own: Sequence[int]) -> Derived:
     return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:])
 
 
+def _numbers(value: Value) -> bool:
+    """Whether it is shape arithmetic that comes to numbers, as exporters write pads."""
+    return value.content is not None and all(isinstance(e, int) for e in value.content.flat)
+
+
+def _array(ctx: Context, value: Value) -> npt.NDArray[Any] | None:
+    """What is the same in every call, where that needs no arithmetic but that of shapes."""
+    if value.array.tensor.stored:
+        return fold(plain(ctx.b, value), ctx.array_of)
+    if value.content is None or not _numbers(value):
+        return None
+    return np.array(value.content.tolist(), helper.tensor_dtype_to_np_dtype(value.dtype)).reshape(value.content.shape)
+
+
 def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
     """The shape of the node's result on one of this shape, by onnx's own inference."""
     info = helper.make_tensor_value_info(op.proto.input[0], op.data.dtype, shape)
@@ -117,10 +139,9 @@ def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
     for name, value in zip(op.proto.input[1:], op.inputs[1:], strict=True):
         if value is None:
             continue
-        tensor = plain(ctx.b, value)
-        if not tensor.stored:
+        array = _array(ctx, value)
+        if array is None:
             return None
-        array = fold(tensor, ctx.array_of)
         stored.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
     result = helper.make_tensor_value_info(op.proto.output[0], op.data.dtype, None)
     graph = helper.make_graph([op.proto], "one", [info], [result], stored)

@@ -146,3 +146,9 @@ def test_extents_that_may_differ(node: str, reason: str) -> None:
     text = "g (float[1, 5] user, float[B, 5] item, int64[M, 5] i, int64[M] l) => (float[N, 5] y)"
     result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = {node} }}", opset=18))
     assert result.refusals(node.split()[0]) == [reason]
+
+
+def test_as_many_indices_as_there_are() -> None:
+    text = "g (float[1, 5] user, float[B, 5] item, int64[M, K] i) => (float[N] y)"
+    result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = GatherND (u, i) }}", opset=18))
+    assert result.refusals("GatherND") == ["GatherND by as many indices as the model computes"]

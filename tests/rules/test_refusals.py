@@ -119,7 +119,7 @@ REFUSED = [
      "an input of LayerNormalization beside the first is computed by the model"),
     ("float[B,4] x, int64[1] k", "y, i = TopK (x, k)", "the k of TopK is computed by the model"),
     ("float[B,4] x, int64[L,4] i", "y = GatherElements <axis = 1> (x, i)",
-     "GatherElements of indices that are not proven to have the extents of the value"),
+     "GatherElements of inputs whose extents B and L may differ"),
     ("float[B,4] x, int64[N] s", "r = Reshape (x, s) y = CumSum (r, axis)", "the rank of the input is unknown"),
     # attention and fused operators
     ("float[B,L,6] x, float[6,N] w, float[N] b", "y = com.microsoft.Attention <num_heads = 2> (x, w, b)",

@@ -122,3 +122,35 @@ def test_extents_that_are_not_numbers() -> None:
     body = "s = Shape (item) u = Expand (user, s) p = MaxPool <kernel_shape = [2]> (u) y = Add (p, item)"
     result = rewrite(parse(f"{text} {{ {body} }}", opset=18))
     assert result.refusals("MaxPool") == ["MaxPool of axes whose extents are not numbers"]
+
+
+def test_the_extent_of_what_is_selected_from() -> None:
+    text = "g (float[1, L] user, float[B, 1] item) => (float[B, 1] y)"
+    body = "s = Shape (item) u = Expand (user, s) c = Compress <axis = 1> (u, chosen) y = Add (c, item)"
+    result = rewrite(parse(f"{text} {{ {body} }}", opset=18, chosen=np.array([True])))
+    assert result.refusals("Compress") == ["Compress of an axis whose extent is not a number"]
+
+
+def test_weights_that_are_computed() -> None:
+    """onnx does not say how large the result is."""
+    body = """k = Mul (w, two) c = ConvTranspose (user, k) h = ReduceMax <keepdims = 0> (c, rest)
+              m = Unsqueeze (h, one) y = Add (m, item)"""
+    constants = {"w": integers(4, 3, 2), "two": np.float32(2), "rest": [1, 2], "one": [1]}
+    model = ranking("one", body, user="float[4, 5]", item="float[1]", opset=18, **constants)
+    result = rewrite_and_check(model, batches=(1, 7))
+    assert result.refusals("ConvTranspose") == ["what ConvTranspose makes of its axes is not known"]
+
+
+def test_pads_as_torch_writes_them() -> None:
+    """Zeros for the other dimensions, joined, turned round and cast: shape arithmetic."""
+    body = """none = ConstantOfShape <value = int64[1] {0}> (four) all = Concat <axis = 0> (given, none)
+              pairs = Reshape (all, two) back = Slice (pairs, last, first, zero_, last) t = Transpose (back)
+              pads = Reshape (t, flat) k = Cast <to = 7> (pads) p = Pad (user, k) h = ReduceMax <keepdims = 0> (p, rest)
+              m = Unsqueeze (h, one) y = Add (m, item)"""
+    constants = {
+        "four": [4], "given": [1, 2], "two": [-1, 2], "last": [-1], "first": [-(2**31)], "zero_": [0], "flat": [-1],
+        "rest": [1, 2], "one": [1],
+    }  # fmt: skip
+    model = ranking("one", body, user="float[4, 5]", item="float[1]", opset=18, **constants)
+    result = rewrite_and_check(model, batches=(1, 7))
+    assert result.program.values["p"].array.tensor.known_shape == (1, 4, 8)
