@@ -7,6 +7,7 @@ pattern matching and no rewriting to a fixpoint. Nothing is written here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx.axes import Dims, Refused, extents, new_dims
+from mari_onnx.bodies import once
 from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
@@ -230,6 +232,9 @@ class _Walk:
             return [self._exact(op, exact)]
         if op.op_type == "If" and (taken := self._branch(op)) is not None:
             return taken
+        if op.op_type in ("Scan", "Loop"):
+            derived = self._once(op)
+            return self._plain(op, derived) if isinstance(derived, Refused) else derived
         rule = rule_for(op.proto)
         if rule is None or not all(op.inputs[:1]):
             results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
@@ -326,6 +331,29 @@ class _Walk:
         self.values.clear()
         self.values.update(outer)
         return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
+
+    def _once(self, op: Op) -> Derived:
+        captured = {name: self.values[name] for name in self.model.captures(op.proto) if name in self.values}
+        if not any(self._repeats(v) for v in op.inputs if v is not None):
+            return Refused(f"no input of {op.op_type} repeats")
+        return once(self, op, captured)
+
+    def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
+        """What a body makes of these inputs. It is not written, and what it has to say is not said."""
+        outer, ctx, program = dict(self.values), self.ctx, self.program_
+        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "equal", "selected")}
+        self.ctx, self.program_ = replace(ctx, providers=dict(ctx.providers), **apart), replace(program)
+        self.providers = self.ctx.providers
+        self.values.update(inputs)
+        for tensor in graph.initializer:
+            self._initializer(tensor)
+        for node in graph.node:
+            self.node(node)
+        results = [self.values[o.name] for o in graph.output]
+        self.values.clear()
+        self.values.update(outer)
+        self.ctx, self.program_, self.providers = ctx, program, ctx.providers
+        return results
 
     # Bookkeeping
 

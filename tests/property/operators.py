@@ -965,6 +965,24 @@ def by_member(w: Writer) -> None:
     w.write("GatherND", [x, column], [x.shape[0], *x.shape[2:]], span(x), FLOAT, batch_dims=1)
 
 
+def scan(w: Writer) -> None:
+    """The largest so far, along the first dimension."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2)
+    states = [m for m in w.made if m.dtype == FLOAT and m.shape == x.shape[1:]]
+    if states:
+        h = w.choice(states)
+    else:
+        axes, attributes = w.axes_form([0], 18)
+        h = w.write("ReduceMax", [x, *axes], x.shape[1:], span(x), keepdims=0, **attributes)
+    w.count += 1
+    names = [f"b{w.count}_{n}" for n in ("h", "x", "o", "p")]
+    infos = [helper.make_tensor_value_info(name, FLOAT, [None] * (x.rank - 1)) for name in names]
+    nodes = [helper.make_node("Max", names[:2], names[2:3]), helper.make_node("Neg", names[1:2], names[3:])]
+    body = helper.make_graph(nodes, "largest", infos[:2], infos[2:])
+    outputs = [(h.shape, hull(h, x), FLOAT), (x.shape, (-x.high, -x.low), FLOAT)]
+    w.write_all("Scan", [h, x], outputs, num_scan_inputs=1, body=body)
+
+
 def pad(w: Writer) -> None:
     x, axis, extent = _numbered(w, 1)
     if x.dtype != FLOAT:
@@ -1060,6 +1078,7 @@ OPERATORS: dict[Maker, int] = {
     if_: 1,
     scatter_elements: 1,
     by_member: 2,
+    scan: 1,
     pad: 2,
     triangle: 1,
     pool: 1,

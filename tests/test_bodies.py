@@ -1,0 +1,105 @@
+"""Scan and Loop run once for the request where their bodies treat the candidates independently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx.extent import symbol
+from tests.graphs import Rewritten, integers, ranking, rewrite_and_check
+
+B = symbol("B")
+CLOSE: dict[str, Any] = {"rtol": 1e-5}
+REPEATED = pytest.mark.parametrize("style", ["one", "tiled"])
+
+CELL = "p = MatMul (x, w) q = Add (h, p) h1 = Tanh (q) o = Neg (h1)"
+
+
+def scan(
+    style: str, cell: str = CELL, *, start: str = "h0 = ReduceMax <keepdims = 0> (t, zero_)", **constants: Any
+) -> onnx.ModelProto:
+    """A cell along the user's history, on the time axis that it is scanned along."""
+    body = f"""
+        t = Transpose <perm = [1, 0, 2]> (user) {start}
+        last, all = Scan <num_scan_inputs = 1, body = b (float[B, 4] h, float[B, 4] x) =>
+            (float[B, 4] h1, float[B, 4] o) {{ {cell} }}> (h0, t)
+        s = ReduceSum <keepdims = 0> (all, zero_) r = Add (last, s) y = Add (r, item)
+    """
+    given = {"zero_": [0], "w": integers(4, 4) / 4, **constants}
+    return ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given)
+
+
+def rows(result: Rewritten, name: str) -> list[Any]:
+    return list(result.program.values[name].array.tensor.known_shape)
+
+
+@REPEATED
+def test_a_cell_along_the_users_history(style: str) -> None:
+    result = rewrite_and_check(scan(style), **CLOSE)
+    assert "Expand" not in result.ops
+    assert B not in rows(result, "last")
+    assert len(rows(result, "all")) == 3 and B not in rows(result, "all")
+
+
+def test_rows_of_requests_are_selected_first() -> None:
+    result = rewrite_and_check(scan("requests"), **CLOSE)
+    assert result.refusals("Scan") == ["an input of Scan differs from candidate to candidate"]
+
+
+@REPEATED
+def test_a_state_of_the_candidate(style: str) -> None:
+    result = rewrite_and_check(scan(style, start="h0 = Relu (item)"), **CLOSE)
+    assert result.refusals("Scan") == ["an input of Scan differs from candidate to candidate"]
+
+
+MIXED = "the body of Scan is not known to treat candidates independently"
+READ = "the body of Scan reads what has candidates, or counts them"
+
+
+@REPEATED
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("m = ReduceSum (x, zero_) q = Add (h, m) h1 = Tanh (q)", MIXED),
+        ("n = Shape (x) f = Cast <to = 1> (n) g = Gather (f, zero_) q = Mul (x, g) h1 = Add (h, q)", MIXED),
+        ("q = Add (h, item) h1 = Add (q, x)", READ),
+        ("q = Reshape (x, rows) k = Add (q, h) h1 = Tanh (k)", READ),
+    ],
+)
+def test_bodies_that_see_the_candidates(style: str, cell: str, reason: str) -> None:
+    start = "h0 = ReduceMax <keepdims = 0> (t, zero_) rows = Shape (h0)"
+    result = rewrite_and_check(scan(style, f"{cell} o = Neg (h1)", start=start), batches=(1, 7), **CLOSE)
+    assert result.refusals("Scan") == [reason]
+
+
+@REPEATED
+def test_a_loop_that_keeps_a_state(style: str) -> None:
+    body = """r = Relu (user)
+        acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
+            { d = Identity (c) m = MatMul (a, w) o = Add (m, m) }> (three, yes, r)
+        y = Add (acc, item)"""
+    given = {"three": np.int64(3), "yes": np.bool_(True), "w": integers(4, 4)}
+    result = rewrite_and_check(ranking(style, body, item="float[4]", opset=18, **given))
+    assert B not in rows(result, "acc")
+
+
+def test_what_a_loop_collects_is_of_unknown_length() -> None:
+    body = """acc, all = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o, float[B, 4] p)
+            { d = Identity (c) o = Neg (a) p = Identity (a) }> (three, yes, user)
+        s = ReduceSum <keepdims = 0> (all, zero_) y = Add (s, item)"""
+    given = {"three": np.int64(3), "yes": np.bool_(True), "zero_": [0]}
+    result = rewrite_and_check(ranking("one", body, item="float[4]", opset=18, **given))
+    assert result.refusals("Loop") == ["Loop with outputs of unknown length, or along other axes than the first"]
+
+
+def test_a_loop_until_something_is_so() -> None:
+    """Without a number of times."""
+    body = """acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
+            { d = Less (i, three) o = Neg (a) }> (, yes, user)
+        y = Add (acc, item)"""
+    model = ranking("one", body, item="float[4]", opset=18, three=np.int64(3), yes=np.bool_(True))
+    result = rewrite_and_check(model)
+    assert result.refusals("Loop") == ["Loop with inputs that are left out, or of unknown rank"]
