@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import calibrate, handmade, models, scale
+from benchmarks import calibrate, handmade, models, scale, serving
 
-BENCHMARKS = ("handmade", "scale", "models")
+BENCHMARKS = ("handmade", "scale", "models", "serving")
 """What runs when nothing is named; `calibrate` runs only when it is."""
 
 
@@ -29,6 +29,8 @@ def main() -> int:
                 met &= handmade.run(given.batch or handmade.BATCHES, given.models)
             case "models":
                 met &= models.run(given.batch or models.BATCHES, given.corpus, given.models)
+            case "serving":
+                met &= serving.run(given.batch or serving.BATCHES)
             case "scale":
                 met &= scale.run()
             case "calibrate":

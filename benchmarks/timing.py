@@ -49,18 +49,25 @@ def session(model: onnx.ModelProto, *, optimize: bool = True) -> ort.InferenceSe
 
 def paired(sessions: list[ort.InferenceSession], feeds: Feeds, seconds: float = 1.0, rounds: int = 400) -> Timing:
     """Time all sessions in turns, the order rotating, until `rounds` or `seconds` (but 15 rounds) are over."""
-    given = dict(feeds)
-    for each in sessions:
-        each.run(None, given)
+    return Timing(turns_of([(each, feeds) for each in sessions], seconds, rounds))
+
+
+def turns_of(
+    calls: list[tuple[ort.InferenceSession, Feeds]], seconds: float = 1.0, rounds: int = 400
+) -> npt.NDArray[np.float64]:
+    """The same where each session has feeds of its own: nanoseconds of each call in each round."""
+    given = [(each, dict(feeds)) for each, feeds in calls]
+    for each, feeds in given:
+        each.run(None, feeds)
     turns: list[list[int]] = []
     end = perf_counter() + seconds
     while len(turns) < rounds and (len(turns) < 15 or perf_counter() < end):
-        row = [0] * len(sessions)
-        for k in range(len(sessions)):
-            turn = (k + len(turns)) % len(sessions)
-            row[turn] = min(_nanoseconds(sessions[turn], given) for _ in range(CALLS))
+        row = [0] * len(given)
+        for k in range(len(given)):
+            turn = (k + len(turns)) % len(given)
+            row[turn] = min(_nanoseconds(*given[turn]) for _ in range(CALLS))
         turns.append(row)
-    return Timing(np.array(turns, np.float64))
+    return np.array(turns, np.float64)
 
 
 def _nanoseconds(model: ort.InferenceSession, feeds: dict[str, npt.NDArray[Any]]) -> int:

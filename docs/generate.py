@@ -179,6 +179,15 @@ def timings() -> str:
     return _code(f"{shown}\n{run.stdout}", "text")
 
 
+def serving() -> str:
+    """What each way of serving costs."""
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "serving"], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", check=False
+    )
+    shown = f"$ python -m benchmarks serving      # onnxruntime {onnxruntime.__version__}, one thread"
+    return _code(f"{shown}\n{run.stdout}", "text")
+
+
 def _code(text: str, language: str) -> str:
     return f"```{language}\n{text.strip(chr(10))}\n```"
 
@@ -196,16 +205,19 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
+TIMED: dict[str, Callable[[], str]] = {"timings": timings, "serving": serving}
+
+
 def main() -> int:
     """Write, or check, every block and the picture."""
     parser = argparse.ArgumentParser(prog="python docs/generate.py", description=(__doc__ or "").partition(":")[2])
     parser.add_argument("--check", action="store_true", help="write nothing, and tell what is out of date")
     parser.add_argument("--timings", action="store_true", help="run the benchmarks too, which takes minutes")
     given = parser.parse_args()
-    made = {**BLOCKS, **({"timings": timings} if given.timings else {})}
+    made = {**BLOCKS, **(TIMED if given.timings else {})}
     text = README.read_text(encoding="utf-8")
     found = [name for name, _ in BLOCK.findall(text)]
-    if sorted(found) != sorted({*BLOCKS, "timings"}):
+    if sorted(found) != sorted({*BLOCKS, *TIMED}):
         sys.exit(f"README.md has the blocks {', '.join(found)}")
 
     def written(block: re.Match[str]) -> str:

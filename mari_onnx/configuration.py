@@ -28,11 +28,12 @@ FILE, SECTION = "mari-onnx.toml", "tool.mari-onnx"
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the file: the option that it stands for, and what it holds."""
+    """A key of the file: the option that it stands for, and what it holds; if that is words, only these."""
 
     option: str
     kinds: tuple[type, ...]
     holds: str
+    words: tuple[str, ...] = ()
 
 
 STRINGS, NUMBER = "a list of strings", "a number"
@@ -41,10 +42,10 @@ KEYS = {
     "user-inputs": Key("user_inputs", (list,), STRINGS),
     "item-inputs": Key("item_inputs", (list,), STRINGS),
     "batch": Key("batch", (int,), "a whole number"),
-    "user-batch": Key("user_batch", (str,), '"tiled", "one" or "requests"'),
+    "user-batch": Key("user_batch", (str,), '"tiled", "one" or "requests"', ("tiled", "one", "requests")),
     "request-index": Key("request_index", (str,), "a string"),
     "request-key": Key("request_key", (list,), STRINGS),
-    "guard": Key("guard", (bool, str), 'true, false, "nan" or "output"'),
+    "guard": Key("guard", (bool, str), 'true, false, "nan" or "output"', ("nan", "output")),
     "verify-batches": Key("batches", (list,), "a list of whole numbers"),
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),
@@ -91,6 +92,8 @@ def _is(content: object, key: Key) -> bool:
     if isinstance(content, list):
         inner = str if key.holds == STRINGS else int
         return list in key.kinds and all(type(each) is inner for each in content)
+    if isinstance(content, str) and key.words and content not in key.words:
+        return False
     return isinstance(content, key.kinds)
 
 

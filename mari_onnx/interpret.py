@@ -6,7 +6,7 @@ pattern matching and no rewriting to a fixpoint. Nothing is written here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -378,7 +378,7 @@ class _Walk:
         ]:
             if tensor.name is None and tensor.op_type != "<extents>":
                 tensor.name = name
-        for addend in array.tensor.node.inputs if value.terms else ():  # a sum on the way
+        for addend in _summands(array.tensor) if value.terms else ():  # a sum on the way
             if addend is not None and addend.node.proto is None:
                 self._name_summand(value, addend)
         return value
@@ -405,3 +405,8 @@ class _Walk:
         program.macs_fixed += 0 if varies else macs
         program.nodes += 1
         program.time += cost.time(op.op_type, shapes, outputs, op.attributes)
+
+
+def _summands(t: Tensor) -> Sequence[Tensor | None]:
+    """What is added up in a tensor."""
+    return t.node.inputs[2:3] if t.op_type == "Gemm" else t.node.inputs if t.op_type in ("Add", "Sub") else ()

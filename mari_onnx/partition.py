@@ -33,7 +33,7 @@ STRING_BYTES = 16
 
 NOT_CUT = {
     "user": "no value is computed from the request's inputs alone",
-    "item": "no value is computed, row by row, from the items' inputs alone",
+    "item": "no value that comes, row by row, from the items' inputs alone is worth sending",
 }
 
 
@@ -97,23 +97,28 @@ class _Splitter:
             raise UserError(f"the model cannot be split: {NOT_CUT[role]}", step)
         behind = {name for node in found.behind for name in reads(node)} | {o.name for o in rank.graph.output}
         before = {name for node in found.before for name in reads(node)}
-        outputs = [self._info(name) for name in found.computed]
+        answers = {o.name for o in rank.graph.output}
+        # An output of the whole is one of the ranking model's, and so comes to it under another name.
+        sent = {name: self._unused(f"{name}.{role}") if name in answers else name for name in found.computed}
+        outputs = [self._info(name, sent[name]) for name in found.computed]
+        out = [helper.make_node("Identity", [n], [other]) for n, other in sent.items() if n != other]
+        back = [helper.make_node("Identity", [other], [n]) for n, other in sent.items() if n != other]
         ahead = [i for i in rank.graph.input if i.name in before or (i.name in own and i.name not in behind)]
-        self.models[role] = _part(rank, role, found.before, ahead, outputs)
+        self.models[role] = _part(rank, role, [*found.before, *out], ahead, outputs)
         kept = [i for i in rank.graph.input if i.name not in own or i.name in behind]
         self.parts_.append(Part(role, len(found.before), self._macs(found.before), self.models[role].ByteSize()))
-        self._explain(role, found, [i for i in kept if i.name in own])
-        return _part(rank, "rank", found.behind, [*kept, *outputs], list(rank.graph.output))
+        self._explain(role, found, [i for i in kept if i.name in own], sent)
+        return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output))
 
-    def _explain(self, role: Role, found: Cut, inputs: Sequence[onnx.ValueInfoProto]) -> None:
+    def _explain(self, role: Role, found: Cut, inputs: Sequence[onnx.ValueInfoProto], sent: Mapping[str, str]) -> None:
         names = [*(i.name for i in inputs), *found.computed]
         of = "request" if role == "user" else "item"
         sizes = [self._bytes(name, role) or 0 for name in names]
         for name, bytes_ in zip(names, sizes, strict=True):
-            info = self._info(name)
+            info = self._info(name, sent.get(name, name))
             shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in _dims(info))
             kind = TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
-            self.crossings.append(Crossing(role, name, kind, shape, round(bytes_), name in found.computed))
+            self.crossings.append(Crossing(role, info.name, kind, shape, round(bytes_), name in found.computed))
         most = [self._bytes(name, role) for name in found.frontier]
         least = (
             f"for each {of} {_values(names)} of {sum(sizes):,.0f} bytes go from the {role}'s part to the ranking model"
@@ -124,6 +129,13 @@ class _Splitter:
             macs = self._macs(found.repeated)
             what = f"{len(found.repeated)} of the {role}'s nodes, {macs:,} multiply-adds,"
             self.choice.append(f"{what} run in the ranking model: that is cheaper than to send what they make")
+
+    def _unused(self, wanted: str) -> str:
+        graph = self.written.model.graph
+        taken = {i.name for i in graph.input} | {name for node in graph.node for name in node.output}
+        while wanted in taken | stored_names(graph):
+            wanted += "_"
+        return wanted
 
     # What is known of tensors and nodes
 
@@ -160,7 +172,7 @@ class _Splitter:
         made = [self.written.tensors[n.output[0]] for n in nodes if n.output[0] in self.written.tensors]
         return sum(self.program.context.cost.node_macs(tensor.node) for tensor in made)
 
-    def _info(self, name: str) -> onnx.ValueInfoProto:
+    def _info(self, name: str, called: str) -> onnx.ValueInfoProto:
         """The value as an input or an output; extents have a name where a graph input has that, too."""
         graph = self.written.model.graph
         stated: dict[str, onnx.ValueInfoProto] = {i.name: i for i in graph.input}
@@ -170,7 +182,7 @@ class _Splitter:
         known = {d.dim_param for i in graph.input for d in _dims(i)}
         assert shape is not None, "what crosses has a size"
         return helper.make_tensor_value_info(
-            name, self._dtype(name), [e if isinstance(e, int) else str(e) if str(e) in known else None for e in shape]
+            called, self._dtype(name), [e if isinstance(e, int) else str(e) if str(e) in known else None for e in shape]
         )
 
     def _by_row(self, items: Collection[str]) -> set[str]:
@@ -215,6 +227,7 @@ def _part(
     graph.input.extend(inputs)
     graph.output.extend(outputs)
     read = {name for node in nodes for name in reads(node)} | {o.name for o in outputs}
+    read |= {i.name for i in inputs}  # an input's default
     graph.initializer.extend(t for t in source.initializer if t.name in read)
     graph.sparse_initializer.extend(t for t in source.sparse_initializer if t.values.name in read)
     there = {name for node in nodes for name in node.output} | stored_names(graph)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -94,6 +95,8 @@ def test_guard(folder: Path, said: str, meant: str) -> None:
         ('batch = "500"\n', "batch is a whole number, and not '500'"),
         ('user-inputs = "user_*"\n', "user-inputs is a list of strings"),
         ("user-inputs = [1]\n", "user-inputs is a list of strings"),
+        ('user-batch = "two"\n', 'user-batch is "tiled", "one" or "requests", and not \'two\''),
+        ('guard = "loud"\n', "guard is true, false"),
         ("verify-batches = [1.5]\n", "verify-batches is a list of whole numbers"),
         ("batch = \n", "is not TOML"),
     ],
@@ -152,6 +155,15 @@ def test_a_setting_that_is_wrong(folder: Path) -> None:
     written(folder / "mari-onnx.toml", "batch = 0\n")
     assert run("inspect", "in.onnx").exit_code == 2
     assert run("inspect", "in.onnx", "--config", "missing.toml").exit_code == 2
+
+
+def test_split_takes_what_it_can_do(folder: Path) -> None:
+    parts = ["--user-model", "user.onnx", "--rank-model", "rank.onnx", "--overwrite"]
+    for batch, rows in (("tiled", 1), ("requests", 0)):
+        written(folder / "mari-onnx.toml", f'user-inputs = ["user"]\nuser-batch = "{batch}"\nguard = true\n')
+        assert run("split", "in.onnx", *parts).exit_code == 0
+        shape = onnx.load(folder / "user.onnx").graph.input[0].type.tensor_type.shape
+        assert shape.dim[0].dim_value == rows
 
 
 def test_verify_takes_what_it_has_an_option_for(folder: Path) -> None:

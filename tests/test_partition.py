@@ -218,7 +218,9 @@ def test_nothing_to_cut_off() -> None:
 
 def test_nothing_of_the_items() -> None:
     text = "g (float[B, 64] user, float[B, 4] item) => (float[B, 4] y) { u = MatMul (user, w) y = Mul (u, item) }"
-    with pytest.raises(UserError, match="no value is computed, row by row, from the items' inputs alone"):
+    with pytest.raises(
+        UserError, match="no value that comes, row by row, from the items' inputs alone is worth sending"
+    ):
         split(parse(text, w=integers(64, 4)), user_inputs=["user"], item_inputs=["item"])
 
 

@@ -121,7 +121,12 @@ def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None)
     if value is None and not ctx.meta.get(_WITHOUT):
         value = find(Path.cwd())
     if value is not None:
-        ctx.default_map = read(value)
+        settings = read(value)
+        for option in ctx.command.params:
+            words = option.type.choices if isinstance(option.type, click.Choice) else None
+            if words is not None and settings.get(option.name or "") not in (None, *words):
+                del settings[option.name or ""]  # something that only other commands can do
+        ctx.default_map = settings
         ctx.meta[_FILE] = str(value)
 
 

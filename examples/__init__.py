@@ -1,0 +1,1 @@
+"""How optimized models are served; run by the tests."""

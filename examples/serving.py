@@ -1,0 +1,153 @@
+"""One request on onnxruntime, as it is served before and after: `python -m examples.serving`.
+
+`user` has the user's features, one row each; `items` those of the candidates. Each function gives the scores of all
+candidates; those with two models take what `mari-onnx` was asked for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+import mari_onnx
+
+Array = npt.NDArray[Any]
+Features = Mapping[str, Array]
+
+MODEL = Path(__file__).parents[1] / "sample_models/din_vanilla.onnx"
+
+
+def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
+    """A model, open once and called for every request."""
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+
+
+# Before: every feature has a row for each candidate
+
+
+def tile(user: Features, candidates: int) -> dict[str, Array]:
+    """The user's rows, repeated for each candidate."""
+    return {name: np.repeat(row, candidates, axis=0) for name, row in user.items()}
+
+
+def before(model: ort.InferenceSession, user: Features, items: Features, candidates: int) -> Array:
+    """What is served today."""
+    (scores,) = model.run(None, {**tile(user, candidates), **items})
+    return np.asarray(scores)
+
+
+# The same call, on a model that computes the user's part once
+#   mari-onnx optimize din_vanilla.onnx guarded.onnx -u 'user_*' --guard
+
+
+def guarded(model: ort.InferenceSession, user: Features, items: Features, candidates: int) -> Array:
+    """The caller changes nothing; scores are NaN if it ever sends rows that are not the same."""
+    scores = before(model, user, items, candidates)
+    if np.isnan(scores).any():
+        raise ValueError("the rows of one request are not the same")
+    return scores
+
+
+# One row: the user's features are not repeated any more
+#   mari-onnx optimize din_vanilla.onnx one.onnx -u 'user_*' --user-batch one
+
+
+def one_row(model: ort.InferenceSession, user: Features, items: Features) -> Array:
+    """The user's row is sent as it is."""
+    (scores,) = model.run(None, {**user, **items})
+    return np.asarray(scores)
+
+
+# Several requests in one call, their rows repeated by the caller
+#   mari-onnx optimize din_vanilla.onnx mixed.onnx -u 'user_*' --request-key user_id
+
+
+def mixed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Features, int]]) -> list[Array]:
+    """Requests are batched as they come; rows of one user_id are computed once."""
+    tiled = [{**tile(user, candidates), **items} for user, items, candidates in requests]
+    (scores,) = model.run(None, {name: np.concatenate([call[name] for call in tiled]) for name in tiled[0]})
+    return np.split(np.asarray(scores), np.cumsum([candidates for *_, candidates in requests])[:-1])
+
+
+# Several requests in one call, a row each
+#   mari-onnx optimize din_vanilla.onnx requests.onnx -u 'user_*' --user-batch requests
+
+
+def indexed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Features, int]]) -> list[Array]:
+    """Each user's row once, and for each candidate the number of its request."""
+    counts = [candidates for *_, candidates in requests]
+    rows = {name: np.concatenate([user[name] for user, *_ in requests]) for name in requests[0][0]}
+    items = {name: np.concatenate([each[name] for _, each, _ in requests]) for name in requests[0][1]}
+    index = np.repeat(np.arange(len(requests)), counts)
+    (scores,) = model.run(None, {**rows, **items, "request_index": index})
+    return np.split(np.asarray(scores), np.cumsum(counts)[:-1])
+
+
+# Two models: the user's part is computed beside retrieval, and kept
+#   mari-onnx split din_vanilla.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
+
+
+def user_part(model: ort.InferenceSession, user: Features) -> dict[str, Array]:
+    """What the ranking model needs of the user: a few rows, to be kept for as long as the user's features hold."""
+    sent = {each.name: user[each.name] for each in model.get_inputs()}
+    computed = model.run(None, sent)
+    return dict(zip([each.name for each in model.get_outputs()], map(np.asarray, computed), strict=True))
+
+
+def rank(model: ort.InferenceSession, computed: Features, user: Features, items: Features) -> Array:
+    """Any number of times for one user; a few inputs of the user may still be asked for."""
+    known = {**user, **items, **computed}
+    (scores,) = model.run(None, {each.name: known[each.name] for each in model.get_inputs()})
+    return np.asarray(scores)
+
+
+# A request, made up
+
+
+def request(seed: int, candidates: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """A user and candidates: ids as the sample model has them."""
+    rng = np.random.default_rng(seed)
+    user: dict[str, Array] = {}
+    items: dict[str, Array] = {}
+    for info in onnx.load(MODEL).graph.input:
+        tail = [dim.dim_value for dim in info.type.tensor_type.shape.dim][1:]
+        rows, side = (1, user) if info.name.startswith("user_") else (candidates, items)
+        side[info.name] = rng.integers(0, 3, (rows, *tail))
+    user["user_id"][:] = seed
+    return user, items
+
+
+def main() -> None:
+    """Serve one request in each way, and print how far the scores are apart."""
+    declared = ["user_*"]
+    requests = [(*request(seed, candidates), candidates) for seed, candidates in ((1, 200), (2, 50), (3, 7))]
+    original = session(MODEL)
+    wanted = [before(original, *each) for each in requests]
+    user, items, candidates = requests[0]
+
+    def optimized(**serving: Any) -> ort.InferenceSession:
+        return session(mari_onnx.optimize(MODEL, user_inputs=declared, verify=False, **serving).model)
+
+    parts = mari_onnx.split(MODEL, user_inputs=declared, verify=False).models
+    computed = user_part(session(parts["user"]), user)
+    found = {
+        "guarded": [guarded(optimized(guard="nan"), user, items, candidates)],
+        "one row": [one_row(optimized(user_batch="one"), user, items)],
+        "by key": mixed(optimized(request_key=["user_id"]), requests),
+        "by index": indexed(optimized(user_batch="requests"), requests),
+        "two models": [rank(session(parts["rank"]), computed, user, items)],
+    }
+    for way, scores in found.items():
+        apart = max(float(np.abs(a - b).max()) for a, b in zip(scores, wanted, strict=False))
+        print(f"{way:<12} {len(scores)} request{'s' * (len(scores) != 1)}, at most {apart:.1g} apart")
+
+
+if __name__ == "__main__":
+    main()
