@@ -113,6 +113,19 @@ def test_unusual_attributes_survive() -> None:
 # value_info
 
 
+def test_shapes_are_written_of_matrices_alone() -> None:
+    """Those of more dimensions would have onnxruntime fuse Add and LayerNormalization, which makes them slower."""
+    body = """
+        x = Concat <axis = 1> (user, item) h = MatMul (x, w) f = Reshape (h, halves)
+        g = Transpose <perm = [0, 2, 1]> (f) s = Add (f, g) n = LayerNormalization (s, scale) y = Flatten (n)
+    """
+    constants = {"halves": [0, 2, 2], "w": integers(7, 4), "scale": np.ones(2, np.float32)}
+    result = rewrite_and_check(ranking("one", body, **constants), rtol=1e-5).model
+    ranks = {len(v.type.tensor_type.shape.dim) for v in result.graph.value_info}
+    assert ranks == {2}
+    assert "LayerNormalization" in [n.op_type for n in result.graph.node]
+
+
 def test_value_info_of_what_is_left_is_kept_and_of_what_is_gone_is_dropped() -> None:
     proto = onnx.shape_inference.infer_shapes(model())
     next(v for v in proto.graph.value_info if v.name == "h").doc_string = "hidden"

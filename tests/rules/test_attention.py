@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from mari_onnx.extent import symbol
@@ -21,7 +22,7 @@ HEADS = "q_num_heads = 2, kv_num_heads = 2"
 def queries(result: Rewritten) -> tuple[Any, ...]:
     """The shape of q in the node that is left."""
     (node,) = result.nodes("Attention")
-    infos = {v.name: v for v in result.model.graph.value_info}
+    infos = {v.name: v for v in onnx.shape_inference.infer_shapes(result.model).graph.value_info}
     dims = infos[node.input[0]].type.tensor_type.shape.dim
     return tuple(d.dim_value or d.dim_param or None for d in dims)
 
