@@ -9,9 +9,10 @@ SAMPLES := build/samples-venv
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
 GRAPHS  ?= 50000
+RUNS    ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format samples docs corpus fuzz bench clean
+.PHONY: help demo test check format samples docs corpus fuzz mutate alarms bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,12 @@ corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 
 fuzz: $(READY) ## Check the invariant on many random graphs, all operators and forms (GRAPHS=50000)
 	$(BIN)/python -m tests.property.fuzz $(GRAPHS) --complete
+
+mutate: $(READY) ## Damage the sample models and see whether the verification sees it (minutes)
+	$(BIN)/python -m tests.verification.mutate --write
+
+alarms: $(READY) ## Verify the optimized models with many seeds: there must be no alarm (minutes; RUNS=200)
+	$(BIN)/python -m tests.verification.alarms $(RUNS)
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks

@@ -27,7 +27,7 @@ import mari_onnx
 from mari_onnx.cli import EPILOG
 from mari_onnx.report.text import count, ratio
 from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS, compare, inputs
-from mari_onnx.verification.cases import EDGE_BATCH
+from mari_onnx.verification.cases import EDGE_BATCH, MANY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -115,15 +115,17 @@ def verification() -> str:
             f"- **Inputs**: {batches} candidates; all different; {inputs.REQUESTS} requests where an index tells them "
             f"apart; ids drawn from the whole of the tables that they index, the largest always among them; histories "
             f"padded with 0; other dynamic axes of extent {inputs.LENGTH}. Then {EDGE_BATCH} candidates with the "
-            f"largest ids alone, with empty histories, with zeros everywhere, with features {inputs.LARGE:,.0f} times "
-            f"as large, and with NaN and infinities among them.",
+            f"largest ids alone, with empty histories, and with zeros everywhere; and {MANY} of which each has another "
+            f"feature that is {inputs.LARGE:,.0f}, NaN or infinite. Where a stored table is not the original's, the "
+            f"rows that changed are looked up.",
             f"- **Is it the same function?** Both models in float64: at most {compare.SAME_FUNCTION:g} of the output's "
-            f"scale apart. Two models of which one stores constants that were combined (`W1 + W3`) may be "
-            f"{compare.COMBINED_CONSTANTS:g} roundings of their type apart "
-            f"({compare.COMBINED_CONSTANTS * 2**-24:.1g} in float32); where an operator exists nowhere in float64, "
+            f"scale apart. Constants that are not the original's, such as a stored `W1 + W3`, may be "
+            f"{compare.COMBINED_CONSTANTS:g} roundings of their type off ({compare.COMBINED_CONSTANTS * 2**-24:.1g} in "
+            f"float32), and what that does to the output is measured; where an operator exists nowhere in float64, "
             f"{compare.WITHIN_FLOAT32:g}, and the report names it.",
             f"- **Is it as accurate?** In the model's own precision: at most {compare.ACCURACY_FACTOR:g} times as far "
-            f"from the float64 result as the original is, and {compare.ACCURACY_FLOOR} units in the last place more. "
+            f"from the float64 result as the original is ({compare.UNUSUAL_FACTOR:g} times with large features), and "
+            f"{compare.ACCURACY_FLOOR} units in the last place more. "
             f"Where float64 cannot be had: {compare.UNGUARDED_FLOOR} units from the original.",
             "- **Integers and booleans** must be equal; NaN and infinities must be at the same places.",
         ]

@@ -190,6 +190,7 @@ def verify(
     rtol: float | None = None,
     atol: float | None = None,
     effort: str = "standard",
+    runtime: str = "onnxruntime",
     inputs: str | Path | None = None,
     input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     failing: str | Path | None = None,
@@ -198,6 +199,7 @@ def verify(
     """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
 
     `effort` ("quick", "standard" or "thorough") says how much is run; `batches` replace its numbers of candidates.
+    With `runtime` "openvino" the models are compared in that runtime besides.
     `inputs` is a file or a folder of inputs to run instead of drawn ones, and `input_ranges` are the least and the
     largest value to draw for an input. When the models differ, the smallest inputs on which they do are written to
     `failing`, as .npz.
@@ -219,7 +221,7 @@ def verify(
     whole = together(first, [*parts, second], index)
     verification = compare(
         first, whole, tiled=tiled, keys=keys, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
-        given=None if inputs is None else Path(inputs), ranges=input_ranges,
+        runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
         failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
     program = run(graph, given, DEFAULT_BATCH)

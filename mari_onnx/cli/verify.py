@@ -61,6 +61,13 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     help="How much to run: 1 and 7 candidates alone; 1 2 7 64 and edge cases; or 500 besides, and four draws of each. "
     "What is not essential is left out, with a note, after 2, 10 and 120 seconds.",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnxruntime", "openvino"]),
+    default="onnxruntime",
+    show_default=True,
+    help="Compare in another runtime, too (pip install 'mari-onnx[openvino]').",
+)
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs.")
 @click.option(
     "--inputs",
@@ -100,6 +107,7 @@ def verify(
     item_model: Path | None,
     batches: tuple[int, ...],
     effort: str,
+    runtime: str,
     seed: int,
     inputs: Path | None,
     input_ranges: dict[str, tuple[float, float]],
@@ -150,6 +158,7 @@ def verify(
             rtol=rtol,
             atol=atol,
             effort=effort,
+            runtime=runtime,
             inputs=inputs,
             input_ranges=input_ranges,
             failing=failing,
@@ -157,7 +166,12 @@ def verify(
         )
     command = ["mari-onnx", "verify", str(reference), str(optimized)]
     command += [word for glob in user_inputs for word in ("-u", glob)]
-    command += [word for name, x in (("--rtol", rtol), ("--atol", atol)) if x is not None for word in (name, f"{x:g}")]
+    command += [word for key in request_key for word in ("--request-key", key)]
+    single = {
+        "--request-index": request_index, "--user-model": user_model, "--item-model": item_model, "--rtol": rtol,
+        "--atol": atol,
+    }  # fmt: skip
+    command += [word for name, given in single.items() if given is not None for word in (name, str(given))]
     options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
 
 

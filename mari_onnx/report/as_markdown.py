@@ -9,6 +9,7 @@ from mari_onnx.report.model import Change, Difference, Divergence, Report, Struc
 from mari_onnx.report.text import (
     by_operator,
     cost_rows,
+    counted,
     judged,
     known,
     ratio,
@@ -132,7 +133,7 @@ def _divergence(found: Divergence) -> Iterator[str]:
     if found.rule:
         yield f"- rule {_code(found.rule)}: {_text(found.reason)}"
     if found.inputs:
-        yield f"- the least that fails is in {_code(found.inputs)} ({found.candidates} candidates)"
+        yield f"- the least that fails is in {_code(found.inputs)} ({counted(found.candidates or 0)})"
     if found.command:
         yield f"- again: {_code(found.command)}"
     yield ""
@@ -170,20 +171,21 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     yield f"| {' | '.join(header)} |"
     yield f"| {' | '.join('---:' if i in aligned else '---' for i in range(len(header)))} |"
     for row in rows:
-        yield f"| {' | '.join(row)} |"
+        cells = (cell.replace("|", "\\|") for cell in row)  # even in code
+        yield f"| {' | '.join(cells)} |"
     yield ""
 
 
 def _code(name: str) -> str:
     """The name as code, whatever is in it."""
-    name = name.replace("\n", " ").replace("|", "\\|")
+    name = name.replace("\n", " ")
     fence = "``" if "`" in name else "`"
     return f"{fence} {name} {fence}" if fence == "``" else f"`{name}`"
 
 
 def _text(words: str) -> str:
     """Words that are no markup. Names in backquotes stay code."""
-    escaped = words.replace("\\", "\\\\").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+    escaped = words.replace("\\", "\\\\").replace("<", "&lt;").replace("\n", " ")
     return "`".join(part if i % 2 else _plain(part) for i, part in enumerate(escaped.split("`")))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mari_onnx.verification import data
 from mari_onnx.verification.cases import Case, Effort, plan
 from mari_onnx.verification.inputs import Input, by_key, draw, edges, extents
 from mari_onnx.verification.ranges import Trace
-from mari_onnx.verification.runtime import Run, RunError, Values
+from mari_onnx.verification.runtime import Array, Run, RunError, Values
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Drawn:
     effort: Effort
     batches: Sequence[int]
     notes: list[str]
+    chosen: Mapping[str, Array] = field(default_factory=dict)
+    """Ids to look at in particular, by input: "changed rows" has no others."""
 
     @property
     def seconds(self) -> float:
@@ -42,6 +44,8 @@ class Drawn:
     def cases(self) -> list[Case]:
         """What is to be run, most telling first."""
         styles = edges(self.inputs, self.traced.bounds, extents(self.inputs, 2, self.traced.requests), self.tiled)
+        if self.chosen:
+            styles.insert(0, "changed rows")
         return plan(self.effort, self.batches, self.seed, styles)
 
     def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:
@@ -54,6 +58,7 @@ class Drawn:
             sizes,
             rng,
             style=case.style,
+            chosen=self.chosen,
             tiled=() if self.keys else self.tiled,
             largest_id=largest_id,
             nonnegative=nonnegative,

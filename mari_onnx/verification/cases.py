@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["drawn", "largest ids", "zeros", "padding", "large", "not finite", "not finite user", "given"]
+Style = Literal[
+    "drawn", "changed rows", "largest ids", "zeros", "padding", "large", "large user", "not finite", "not finite user",
+    "given",
+]  # fmt: skip
 
 EDGE_BATCH = 7
 """Candidates of an edge case: enough for some to differ where others agree."""
+
+MANY = 64
+"""Candidates where each is meant to meet something else."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,17 @@ class Case:
     batch: int
     style: Style = "drawn"
     seed: tuple[int, ...] = (0,)
+    runtime: str = "onnxruntime"
+
+    @property
+    def label(self) -> str:
+        """The case, and the runtime where it is not the usual one."""
+        return self.name if self.runtime == "onnxruntime" else f"{self.name}, {self.runtime}"
+
+    @property
+    def usual(self) -> bool:
+        """Whether scores are of the size that they usually have."""
+        return self.style in ("drawn", "changed rows", "largest ids", "zeros", "padding")
 
     @property
     def where(self) -> str:
@@ -30,7 +47,7 @@ class Case:
 
     @property
     def scale(self) -> str:
-        return "drawn" if self.style in ("drawn", "largest ids", "zeros", "padding") else self.style
+        return f"{self.runtime} {'drawn' if self.usual else self.style}"
 
 
 @dataclass(frozen=True)
@@ -59,8 +76,9 @@ def plan(effort: Effort, batches: Sequence[int], seed: int, edges: Sequence[Styl
     batches = list(dict.fromkeys(batches))
     cases = [Case("drawn", batch, seed=(seed, batch)) for batch in batches]
     if effort.edges:
-        batch = min(EDGE_BATCH, max(batches))
-        cases += [Case(style, batch, style, (seed, batch, i)) for i, style in enumerate(edges, 1) if batch]
+        for i, style in enumerate(edges, 1):
+            batch = min(MANY if style in ("changed rows", "large", "not finite") else EDGE_BATCH, max(batches))
+            cases += [Case(style, batch, style, (seed, batch, i))] if batch else []
     for draw in range(2, effort.draws + 1):
         cases += [Case(f"drawn, {draw}", batch, seed=(seed, batch, 0, draw)) for batch in batches]
     return cases

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,15 +21,21 @@ at most 3e-14 in the models that this was measured on; the mildest mistake that 
 """
 
 COMBINED_CONSTANTS = 16.0
-"""How many unit roundoffs of their type constants that were combined may add: 1e-6 for float32, 0.8 % for float16."""
+"""How many roundings of their type constants that were combined may be off: 1e-6 for float32, 0.8 % for float16.
+
+What so much does to the output is measured; where it cannot be, it is allowed of the output's scale.
+"""
 
 WITHIN_FLOAT32 = 1e-5
 """Largest difference in float64, in units of the output's scale, where some operator had to stay in float32."""
 
-ACCURACY_FACTOR = 4.0
+ACCURACY_FACTOR = 3.0
 """How many times the original's own rounding error the optimized model may have."""
 
-ACCURACY_FLOOR = 8
+UNUSUAL_FACTOR = 30.0
+"""The same for features of unusual size, where the original's error is that of one or two scores that cancel most."""
+
+ACCURACY_FLOOR = 4
 """Units in the last place, at the output's scale, that are allowed whatever the original's error."""
 
 UNGUARDED_FLOOR = 64
@@ -64,13 +71,17 @@ class Observation:
 
 
 def judge(
-    observations: Sequence[Observation], tolerance: Tolerance | None = None, same: float = SAME_FUNCTION
+    observations: Sequence[Observation],
+    tolerance: Tolerance | None = None,
+    same: float = SAME_FUNCTION,
+    constants: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Difference]:
     """Judge each observation. The observations are of one output, in all cases.
 
     Without a `tolerance` two questions are asked, in the max-norm:
 
-    1. Is it the same function? In float64 the two differ by at most `same` of the output's scale.
+    1. Is it the same function? In float64 the two differ by at most `same` of the output's scale, and what
+       `constants` say, by kinds of cases, that their own rounding may add.
     2. Is it as accurate? The optimized output is at most `ACCURACY_FACTOR` times as far from the float64 result as
        the reference is itself, plus `ACCURACY_FLOOR` units in the last place at the output's scale. That is the
        `bound` reported. Without a float64 result, the bound is `UNGUARDED_FLOOR` units, on the distance of the two.
@@ -82,8 +93,10 @@ def judge(
     for seen in observations:
         alike = [other for other in observations if other.case.scale == seen.case.scale]
         # Large features may drive every score into saturation, where nothing but the usual scale is left to go by.
-        scale = max(_scale(alike), _scale([other for other in observations if other.case.scale == "drawn"]))
-        judged.append(_judge(seen, tolerance, scale, _own_error(alike), same * scale))
+        scale = max(_scale(alike), _scale([other for other in observations if other.case.usual]))
+        judged.append(
+            _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.scale, 0))
+        )
     return judged
 
 
@@ -95,7 +108,7 @@ def own_error(observations: Sequence[Observation]) -> float:
 def failure(case: Case, outputs: Iterable[str], message: str) -> list[Difference]:
     """Report that the optimized model gave nothing to compare."""
     return [
-        Difference(case.batch, output, math.inf, math.inf, 0.0, False, message, case=case.name) for output in outputs
+        Difference(case.batch, output, math.inf, math.inf, 0.0, False, message, case=case.label) for output in outputs
     ]
 
 
@@ -107,43 +120,55 @@ def _judge(
         if of_a != of_b:
             return failure(seen.case, [seen.output], f"{what} {of_b}, but the reference has {of_a}")[0]
 
-    found = distance(a, b)
-    magnitude = _magnitude(a)
+    found, magnitude = distance(a, b), _magnitude(a)
     relative = found / magnitude if magnitude else math.inf if found else 0.0
-    bound, problem = 0.0, ""
-    in_float64, error = None, None
-    if seen.exact is not None and seen.exact[0].shape == seen.exact[1].shape:
-        in_float64 = distance(*seen.exact)
-    if not np.issubdtype(a.dtype, np.floating):
-        problem = _unequal(seen)
-    elif place := misplaced(a, b):
-        problem = place
-    elif tolerance is not None:
-        bound = tolerance.atol + tolerance.rtol * magnitude
-        if found > bound:
-            problem = f"differs by {found:.3g} at {_worst(a, b)}; {_would_pass(found, magnitude)}"
-    elif seen.exact is None:
-        bound = UNGUARDED_FLOOR * _ulp(scale, a.dtype)
-        if found > bound:
-            problem = f"differs by {found:.3g} at {_worst(a, b)}, where {bound:.3g} is rounding"
-            problem += f"; {_would_pass(found, magnitude)}"
-    else:
-        problem = _same_function(*seen.exact, same)
-        error = distance(b, seen.exact[0])
-        # A model in float64 is its own float64 result: its error cannot be measured, and was just bounded.
-        measured = a.dtype.itemsize < 8
-        bound = ACCURACY_FACTOR * reference_error + ACCURACY_FLOOR * _ulp(scale, a.dtype) if measured else same
-        if not problem and error > bound:
-            problem = (
-                f"less accurate: {error:.3g} from the float64 result at {_worst(b, seen.exact[0])}, "
-                f"where the reference is within {reference_error:.3g} and {bound:.3g} is allowed"
-            )
-        if problem:
-            problem += f"; {_would_pass(found, magnitude)}"
+    exact = seen.exact
+    in_float64 = None if exact is None else distance(*exact)
+    error = None if exact is None else distance(b, exact[0])
+    bound = 0.0
+    if np.issubdtype(a.dtype, np.floating):
+        bound = _bound(seen, tolerance, scale, reference_error, same)
+    problem = _problem(seen, exact, bound, reference_error, same)
+    if problem and math.isfinite(found) and found > 0 and bound:
+        problem += f"; {_would_pass(found, magnitude)}"
     return Difference(
         seen.case.batch, seen.output, found, relative, bound, not problem, problem,
-        case=seen.case.name, float64=in_float64, float64_bound=None if in_float64 is None else same, error=error,
+        case=seen.case.label, float64=in_float64, float64_bound=None if exact is None else same, error=error,
     )  # fmt: skip
+
+
+def _bound(seen: Observation, tolerance: Tolerance | None, scale: float, reference_error: float, same: float) -> float:
+    """How far the output may be: from the float64 result where there is one, else from the reference's."""
+    dtype = seen.reference.dtype
+    if tolerance is not None:
+        return tolerance.atol + tolerance.rtol * _magnitude(seen.reference)
+    if seen.exact is None:
+        return UNGUARDED_FLOOR * _ulp(scale, dtype)
+    # A model in float64 is its own float64 result: its error cannot be measured, and is bounded by the first question.
+    factor = ACCURACY_FACTOR if seen.case.usual or seen.case.style == "given" else UNUSUAL_FACTOR
+    return factor * reference_error + ACCURACY_FLOOR * _ulp(scale, dtype) if dtype.itemsize < 8 else same
+
+
+def _problem(
+    seen: Observation, exact: tuple[Array, Array] | None, bound: float, reference_error: float, same: float
+) -> str:
+    """What is wrong with the output; "" when nothing is."""
+    a, b = seen.reference, seen.optimized
+    if not np.issubdtype(a.dtype, np.floating):
+        return _unequal(seen)
+    if exact is not None and (problem := _same_function(*exact, same)):
+        return problem
+    if place := misplaced(a, b):
+        return place
+    error = distance(b, a if exact is None else exact[0])
+    if error <= bound:
+        return ""
+    if exact is None:
+        return f"differs by {error:.3g} at {_worst(a, b)}, where {bound:.3g} is allowed"
+    return (
+        f"less accurate: {error:.3g} from the float64 result at {_worst(b, exact[0])}, "
+        f"where the reference is within {reference_error:.3g} and {bound:.3g} is allowed"
+    )
 
 
 def _own_error(observations: Sequence[Observation]) -> float:

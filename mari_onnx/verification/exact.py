@@ -8,7 +8,6 @@ further than float32.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from mari_onnx.model import Model
 from mari_onnx.verification.float64 import lowered, raise_feeds, raised
+from mari_onnx.verification.operators import STAND_INS
 from mari_onnx.verification.recurrent import RECURRENT, recurrent
 from mari_onnx.verification.runtime import Array, Feeds, RunError, Source, Values, runner
 
@@ -36,15 +35,6 @@ _NARROW = {"AffineGrid", "CausalConvWithState", "LinearAttention", "TfIdfVectori
 Prepare = Callable[[NodeProto, Feeds], Callable[[Feeds], Values]]
 
 
-class Erf(OpRun):
-    """Erf in float64; that of ONNX's interpreter gives float32."""
-
-    op_domain = ""
-
-    def _run(self, x: Array) -> tuple[Array]:
-        return (np.array([math.erf(value) for value in x.flat], np.float64).reshape(x.shape),)
-
-
 @dataclass
 class _Group:
     """Nodes that run together: in onnxruntime, or one after the other by those who stand in."""
@@ -55,15 +45,24 @@ class _Group:
 
 
 class Exact:
-    """A model in float64, as a function from inputs to outputs by name. `expose` are values to give out besides.
+    """A model in float64, as a function from inputs to outputs by name.
+
+    `expose` are values to give out besides, and `change` is what happens to the raised model first.
 
     Raises RunError when the model cannot be raised; calling it does when it cannot be run.
     """
 
-    def __init__(self, source: Source, expose: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        source: Source,
+        expose: Iterable[str] = (),
+        change: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None,
+    ) -> None:
         if source.document.bytes > RAISABLE:
             raise RunError(f"the {source.role} model is too large to be raised to float64")
         self.source, self.model = source, raised(source.proto)
+        if change is not None:
+            self.model = change(self.model)
         self.limits: dict[str, str] = {}
         self.outputs = [output.name for output in self.model.graph.output]
         self.exposed = [name for name in expose if name not in self.outputs]
@@ -81,7 +80,7 @@ class Exact:
                     values.update(group.run(values))
                 return {name: values[name] for name in (*self.outputs, *self.exposed) if name in values}
             except _LackingError as lacking:
-                self._lacking.add(lacking.op_type)
+                self._lacking |= lacking.op_types
                 self._groups = self._plan()
 
     def _plan(self) -> list[_Group]:
@@ -134,10 +133,13 @@ class Exact:
             run = runner(self.source.variant(model))
         except RunError as error:
             found = _LACKING.search(str(error))
-            op_type = found and (found[1] or found[2])
-            if not op_type or op_type in self._lacking:
+            there = set[str]().union(*map(_op_types, nodes))
+            lacking = {found[1] or found[2]} & there if found else set()
+            # onnxruntime may have replaced an operator by what it is defined as, and lack something of that.
+            lacking = lacking or {op_type for op_type in there if found and _is_function(op_type, self.model)}
+            if lacking <= self._lacking:
                 raise
-            raise _LackingError(op_type) from error
+            raise _LackingError(lacking) from error
         return lambda values: run({name: values[name] for name in fed})
 
     def _stand_in(self, node: NodeProto) -> Callable[[Feeds], Values]:
@@ -184,7 +186,7 @@ class Exact:
             value = self._value(name, values)
             graph.input.append(onnx.helper.make_tensor_value_info(name, _element_type(value), [None] * value.ndim))
         try:
-            evaluator = ReferenceEvaluator(_model(self.model, graph), new_ops=[Erf])
+            evaluator = ReferenceEvaluator(_model(self.model, graph), new_ops=STAND_INS)
         except Exception as error:  # whatever an operator's implementation raises
             raise _UnableError(str(error)) from error
 
@@ -227,15 +229,25 @@ class Exact:
 
 
 class _LackingError(Exception):
-    """onnxruntime cannot run an operator in float64."""
+    """onnxruntime cannot run some operators in float64."""
 
-    def __init__(self, op_type: str) -> None:
-        super().__init__(op_type)
-        self.op_type = op_type
+    def __init__(self, op_types: set[str]) -> None:
+        super().__init__(", ".join(sorted(op_types)))
+        self.op_types = op_types
 
 
 class _UnableError(Exception):
     """A node cannot be run by this stand-in."""
+
+
+def _is_function(op_type: str, model: onnx.ModelProto) -> bool:
+    """Whether a standard operator is defined by others."""
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    try:
+        schema = onnx.defs.get_schema(op_type, opset)
+    except onnx.defs.SchemaError:
+        return False
+    return any(getattr(schema, kind, False) for kind in ("has_function", "has_context_dependent_function"))
 
 
 def _model(like: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:

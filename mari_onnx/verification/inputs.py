@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnxruntime as ort
@@ -19,7 +20,7 @@ LENGTH = 5
 """The extent of a dynamic axis that is not the batch, such as a history's length."""
 
 LARGE, LARGE_HALF = 1000.0, 30.0
-"""What features are multiplied by to be large; those in half precision less, so that they stay in its range."""
+"""What a feature is when it is large; one in half precision is less, so that sums of it stay in its range."""
 
 _MIN_SEQUENCE = 4
 _HALF = 2
@@ -94,12 +95,13 @@ def extents(inputs: Iterable[Input], batch: int, requests: Collection[str] = ())
 
 
 def draw(
-    inputs: Iterable[Input],
+    inputs: Sequence[Input],
     bounds: Mapping[str, Bounds],
     sizes: Mapping[str, int],
     rng: np.random.Generator,
     *,
     style: Style = "drawn",
+    chosen: Mapping[str, Array] = MappingProxyType({}),
     tiled: Collection[str] = (),
     largest_id: int | None = None,
     nonnegative: bool = False,
@@ -110,9 +112,9 @@ def draw(
     always among the rows of a column, and histories end in zeros. Floats are standard normal, or their magnitudes;
     those with bounds are uniform in them. The rows of a `tiled` input are identical.
 
-    Of the other styles, "largest ids" has no other ids, "padding" empties the histories, "zeros" is zero wherever it
-    may be, "large" multiplies the floats by a thousand. "not finite" strews NaN and infinities among the floats of
-    every third row, "not finite user" among those of the only row that a user has.
+    Of the other styles, "changed rows" takes the ids of some inputs from `chosen`, "largest ids" has no other ids,
+    "padding" empties the histories, "zeros" is zero wherever it may be. "large" and "not finite" have a feature that is
+    large, or NaN or infinite, in each row but the first; "large user" and "not finite user" one in a user's only row.
     """
     feeds = {}
     for each in inputs:
@@ -121,14 +123,20 @@ def draw(
         own = bounds.get(each.name)
         if each.dtype.kind in "iu" or (own is not None and own.whole):
             drawn = _ids(rows, own, largest_id, rng, style)
+            if style == "changed rows" and each.name in chosen:
+                drawn = rng.choice(chosen[each.name], rows)
+                drawn = drawn if own is None else np.clip(drawn, own.low, own.high)
         elif each.dtype.kind == "b":
             drawn = (rng.random(rows) < 0.5) & (style != "zeros")
         elif each.dtype.kind == "U":
             drawn = rng.integers(0, 10, rows).astype(np.str_).astype(object)
         else:
-            drawn = _floats(rows, own, each.dtype, nonnegative, rng, style)
+            drawn = _floats(rows, own, nonnegative, rng, style)
         drawn = drawn if each.dtype.kind == "U" else drawn.astype(each.dtype)
         feeds[each.name] = np.broadcast_to(drawn, shape).copy()
+    if style in ("large", "not finite", "large user", "not finite user"):
+        of_items, of_users = _features(inputs, bounds, tiled)
+        _strew(feeds, of_users if style.endswith("user") else of_items, style, rng)
     return feeds
 
 
@@ -156,44 +164,67 @@ def edges(
 ) -> list[Style]:
     """The edge cases that mean something to a model with these inputs."""
     inputs = list(inputs)
-    features = [each for each in inputs if each.dtype.kind == "f" and each.name not in bounds]
-    of_user = [each for each in features if each.name in tiled or each.dims[:1] == (1,)]
+    of_items, of_users = _features(inputs, bounds, tiled)
     whole = [each for each in inputs if each.name in bounds and bounds[each.name].whole]
     sequences = any(_is_sequence(e.shape(sizes), bounds[e.name].low, bounds[e.name].high) for e in whole)
     found: list[tuple[Style, bool]] = [
         ("largest ids", bool(whole)),
         ("padding", sequences),
         ("zeros", True),
-        ("large", bool(features)),
-        ("not finite", len(features) > len(of_user)),
-        ("not finite user", bool(of_user)),
+        ("large", bool(of_items)),
+        ("large user", bool(of_users)),
+        ("not finite", bool(of_items)),
+        ("not finite user", bool(of_users)),
     ]
     return [style for style, meant in found if meant]
 
 
+def _features(
+    inputs: Iterable[Input], bounds: Mapping[str, Bounds], tiled: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """The inputs of floats that are no ids, of several rows and of one."""
+    features = [each for each in inputs if each.dtype.kind == "f" and each.dims and each.name not in bounds]
+    of_users = [each.name for each in features if each.name in tiled or each.dims[0] == 1]
+    return [each.name for each in features if each.name not in of_users], of_users
+
+
+def _strew(feeds: dict[str, Array], features: list[str], style: Style, rng: np.random.Generator) -> None:
+    """Make single elements of features large, or not finite, in place: one in a row, so that none hides another.
+
+    Row 0 stays as it is. Elements take turns, and when all had one kind of value the next kind follows; where there
+    are more elements than rows, chance decides which of them have a turn. A user has one row, and one such element.
+    """
+    of_user = style in ("large user", "not finite user")
+    kinds = (np.nan, np.inf, -np.inf) if style.startswith("not finite") else (LARGE, -LARGE)
+    width = {name: int(np.prod(feeds[name].shape[1:])) for name in features}
+    elements = [(name, i) for name in features for i in range(width[name])]
+    if not elements:
+        return
+    first = int(rng.integers(len(elements)))
+    for turn in range(1 if of_user else max(len(feeds[name]) for name in features) - 1):
+        name, i = elements[(first + turn) % len(elements)]
+        rows = feeds[name].reshape(len(feeds[name]), width[name])
+        if of_user:
+            at: slice | int = slice(None)
+        elif len(rows) > 1:
+            at = 1 + turn % (len(rows) - 1)
+        else:
+            continue
+        kind = kinds[turn // len(elements) % len(kinds)] if not of_user else rng.choice(kinds)
+        half = rows.dtype.itemsize <= _HALF and np.isfinite(kind)
+        rows[at, i] = np.sign(kind) * LARGE_HALF if half else kind
+
+
 def _floats(
-    shape: tuple[int, ...],
-    bounds: Bounds | None,
-    dtype: np.dtype[np.generic],
-    nonnegative: bool,
-    rng: np.random.Generator,
-    style: Style,
+    shape: tuple[int, ...], bounds: Bounds | None, nonnegative: bool, rng: np.random.Generator, style: Style
 ) -> Array:
     if bounds is not None:
-        drawn = rng.uniform(bounds.low, bounds.high, shape)
-    else:
-        drawn = rng.standard_normal(shape)
-        drawn = np.abs(drawn) if nonnegative else drawn
-        if style == "large":
-            drawn *= LARGE if dtype.itemsize > _HALF else LARGE_HALF
+        zero = np.broadcast_to(np.clip(0, bounds.low, bounds.high), shape)
+        return zero if style == "zeros" else rng.uniform(bounds.low, bounds.high, shape)
+    drawn = rng.standard_normal(shape)
     if style == "zeros":
-        drawn = np.zeros(shape) if bounds is None else np.broadcast_to(np.clip(0, bounds.low, bounds.high), shape)
-    elif style in ("not finite", "not finite user") and shape:
-        strewn = rng.choice([0.0, np.nan, np.inf, -np.inf], shape, p=[0.7, 0.1, 0.1, 0.1])
-        broken = (np.arange(shape[0]) % 3 == 1) if style == "not finite" else np.full(shape[0], shape[0] == 1)
-        strewn[~broken] = 0
-        drawn = np.where(strewn == 0, drawn, strewn)
-    return drawn
+        return np.zeros(shape)
+    return np.abs(drawn) if nonnegative else drawn
 
 
 def _ids(

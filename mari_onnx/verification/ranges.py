@@ -6,8 +6,10 @@ value is used as an index is cut out and run twice, once on zeros and once with 
 element of every input. Where an index moved by a tag, that element of that input arrived there; what is left is the
 offset. So a packed matrix has bounds for each of its columns, and no idiom of an exporter needs a rule.
 
-Not traced: ids inside the bodies of Loop and Scan, ids combined with each other or scaled before they index, and
-float16 ids.
+Inside the bodies of Loop and Scan nothing is run apart. An id that gets there, and nowhere else, is followed by name to
+the tables that it indexes, and takes the range of the smallest: an offset that it is added to there is overlooked.
+
+Not traced: ids combined with each other or scaled before they index, and float16 ids.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ _MOVES: dict[str, frozenset[int]] = {
 }
 """Operators that move or shift an id, and the operands that they do it to."""
 
+_SEQUENCES = {"SplitToSequence", "SequenceAt", "ConcatFromSequence"}
+"""The same for sequences, which only bodies are made of."""
+
 _WRAPS = {"Clip", "Mod", "Abs", "Relu"}
 """Of those, the ones that bring a value into a range; the tags are kept out of it."""
 
@@ -51,15 +56,22 @@ _COMPARES = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 _TAG = 1 << 20
 """Tags are _TAG, _TAG + 1, ... below twice that: exact in float32, and the sum of two is none."""
 
+MOST_OFFSETS = 100
+"""Fields of one shared table that are told apart."""
+
 _UNBOUNDED = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What was learned: bounds by input, and the symbols of leading axes that another input indexes (requests)."""
+    """What was learned: bounds by input, and the symbols of leading axes that another input indexes (requests).
+
+    `tables` are the stored tables whose rows an input indexes, each with the offset that is added to the id.
+    """
 
     bounds: dict[str, Bounds]
     requests: frozenset[str] = frozenset()
+    tables: Mapping[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
 
     def overridden(self, ranges: Mapping[str, tuple[float, float]], inputs: Sequence[Input]) -> Trace:
         """With other ranges for some inputs. Raises UserError for one that there is not, or that is empty."""
@@ -84,7 +96,7 @@ def trace(source: Source, inputs: Sequence[Input]) -> Trace:
     while True:
         found = _trace_at(source, inputs, requests)
         if found.requests <= requests:
-            return Trace(found.bounds, requests)
+            return Trace(_in_bodies(source, inputs) | found.bounds, requests, found.tables)
         requests |= found.requests  # the extents change with it, and with them the bounds
 
 
@@ -257,6 +269,7 @@ class _Tracer:
         indexing, compared = _Limits.none(total), _Limits.none(total)
         origins = self._origins()
         requests: set[str] = set()
+        tables: dict[str, set[tuple[str, int]]] = defaultdict(set)
         arrivals = []
         offsets = defaultdict(set)  # by table: several fields may share one, each from its own offset on
         for use in uses:
@@ -277,11 +290,17 @@ class _Tracer:
                 continue
             ends = np.minimum(extent, _next(start, sorted(offsets[use.other]))) - 1
             indexing.narrow(element[arrived], -start[arrived], (ends - start)[arrived])
+            if use.other in self.constants:
+                rows = _first_axis(use, start.shape) & arrived
+                for offset in np.unique(start[rows])[:MOST_OFFSETS]:
+                    for name in self._named(element[rows & (start == offset)], tags):
+                        tables[name].add((use.other, int(offset)))
             if use.other in shapes:
                 rows = _first_axis(use, start.shape) & arrived & (start == 0)
                 for name in self._named(element[rows], tags):
                     requests |= self._requests(name, use.other, shapes, origins)
-        return Trace(dict(self._bounds(tags, indexing, compared)), frozenset(requests))
+        bounds = dict(self._bounds(tags, indexing, compared))
+        return Trace(bounds, frozenset(requests), {name: frozenset(found) for name, found in tables.items()})
 
     def _bounds(self, tags: Mapping[str, int], indexing: _Limits, compared: _Limits) -> Iterator[tuple[str, Bounds]]:
         either = indexing.or_else(compared)
@@ -321,6 +340,47 @@ class _Tracer:
                 found = set().union(*(origins.get(name, ()) for name in _operands(node)))
                 origins.update((name, found) for name in node.output)
         return origins
+
+
+def _in_bodies(source: Source, inputs: Sequence[Input]) -> dict[str, Bounds]:
+    """The ranges of integer inputs that index something in a body, by the extent of the smallest table there."""
+    model = inline_local_functions(source.proto) if source.proto.functions else source.proto
+    ids = {each.name: frozenset({each.name}) for each in inputs if each.dtype.kind in "iu"}
+    reached: dict[str, int] = {}
+    _follow(model.graph, ids, {}, reached, within=False)
+    return {name: Bounds(np.array(0), np.array(rows - 1)) for name, rows in reached.items() if rows > 0}
+
+
+def _follow(
+    graph: GraphProto,
+    carried: dict[str, frozenset[str]],
+    shapes: dict[str, list[int]],
+    reached: dict[str, int],
+    *,
+    within: bool,
+) -> None:
+    """Extend `carried`, values by the inputs whose ids they hold, and note what those index within bodies."""
+    shapes |= {t.name: list(t.dims) for t in graph.initializer}
+    for node in graph.node:
+        index = _INDEXES.get(node.op_type)
+        if within and index is not None and index < len(node.input) and node.op_type != "OneHot":
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            dims = shapes.get(node.input[1 - index])
+            for name in carried.get(node.input[index], ()) if dims else ():
+                assert dims is not None
+                reached[name] = min(reached.get(name, dims[axis]), dims[axis])
+        moved = _MOVES.get(node.op_type, _FIRST if node.op_type in _SEQUENCES else frozenset())
+        found = frozenset().union(*(carried.get(n, ()) for i, n in enumerate(node.input) if i in moved))
+        for body in _subgraphs(node):
+            inner = dict(carried)
+            # Loop hands over its operands as they are; Scan hands over rows of some, which are ids as well.
+            inner.update((i.name, carried[n]) for i, n in zip(body.input, node.input, strict=False) if n in carried)
+            _follow(body, inner, dict(shapes), reached, within=within or node.op_type in ("Loop", "Scan"))
+            results = body.output[1:] if node.op_type == "Loop" else body.output
+            for result, name in zip(results, node.output, strict=False):
+                carried[name] = carried.get(name, frozenset()) | inner.get(result.name, frozenset())
+        if found:
+            carried.update((name, found) for name in node.output if name)
 
 
 @dataclass(frozen=True)

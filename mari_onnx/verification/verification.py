@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,10 +35,11 @@ from mari_onnx.verification.compare import (
     misplaced,
     own_error,
 )
-from mari_onnx.verification.constants import combined
+from mari_onnx.verification.constants import changed_rows, combined, jittered
 from mari_onnx.verification.exact import Exact
 from mari_onnx.verification.inputs import Input, batch_symbols, inputs_of
 from mari_onnx.verification.localize import Fails, divergence, smallest
+from mari_onnx.verification.openvino import run_in_openvino
 from mari_onnx.verification.ranges import Trace, trace
 from mari_onnx.verification.ranking import rankings
 from mari_onnx.verification.recurrent import RECURRENT
@@ -57,10 +59,12 @@ def verify(
     rtol: float | None = None,
     atol: float | None = None,
     effort: str = DEFAULT_EFFORT,
+    runtime: str = "onnxruntime",
     moved: bool = False,
     given: Path | None = None,
     ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
     failing: Path | None = None,
+    locate: bool = True,
     progress: Progress | None = None,
 ) -> Verification:
     """Run both models on drawn inputs at each number of candidates, and compare every output.
@@ -70,10 +74,11 @@ def verify(
     `compare.judge` are asked, the first of them in float64; `Verification.rtol` is then that question's bound. With
     `rtol` or `atol` (the other is 0), outputs pass when |optimized - reference| <= atol + rtol * max|reference|.
     `moved` says that the optimized model's constants are known to be the reference's, at most moved.
+    With a `runtime` other than onnxruntime, drawn and given inputs are compared there too.
     `effort` is one of `cases.EFFORTS`; `batches` replace the numbers of candidates that it has. `given` are inputs that
     are run instead of drawn ones, in one of the formats of `data`. `ranges` are the least and the largest value to
     draw for an input, in place of what was traced. When a failure was found, the smallest inputs that still fail are
-    written to `failing` as .npz.
+    written to `failing` as .npz; without `locate` nobody looks for them, nor for where the failure begins.
     A case that the reference itself cannot run is skipped, with a note; when none is left, verification fails.
     `progress` is called with what is done next, and how many steps of how many are behind.
 
@@ -100,16 +105,26 @@ def verify(
     traced = _trace(models[0], inputs, notes)
     batches = _batches(inputs, batches or EFFORTS[effort].batches, notes)
     traced = traced.overridden(ranges, inputs)
-    calls: Drawn | Given = Drawn(inputs, traced, tiled, keys, seed, EFFORTS[effort], batches, notes)
+    chosen = {} if moved else _changed_ids(models, traced)
+    calls: Drawn | Given = Drawn(inputs, traced, tiled, keys, seed, EFFORTS[effort], batches, notes, chosen)
     if given is not None:
         calls = Given(inputs, traced, () if keys else tiled, notes, given)
     comparison = Comparison(models, (runner(sessions[0]), runner(sessions[1])), notes, tolerance, moved)
+    if runtime != "onnxruntime":
+        comparison.also(runtime)
     comparison.run(calls, say)
     verification = comparison.verdict(seed, effort)
-    if verification.passed or not comparison.seen:
+    if verification.passed or not comparison.seen or not locate:
         return verification
     say("looking for where it begins", 1, 2)
     return replace(verification, divergence=comparison.explained(verification, inputs, traced, failing))
+
+
+JITTERS = 2
+"""How often constants are made to be off, to see what that does."""
+
+RUNTIMES: dict[str, Callable[[Source], Run]] = {"openvino": run_in_openvino}
+"""The runtimes in which models can be compared besides."""
 
 
 @dataclass
@@ -125,6 +140,8 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
     seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
     exact: tuple[Exact, Exact] | None = None
+    second: tuple[str, Run, Run] | None = None
+    extra: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -163,19 +180,43 @@ class Comparison:
 
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
         """Run the optimized model, and both in float64, on inputs of which the reference's outputs are known."""
-        self.seen[case.name, case.batch] = (case, feeds)
+        exactly = self._exactly(case, feeds)
+        self._observe(case, self.runs[1], feeds, expected, exactly)
+        if self.second is None or case.style not in ("drawn", "given"):
+            return
+        # The second question once more, in another runtime: there too, each has an error of its own.
+        runtime, *runs = self.second
         try:
-            got = self.runs[1](feeds)
+            also = runs[0](feeds)
+        except RunError as error:
+            self.notes.append(f"{case.where} was not compared in {runtime}: the reference does not run ({error})")
+            return
+        self._observe(replace(case, runtime=runtime), runs[1], feeds, also, exactly)
+
+    def _observe(
+        self, case: Case, run: Run, feeds: Values, expected: Values, exactly: tuple[Values, Values] | None
+    ) -> None:
+        self.seen[case.label, case.batch] = (case, feeds)
+        try:
+            got = run(feeds)
         except RunError as error:
             self.differences += failure(case, expected, f"the optimized model does not run: {error}")
             return
-        exactly = self._exactly(case, feeds)
         for name, value in expected.items():
             pair = None if exactly is None else (exactly[0][name], exactly[1][name])
             self.observations.setdefault(name, []).append(Observation(case, name, value, got[name], pair))
 
+    def also(self, runtime: str) -> None:
+        """Run drawn and given inputs in a second runtime, too. Raises UserError when it is not there."""
+        if runtime not in RUNTIMES:
+            raise UserError(f"There is no runtime {runtime!r} here.", f"Choose one of {', '.join(RUNTIMES)}.")
+        try:
+            self.second = (runtime, RUNTIMES[runtime](self.models[0]), RUNTIMES[runtime](self.models[1]))
+        except RunError as error:
+            self.notes.append(f"not compared in {runtime}, which cannot load the models: {error}")
+
     def _exactly(self, case: Case, feeds: Values) -> tuple[Values, Values] | None:
-        if self.exact is None:
+        if self.exact is None or self.tolerance is not None:
             return None
         try:
             return self.exact[0](feeds), self.exact[1](feeds)
@@ -192,10 +233,12 @@ class Comparison:
         constants = {} if self.moved else combined(*self.models)
         bound, basis = SAME_FUNCTION, "both models store the same constants, so that only float64 rounds"
         if constants:
-            worst = max(constants.values())
-            bound = max(bound, COMBINED_CONSTANTS * worst)
-            why = f"because constants are not the reference's: {_few(constants)}"
-            basis = f"{COMBINED_CONSTANTS:g} roundings of 2^{np.log2(worst):.0f}, {why}"
+            rounded = self._rounded(constants)
+            self.extra = rounded or {}
+            why = f"these constants are not the reference's, and may be {COMBINED_CONSTANTS:g} roundings off"
+            basis = f"besides, {why}: {_few(constants)}"
+            if rounded is None:
+                bound = COMBINED_CONSTANTS * max(constants.values())
         if limits:
             bound = max(bound, WITHIN_FLOAT32)
             basis = f"float32, in which these stayed: {_few(limits)}"
@@ -205,11 +248,34 @@ class Comparison:
             )
         return bound, basis
 
+    def _rounded(self, constants: Mapping[str, float]) -> dict[str, dict[str, float]] | None:
+        """What the rounding of constants that were combined does to each output, by kinds of cases.
+
+        Measured, in float64, by having each of them off by so many roundings, up or down at random. None where that
+        does not run.
+        """
+        roundings = {name: COMBINED_CONSTANTS * roundoff for name, roundoff in constants.items()}
+        found: dict[str, dict[str, float]] = {}
+        for draw in range(JITTERS):
+            rng = np.random.default_rng([JITTERS, draw])
+            try:
+                off = Exact(self.models[1], change=partial(jittered, roundings=roundings, rng=rng))
+                for case, feeds in self.seen.values():
+                    moved = off(feeds)
+                    for name, seen in self.observations.items():
+                        exact = next((each.exact for each in seen if each.case == case), None)
+                        if exact is not None and case.runtime == "onnxruntime":
+                            by = found.setdefault(name, {})
+                            by[case.scale] = max(by.get(case.scale, 0.0), distance(moved[name], exact[1]))
+            except RunError:
+                return None
+        return found
+
     def verdict(self, seed: int, effort: str) -> Verification:
-        same, basis = self.bound()
+        same, basis = self.bound() if self.tolerance is None else (SAME_FUNCTION, "tolerances that were given")
         for name, seen in self.observations.items():
-            self.differences += judge(seen, self.tolerance, same)
-            if (off := own_error([each for each in seen if each.case.scale == "drawn"])) > HARDLY_JUDGED:
+            self.differences += judge(seen, self.tolerance, same, self.extra.get(name, {}))
+            if (off := own_error([each for each in seen if each.case.usual])) > HARDLY_JUDGED:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )
@@ -225,8 +291,9 @@ class Comparison:
             atol=reported.atol,
             differences=tuple(self.differences),
             notes=tuple(self.notes),
-            basis=basis if self.tolerance is None else "tolerances that were given",
+            basis=basis,
             effort=effort,
+            runtime="onnxruntime" if self.second is None else f"onnxruntime and {self.second[0]}",
             rankings=self.rankings(),
         )
 
@@ -241,7 +308,8 @@ class Comparison:
     ) -> Divergence:
         """Where the worst failure begins, and the least that still fails."""
         failed = [one for one in verification.differences if not one.passed]
-        worst = max(failed, key=lambda one: one.max_abs / one.bound if one.bound else math.inf)
+        drawn = [one for one in failed if self.seen[one.case, one.batch][0].style in ("drawn", "given")]
+        worst = max(drawn or failed, key=lambda one: one.max_abs / one.bound if one.bound else math.inf)
         case, feeds = self.seen[worst.case, worst.batch]
         small: Values = dict(feeds)
         if self.exact is not None or not self._with_lengths():
@@ -258,7 +326,7 @@ class Comparison:
         return replace(
             found,
             output=worst.output,
-            case=case.name,
+            case=case.label,
             batch=case.batch,
             candidates=data.candidates(inputs, small, traced.requests),
             inputs=None if failing is None else str(failing),
@@ -267,7 +335,7 @@ class Comparison:
     def _first(self, worst: Difference) -> int:
         """The candidate that is the furthest off."""
         for seen in self.observations.get(worst.output, ()):
-            if (seen.case.name, seen.case.batch) != (worst.case, worst.batch):
+            if (seen.case.label, seen.case.batch) != (worst.case, worst.batch):
                 continue
             a, b = seen.exact if worst.in_float64 and seen.exact else (seen.reference, seen.optimized)
             if a.shape == b.shape and a.shape[:1] == (worst.batch,) and a.size and a.dtype.kind == "f":
@@ -277,15 +345,18 @@ class Comparison:
 
     def _fails(self, worst: Difference) -> Fails:
         """Whether other inputs fail as one comparison did, by the bounds that it had."""
+        case, _ = self.seen[worst.case, worst.batch]
+        second = self.second is not None and case.runtime == self.second[0]
+        first, other = self.second[1:] if self.second is not None and second else self.runs
 
         def fails(feeds: Mapping[str, Array]) -> bool:
             try:  # float64 first: it knows on what onnxruntime would crash
                 exact = None if self.exact is None else (self.exact[0](feeds), self.exact[1](feeds))
-                expected = self.runs[0](feeds)[worst.output]
+                expected = first(feeds)[worst.output]
             except RunError:
                 return False
             try:
-                got = self.runs[1](feeds)[worst.output]
+                got = other(feeds)[worst.output]
             except RunError:
                 return "does not run" in worst.message
             if expected.shape != got.shape:
@@ -304,6 +375,16 @@ def _few(names: Collection[str]) -> str:
     return ", ".join(f"`{name}`" for name in list(names)[:3]) + (
         f" and {len(names) - 3} more" if len(names) > 3 else ""
     )
+
+
+def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Array]:
+    """The ids, by input, of rows that the two models store differently."""
+    found: dict[str, Array] = {}
+    for name, tables in traced.tables.items():
+        ids = [changed_rows(*models, table) - offset for table, offset in tables]
+        if any(each.size for each in ids):
+            found[name] = np.unique(np.concatenate(ids))
+    return found
 
 
 def _batches(inputs: Sequence[Input], batches: Sequence[int], notes: list[str]) -> Sequence[int]:

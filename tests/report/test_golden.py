@@ -78,7 +78,7 @@ def test_markdown_is_a_comment_whatever_is_in_it() -> None:
     table = [line for line in to_markdown(reports.LOCATED).splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert widths == {5, 7, 9}
-    assert "Concat x \\| y" in to_markdown(reports.LOCATED)
+    assert "`Concat x | y`" in to_markdown(reports.LOCATED)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import pytest
 
 from mari_onnx.document import as_document
 from mari_onnx.verification import verify
-from mari_onnx.verification.compare import COMBINED_CONSTANTS, SAME_FUNCTION
-from mari_onnx.verification.constants import combined
+from mari_onnx.verification.compare import SAME_FUNCTION
+from mari_onnx.verification.constants import changed_rows, combined
 from mari_onnx.verification.runtime import Source
 
 from . import models
@@ -78,9 +78,13 @@ def test_the_bound_follows_from_the_constants() -> None:
     together = parse(text.format("y = MatMul (x, w)"), w=w1 + w2)
     verification = verify(apart, together)
     assert verification.passed, verification
-    assert verification.rtol == COMBINED_CONSTANTS * 2.0**-24
+    assert verification.rtol == SAME_FUNCTION
     assert "`w`" in verification.basis
-    assert any(d.float64 > SAME_FUNCTION * d.max_abs / (d.max_rel or 1) for d in verification.differences if d.float64)
+    for d in verification.differences:
+        assert d.float64 is not None and d.float64_bound is not None
+        assert d.case == "zeros" or 0 < d.float64 < d.float64_bound < 1e-4 * d.max_abs / (d.max_rel or 1)
+    near = verify(apart, parse(text.format("y = MatMul (x, w)"), w=(w1 + w2) * np.float32(1.0001)), locate=False)
+    assert not near.passed
     assert not verify(apart, together, moved=True).passed  # by promise only float64 rounds, and this is more
 
 
@@ -97,3 +101,26 @@ def test_external_data(tmp_path: object) -> None:
         onnx.save(models.tower(), paths[-1], save_as_external_data=True, location=f"{name}.bin", size_threshold=100)
     a, b = (Source("a", as_document(path)) for path in paths)
     assert combined(a, b) == {}
+
+
+def test_whole_numbers_are_meant_as_they_are() -> None:
+    text = "f (float[B] x) => (float[B] y) {{ {} }}"
+    plain = parse(text.format("y = Relu (x)"))
+    rounded = parse(text.format("m = Mul (x, c) r = Round (m) y = Div (r, c)"), c=np.float32(1e6))
+    assert combined(Source("a", as_document(plain)), Source("b", as_document(rounded))) == {}
+    assert list(combined(Source("a", as_document(plain)), Source("b", as_document(parse(
+        text.format("y = Mul (x, c)"), c=np.float32(0.1)))))) == ["c"]  # fmt: skip
+
+
+def test_rows_that_changed_are_looked_up() -> None:
+    """One row of a thousand: nothing drawn would come upon it."""
+    table = rng.standard_normal((1000, 4)).astype(np.float32)
+    other = table.copy()
+    other[700, 2] *= 1.001
+    text = """f (int64[B] a, int64[B] b) => (float[B, 4] y) {
+        s = Sub (b, five) x = Gather (t, a) z = Gather (t, s) y = Add (x, z)
+    }"""
+    first, second = (parse(text, t=t, five=np.array(5)) for t in (table, other))
+    assert changed_rows(Source("a", as_document(first)), Source("b", as_document(second)), "t").tolist() == [700]
+    failed = [d.case for d in verify(first, second, locate=False).differences if not d.passed]
+    assert "changed rows" in failed

@@ -132,3 +132,45 @@ def test_what_nobody_has_in_float64_stays_in_float32_and_is_named() -> None:
     assert wrong.graph.initializer[0].name == "c"
     wrong.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32([0.3001]), "c"))
     assert not verify(model, wrong).passed
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_quantization(axis: int | None, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    n = 1 if axis is None else 4
+    s, z = rng.uniform(0.01, 0.1, n).astype(np.float32), rng.integers(0, 9, n).astype(dtype)
+    given = "" if axis is None else f"<axis = {axis}>"
+    shape = {"s": s[0], "z": z[0]} if axis is None else {"s": s, "z": z}
+    text = f"""f (float[4, 4] x) => (float[4, 4] y, {np.dtype(dtype).name}[4, 4] q) {{
+        q = QuantizeLinear {given} (x, s, z) y = DequantizeLinear {given} (q, s, z)
+    }}"""
+    model = parse(text, **shape)
+    x = rng.standard_normal((4, 4)).astype(np.float32)
+    run = exact(model)
+    found = run({"x": x})
+    y, q = Source("r", as_document(model)).session().run(None, {"x": x})
+    np.testing.assert_array_equal(found["q"], q)
+    np.testing.assert_allclose(found["y"], y, rtol=1e-6)
+    assert run.limits == {}
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_an_operator_that_onnxruntime_takes_apart(approximate: str) -> None:
+    """Gelu is defined by Erf, which has no float64 kernel."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 20]> f (float[B] x) => (float[B] y) {{
+            y = Gelu <approximate = "{approximate}"> (x)
+        }}"""
+    )
+    x = np.float32([0.3, -2])
+
+    def gelu(v: float) -> float:
+        if approximate == "none":
+            return 0.5 * v * (1 + math.erf(v / math.sqrt(2)))
+        return 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+
+    # onnxruntime defines the approximation with a factor in float32.
+    near = 1e-14 if approximate == "none" else 1e-6
+    np.testing.assert_allclose(exact(model)({"x": x})["y"], [gelu(float(v)) for v in x], rtol=near)
+    assert verify(model, model).notes == ()

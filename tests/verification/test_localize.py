@@ -95,6 +95,19 @@ def test_candidates_that_fail_only_together() -> None:
     assert small["x"].tolist() == [3, 14]
 
 
+def test_what_fails_with_nan_alone_is_made_small_by_that(tmp_path: Path) -> None:
+    text = "f (float[B, 4] x, float[B, 4] z) => (float[B, 4] y) {{ {} }}"
+    first = parse(text.format("h = Mul (x, two) y = Add (h, z)"), two=np.float32(2))
+    second = parse(
+        text.format("n = IsNaN (x) w = Where (n, nought, x) h = Mul (w, two) y = Add (h, z)"),
+        two=np.float32(2), nought=np.float32(0),
+    )  # fmt: skip
+    divergence = found(verify(first, second, failing=tmp_path / "f.npz"))
+    assert (divergence.case, divergence.tensor, divergence.in_float64) == ("not finite", "h", True)
+    with np.load(tmp_path / "f.npz") as saved:
+        assert np.isnan(saved["x"]).any() and not saved["z"].any()
+
+
 def test_what_does_not_run_is_made_small_too(tmp_path: Path) -> None:
     first = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
     second = parse(

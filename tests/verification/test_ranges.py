@@ -129,3 +129,47 @@ def test_ids_that_fail_are_drawn_smaller() -> None:
     verification = verify(model, model, batches=(64,))
     assert verification.passed
     assert any("only ids 0 and 1" in note for note in verification.notes)
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    ["rows = Gather (table, id)", "cut = Slice (ids, i1, j1) rows = Gather (table, cut)"],
+    ids=["an element at a time", "a slice at a time"],
+)
+def test_ids_in_the_body_of_a_loop(lookup: str) -> None:
+    """As EmbeddingBag is exported: each bag is looked up and added up in a step of its own."""
+    model = parse(
+        f"""f (int64[B] ids) => (float[B, 4] y) {{
+            n = Size (ids)
+            y = Loop (n, yes) <body = step (int64 i, bool c) => (bool go, float[4] sum) {{
+                go = Identity (c)
+                i1 = Unsqueeze (i, zero)
+                j1 = Add (i1, one)
+                id = Gather (ids, i1)
+                {lookup}
+                sum = ReduceSum <keepdims = 0> (rows, zero)
+            }}>
+        }}""",
+        yes=np.array(True),
+        zero=np.array([0]),
+        one=np.array([1]),
+        table=np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32),
+    )
+    assert ranges(traced(model).bounds["ids"]) == [(0, 9)]
+    verification = verify(model, model, batches=(7,))
+    assert verification.passed
+    assert not any("drawn from 0 to 1" in note for note in verification.notes)
+
+
+def test_ids_in_the_body_of_a_scan() -> None:
+    model = parse(
+        """f (int64[B] ids) => (float[4] total, float[B, 4] y) {
+            total, y = Scan <num_scan_inputs = 1, body = step (float[4] s, int64 id) => (float[4] t, float[4] r) {
+                r = Gather (table, id)
+                t = Add (s, r)
+            }> (start, ids)
+        }""",
+        start=np.zeros(4, np.float32),
+        table=np.ones((10, 4), np.float32),
+    )
+    assert ranges(traced(model).bounds["ids"]) == [(0, 9)]

@@ -30,7 +30,9 @@ def test_a_model_is_itself() -> None:
     assert verification.passed
     assert [(d.case, d.batch) for d in verification.differences] == [
         *(("drawn", batch) for batch in (1, 2, 7, 64)),
-        *((case, 7) for case in ("zeros", "large", "not finite")),
+        ("zeros", 7),
+        ("large", 64),
+        ("not finite", 64),
     ]
     assert all(d.max_abs == 0 and 0 < d.bound < 1e-5 for d in verification.differences)
     assert verification.rtol == SAME_FUNCTION
