@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mari_onnx.axes import extents
 from mari_onnx.cost import reachable
 from mari_onnx.extent import ROW, Extent, Poly, divide, symbols
 from mari_onnx.forms import Value
@@ -193,7 +194,8 @@ def _write(emission: Emission, node: Node) -> None:
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
         _append(emission, again, original=True)
     else:
-        _append(emission, _lowered(emission, node, inputs, name))
+        lowered = _lowered(emission, node, inputs, name)
+        _append_or_keep(emission, lowered, node.inputs[0])
     for t in node.outputs:
         if emission.names[t] and emission.names[t] not in emission.model.names:
             _describe(emission, t)
@@ -226,9 +228,33 @@ def _append(emission: Emission, node: onnx.NodeProto, *, original: bool = False)
     emission.nodes.append(node)
 
 
+def _as_it_was(emission: Emission, node: onnx.NodeProto, first: Tensor | None) -> onnx.NodeProto | None:
+    """The original that does just this, which may have a name, documentation and metadata."""
+    original = emission.model.makers.get(node.output[0])
+    if original is None or original.op_type != node.op_type or original.domain not in ("", "ai.onnx"):
+        return None
+    if list(original.input) != list(node.input) or list(original.output) != list(node.output):
+        return None
+    known = onnx.defs.get_schema(node.op_type, emission.model.opset).attributes
+    defaults = {name: a.default_value for name, a in known.items() if a.default_value.name}
+    rank = len(first.known_shape) if first is not None else 1
+
+    def attributes(of: onnx.NodeProto) -> dict[str, object]:
+        said = defaults | {a.name: a for a in of.attribute}
+        values = {name: helper.get_attribute_value(a) for name, a in said.items()}
+        return values | ({"axis": values["axis"] % rank} if "axis" in values else {})
+
+    return original if attributes(original) == attributes(node) else None
+
+
 def _append_ours(emission: Emission, node: onnx.NodeProto) -> None:
-    _append(emission, node)
+    _append_or_keep(emission, node, None)
     emission.arithmetic.append(node)
+
+
+def _append_or_keep(emission: Emission, node: onnx.NodeProto, first: Tensor | None) -> None:
+    there = _as_it_was(emission, node, first)
+    _append(emission, there or node, original=there is not None)
 
 
 def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
@@ -432,10 +458,19 @@ def _graft(emission: Emission) -> onnx.ModelProto:
     kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
     out.graph.initializer.extend([*initializers, *kept])
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
-    out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced)
+    out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced and _is_told(emission, v.name))
     out.graph.value_info.extend(emission.infos)
     emission.program.signature.apply(out.graph)
     return out
+
+
+def _is_told(emission: Emission, name: str) -> bool:
+    """Whether what the exporter said of a name is true of what has it now: forms of that value have other shapes."""
+    value = emission.program.values.get(name)
+    if value is None or value.dims is None:
+        return True
+    here = [tensor for tensor in (value.array.tensor, value.written and value.written.tensor) if tensor]
+    return all(t.shape == extents(value.dims) for t in here if emission.names.get(t) == name)
 
 
 def _set(message: onnx.ModelProto | onnx.GraphProto, name: str, content: object) -> None:

@@ -348,3 +348,19 @@ def test_sparse_weights_stay() -> None:
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [7, 2]))
     result = rewrite_and_check(proto).model
     assert result.graph.sparse_initializer == proto.graph.sparse_initializer
+
+
+def test_what_was_not_rewritten_keeps_its_name_and_documentation() -> None:
+    """Nodes that we would have written just so, with their defaults left out and their axes counted from the end."""
+    model = ranking(
+        "requests",
+        "x = Concat <axis = -1> (user, item) c = Identity (item) y = Add (x, w)",
+        output="float[B, 7] y, float[B, 4] user, float[B, 3] c",
+        w=integers(7),
+    )
+    for node in model.graph.node:
+        node.name, node.doc_string = f"layer/{node.output[0]}", "as exported"
+    result = rewrite_and_check(model)
+    for name in ("user", "c"):
+        (before,) = (n for n in model.graph.node if n.output[0] == name)
+        assert before in result.model.graph.node

@@ -24,6 +24,9 @@ from tests.property.evaluate import session
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
+LOCAL = "local"
+"""The domain of a function that the model defines."""
+
 B, R, L = symbol("B"), symbol("R"), symbol("L")
 LARGEST = {"B": 7, "R": 7, "L": 7}
 """No extent is larger than this in any run; bounds on sums follow from it."""
@@ -133,6 +136,7 @@ class Writer:
     random: Random
     opset: int
     half: bool = False
+    functions: bool = False
     made: list[Made] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
@@ -396,6 +400,7 @@ def write_case(random: Random) -> Case:
     infos = [helper.make_tensor_value_info(m.name, m.dtype, numbers[m.name]) for m in outputs.values()]
     graph = helper.make_graph(w.nodes, "random", w.infos, infos, w.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=10)
+    dress(w, model)
     sources = w.sources
     if w.half and (half := lowered_model(model)) is not None:
         model = half
@@ -404,6 +409,34 @@ def write_case(random: Random) -> Case:
     declared += [s.made.name for s in w.sources if s.made.shape[:1] == (1,) and w.chance(20)]
     shapes = {m.name: m.shape for m in w.made}
     return Case(model, tuple(sources), tuple(declared), shapes, frozenset(w.inexact), w.choice([500, 10**6, 2]))
+
+
+def dress(w: Writer, model: onnx.ModelProto) -> None:
+    """What a document has beside its graph: all of it stays, whatever becomes of the nodes."""
+    if w.functions:
+        model.opset_import.append(helper.make_opsetid(LOCAL, 1))
+        body = [helper.make_node("Add", ["x", "x"], ["y"])]
+        imports = [helper.make_opsetid("", w.opset)]
+        model.functions.append(helper.make_function(LOCAL, "Twice", ["x"], ["y"], body, imports))
+    if w.chance(60):
+        return
+    helper.set_model_props(model, {"trained": "yesterday", "mari": "onnx"})
+    model.doc_string, model.producer_name, model.model_version = "a ranking model", "tests", 3
+    graph = model.graph
+    graph.doc_string = "written at random"
+    graph.metadata_props.add(key="layout", value="flat")
+    for node in graph.node:
+        if w.chance(30):
+            node.doc_string = f"makes {node.output[0]}"
+            node.metadata_props.add(key="scope", value=node.op_type)
+    graph.initializer.append(numpy_helper.from_array(np.arange(3, dtype=np.float32), "nobody.reads.this"))
+    outputs = {o.name for o in graph.output}
+    for made in w.made:
+        if made.name not in outputs and any(made.name in n.output for n in graph.node) and w.chance(30):
+            said = [e if isinstance(e, int) else None if w.chance(50) else str(e) for e in made.shape]
+            simple = [e if not isinstance(e, str) or e in LARGEST else None for e in said]
+            info = helper.make_tensor_value_info(made.name, made.dtype, simple, f"of {made.name}")
+            graph.value_info.append(info)
 
 
 def lowered(dtype: int) -> int:
@@ -421,7 +454,7 @@ def lowered_model(model: onnx.ModelProto) -> onnx.ModelProto | None:
     def graph(body: onnx.GraphProto) -> None:
         for proto in body.initializer:
             tensor(proto)
-        for info in (*body.input, *body.output):
+        for info in (*body.input, *body.output, *body.value_info):
             info.type.tensor_type.elem_type = lowered(info.type.tensor_type.elem_type)
         for node in body.node:
             for attribute in node.attribute:

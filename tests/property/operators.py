@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.extent import Extent, Poly, divide, evaluate, product
-from tests.property.graphs import BOOL, FLOAT, INT64, LARGEST, B, L, Made, R, UnfitError, Writer
+from tests.property.graphs import BOOL, FLOAT, INT64, LARGEST, LOCAL, B, L, Made, R, UnfitError, Writer
 
 Maker = Callable[[Writer], object]
 
@@ -922,11 +922,17 @@ def conv(w: Writer) -> None:
 
 
 def if_(w: Writer) -> None:
-    """With a condition that follows from shapes, and branches that capture."""
+    """With a condition that follows from shapes, or from data, and branches that capture."""
     x = w.floats(1)
-    rank = w.write("Size", [w.write("Shape", [x], [x.rank], (0, 10**6), INT64)], [], (0, 9), INT64)
-    other = w.constant(np.array(x.rank + w.between(0, 1), np.int64))
-    condition = w.write("Equal", [rank, other], [], (0, 1), BOOL)
+    if w.chance(40):
+        first = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 1)
+        inputs, attributes = w.axes_form(list(range(first.rank)), 18)
+        least = w.write("ReduceMin", [first, *inputs], [], span(first), keepdims=0, **attributes)
+        condition = w.write("Greater", [least, w.constant(np.array(-1, np.float32))], [], (0, 1), BOOL)
+    else:
+        rank = w.write("Size", [w.write("Shape", [x], [x.rank], (0, 10**6), INT64)], [], (0, 9), INT64)
+        other = w.constant(np.array(x.rank + w.between(0, 1), np.int64))
+        condition = w.write("Equal", [rank, other], [], (0, 1), BOOL)
     bodies = []
     for op in ("Neg", "Relu"):
         w.count += 1
@@ -934,6 +940,13 @@ def if_(w: Writer) -> None:
         info = helper.make_tensor_value_info(name, x.dtype, [None] * x.rank)
         bodies.append(helper.make_graph([helper.make_node(op, [x.name], [name])], op, [], [info]))
     w.write("If", [condition], x.shape, (-x.size, x.size), x.dtype, then_branch=bodies[0], else_branch=bodies[1])
+
+
+def local_function(w: Writer) -> None:
+    """A call of a function that the model defines."""
+    x = w.floats()
+    w.functions = True
+    w.write("Twice", [x], x.shape, (2 * x.low, 2 * x.high), domain=LOCAL)
 
 
 def scatter_elements(w: Writer) -> None:
@@ -1082,6 +1095,7 @@ OPERATORS: dict[Maker, int] = {
     pad: 2,
     triangle: 1,
     pool: 1,
+    local_function: 1,
     without_rule: 1,
 }
 """What writes an operator, and how often it is chosen."""

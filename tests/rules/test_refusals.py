@@ -88,7 +88,7 @@ def quotes() -> tuple[set[str], set[str]]:
     return texts, {p for p in patterns if len(p) > len(".+.+.+.+")}
 
 
-@pytest.mark.parametrize(("where", "reason"), reasons())
+@pytest.mark.parametrize(("where", "reason"), list(reasons()))
 def test_every_reason_is_asserted(where: str, reason: str) -> None:
     """By a test that quotes it; this says nothing of whether the test is a good one."""
     quoted, patterns = quotes()
