@@ -52,7 +52,7 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
         known = all(type(i) is int for i in indices.content.flat)
         return indices.content.astype(np.int64) if known else None
     array = indices.array
-    return fold(array.tensor, ctx.array_of) if array.tensor.constant and array.layout == indices.dims else None
+    return fold(array.tensor, ctx.array_of) if array.tensor.stored and array.layout == indices.dims else None
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:

@@ -277,3 +277,16 @@ def test_repeated_columns_of_one_row() -> None:
         }""",
         ["user"],
     )
+
+
+def test_ids_that_are_dequantized() -> None:
+    """Constant, and yet not stored: what is read of it has to be computed."""
+    check(
+        """g (float[B,3] item, float[1,3] user) => (float[B,2] y)
+        <int8[2] stored = {0, 1}, float scale = {1}, int64[1] one = {1}> {
+            x = Add (item, user)
+            f = DequantizeLinear (stored, scale)
+            ids = Cast <to = 7> (f)
+            y = Gather <axis = 1> (x, ids)
+        }"""
+    )
