@@ -237,7 +237,9 @@ def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
         for field_ in message.DESCRIPTOR.fields:
             if field_.name not in rewritten and getattr(message, field_.name) != getattr(other, field_.name):
                 raise BrokenError(f"another {field_.name}")
-    nodes = {_signature(n): n for n in original.graph.node}
+    # Of two nodes that compute the same, one does for both.
+    once = Counter((n.domain, n.op_type, *n.input) for n in original.graph.node)
+    nodes = {_signature(n): n for n in original.graph.node if once[(n.domain, n.op_type, *n.input)] == 1}
     for node in result.graph.node:
         if nodes.get(_signature(node), node) != node:
             raise BrokenError(f"{node.output[0]} is not the node that it was:\n{nodes[_signature(node)]}\n{node}")
