@@ -59,10 +59,20 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 
 @dataclass(frozen=True)
 class CostModel:
-    """`reference` gives symbols their values; `batch` is that of the candidates."""
+    """`reference` gives symbols their values; `batch` is that of the candidates.
+
+    `launches` is how much nodes count beside what they do; `alone` is the cost of a call with a single candidate.
+    """
 
     batch: int
     reference: dict[str, int] = field(default_factory=dict)
+    launches: float = 1.0
+    alone: CostModel | None = None
+
+    @property
+    def launch(self) -> float:
+        """Nanoseconds that a node counts for, whatever it does."""
+        return NS_PER_LAUNCH * self.launches
 
     def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
@@ -94,9 +104,9 @@ class CostModel:
     ) -> float:
         """Nanoseconds of one node, roughly."""
         if op_type in VIEWS:
-            return NS_PER_VIEW
+            return NS_PER_VIEW * self.launches
         operands = 1 if op_type == "Slice" else len(inputs)  # where it begins and ends is no data
-        launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(operands - 2, 0)
+        launch = self.launch + self.launches * NS_PER_OPERAND * max(operands - 2, 0)
         written = sum(map(self.elements, outputs))
         if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
@@ -141,7 +151,7 @@ class CostModel:
     def node_time(self, node: Node) -> float:
         """Nanoseconds of a node that may never be written. Runtimes compute constants once."""
         if node.is_source or node.outputs[0].constant:
-            return NS_PER_LAUNCH if node.op_type == "<extents>" else 0.0
+            return self.launch if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
 
     def shape_arithmetic(self, nodes: Iterable[onnx.NodeProto]) -> float:
@@ -172,8 +182,12 @@ def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
         elif node not in seen and node.serial > since:
             seen.add(node)
             stack.append((node, True))
-            if node.outputs[0].stored:
-                continue
-            needed = [t for t in node.inputs if t is not None] + [t for _, t in node.captures]
-            stack.extend((t.node, False) for t in reversed(needed))
+            stack.extend((t.node, False) for t in reversed(inputs_of(node)))
     return order
+
+
+def inputs_of(node: Node) -> list[Tensor]:
+    """What has to be computed before the node: its inputs and what its bodies read; of what is stored, nothing."""
+    if node.outputs[0].stored:
+        return []
+    return [*(t for t in node.inputs if t is not None), *(t for _, t in node.captures)]

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.axes import extents
-from mari_onnx.cost import reachable
+from mari_onnx.cost import inputs_of, reachable
 from mari_onnx.extent import ROW, Extent, Poly, divide, symbols
 from mari_onnx.forms import Value
 from mari_onnx.graph import new_node, renamed_node
 from mari_onnx.interpret import Program
 from mari_onnx.layout import plain
 from mari_onnx.model import Model
-from mari_onnx.request import leading_symbols
 from mari_onnx.tensors import Node, Tensor, fold
 
 AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
@@ -55,7 +55,10 @@ class Emission:
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
-    """The nodes behind the outputs and behind the shapes that have to be written, in the order they were made."""
+    """The nodes behind the outputs and behind the shapes that have to be written, in the order they were made.
+
+    That is, but for a node whose input was chosen later (see `choose`): it waits for it.
+    """
     roots = list(outputs)
     while True:
         nodes = reachable(roots)
@@ -63,8 +66,30 @@ def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
         providers = [program.providers[s][0] for s in sorted(wanted) if s in program.providers]
         missing = {t.node for t in providers} - set(nodes)
         if not missing:
-            return sorted(nodes, key=lambda node: node.serial)
+            return _in_order(nodes)
         roots.extend(providers)
+
+
+def _in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Inputs before users, and otherwise in the order of the serials."""
+    known = set(nodes)
+    waits = {node: {t.node for t in inputs_of(node)} & known for node in nodes}
+    users: dict[Node, list[Node]] = {}
+    for node, needs in waits.items():
+        for need in needs:
+            users.setdefault(need, []).append(node)
+    ready = [(node.serial, node) for node, needs in waits.items() if not needs]
+    heapify(ready)
+    order: list[Node] = []
+    while ready:
+        _, node = heappop(ready)
+        order.append(node)
+        for user in users.get(node, ()):
+            waits[user].discard(node)
+            if not waits[user]:
+                heappush(ready, (user.serial, user))
+    assert len(order) == len(nodes), "a node needs itself"
+    return order
 
 
 def _written_extents(node: Node) -> list[Extent]:
@@ -90,6 +115,12 @@ class Written:
     extents: frozenset[str]
 
 
+def results(program: Program) -> list[Tensor]:
+    """The tensors that are the program's outputs."""
+    b = program.context.b
+    return [b.resolve(plain(b, value)) for value in program.outputs]
+
+
 def emit(program: Program, model: Model) -> onnx.ModelProto:
     """The model that computes the chosen forms of the program's outputs."""
     return write(program, model).model
@@ -104,7 +135,7 @@ def write(program: Program, model: Model) -> Written:
 
 def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     emission = Emission(program, model, taken=set(model.names))
-    outputs = [plain(program.context.b, value) for value in program.outputs]
+    outputs = results(program)
     nodes = needed(program, outputs)
     _name(emission, nodes, outputs)
     for node in nodes:
@@ -302,7 +333,7 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
         return new_node("Unsqueeze", name, inputs, name, axes=units)
     providers = emission.program.providers.items()
     counted = {s for s, (t, _) in providers if t.op_type == "NonZero"}  # as many as a mask selects: none, perhaps
-    candidates, leading = {*emission.program.context.candidates, ROW}, set(leading_symbols(emission.model).values())
+    candidates, leading = {*emission.program.context.candidates, ROW}, set(emission.model.leading_symbols.values())
     unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
     likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (counted, candidates, leading))
     may_be_empty = next((found for found in likely if found), unknown)

@@ -88,6 +88,14 @@ def product(extents: Iterable[Extent]) -> Extent:
     return total
 
 
+def total(extents: Iterable[Extent]) -> Extent:
+    """All extents added up; 0 for none."""
+    together: Extent = 0
+    for extent in extents:
+        together = together + extent
+    return together
+
+
 def divide(a: Extent, b: Extent) -> Extent | None:
     """The extent c with c * b == a for all values of the symbols, or None; b has a single term."""
     if a == 0 and b != 0:

@@ -108,8 +108,8 @@ class Value:
 
     `array` always exists. `content` holds small integer or bool tensors whose every element is known as an
     extent (or None): the shape arithmetic of exporters. `because` says how a value came to lack the candidates.
-    `written` is an array of the value with the rows that the caller repeats, where only their axes were touched:
-    it is there whatever is chosen, and need not be expanded.
+    `written` is the value as the original has it, of the rows as the caller repeats them, where little was done to
+    them: ids and what is looked up by them need not be expanded where all rows are wanted anyway.
     """
 
     name: str

@@ -56,6 +56,7 @@ class Program:
     providers: dict[str, tuple[Tensor, int]]
     macs: int = 0
     time: float = 0.0
+    time_alone: float = 0.0
     nodes: int = 0
     macs_fixed: int = 0
     same: dict[str, str] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class _Walk:
         self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
         merged = frozenset(same.get(c, c) for c in candidates)
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses)
+        self.cost = replace(cost, launches=1.0)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers
         self.inference = Inference(model)
@@ -404,7 +406,9 @@ class _Walk:
         program.macs += macs
         program.macs_fixed += 0 if varies else macs
         program.nodes += 1
-        program.time += cost.time(op.op_type, shapes, outputs, op.attributes)
+        program.time += self.cost.time(op.op_type, shapes, outputs, op.attributes)
+        if cost.alone is not None:
+            program.time_alone += cost.alone.time(op.op_type, shapes, outputs, op.attributes)
 
 
 def _summands(t: Tensor) -> Sequence[Tensor | None]:

@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from mari_onnx.axes import Axis, Dim, Dims, Renaming, dim, flat, renamed
-from mari_onnx.extent import Extent, divide, product
+from mari_onnx.extent import divide, product, total
 from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
 from mari_onnx.tensors import Builder, Tensor
 
@@ -84,7 +84,12 @@ def plain(b: Builder, value: Value) -> Tensor:
     """The tensor of the original graph, written out in full."""
     if value.dims is None:
         return value.array.tensor
-    return lay(b, fill(b, value.written or value.array, value.dims), value.dims)
+    t = lay(b, fill(b, value.array, value.dims), value.dims)
+    if value.written is None:
+        return t
+    given = lay(b, fill(b, value.written, value.dims), value.dims)
+    b.also(given, t)
+    return given
 
 
 def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) -> Array:
@@ -153,10 +158,7 @@ def merge(b: Builder, pieces: Sequence[tuple[Axis, Array]], axis: Axis, dims: Di
     """Several pieces as one piece."""
     if len(pieces) == 1:
         return pieces[0]
-    width: Extent = 0
-    for sub, _ in pieces:
-        width = width + sub.extent
-    whole = Axis(width, axis.name)
+    whole = Axis(total(sub.extent for sub, _ in pieces), axis.name)
     return whole, join(b, pieces, whole, renamed(dims, {axis: (whole,)}))
 
 

@@ -88,6 +88,16 @@ class Model:
         return count
 
     @cached_property
+    def leading_symbols(self) -> dict[str, str]:
+        """The symbol of each input's leading axis, where that is dynamic."""
+        found = {}
+        for info in self.inputs:
+            shape = shape_of(info)
+            if shape and not isinstance(shape[0], int):
+                found[info.name] = shape[0] or f"{info.name}.0"
+        return found
+
+    @cached_property
     def input_symbols(self) -> set[str]:
         """The symbols that graph inputs give to their extents."""
         return {e for info in self.inputs for e in shape_of(info) or () if isinstance(e, str)}

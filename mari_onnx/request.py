@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import TensorProto, helper
 
+from mari_onnx.choose import choose
 from mari_onnx.cost import CostModel
+from mari_onnx.emit import planned
 from mari_onnx.errors import UserError
 from mari_onnx.extent import ROW, symbol
 from mari_onnx.guard import check_guard, guarded
@@ -38,16 +40,6 @@ class Sides:
     tiled: tuple[str, ...]
     candidates: tuple[str, ...]
     serving: Serving = AS_EXPORTED
-
-
-def leading_symbols(model: Model) -> dict[str, str]:
-    """The symbol of each input's leading axis, where that is dynamic."""
-    out = {}
-    for info in model.inputs:
-        shape = shape_of(info)
-        if shape and not isinstance(shape[0], int):
-            out[info.name] = shape[0] or f"{info.name}.0"
-    return out
 
 
 def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> dict[str, str]:
@@ -77,7 +69,7 @@ def sides(model: Model, globs: Sequence[str], batch: int, serving: Serving = AS_
     check(model, serving)
     if serving.request_index is not None:
         declared.pop(serving.request_index, None)
-    leading = leading_symbols(model)
+    leading = model.leading_symbols
     known, selected, by_index = leading, set[str](), set[str]()
     if len(set(leading.values())) > 1:
         program = interpret(model, (), CostModel(batch), ())
@@ -154,12 +146,26 @@ def _named(name: str) -> set[str]:
     return set() if name.startswith("unk__") or "." in name else {name}
 
 
+LAUNCHES = (1.0, 4.0, 16.0)
+"""How much a node counts, beside what it does, in one plan after the other."""
+
+ALONE = 1.05
+"""Estimated time of a call with a single candidate, in units of the original's, that a plan should not exceed."""
+
+NS_PER_CALL, NS_PER_INPUT = 4500.0, 600.0
+"""What a call takes before any node runs."""
+
+
 def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> Program:
-    """Interpret the model for these sides; what depends on the inputs `items` alone is kept apart.
+    """Interpret the model for these sides, and settle what is to be written; `items` are kept apart.
+
+    `items` are inputs of which what depends on them alone has forms of its own. The plan is the fastest at `batch`
+    candidates. Where that makes a call with a single candidate slower than the original, plans of fewer nodes are
+    tried: what they lose for many candidates is weighed against it.
 
     Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
     """
-    leading = leading_symbols(model)
+    leading = model.leading_symbols
     selected = {leading[i.name] for i in given.inputs if i.rows == "requests" and i.name not in given.tiled}
     counted = sorted({leading[name] for name in given.tiled})
     rows, signature, requests = _rows(model, given, leading)
@@ -172,18 +178,29 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     counts = counted if len(given.candidates) > 1 else [*given.candidates, *counted]
     equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
     reasons = {i.name: i.reason for i in given.inputs}
-    program = interpret(
-        model, given.tiled, CostModel(batch, reference), given.candidates, reasons, equal, rows, signature, items
-    )  # fmt: skip
-    for name in given.tiled:
-        if program.same.get(leading[name], leading[name]) not in program.providers:
-            raise UserError(
-                f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
-                "declare only the user's inputs with -u, or leave the user's batch as it is",
-            )
-    if given.serving.guard is not None:
-        program = guarded(program, model, given.tiled, given.serving.guard)
-    return program
+    alone = CostModel(1, {**reference, **dict.fromkeys((*given.candidates, *counted), 1)})
+    call = NS_PER_CALL + NS_PER_INPUT * len(model.inputs)
+    plans: list[tuple[float, Program]] = []
+    for launches in LAUNCHES:
+        cost = CostModel(batch, dict(reference), launches, alone)
+        program = interpret(model, given.tiled, cost, given.candidates, reasons, equal, rows, signature, items)
+        for name in given.tiled:
+            if program.same.get(leading[name], leading[name]) not in program.providers:
+                raise UserError(
+                    f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
+                    "declare only the user's inputs with -u, or leave the user's batch as it is",
+                )
+        if given.serving.guard is not None:
+            program = guarded(program, model, given.tiled, given.serving.guard)
+        choose(program)
+        program.context.cost = cost = replace(cost, launches=1.0)
+        nodes, arithmetic = planned(program, model)
+        many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
+        excess = max(0.0, one / (program.time_alone + call) - ALONE)
+        plans.append((many / (program.time + call) + excess, program))
+        if not excess:
+            break
+    return min(plans, key=lambda plan: plan[0])[1]
 
 
 def _rows(model: Model, given: Sides, leading: dict[str, str]) -> tuple[Rows, Signature, str]:

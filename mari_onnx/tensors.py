@@ -90,6 +90,18 @@ class Builder:
     def __init__(self) -> None:
         self._nodes: dict[Any, Node] = {}
         self.count = 0
+        self.alternatives: dict[Tensor, list[Tensor]] = {}
+        self.chosen: dict[Tensor, Tensor] = {}
+
+    def also(self, t: Tensor, other: Tensor) -> None:
+        """Two tensors that hold the same: which of them is cheaper to have depends on what else is written."""
+        known = self.alternatives.setdefault(t, [])
+        if other is not t and other not in known and other.shape == t.shape:
+            known.append(other)
+
+    def resolve(self, t: Tensor) -> Tensor:
+        """The tensor that was chosen to stand for this one (see `choose`)."""
+        return self.chosen.get(t, t)
 
     # Sources
 

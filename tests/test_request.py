@@ -8,7 +8,7 @@ import pytest
 from mari_onnx.document import from_proto
 from mari_onnx.errors import UserError
 from mari_onnx.model import Model
-from mari_onnx.request import Sides, declared_inputs, leading_symbols, run, sides
+from mari_onnx.request import Sides, declared_inputs, run, sides
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
@@ -170,7 +170,7 @@ def test_unnamed_extents_are_symbols_of_their_input() -> None:
     model = parse("g (float[B, 4] user, float[B, 3] item, float s) => (float[B, 2] y) { " + BODY + "}", **WEIGHTS)
     for info in model.graph.input[:2]:
         info.type.tensor_type.shape.dim[0].ClearField("dim_param")
-    assert leading_symbols(graph(model)) == {"user": "user.0", "item": "item.0"}
+    assert graph(model).leading_symbols == {"user": "user.0", "item": "item.0"}
     assert rewrite_and_check(model).ops.count("Gemm") == 2
 
 

@@ -14,10 +14,11 @@ from functools import partial
 
 import numpy as np
 
+from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
-from mari_onnx.extent import Extent, Poly, divide
+from mari_onnx.extent import Extent, Poly, divide, total
 from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
-from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, merge, pieces_between, rename_value, sub_array
+from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
@@ -40,17 +41,19 @@ def concat(op: Op, ctx: Context) -> Derived:
     aligned = _align(ctx, [fuse(ctx.b, v, position) for v in values], position)
     if isinstance(aligned, Refused):
         return aligned
-    width: Extent = 0
+    subs = _axes_at(aligned, position)
+    width = total(sub.extent for sub in subs)
     pieces: list[tuple[Axis, Array]] = []
     terms: list[Terms | None] = []
-    for value, sub in zip(aligned, _axes_at(aligned, position), strict=True):
-        width = width + sub.extent
+    counts: list[int] = []
+    for value, sub in zip(aligned, subs, strict=True):
         if value.parts is not None and value.parts.axis is sub:
             pieces.extend(value.parts.pieces)
             terms.extend(value.parts.terms or (None,) * len(value.parts.pieces))
         else:
             pieces.append((sub, value.array))
             terms.append(value.terms)
+        counts.append(len(pieces) - sum(counts))
     # One input may come twice, and a piece's axis stands for that piece alone.
     own = [{s: Axis(s.extent, s.name)} for s, _ in pieces]
     pieces = [(names[s], sub_array(names, a)) for (s, a), names in zip(pieces, own, strict=True)]
@@ -62,12 +65,12 @@ def concat(op: Op, ctx: Context) -> Derived:
     array = join(ctx.b, pieces, axis, around)
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
-    written = None
-    if any(v.written is not None for v in aligned):
-        given = [v.written or v.array for v in aligned]
-        written = join(ctx.b, list(zip(_axes_at(aligned, position), given, strict=True)), axis, around)
-        price = sum(a.price for a in given) + ctx.price([written.tensor], since)
-        array = min(array, replace(written, price=price), key=lambda a: a.price)
+    written = concat_as_given(ctx, aligned, subs, pieces, counts, axis, around)
+    if written is not None and written.names() == array.names():
+        written = replace(written, price=sum((v.written or v.array).price for v in aligned))
+        written = replace(written, price=written.price + ctx.price([written.tensor], since))
+        array, other = sorted((array, written), key=lambda a: a.price)
+        ctx.b.also(array.tensor, lay(ctx.b, other, array.layout))
     # Of no and one column there is one: no axis, and nothing apart.
     parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 and width != 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:

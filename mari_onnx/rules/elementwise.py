@@ -130,7 +130,10 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
                 price = own_price + ctx.price([fused.tensor], since) + NS_PER_VIEW - spared
                 if price < array.price:
                     array = replace(fused, price=price)
-    return [ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms)]
+    varying = [v for v in values if not v.constant]
+    as_given = len(varying) == 1 and varying[0].written is not None
+    written = run([v.written or v.array for v in values], {}) if as_given else None
+    return [replace(ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms), written=written)]
 
 
 def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:

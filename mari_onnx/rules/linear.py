@@ -19,7 +19,7 @@ from functools import partial
 from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
-from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_LAUNCH, NS_PER_MAC
+from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_MAC
 from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
 from mari_onnx.lift import add_up, natural, part_by_part, stored_shape
@@ -286,7 +286,7 @@ def _worthwhile(
     lead = set(flat(product.dims[:-1]))
     n = ctx.cost.elements((extent_of(product.dims[-1]),))
     inner = ctx.cost.elements(tuple(a.extent for a in product.contracted if a is not axis))
-    launch = NS_PER_LAUNCH * (1.5 if len(product.dims) == 2 else 2)
+    launch = ctx.cost.launch * (1.5 if len(product.dims) == 2 else 2)
 
     def rows(names: Names) -> int:
         return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))

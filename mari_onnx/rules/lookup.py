@@ -184,7 +184,8 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     if parts is not None and indices.parts is not None:
         price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
         parts = replace(parts, price=price)
-    return [ctx.result(op, dims, array, parts=parts)]
+    written = run([indices.written], {}) if indices.written is not None and data.constant else None
+    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
 
 
 def one_hot(op: Op, ctx: Context) -> Derived:
