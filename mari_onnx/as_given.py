@@ -39,9 +39,12 @@ def concat_as_given(
     given = [(sub, v.written or v.array) for sub, v in zip(subs, values, strict=True)]
     starts = list(accumulate(counts, initial=0))
     own = [range(start, start + count) for start, count in zip(starts, counts, strict=False)]
-    users = [i for i, v in enumerate(values) if v.written is not None and _is_row(v.array, dims)]
-    of_users = {k for i in users for k in own[i]}
-    for columns in dict.fromkeys((tuple(users), tuple(range(len(values))))) if len(users) > 1 else ():
+    tiled = [i for i, v in enumerate(values) if v.written is not None]
+    users = [i for i in tiled if _is_row(values[i].array, dims)]
+    rows = {k for i in tiled for k in own[i] if _is_row(pieces[k][1], dims)}
+    for columns in dict.fromkeys((tuple(users), tuple(range(len(values))))):
+        if len(rows.intersection(k for i in columns for k in own[i])) < 2:
+            continue
         there = [k for i in columns for k in own[i]]
         edges = bounds(Parts(axis, tuple(pieces[k] for k in there)))
         if edges is None:
@@ -49,7 +52,7 @@ def concat_as_given(
         width, row = _first_row(ctx, [given[i] for i in columns], axis, dims)
         others = list(pieces)
         for k, (low, high) in zip(there, pairwise(edges), strict=True):
-            if k in of_users:
+            if k in rows:
                 others[k] = (pieces[k][0], cut(ctx.b, row, width, low, high, pieces[k][0]))
         _remember(ctx, pieces, others, axis, dims)
     return join(ctx.b, given, axis, dims)

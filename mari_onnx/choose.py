@@ -2,18 +2,20 @@
 
 The rules compare the forms of one value with each other. Whether a Concat of all columns is cheap also depends on
 whether somebody else needs it, which is known when the walk is over. So the builder remembers tensors that hold the
-same (`Builder.also`), and here each of them is tried against the whole plan, from the outputs backwards, as long as
+same (`Builder.choices`), and here each choice is tried against the whole plan, from the outputs backwards, as long as
 that makes the plan cheaper. Uses are counted, so that a trial costs no more than what it changes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mari_onnx.cost import CostModel, inputs_of
+from mari_onnx.cost import CostModel, inputs_of, reachable
 from mari_onnx.interpret import Program
 from mari_onnx.layout import plain
+from mari_onnx.siblings import stack_siblings
 from mari_onnx.tensors import Builder, Node, Tensor
 
 PASSES = 3
@@ -23,23 +25,23 @@ def choose(program: Program) -> None:
     """Settle every choice of the program, in place: the inputs of its nodes are the chosen tensors afterwards."""
     b = program.context.b
     outputs = [plain(b, value) for value in program.outputs]
-    if not b.alternatives:
+    stack_siblings(b, sorted(reachable(outputs), key=lambda node: node.serial), program.context.opset)
+    if not b.choices:
         return
     plans = [_Plan(b, program.context.cost) for _ in range(2)]
     for plan in plans:
         for tensor in outputs:
             plan.want(tensor, 1)
-    for t, others in b.alternatives.items():  # some choices pay only together
-        for other in others:
-            plans[1].switch(t, other)
+    for choice in b.choices:  # some pay only together
+        plans[1].switch(choice)
     for plan in plans:
         plan.improve()
     best = min(plans, key=lambda plan: plan.cost)
-    b.chosen.update(best.chosen)
+    b.chosen.update({t: stands for t, stands in best.chosen.items() if stands is not t})
     for node in list(best.uses):
         node.inputs = tuple(None if t is None else best.resolve(t) for t in node.inputs)
         node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
-    for tensor, stands in best.chosen.items():
+    for tensor, stands in b.chosen.items():
         stands.name = stands.name or tensor.name
 
 
@@ -73,27 +75,28 @@ class _Plan:
             if last:
                 del self.uses[node]
 
-    def switch(self, t: Tensor, stands: Tensor) -> None:
-        """Have the uses of one tensor served by another, unless that is computed from it."""
-        if self._reaches(stands, t):
-            return
-        times = self.wanted[t]
-        self.want(t, -times)
-        self.chosen[t] = stands
-        self.want(t, times)
+    def switch(self, choice: Mapping[Tensor, Tensor]) -> None:
+        """Have the uses of some tensors served by others, except where those are computed from them."""
+        for t, stands in choice.items():
+            if stands is self.resolve(t) or self._reaches(stands, t):
+                continue
+            times = self.wanted[t]
+            self.want(t, -times)
+            self.chosen[t] = stands
+            self.want(t, times)
 
     def improve(self) -> None:
         """Switch whatever makes the plan cheaper, until nothing does."""
         for _ in range(PASSES):
             start = self.cost
-            for t in sorted(self.b.alternatives, key=lambda t: -t.node.serial):
-                for other in (t, *self.b.alternatives[t]):
-                    cost, now = self.cost, self.resolve(t)
-                    if other is now or not self.wanted[t]:
-                        continue
-                    self.switch(t, other)
-                    if self.cost > cost - 1e-6:
-                        self.switch(t, now)
+            for choice in reversed(self.b.choices):
+                now = {t: self.resolve(t) for t in choice if self.wanted[t]}
+                if not now:
+                    continue
+                cost, back = self.cost, all(choice[t] is stands for t, stands in now.items())
+                self.switch({t: t if back else choice[t] for t in now})
+                if self.cost > cost - 1e-6:
+                    self.switch(now)
             if self.cost > start - 1e-6:
                 return
 

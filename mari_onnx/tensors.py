@@ -90,14 +90,18 @@ class Builder:
     def __init__(self) -> None:
         self._nodes: dict[Any, Node] = {}
         self.count = 0
-        self.alternatives: dict[Tensor, list[Tensor]] = {}
+        self.choices: list[dict[Tensor, Tensor]] = []
         self.chosen: dict[Tensor, Tensor] = {}
 
     def also(self, t: Tensor, other: Tensor) -> None:
-        """Two tensors that hold the same: which of them is cheaper to have depends on what else is written."""
-        known = self.alternatives.setdefault(t, [])
-        if other is not t and other not in known and other.shape == t.shape:
-            known.append(other)
+        """Two tensors that hold the same: which of them is cheaper to have depends on what else is written.
+
+        What consumers read is the tensor under a Reshape: the next Reshape takes its place.
+        """
+        while _is_reshape(t):
+            t, other = _first(t), self.reshape(other, _first(t).known_shape)
+        if other is not t and other.shape == t.shape and {t: other} not in self.choices:
+            self.choices.append({t: other})
 
     def resolve(self, t: Tensor) -> Tensor:
         """The tensor that was chosen to stand for this one (see `choose`)."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from benchmarks.calls import call, declared
@@ -38,6 +39,25 @@ def test_a_second_run_changes_nothing(name: str) -> None:
     given = declared(meta, onnx.load(path))
     once = optimize(path, user_inputs=given, verify=False)
     assert not optimize(once.model, user_inputs=given, verify=False).changed
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_runtimes_own_optimization_first_loses_nothing(name: str, tmp_path: Path) -> None:
+    """onnxruntime's offline optimization of level basic, which pipelines run after the export."""
+    path, meta = SAMPLES[name]
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "basic.onnx")
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(path)
+    direct, after = (
+        optimize(file, user_inputs=declared(meta, model), verify=False)
+        for file in (path, tmp_path / "basic.onnx")
+    )  # fmt: skip
+    assert after.report.cost_after is not None
+    assert direct.report.cost_after is not None
+    assert after.report.cost_after.macs <= 1.01 * direct.report.cost_after.macs
+    assert_agree(model, after.model, meta)
 
 
 def assert_agree(original: onnx.ModelProto, optimized: onnx.ModelProto, meta: dict[str, Any]) -> None:
