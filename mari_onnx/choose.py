@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mari_onnx.cost import CostModel, inputs_of, reachable
 from mari_onnx.interpret import Program
@@ -34,9 +34,7 @@ def choose(program: Program) -> None:
             plan.want(tensor, 1)
     for choice in b.choices:  # some pay only together
         plans[1].switch(choice)
-    for plan in plans:
-        plan.improve()
-    best = min(plans, key=lambda plan: plan.cost)
+    best = min((plan.improved() for plan in plans), key=lambda plan: plan.cost)
     b.chosen.update({t: stands for t, stands in best.chosen.items() if stands is not t})
     for node in list(best.uses):
         node.inputs = tuple(None if t is None else best.resolve(t) for t in node.inputs)
@@ -85,20 +83,23 @@ class _Plan:
             self.chosen[t] = stands
             self.want(t, times)
 
-    def improve(self) -> None:
-        """Switch whatever makes the plan cheaper, until nothing does."""
+    def improved(self) -> _Plan:
+        """The plan with whatever switched that makes it cheaper, until nothing does."""
+        plan = self
         for _ in range(PASSES):
-            start = self.cost
+            start = plan.cost
             for choice in reversed(self.b.choices):
-                now = {t: self.resolve(t) for t in choice if self.wanted[t]}
+                now = {t: plan.resolve(t) for t in choice if plan.wanted[t]}
                 if not now:
                     continue
-                cost, back = self.cost, all(choice[t] is stands for t, stands in now.items())
-                self.switch({t: t if back else choice[t] for t in now})
-                if self.cost > cost - 1e-6:
-                    self.switch(now)
-            if self.cost > start - 1e-6:
-                return
+                back = all(choice[t] is stands for t, stands in now.items())
+                # A trial that fails is thrown away: on the way back one tensor might wait for another.
+                trial = replace(plan, chosen=dict(plan.chosen), wanted=+plan.wanted, uses=+plan.uses)
+                trial.switch({t: t if back else choice[t] for t in now})
+                plan = trial if trial.cost < plan.cost - 1e-6 else plan
+            if plan.cost > start - 1e-6:
+                break
+        return plan
 
     def _reaches(self, source: Tensor, t: Tensor) -> bool:
         """Whether the source is computed from a tensor: then it cannot stand for it."""
