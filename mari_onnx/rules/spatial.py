@@ -72,7 +72,7 @@ def resize(op: Op, ctx: Context) -> Derived:
     """The dimensions whose scale is not 1."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
-    scales = op.input(1 if op.op_type == "Upsample" or op.opset < 11 else 2)
+    scales = op.input(1 if op.opset < 11 else 2)
     factors = None if scales is None else _array(ctx, scales)
     if factors is None or factors.size != _rank(op) or op.attribute("axes"):
         return Refused(f"{op.op_type} to sizes, or by scales that are computed")

@@ -620,8 +620,8 @@ def quantized_weight(w: Writer) -> None:
 
 
 def quantize(w: Writer) -> None:
-    """To 8 bits and back, or to a product of integers."""
-    if w.opset > QUANTIZED_UNTIL:
+    """To 8 bits and back, or to a product of integers: once, as onnxruntime makes two of them into another one."""
+    if w.opset > QUANTIZED_UNTIL or any(node.op_type == "QuantizeLinear" for node in w.nodes):
         raise UnfitError
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int))
     width = int(str(x.shape[-1]))
@@ -638,6 +638,11 @@ def quantize(w: Writer) -> None:
     n = w.between(1, 3)
     weight = w.constant(np.array([w.between(-2, 2) for _ in range(width * n)]).astype(np.int8).reshape(width, n))
     point = [w.constant(np.array(w.between(0, 2)).astype(np.int8))] if w.chance(60) else []
+    if axis is None and w.chance(30):
+        scales = [*inputs, weight, *inputs, *inputs]
+        made = w.write("QLinearMatMul", [q, *scales], [*x.shape[:-1], n], (-128, 127), INT8, exact=False)
+        w.write("DequantizeLinear", [made, *inputs], made.shape, (-260, 254), FLOAT, exact=False)
+        return
     bound = 130 * 2 * width
     made = w.write("MatMulInteger", [q, weight, *point], [*x.shape[:-1], n], (-bound, bound), INT32)
     w.write("Cast", [made], made.shape, span(made), FLOAT, to=FLOAT)
@@ -1007,11 +1012,57 @@ def pad(w: Writer) -> None:
     w.write("Pad", [x, w.ints(pads)], shape, (min(x.low, 0), max(x.high, 0)))
 
 
-def pool(w: Writer) -> None:
-    x = w.pick(lambda m: m.dtype == FLOAT and m.rank in (3, 4) and all(isinstance(e, int) for e in m.shape[2:]))
-    kernel = [w.between(1, min(int(str(e)), 2)) for e in x.shape[2:]]
-    out = [int(str(e)) - k + 1 for e, k in zip(x.shape[2:], kernel, strict=True)]
-    w.write("MaxPool", [x], [*x.shape[:2], *out], span(x), kernel_shape=kernel)
+POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
+NORMALIZED = ("InstanceNormalization", "GroupNormalization", "LRN", "MeanVarianceNormalization")
+
+
+def image(w: Writer) -> None:
+    """What libraries do to images: on channels and two dimensions of places."""
+    x = w.pick(
+        lambda m: m.dtype == FLOAT and m.rank == 3 and m.size <= 30 and all(isinstance(e, int) for e in m.shape[1:])
+    )
+    axes, attributes = w.axes_form([3], 13)
+    x = w.write("Unsqueeze", [x, *axes], [*x.shape, 1], span(x), **attributes)
+    lead, channels, places, _ = x.shape
+    c, n = int(str(channels)), int(str(places))
+    match op := w.choice([*POOLS, *NORMALIZED, "DepthToSpace", "SpaceToDepth", "Resize", "Compress", "ConvTranspose"]):
+        case "MaxPool" | "AveragePool" | "LpPool":
+            kernel = w.between(1, n)
+            exact = {"p": 1} if op == "LpPool" else {}
+            bounds = span(x) if op == "MaxPool" else (-x.size * n, x.size * n)
+            shape = [lead, c, n - kernel + 1, 1]
+            w.write(op, [x], shape, bounds, exact=op == "MaxPool", kernel_shape=[kernel, 1], **exact)
+        case "GlobalMaxPool" | "GlobalAveragePool" | "GlobalLpPool":
+            if op == "GlobalLpPool" and w.opset >= 22:  # onnxruntime has none
+                raise UnfitError
+            w.write(op, [x], [lead, c, 1, 1], (-x.size * n, x.size * n), exact=op == "GlobalMaxPool")
+        case "LRN":
+            w.write(op, [x], x.shape, (-999, 999), exact=False, size=3)
+        case "MeanVarianceNormalization":
+            shifted = w.write("Add", [x, w.numbers([c, n, 1])], x.shape, (x.low - 2, x.high + 2))
+            w.write(op, [shifted], x.shape, (-999, 999), exact=False, axes=[0, 2, 3] if w.chance(50) else [1, 2])
+        case "InstanceNormalization" | "GroupNormalization":
+            if op == "GroupNormalization" and w.opset < 21:
+                raise UnfitError
+            groups = {"num_groups": 1} if op == "GroupNormalization" else {}
+            scales = [w.numbers([c]), w.numbers([c])]
+            w.write(op, [x, *scales], x.shape, (-999, 999), exact=False, epsilon=1.0, **groups)
+        case "DepthToSpace":
+            if c % 4:
+                raise UnfitError
+            w.write(op, [x], [lead, c // 4, n * 2, 2], span(x), blocksize=2)
+        case "SpaceToDepth":
+            w.write(op, [x], x.shape, span(x), blocksize=1)
+        case "Resize":
+            scales = w.constant(np.array([1, 1, 2, 1], np.float32))
+            region = w.constant(np.array([], np.float32))
+            w.write(op, [x, region, scales], [lead, c, n * 2, 1], span(x), mode="nearest")
+        case "Compress":
+            chosen = [w.chance(50) for _ in range(n - 1)] + [True]
+            w.write(op, [x, w.constant(np.array(chosen))], [lead, c, sum(chosen), 1], span(x), axis=2)
+        case "ConvTranspose":
+            bound = x.size * 2 * c
+            w.write(op, [x, w.numbers([c, 2, 1, 1])], [lead, 2, n, 1], (-bound, bound))
 
 
 def triangle(w: Writer) -> None:
@@ -1094,8 +1145,8 @@ OPERATORS: dict[Maker, int] = {
     scan: 1,
     pad: 2,
     triangle: 1,
-    pool: 1,
     local_function: 1,
+    image: 2,
     without_rule: 1,
 }
 """What writes an operator, and how often it is chosen."""
