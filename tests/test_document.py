@@ -397,3 +397,14 @@ def test_what_does_not_fit_into_one_message_is_spilled(
 def test_write_file(tmp_path: Path) -> None:
     write_file(tmp_path / "report.json", b"{}")
     assert everything(tmp_path) == {"report.json": b"{}"}
+
+
+def test_attention_of_which_onnx_knows_no_width() -> None:
+    """It is inferred to be 0 wide then; a sum with what is 4 wide is no mistake of the model."""
+    text = """<ir_version: 10, opset_import: ["" : 23]>
+        g (float[B, 3, 4] x, int64[3] shape, float[4] c) => (float[B, 3, 4] y) {
+            q = Reshape (x, shape)
+            a = Attention <q_num_heads = 2, kv_num_heads = 2> (q, q, q)
+            y = Add (a, c)
+        }"""
+    from_proto(parser.parse_model(text))
