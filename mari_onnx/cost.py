@@ -32,6 +32,8 @@ NS_PER_MAC_OF_MANY = 0.035
 """A batch of products has a price for each, and works on a right side that was not packed beforehand."""
 
 NS_PER_ELEMENT = 0.2
+CACHED = 500_000
+"""Elements beyond these come from memory and go back there, and cost twice as much."""
 NS_PER_ELEMENT_OF = {
     **dict.fromkeys(("Sigmoid", "Tanh", "Div", "LeakyRelu"), 0.3),
     **dict.fromkeys(("Sqrt", "Pow", "Softmax", "LogSoftmax", "Transpose"), 0.4),
@@ -121,7 +123,9 @@ class CostModel:
                 per_row, width = sum(NS_PER_ROW * min(w / NARROW, 1) for w in widths), sum(widths)
             return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
         read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
-        return launch + NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * max(written, read)
+        moved = max(written, read)
+        memory = NS_PER_ELEMENT * (moved + max(moved - CACHED, 0))
+        return launch + max(NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * moved, memory)
 
     def _product(self, macs: int, right: Shape, out: Shape) -> float:
         """Reading the right side takes about as long as one more row, for each product of a batch of them."""

@@ -7,6 +7,7 @@ known in forms that are cheaper to have:
             along which the value repeats, and an axis stored through an index map repeats as the map says
     Parts   a concatenation that has not been written out
     Terms   a sum that has not been added up
+    Factors a product, element by element, that has not been multiplied out
 
 The one invariant, the whole of soundness: *every form of a value evaluates to that value, for all legal inputs.*
 """
@@ -82,13 +83,13 @@ class Array:
 class Parts:
     """Pieces along `axis`, in order; each piece has an axis of its own in its place.
 
-    A piece that is a sum may come with its `terms`, which are then as good as its array.
+    A piece that is a sum or a product may come with it `apart`, which is then as good as its array.
     """
 
     axis: Axis
     pieces: tuple[tuple[Axis, Array], ...]
     price: float = 0.0
-    terms: tuple[Terms | None, ...] = ()
+    apart: tuple[Terms | Factors | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,18 @@ class Terms:
 
     def each(self, change: Callable[[Array], Array]) -> Terms:
         return replace(self, signed=tuple((sign, change(array)) for sign, array in self.signed))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Two arrays whose product, broadcast, is the value."""
+
+    left: Array
+    right: Array
+    price: float = 0.0
+
+    def each(self, change: Callable[[Array], Array]) -> Factors:
+        return replace(self, left=change(self.left), right=change(self.right))
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,7 @@ class Value:
     array: Array
     parts: Parts | None = None
     terms: Terms | None = None
+    factors: Factors | None = None
     content: npt.NDArray[Any] | None = None
     because: tuple[str, ...] = ()
     written: Array | None = None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
 from mari_onnx.axes import Axis, Dim, Dims, Renaming, dim, flat, renamed
 from mari_onnx.extent import divide, product, total
-from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.forms import Array, IndexMap, Parts, Value
 from mari_onnx.tensors import Builder, Tensor
 
 # Laying out
@@ -180,8 +181,8 @@ def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts
     new = names.get(parts.axis, (parts.axis,))
     inner = product(a.extent for a in new[1:])
     pieces = []
-    terms = []
-    for (sub, array), summed in zip(parts.pieces, parts.terms or (None,) * len(parts.pieces), strict=True):
+    apart = []
+    for (sub, array), form in zip(parts.pieces, parts.apart or (None,) * len(parts.pieces), strict=True):
         outer = divide(sub.extent, inner)
         if outer is None:
             return None
@@ -189,10 +190,8 @@ def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts
         changes = dict(names) if len(new) == 1 else {**names, sub: (head, *new[1:])}
         own = renamed(dims, {parts.axis: (sub,)})
         pieces.append((head, rename_array(b, array, own, changes)))
-        terms.append(
-            summed and Terms(tuple((s, rename_array(b, a, own, changes)) for s, a in summed.signed), summed.price)
-        )
-    return Parts(new[0], tuple(pieces), parts.price, tuple(terms))
+        apart.append(form and form.each(partial(rename_array, b, dims=own, names=changes)))
+    return Parts(new[0], tuple(pieces), parts.price, tuple(apart))
 
 
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
@@ -207,6 +206,7 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
         written=value.written and rename_array(b, value.written, dims, names),
         parts=value.parts and rename_parts(b, value.parts, dims, names),
         terms=value.terms and value.terms.each(lambda array: rename_array(b, array, dims, names)),
+        factors=value.factors and value.factors.each(lambda array: rename_array(b, array, dims, names)),
     )
 
 
@@ -247,11 +247,12 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
     elif value.parts is not None and value.parts.axis not in group:
         axis = value.parts.axis
         pieces = [(sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces]
-        parts = replace(value.parts, pieces=tuple(pieces), terms=())
+        parts = replace(value.parts, pieces=tuple(pieces), apart=())
     terms = value.terms and value.terms.each(lambda array: fused(array, group, dims, whole))
+    factors = value.factors and value.factors.each(lambda array: fused(array, group, dims, whole))
     array = fused(value.array, group, dims, whole)
     written = value.written and fused(value.written, group, dims, whole)
-    return replace(value, dims=out, array=array, written=written, parts=parts, terms=terms)
+    return replace(value, dims=out, array=array, written=written, parts=parts, terms=terms, factors=factors)
 
 
 # Taking parts apart and together

@@ -11,11 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+from onnx import helper
+
 from mari_onnx.axes import Axis, Dim, Dims, Renaming, flat, renamed
-from mari_onnx.extent import Extent, product
+from mari_onnx.extent import Extent, compare, product
 from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fill, groups, lay, merge, pieces_between
 from mari_onnx.tensors import Builder, Tensor
+
+SUMMED = (1, 6, 7, 11)
+"""Element types for which every runtime has a ReduceSum."""
 
 Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]
 """Makes the node, given its inputs and the shape of its result."""
@@ -190,6 +196,23 @@ def _consecutive(positions: Sequence[int]) -> list[list[int]]:
     return runs
 
 
+def one_row(b: Builder, array: Array, axes: Sequence[Axis]) -> Array:
+    """The array without axes of which it has row 0 alone.
+
+    Their sum is that row, and zeros for a call without candidates, where there is no row 0: a Reshape would fail.
+    """
+    for axis in axes:
+        rows = array.state(axis)
+        if not isinstance(rows, IndexMap) or rows.index is not None or array.tensor.dtype not in SUMMED:
+            continue
+        order = [(axis,), *((a,) for a in flat(array.layout) if a is not axis)]
+        t = lay(b, array, tuple(order))
+        t = b.make("ReduceSum", [t], t.known_shape[1:], axes=(0,), keepdims=0)
+        via = tuple((a, m) for a, m in array.via if a is not axis)
+        array = Array(t, tuple(order[1:]), via, array.price)
+    return array
+
+
 def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:
     """The tensor at the value's own rank, absent axes at extent 1, and its layout."""
     layout = tuple(tuple(a for a in d if array.state(a) != "absent") for d in dims)
@@ -229,8 +252,9 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
         if total.tensor.name is None and total.tensor.op_type == "Gemm":
             total.tensor.name = name  # a sum on the way, named after the product that took it in
         name = array.tensor.name
-        apart = array.own and not total.own
-        fused = _into_gemm(b, array, total, dims) if (sign, next_sign) == (1, 1) and not apart else None
+        fused = None
+        if (sign, next_sign) == (1, 1) and not (array.own and not total.own):
+            fused = _into_gemm(b, array, total, dims) or _into_weight(b, array, total, dims)
         if fused is not None:
             total = fused
         elif sign == next_sign:
@@ -245,6 +269,26 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
 
 def _binary(b: Builder, op_type: str, left: Array, right: Array, dims: Dims) -> Array:
     return pointwise(b, [left, right], [len(dims)] * 2, dims, lambda ts, shape: b.make(op_type, ts, shape))
+
+
+def _into_weight(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:
+    """An addend as one more row of a weight: x (m k) @ w (B k n) + c (B n)  ->  [x 1] @ [w; c], where m >= k."""
+    t, layout = product_.tensor, product_.layout
+    if t.op_type != "MatMul" or t.node.proto is not None or len(layout) < 3 or product_.via or addend.via:
+        return None
+    x, w = t.node.inputs
+    assert x is not None and w is not None
+    if len(x.known_shape) != 2 or len(w.known_shape) != len(layout):
+        return None
+    count, width = x.known_shape
+    batch, n = layout[:-2], layout[-1]
+    weights = [*flat(batch), *n]
+    if compare(count, width) == -1 or not addend.names() or any(a not in weights for a, _ in addend.names()):
+        return None
+    row = lay(b, fill(b, addend, dims, weights), (*batch, (), n))
+    one = b.expand(b.constant(np.ones((1, 1), helper.tensor_dtype_to_np_dtype(x.dtype))), (count, 1))
+    made = b.make("MatMul", [b.concat([x, one], 1), b.concat([w, row], len(batch))], t.known_shape)
+    return replace(product_, tensor=made)
 
 
 def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import onnx
 
 from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
-from mari_onnx.cost import CostModel
+from mari_onnx.cost import CostModel, reachable
 from mari_onnx.extent import Extent, product, symbols
-from mari_onnx.forms import Array, Parts, Terms, Value
+from mari_onnx.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.report.model import Remark
-from mari_onnx.tensors import Builder, Tensor
+from mari_onnx.tensors import Builder, Node, Tensor
 
 BOOL, INT64 = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
 FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
@@ -128,6 +128,16 @@ class Context:
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
         return self.cost.price(tensors, since)
 
+    def unneeded(self, sums: Sequence[Terms], total: Array) -> set[Node]:
+        """What computes the terms of sums and not their total: a product that took a term in is another product."""
+        nodes = {array.tensor.node for terms in sums for _, array in terms.signed}
+        since = min((node.serial for node in nodes), default=0) - 1
+        return nodes.difference(reachable([total.tensor], since))
+
+    def beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
+        """The terms of a value whose array is their total, unless two readers would have it computed both ways."""
+        return terms if self.uses.get(name) == 1 or not self.unneeded([terms], total) else None
+
     def again(
         self,
         op: Op,
@@ -168,12 +178,13 @@ class Context:
         dtype: int | None = None,
         parts: Parts | None = None,
         terms: Terms | None = None,
+        factors: Factors | None = None,
         output: int = 0,
     ) -> Value:
         """An output of the node. With one form there is nothing to choose, and nothing has a price."""
-        if parts is None and terms is None:
+        if parts is None and terms is None and factors is None:
             array = replace(array, price=0.0)
-        return Value(op.proto.output[output], dims, dtype or op.data.dtype, array, parts, terms)
+        return Value(op.proto.output[output], dims, dtype or op.data.dtype, array, parts, terms, factors)
 
 
 Derived: TypeAlias = "list[Value] | Refused"

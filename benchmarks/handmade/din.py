@@ -1,8 +1,8 @@
 """DIN: each candidate weighs the 100 steps of the user's history by a small MLP over [q, k, q-k, q*k].
 
-By hand: all of it is one product of the steps with weights that the candidate scales, `(q*k) @ W = k @ (q*W)`, to which
-those of k and of q-k are added. What is the same for all steps is one more row of these weights, of a step that is 1.
-The weighted sum of the steps is a product too.
+By hand: all of it is one product of the candidates with weights that each step scales, `(q*k) @ W = q @ (k*W)`, and
+those of q and of q-k are added to them. What is the same for all candidates is one more row of these weights, for a
+column of ones. The weighted sum of the steps is a product too.
 """
 
 from __future__ import annotations
@@ -54,22 +54,26 @@ BY_HAND = f"""
     q = Gather (item_table, item_id)
     k1 = Gather (item_table, history_ids)
     k = Squeeze (k1, zero)
-    q2 = Unsqueeze (q, two)
-    W_scaled = Mul (q2, W_both)
-    W_step = Sub (W_k, W_difference)
-    W_steps = Add (W_scaled, W_step)
+    k2 = Unsqueeze (k, two)
+    W_scaled = Mul (k2, W_both)
     W_candidate = Add (W_q, W_difference)
-    gq = Gemm (q, W_candidate, att_b1)
-    gq1 = Unsqueeze (gq, one)
-    W = Concat <axis = 1> (W_steps, gq1)
-    rows = Concat <axis = 1> (k, ones)
+    W_pair = Add (W_scaled, W_candidate)
+    W_step = Sub (W_k, W_difference)
+    g_step = Gemm (k, W_step, att_b1)
+    g_step1 = Unsqueeze (g_step, one)
+    W = Concat <axis = 1> (W_pair, g_step1)
+    batch = Shape <start = 0, end = 1> (q)
+    ones_shape = Concat <axis = 0> (batch, one)
+    ones = Expand (number_one, ones_shape)
+    rows = Concat <axis = 1> (q, ones)
     g1 = MatMul (rows, W)
     h1 = Sigmoid (g1)
     h1_rows = Reshape (h1, pairs)
     g2 = Gemm (h1_rows, att_W2, att_b2)
     h2 = Sigmoid (g2)
     g3 = Gemm (h2, att_W3, att_b3)
-    weight = Reshape (g3, steps)
+    weight_t = Reshape (g3, steps)
+    weight = Transpose (weight_t)
     padding = Constant <value = int64 {{0}}> ()
     is_padding = Equal (history_ids, padding)
     is_step = Not (is_padding)
@@ -89,7 +93,7 @@ def family() -> Family:
     w = Weights()
     constants: Constants = {"user_table": w.table(WIDTH), "item_table": w.table(WIDTH)}
     constants |= {"zero": [0], "one": [1], "two": [2], "column": [-1, 1]}
-    constants |= {"pairs": [-1, HIDDEN], "steps": [-1, LENGTH], "ones": np.ones((LENGTH, 1), np.float32)}
+    constants |= {"pairs": [-1, HIDDEN], "steps": [LENGTH, -1], "number_one": w.scalar(1)}
     constants |= w.layers("att", 4 * WIDTH, HIDDEN, SECOND, 1)
     constants |= w.layers("fc", PROFILE + 2 * WIDTH, 200, 80, 1)
     for name, rows in zip(("W_q", "W_k", "W_difference", "W_both"), np.split(constants["att_W1"], 4), strict=True):

@@ -3,8 +3,10 @@
     Softmax, LayerNormalization, CumSum, ArgMax, TopK, Reduce*, ...
 
     f(x) lacks the axes that x lacks, in every dimension that f does not work along
+    sum over L of w (B L) * k (L D)     is the product w @ k
 
-Holds when the dimensions that it works along are known. Those are written out first. Rounding: none.
+Holds when the dimensions that it works along are known. Those are written out first. Rounding: none, but for the order
+in which a product is added up.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, extent_of, renamed
+from mari_onnx.axes import Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.forms import Array, Terms, Value
-from mari_onnx.layout import bounds, fill, groups, merge, plain
-from mari_onnx.lift import add_up, in_order, natural, part_by_part, pointwise, stored_shape
+from mari_onnx.layout import bounds, fill, groups, lay, merge, plain
+from mari_onnx.lift import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
 from mari_onnx.rules import normalized
 
@@ -137,7 +139,9 @@ def reduce(op: Op, ctx: Context) -> Derived:
     axes = [a % rank for a in axes]
     dims = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1)))
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
-    return derived if isinstance(derived, Refused) else [_over_parts(op, ctx, derived[0], axes)]
+    if isinstance(derived, Refused):
+        return derived
+    return [_over_factors(op, ctx, _over_parts(op, ctx, derived[0], axes), axes)]
 
 
 COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "ReduceMax": "Max", "ReduceMin": "Min"}
@@ -187,6 +191,35 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
     own = x.array.price + ctx.price([whole.array.tensor], since)
     array = replace(total, price=price) if price < own else replace(whole.array, price=own)
     return replace(whole, array=array, terms=terms)
+
+
+def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
+    """Sum of weight (B L) * step (L k) over L: a product (B L) @ (L k) of matrices."""
+    x, factors = op.data, op.data.factors
+    if factors is None or op.op_type != "ReduceSum" or not axes or whole.parts is not None or whole.terms is not None:
+        return whole
+    since = ctx.b.count
+    over = [a for i in axes for a in x.known_dims[i]]
+    kept = [a for a in flat(x.known_dims) if a not in over]
+    left = one_row(ctx.b, factors.left, [a for a in kept if factors.right.state(a) == "stored"])
+    right = one_row(ctx.b, factors.right, [a for a in kept if left.state(a) == "stored"])
+    if left.via or right.via or any(a.extent != 1 and "absent" in (left.state(a), right.state(a)) for a in over):
+        return whole
+    states = {a: (left.state(a), right.state(a)) for a in kept}
+    both, rows, columns = (
+        [a for a in kept if states[a] == wanted]
+        for wanted in (("stored", "stored"), ("stored", "absent"), ("absent", "stored"))
+    )
+    batch = tuple((a,) for a in both)
+    x_t, w_t = (
+        lay(ctx.b, left, (*batch, tuple(rows), tuple(over))),
+        lay(ctx.b, right, (*batch, tuple(over), tuple(columns))),
+    )
+    layout = (*batch, tuple(rows), tuple(columns))
+    product = Array(ctx.b.make("MatMul", [x_t, w_t], stored_shape(layout, ())), layout)
+    price = factors.price + ctx.price([product.tensor], since)
+    own = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
+    return replace(whole, array=product) if price < own else whole
 
 
 def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:

@@ -17,11 +17,10 @@ from dataclasses import replace
 from mari_onnx.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
 from mari_onnx.forms import Array, Value
 from mari_onnx.layout import alike, fill, fresh, lay, rename_value
-from mari_onnx.lift import natural, result_via, stored_shape
+from mari_onnx.lift import natural, one_row, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
 from mari_onnx.rules.along import run_along
-from mari_onnx.rules.product import one_row
 from mari_onnx.tensors import Tensor
 
 Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
@@ -130,7 +129,7 @@ def _as_rows(
     if any(op.attribute(name, default) != default for name, default in SEES_ROWS.items()):
         return None
     q = arrays[Q]
-    k, v = (one_row(ctx, arrays[i], batch) for i in (K, V))
+    k, v = (one_row(ctx.b, arrays[i], batch) for i in (K, V))
     if any(array.state(a) != "absent" for array in (k, v) for a in batch):
         return None
     if all(q.state(a) == "absent" for a in batch):

@@ -17,7 +17,7 @@ import numpy as np
 from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide, total
-from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
 from mari_onnx.op import Context, Derived, Op
@@ -44,20 +44,20 @@ def concat(op: Op, ctx: Context) -> Derived:
     subs = _axes_at(aligned, position)
     width = total(sub.extent for sub in subs)
     pieces: list[tuple[Axis, Array]] = []
-    terms: list[Terms | None] = []
+    apart: list[Terms | Factors | None] = []
     counts: list[int] = []
     for value, sub in zip(aligned, subs, strict=True):
         if value.parts is not None and value.parts.axis is sub:
             pieces.extend(value.parts.pieces)
-            terms.extend(value.parts.terms or (None,) * len(value.parts.pieces))
+            apart.extend(value.parts.apart or (None,) * len(value.parts.pieces))
         else:
             pieces.append((sub, value.array))
-            terms.append(value.terms)
+            apart.append(value.terms or value.factors)
         counts.append(len(pieces) - sum(counts))
     # One input may come twice, and a piece's axis stands for that piece alone.
     own = [{s: Axis(s.extent, s.name)} for s, _ in pieces]
     pieces = [(names[s], sub_array(names, a)) for (s, a), names in zip(pieces, own, strict=True)]
-    terms = [t and t.each(partial(sub_array, names)) for t, names in zip(terms, own, strict=True)]
+    apart = [form and form.each(partial(sub_array, names)) for form, names in zip(apart, own, strict=True)]
     axis = Axis(width, str(width))
     first = aligned[0].known_dims
     dims = (*first[:position], (axis,) if width != 1 else (), *first[position + 1 :])
@@ -72,7 +72,7 @@ def concat(op: Op, ctx: Context) -> Derived:
         array, other = sorted((array, written), key=lambda a: a.price)
         ctx.b.also(array.tensor, lay(ctx.b, other, array.layout))
     # Of no and one column there is one: no axis, and nothing apart.
-    parts = Parts(axis, tuple(pieces), inherited, tuple(terms)) if len(pieces) > 1 and width != 1 else None
+    parts = Parts(axis, tuple(pieces), inherited, tuple(apart)) if len(pieces) > 1 and width != 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, aligned, position, axis, since) or parts
     return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
@@ -176,7 +176,7 @@ def _cut(op: Op, ctx: Context, value: Value, position: int, start: int, stop: in
         parts = Parts(new, tuple(pieces)) if len(pieces) > 1 else None
     elif value.parts is not None:
         sub_pieces = [(s, cut(ctx.b, a, axis, start, stop, new)) for s, a in value.parts.pieces]
-        parts = replace(value.parts, pieces=tuple(sub_pieces), terms=())
+        parts = replace(value.parts, pieces=tuple(sub_pieces), apart=())
     terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
     return ctx.result(op, dims, array, parts=parts, terms=terms, output=output)
 

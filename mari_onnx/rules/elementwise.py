@@ -4,6 +4,7 @@
     f([a b], c)          = [f(a, c) f(b, c)]         part by part, parts of equal axes gathered first
     (a + b) + c          stays three terms until somebody needs the sum
     x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), where the product is read by nothing else
+    a * b                stays two factors too, for a sum or a product that would rather have one of them
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
 
 Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
@@ -18,7 +19,7 @@ from mari_onnx.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.cost import NS_PER_VIEW
 from mari_onnx.extent import Extent
 from mari_onnx.extent import product as product_of
-from mari_onnx.forms import Array, Terms, Value
+from mari_onnx.forms import Array, Factors, Terms, Value
 from mari_onnx.layout import fill, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, DOUBLE, FLOAT, Context, Derived, Op
@@ -118,10 +119,13 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
     if terms is not None:
         inherited = sum(v.terms.price if v.terms is not None else v.array.price for v in values)
         added = add_up(ctx.b, terms, dims)
-        price = inherited + ctx.price([added.tensor], since)
+        before = [v.terms for v in values if v.terms is not None]
+        spared = sum(map(ctx.cost.node_time, ctx.unneeded(before, added)))
+        price = inherited + ctx.price([added.tensor], since) - spared
+        terms = replace(terms, price=inherited + ctx.price([a.tensor for _, a in terms.signed], since))
         if price < array.price:
             array = replace(added, price=price)
-        terms = replace(terms, price=inherited + ctx.price([a.tensor for _, a in terms.signed], since))
+            terms = ctx.beside(terms, added, op.name)
     if op.op_type == "Add" and len(values) == 2:
         for product, bias in (values, values[::-1]):
             fused = _as_gemm(ctx, product, bias.array, dims)
@@ -130,10 +134,16 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
                 price = own_price + ctx.price([fused.tensor], since) + NS_PER_VIEW - spared
                 if price < array.price:
                     array = replace(fused, price=price)
+    factors = None
+    if op.op_type == "Mul" and dtype in (FLOAT, DOUBLE) and not any(v.constant for v in values):
+        left, right = (v.array for v in values)
+        if left.names() != right.names():
+            factors = Factors(left, right, own_price)
+    result = ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms, factors=factors)
     varying = [v for v in values if not v.constant]
     as_given = len(varying) == 1 and varying[0].written is not None
     written = run([v.written or v.array for v in values], {}) if as_given else None
-    return [replace(ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms), written=written)]
+    return [replace(result, written=written)]
 
 
 def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:

@@ -101,7 +101,7 @@ def unfolding(unfold: Unfolding) -> Rule:
             inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
             results = ctx.again(op, inputs, [extents(v.known_dims) for v in values], [v.dtype for v in values])
             values = [
-                replace(v, array=Array(t, v.known_dims), parts=None, terms=None)
+                replace(v, array=Array(t, v.known_dims), parts=None, terms=None, factors=None)
                 for v, t in zip(values, results, strict=True)
             ]
         return [replace(v, name=name) for v, name in zip(values, op.proto.output, strict=True)]

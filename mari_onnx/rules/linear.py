@@ -3,6 +3,7 @@
     [a b] @ [Wa; Wb]    = a@Wa + b@Wb          Parts on the contracted axis become Terms
     [a; b] @ W          = [a@W; b@W]           Parts on another axis stay Parts
     (a + b) @ W         = a@W + b@W            Terms go through, those of a part too
+    [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight, where it lacks the rows of the other
     W @ x               is x @ W seen transposed
 
 Parts that are stored on the same axes are gathered into one product first: splitting forty interleaved features
@@ -14,15 +15,16 @@ Holds when the widths of the parts are numbers. Rounding: the sum over the contr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_MAC
-from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
+from mari_onnx.forms import Array, Factors, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
-from mari_onnx.lift import add_up, natural, part_by_part, stored_shape
+from mari_onnx.lift import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
 from mari_onnx.rules import normalized
@@ -79,7 +81,7 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
     if isinstance(value, Refused):
         return value
     explain_product(op, ctx, value, x, extent_of(x.known_dims[-1]), since)
-    return [value]
+    return [replace(value, terms=value.terms and ctx.beside(value.terms, value.array, op.name))]
 
 
 def swapped(dims: Dims) -> Dims:
@@ -173,8 +175,7 @@ def _whole(op: Op, ctx: Context, product: Product) -> Array:
         out = (*below[:-2], n, below[-1])
         inputs = [weight, columns]
     else:
-        inputs = [weight]
-        c = op.input(2)
+        inputs, c = [weight], op.input(2)
         if product.bias is not None and c is not None:
             touches = any(product.bias.state(a) != "absent" for a in n)
             bias = fill(ctx.b, product.bias, product.dims, n if touches else ())
@@ -182,7 +183,7 @@ def _whole(op: Op, ctx: Context, product: Product) -> Array:
             rows_of_bias = [d for d in x_dims[:-1] if any(bias.state(a) != "absent" for a in d)]
             x, bias = alike(ctx.b, [x, bias], [x_dims, product.dims], flat(rows_of_bias))
             inputs.append(lay(ctx.b, bias, product.dims[len(product.dims) - len(c.known_dims) :]))
-        rows, layout = natural(ctx.b, x, x_dims)
+        rows, layout = natural(ctx.b, x, x_dims if c is not None else in_order(x, x_dims, [len(x_dims) - 1]))
         inputs.insert(0, rows)
         out = (*layout[:-1], n)
     tensor = ctx.again(op, inputs, [stored_shape(out, x.via)], [product.x.dtype])[0]
@@ -199,6 +200,7 @@ def _splits(ctx: Context, product: Product) -> list[Terms]:
             products = tuple((1, p) for p in _by_names(ctx, product, parts.axis, columns))
             if len(products) > 1:
                 out.append(Terms((*products, *bias), price))
+            out.extend(_scaled(ctx, product, parts.axis, columns, price, bias))
     terms = product.x.terms
     if terms is not None:
         products = tuple(
@@ -211,12 +213,17 @@ def _splits(ctx: Context, product: Product) -> list[Terms]:
 
 @dataclass(frozen=True)
 class Column:
-    """What is multiplied by rows [low, high) of the weight: a piece of the input, or a term of one."""
+    """What is multiplied by rows [low, high) of the weight: a piece of the input, or a term of one with its sign.
+
+    A piece that is a product comes with its factors.
+    """
 
     sub: Axis
     array: Array
     low: int
     high: int
+    factors: Factors | None = None
+    sign: int = 1
 
 
 def _columns(ctx: Context, product: Product, parts: Parts) -> list[tuple[list[Column], float]]:
@@ -228,20 +235,25 @@ def _columns(ctx: Context, product: Product, parts: Parts) -> list[tuple[list[Co
     if edges is None:
         return []
     spans = list(zip(parts.pieces, pairwise(edges), strict=True))
-    whole = [Column(sub, array, low, high) for (sub, array), (low, high) in spans]
+    forms = parts.apart or (None,) * len(spans)
+    whole = [
+        Column(sub, array, low, high, form if isinstance(form, Factors) else None)
+        for ((sub, array), (low, high)), form in zip(spans, forms, strict=True)
+    ]
     ways = [(whole, parts.price)]
-    if any(parts.terms):
+    if any(isinstance(form, Terms) for form in parts.apart):
         apart: list[Column] = []
         price = parts.price
-        for column, summed in zip(whole, parts.terms, strict=True):
-            if summed is None or sum(_size(ctx, a) for _, a in summed.signed) >= _size(ctx, column.array):
+        for column, form in zip(whole, parts.apart, strict=True):
+            is_less = isinstance(form, Terms) and sum(_size(ctx, a) for _, a in form.signed) < _size(ctx, column.array)
+            if not isinstance(form, Terms) or not is_less:
                 apart.append(column)
                 continue
-            price += summed.price - column.array.price
-            for sign, array in summed.signed:
-                signed = array if sign == 1 else _negated(ctx, array)
+            price += form.price - column.array.price
+            for sign, array in form.signed:
                 sub = Axis(column.sub.extent, column.sub.name)
-                apart.append(Column(sub, sub_array({column.sub: sub}, signed), column.low, column.high))
+                summand = sub_array({column.sub: sub}, array)
+                apart.append(Column(sub, summand, column.low, column.high, None, sign))
         if len(apart) > len(whole):
             ways.append((apart, price))
     return ways
@@ -251,8 +263,9 @@ def _size(ctx: Context, array: Array) -> int:
     return ctx.cost.elements(array.tensor.shape)
 
 
-def _negated(ctx: Context, array: Array) -> Array:
-    return replace(array, tensor=ctx.b.make("Neg", [array.tensor], array.tensor.known_shape))
+def _signed(ctx: Context, column: Column) -> Array:
+    array, t = column.array, column.array.tensor
+    return array if column.sign == 1 else replace(array, tensor=ctx.b.make("Neg", [t], t.known_shape))
 
 
 def _by_names(ctx: Context, product: Product, axis: Axis, columns: list[Column]) -> list[Array]:
@@ -268,7 +281,7 @@ def _by_names(ctx: Context, product: Product, axis: Axis, columns: list[Column])
     products = []
     for positions in members:
         chosen = [columns[i] for i in positions]
-        sub, x = merge(ctx.b, [(c.sub, c.array) for c in chosen], axis, dims)
+        sub, x = merge(ctx.b, [(c.sub, _signed(ctx, c)) for c in chosen], axis, dims)
         rows = [(piece := Axis(c.high - c.low), cut(ctx.b, product.w, axis, c.low, c.high, piece)) for c in chosen]
         w_sub, w = merge(ctx.b, rows, axis, product.w_dims)
         w = replace(w, layout=renamed(w.layout, {w_sub: (sub,)}))
@@ -277,6 +290,74 @@ def _by_names(ctx: Context, product: Product, axis: Axis, columns: list[Column])
             _multiply(ctx, product, x, renamed(dims, names_of_part), w, renamed(product.w_dims, names_of_part))
         )
     return products
+
+
+def _scaled(
+    ctx: Context, product: Product, axis: Axis, columns: list[Column], price: float, bias: tuple[tuple[int, Array], ...]
+) -> Iterator[Terms]:
+    """A piece that is a product, with one factor in the weight instead: both ways, where they differ on other rows.
+
+        [q k q*k] @ W  =  q @ W1  +  k @ (W2 + q*W3)
+
+    What multiplies the other factor alone is added to that weight.
+    """
+    column = next((c for c in columns if c.factors is not None), None)
+    if column is None or column.factors is None or product.left or product.alpha != 1.0 or len(product.contracted) > 1:
+        return
+    left, right = column.factors.left, column.factors.right
+    price += column.factors.price - column.array.price
+    lead = flat(product.dims[:-1])
+    for x, scale in ((left, right), (right, left)):
+        scale = one_row(ctx.b, scale, [a for a in lead if x.state(a) == "stored"])
+        rows, others = ([a for a in lead if array.state(a) != "absent"] for array in (x, scale))
+        if set(rows) & set(others) or any(x.state(a) != "stored" for a in rows) or x.via or scale.via:
+            continue
+        x = fill(ctx.b, x, product.x.known_dims, [column.sub])
+        weight = _scaled_weight(ctx, product, axis, column, scale, others)
+        rest: list[Column] = []
+        for c in columns:
+            same = sub_array({c.sub: column.sub}, c.array)
+            if c is not column and (same.tensor, same.layout, same.via) == (x.tensor, x.layout, x.via):
+                weight = _plus(ctx, weight, c.sign, _rows_of(ctx, product, axis, c, column.sub), product, column.sub)
+            elif c is not column:
+                rest.append(c)
+        summands = [*((1, p) for p in (_by_names(ctx, product, axis, rest) if rest else ())), *bias]
+        names = {axis: (column.sub,)}
+        w_dims = renamed(product.w_dims, names)
+        if not others:
+            rows_x = _multiply(ctx, product, x, renamed(product.x.known_dims, names), weight, w_dims)
+            yield Terms(((1, rows_x), *summands), price)
+            continue
+        yield Terms(((1, _for_each(ctx, product, x, weight, rows, others, column.sub)), *summands), price)
+
+
+def _rows_of(ctx: Context, product: Product, axis: Axis, column: Column, sub: Axis) -> Array:
+    """The rows of the weight that multiply a column, with the column's axis called `sub`."""
+    return cut(ctx.b, product.w, axis, column.low, column.high, sub)
+
+
+def _scaled_weight(
+    ctx: Context, product: Product, axis: Axis, column: Column, scale: Array, others: list[Axis]
+) -> Array:
+    dims = (*((a,) for a in others), *renamed(product.w_dims, {axis: (column.sub,)}))
+    weight = _rows_of(ctx, product, axis, column, column.sub)
+    return pointwise(ctx.b, [scale, weight], [len(dims), 2], dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))
+
+
+def _plus(ctx: Context, weight: Array, sign: int, more: Array, product: Product, sub: Axis) -> Array:
+    dims = (*weight.layout[:-2], *renamed(product.w_dims, dict.fromkeys(product.contracted, (sub,))))
+    op_type = "Add" if sign == 1 else "Sub"
+    return pointwise(ctx.b, [weight, more], [len(dims), 2], dims, lambda ts, shape: ctx.b.make(op_type, ts, shape))
+
+
+def _for_each(
+    ctx: Context, product: Product, x: Array, weight: Array, rows: list[Axis], others: list[Axis], sub: Axis
+) -> Array:
+    """The rows of x by a weight for each of `others`."""
+    batch, n = tuple((a,) for a in others), product.dims[-1]
+    tensors = [lay(ctx.b, x, (tuple(rows), (sub,))), lay(ctx.b, weight, (*batch, (sub,), n))]
+    layout = (*batch, tuple(rows), n)
+    return Array(ctx.b.make("MatMul", tensors, stored_shape(layout, ())), layout)
 
 
 def _worthwhile(
@@ -316,7 +397,7 @@ def _multiply(ctx: Context, product: Product, x: Array, x_dims: Dims, w: Array, 
         columns, below = natural(ctx.b, x, swapped(x_dims))
         turned = (*below[:-2], product.dims[-1], below[-1])
         return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(turned, x.via)), turned, x.via)
-    rows, layout = natural(ctx.b, x, x_dims)
+    rows, layout = natural(ctx.b, x, in_order(x, x_dims, [len(x_dims) - 1]))
     out = (*layout[:-1], product.dims[-1])
     if transposed and weight.op_type == "DequantizeLinear":  # runtimes fuse it with a product as it stands
         weight, transposed = ctx.b.transpose(weight, (1, 0)), False

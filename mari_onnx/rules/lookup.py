@@ -68,7 +68,9 @@ def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
     mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
     if mapped and carrier is not None:
         array = sub_array({mapped[0]: carrier}, array)
-    return replace(data, name=op.name, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
+    return replace(
+        data, name=op.name, dims=dims, array=array, parts=None, terms=None, factors=None, content=None, written=None
+    )
 
 
 def _by_request(data: Value, indices: Value) -> bool:

@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dims, Refused, broadcast, extent_of, flat, refine
-from mari_onnx.forms import Array, IndexMap, Value
+from mari_onnx.axes import Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.forms import Array, Value
 from mari_onnx.layout import fill, fresh, lay, rename_value
-from mari_onnx.lift import agree, natural, result_via, stored_shape
+from mari_onnx.lift import agree, natural, one_row, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
 from mari_onnx.rules.linear import explained, linear, swapped
-
-SUMMED = (1, 6, 7, 11)
-"""Element types for which every runtime has a ReduceSum."""
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
@@ -114,7 +111,7 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     With the sides exchanged and turned: weight (r d) and x (B d 1) are one product (B d) @ (d r).
     """
     lead = flat(out[:-2])
-    w = one_row(ctx, w, [a for a in lead if x.state(a) == "stored"])
+    w = one_row(ctx.b, w, [a for a in lead if x.state(a) == "stored"])
     only_left = [a for a in lead if x.state(a) == "stored" and w.state(a) == "absent"]
     shared = [a for a in lead if a not in only_left and (x.state(a) != "absent" or w.state(a) != "absent")]
     if not only_left or any(x.state(a) != w.state(a) for a in shared):
@@ -128,20 +125,3 @@ def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) 
     layout = (*batch, (*only_left, *stored_m), stored_n)
     via = result_via([x, w], flat(out))
     return Array(ctx.b.make("MatMul", [rows, columns], stored_shape(layout, via)), layout, via)
-
-
-def one_row(ctx: Context, array: Array, axes: Sequence[Axis]) -> Array:
-    """The array without axes of which it has row 0 alone.
-
-    Their sum is that row, and zeros for a call without candidates, where there is no row 0: a Reshape would fail.
-    """
-    for axis in axes:
-        rows = array.state(axis)
-        if not isinstance(rows, IndexMap) or rows.index is not None or array.tensor.dtype not in SUMMED:
-            continue
-        order = [(axis,), *((a,) for a in flat(array.layout) if a is not axis)]
-        t = lay(ctx.b, array, tuple(order))
-        t = ctx.b.make("ReduceSum", [t], t.known_shape[1:], axes=(0,), keepdims=0)
-        via = tuple((a, m) for a, m in array.via if a is not axis)
-        array = Array(t, tuple(order[1:]), via, array.price)
-    return array

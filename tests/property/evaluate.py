@@ -19,7 +19,7 @@ from mari_onnx.axes import Axis, Dims
 from mari_onnx.document import from_proto
 from mari_onnx.emit import emit
 from mari_onnx.extent import ROW, Extent, evaluate
-from mari_onnx.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
 from mari_onnx.tensors import Tensor
@@ -53,10 +53,10 @@ def with_outputs(model: onnx.ModelProto, outputs: Mapping[str, int]) -> onnx.Mod
 
 @dataclass(frozen=True)
 class Apart(Parts):
-    """Parts, those that are sums by their terms."""
+    """Parts, those that are sums by their terms, those that are products by their factors."""
 
 
-Form: TypeAlias = Array | Parts | Terms
+Form: TypeAlias = Array | Parts | Terms | Factors
 
 
 def forms(value: Value) -> Iterator[tuple[str, Form]]:
@@ -65,10 +65,12 @@ def forms(value: Value) -> Iterator[tuple[str, Form]]:
         yield "written", value.written
     if value.parts is not None:
         yield "parts", value.parts
-        if any(value.parts.terms):
-            yield "apart", Apart(value.parts.axis, value.parts.pieces, 0.0, value.parts.terms)
+        if any(value.parts.apart):
+            yield "apart", Apart(value.parts.axis, value.parts.pieces, 0.0, value.parts.apart)
     if value.terms is not None:
         yield "terms", value.terms
+    if value.factors is not None:
+        yield "factors", value.factors
 
 
 def arrays(form: Form) -> list[Array]:
@@ -77,12 +79,14 @@ def arrays(form: Form) -> list[Array]:
             return [form]
         case Apart():
             return [
-                a for (_, piece), t in zip(form.pieces, form.terms, strict=True) for a in (arrays(t) if t else [piece])
+                a for (_, piece), t in zip(form.pieces, form.apart, strict=True) for a in (arrays(t) if t else [piece])
             ]
         case Parts():
             return [array for _, array in form.pieces]
         case Terms():
             return [array for _, array in form.signed]
+        case Factors():
+            return [form.left, form.right]
 
 
 class Forms:
@@ -128,12 +132,14 @@ class Forms:
             case Terms():
                 total = sum(sign * self._spread(array, axes) for sign, array in form.signed)
                 return np.asarray(total)
+            case Factors():
+                return np.asarray(self._spread(form.left, axes) * self._spread(form.right, axes))
             case Parts():
                 assert axes.count(form.axis) == 1, "the axis of Parts is one of the value's"
                 at = axes.index(form.axis)
-                own: list[Array | Terms] = [a for _, a in form.pieces]
+                own: list[Array | Terms | Factors] = [a for _, a in form.pieces]
                 if isinstance(form, Apart):
-                    own = [t or a for a, t in zip(own, form.terms, strict=True)]
+                    own = [t or a for a, t in zip(own, form.apart, strict=True)]
                 subs = [sub for sub, _ in form.pieces]
                 pieces = [self._spread(a, [*axes[:at], s, *axes[at + 1 :]]) for s, a in zip(subs, own, strict=True)]
                 assert sum(p.shape[at] for p in pieces) == self.extent(form.axis.extent)

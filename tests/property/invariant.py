@@ -48,7 +48,7 @@ class BrokenError(AssertionError):
 
 KINDS = tuple(
     f"{within}{kind}"
-    for within in ("", "parts ", "terms ", "apart ")
+    for within in ("", "parts ", "terms ", "factors ", "apart ")
     for kind in ("missing an axis", "row map", "index map")
 )
 """Every form in which a value can be cheaper than it is."""

@@ -218,3 +218,37 @@ def test_the_largest_integer_of_parts(opset: int) -> None:
     )
     result = rewrite_and_check(model, batches=(1, 7))
     assert ("Max" in result.ops) == (opset >= 12)
+
+
+# Sums of products
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_weighted_sum_of_steps_is_a_product(style: str, keep: int) -> None:
+    """Sum over L of (B L 1) * (L D): the candidates' weights are the rows of one product with the user's steps."""
+    body = f"w = Unsqueeze (item, two) p = Mul (w, user) y = ReduceSum <keepdims = {keep}> (p, one_)"
+    shape = "[B, 1, 4]" if keep else "[B, 4]"
+    sizes = {"two": [2], "one_": [1]}
+    result = rewrite_and_check(
+        ranking(style, body, user="float[5, 4]", item="float[5]", output=f"float{shape} y", **sizes)
+    )
+    assert ("MatMul" in result.ops, "Mul" in result.ops) == ((False, True) if style == "requests" else (True, False))
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("axes", [[2], [1, 2]])
+def test_a_sum_over_what_both_sides_have(style: str, axes: list[int]) -> None:
+    body = "p = Mul (user, item) y = ReduceSum <keepdims = 0> (p, axes)"
+    output = "float[B, 5] y" if axes == [2] else "float[B] y"
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[5, 4]", output=output, axes=axes))
+    assert "Expand" not in result.ops
+
+
+def test_a_sum_that_one_side_lacks_is_left() -> None:
+    """Sum over L of (B 1 D) * (L D) is no product of matrices; nor is a mean."""
+    body = "i = Unsqueeze (item, one_) p = Mul (i, user) y = ReduceSum <keepdims = 0> (p, one_)"
+    result = rewrite_and_check(
+        ranking("one", body, user="float[5, 4]", item="float[4]", output="float[B, 4] y", one_=[1])
+    )
+    assert "MatMul" not in result.ops

@@ -346,3 +346,57 @@ def test_remarks_on_what_stays(body: str, reason: str) -> None:
     text = f"g (float[1, 3] user_row, float[B, 3] item) => (float[B, 3] y) {{ {body} }}"
     (remark,) = rewrite_and_check(parse(text, w=integers(3, 3))).remarks
     assert (remark.status, remark.reason) == ("as is", reason)
+
+
+# Factors: a product, element by element, whose one side scales the weight
+
+
+@styles
+def test_a_factor_of_the_user_scales_the_weight(style: str) -> None:
+    """[u i u*i] @ [W1; W2; W3] = u@W1 + i@(W2 + u*W3): two thirds of the rows of the weight for each candidate."""
+    body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) y = Gemm (x, w, b)"
+    w, b = integers(12, 8), integers(8, seed=1)
+    result = rewrite_and_check(ranking(style, body, item="float[4]", output="float[B, 8] y", w=w, b=b))
+    if style != "requests":  # the rows of several users are several weights
+        assert [weight(result, n).shape for g in result.nodes("Gemm") for n in g.input[1:2] if "user" in n] == [(4, 8)]
+        (scaled,) = (n for n in result.nodes("Gemm") if n.input[0] == "item")
+        assert scaled.input[1] in {n.output[0] for n in result.nodes("Add")}
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+@pytest.mark.parametrize("length", [2, 5])
+def test_a_factor_of_the_candidate_scales_the_weight(style: str, length: int) -> None:
+    """[q k q-k q*k] @ W is one product: what is the same for all candidates or all steps is one row of its weight."""
+    body = """
+        q = Unsqueeze (item, one_)
+        shape = Shape (user)
+        qe = Expand (q, shape)
+        d = Sub (qe, user)
+        p = Mul (qe, user)
+        x = Concat <axis = -1> (qe, user, d, p)
+        m = MatMul (x, w)
+        s = Add (m, b)
+        y = Relu (s)
+    """
+    width, n = 3, 8
+    w, b = integers(4 * width, n), integers(n, seed=1)
+    model = ranking(
+        style, body, user=f"float[{length}, {width}]", output=f"float[B, {length}, {n}] y", one_=[1], w=w, b=b,
+    )  # fmt: skip
+    result = rewrite_and_check(model)
+    assert result.nodes("Mul")[0].input[1].startswith("w")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "p = Mul (item, item) x = Concat <axis = 1> (item, p) y = MatMul (x, w)",  # both vary with the candidate
+        "p = Mul (user, item) x = Concat <axis = 1> (item, p) y = Gemm <alpha = 2.0> (x, w)",
+    ],
+)
+def test_factors_that_do_not_scale_a_weight(body: str) -> None:
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", output="float[B, 8] y", w=integers(8, 8)))
+    assert all(
+        n.input[1] in {t.name for t in result.model.graph.initializer}
+        for n in result.nodes("MatMul") + result.nodes("Gemm")
+    )
