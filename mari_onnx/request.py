@@ -113,7 +113,7 @@ def _tiled(name: str, why: str, serving: Serving) -> RequestInput:
     if serving.request_key:
         keys = " and ".join(f"`{key}`" for key in serving.request_key)
         return RequestInput(name, "tiled", f"{why}: the caller repeats its rows, the first of each {keys} is used")
-    return RequestInput(name, "tiled", f"{why}: the caller repeats its row, the first is used")
+    return RequestInput(name, "tiled", f"{why}: the caller repeats its row")
 
 
 def _check_tiled(model: Model, found: Sides) -> None:
@@ -249,8 +249,7 @@ def calls(given: Sides) -> tuple[str, ...]:
     alike = "All rows"
     if serving.request_key:
         alike = f"Rows with the same {' and '.join(f'`{key}`' for key in serving.request_key)}"
-    first = "the first of them is used for all candidates" + (" of that key" if serving.request_key else "")
-    said = [f"{alike} must be identical, and {first}, in: {names}."]
+    said = [f"{alike} must be identical, and whichever of them is at hand is used, in: {names}."]
     if serving.guard == "nan":
         said.append("Where they are not identical, every output is NaN.")
     elif serving.guard == "output":

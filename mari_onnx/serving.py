@@ -1,6 +1,6 @@
 """How a model is called: what the caller sends of the request's rows, and whether the model checks it.
 
-tiled       as exported: the caller repeats the request's row for each candidate, and row 0 is used
+tiled       as exported: the caller repeats the request's row for each candidate
             with a key: rows of the same key are one request's, and the first row of each key is used
 one         the caller sends the row once: the declared inputs have leading extent 1
 requests    the caller sends a row for each of several requests, and an index says which one each candidate has

@@ -122,7 +122,7 @@ def test_because() -> None:
     """From the product back to the input that the caller declared."""
     model = ranking("tiled", "u = Relu (user) h = MatMul (u, w) y = Add (h, item)", w=integers(4, 3))
     (remark,) = inspect(model, user_inputs=["user"]).remarks
-    assert remark.because == ("Relu(user)", "user: declared by 'user': the caller repeats its row, the first is used")
+    assert remark.because == ("Relu(user)", "user: declared by 'user': the caller repeats its row")
 
 
 def test_verify_finds_a_mistake(tower: onnx.ModelProto) -> None:

@@ -78,7 +78,7 @@ def test_tiled_only_if_declared() -> None:
     given = found(model, "user")
     assert rows(given) == {"user": "tiled"}
     assert given.tiled == ("user",)
-    assert given.inputs[0].reason == "declared by 'user': the caller repeats its row, the first is used"
+    assert given.inputs[0].reason == "declared by 'user': the caller repeats its row"
     assert given.candidates == ("B",)
 
 

@@ -337,7 +337,7 @@ def test_before_opset_11(serving: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("serving", "said"),
     [
-        ({}, ["All rows must be identical, and the first of them is used for all candidates, in: `user_id`, `user`."]),
+        ({}, ["All rows must be identical, and whichever of them is at hand is used, in: `user_id`, `user`."]),
         ({"user_batch": "one"}, ["Send the request's row once, leading extent 1, in: `user_id`, `user`.", "The other"]),
         (
             {"user_batch": "requests"},

@@ -45,7 +45,7 @@ class RequestInput:
     """An input that belongs to the request (the user), and why it was taken for one.
 
     `rows` says what its leading axis holds:
-    "one" (literal extent 1), "tiled" (the caller repeats one row for each candidate; the first is used),
+    "one" (literal extent 1), "tiled" (the caller repeats one row for each candidate),
     "requests" (one row for each request of the batch), "shared" (no axis of candidates at all).
     """
 
