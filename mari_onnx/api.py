@@ -11,7 +11,7 @@ from typing import TypeAlias
 import onnx
 
 from mari_onnx.document import Document, ModelLike, as_document, check, facts
-from mari_onnx.emit import emit, planned
+from mari_onnx.emit import emit
 from mari_onnx.errors import UserError
 from mari_onnx.extent import symbols
 from mari_onnx.interpret import Program
@@ -288,7 +288,7 @@ def _pays(report: Report) -> bool:
 
 
 def _report(command: Command, graph: Model, given: Sides, program: Program, user_inputs: Sequence[str]) -> Report:
-    nodes, arithmetic = planned(program, graph)
+    nodes, arithmetic = program.plan
     cost = program.context.cost
     batch = cost.batch
     fixed = sum(cost.node_macs(n) for n in nodes if not _varies(n, program))

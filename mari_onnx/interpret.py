@@ -29,7 +29,7 @@ from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
 from mari_onnx.rules import rule_for
 from mari_onnx.serving import AS_IT_WAS, Signature
-from mari_onnx.tensors import Builder, Tensor, fold
+from mari_onnx.tensors import Builder, Node, Tensor, fold
 from mari_onnx.tiled import FIRST_ROW, Rows
 
 BUG = "a bug in mari-onnx"
@@ -47,7 +47,8 @@ class Program:
     """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
 
     `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
-    them; `signature` is how the result is called otherwise than the original.
+    them; `signature` is how the result is called otherwise than the original. `plan` is what would be written, when
+    that is settled: the nodes that compute, and the shape arithmetic beside them.
     """
 
     context: Context
@@ -61,6 +62,7 @@ class Program:
     macs_fixed: int = 0
     same: dict[str, str] = field(default_factory=dict)
     signature: Signature = AS_IT_WAS
+    plan: tuple[Sequence[Node], Sequence[onnx.NodeProto]] = ((), ())
 
 
 def interpret(

@@ -194,7 +194,7 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
             program = guarded(program, model, given.tiled, given.serving.guard)
         choose(program)
         program.context.cost = cost = replace(cost, launches=1.0)
-        nodes, arithmetic = planned(program, model)
+        program.plan = nodes, arithmetic = planned(program, model)
         many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
         excess = max(0.0, one / (program.time_alone + call) - ALONE)
         plans.append((many / (program.time + call) + excess, program))
