@@ -27,6 +27,9 @@ FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 LOCAL = "local"
 """The domain of a function that the model defines."""
 
+FUSED = "com.microsoft"
+"""The domain of what runtimes fuse."""
+
 B, R, L = symbol("B"), symbol("R"), symbol("L")
 LARGEST = {"B": 7, "R": 7, "L": 7}
 """No extent is larger than this in any run; bounds on sums follow from it."""
@@ -147,6 +150,7 @@ class Writer:
     labelled: set[str] = field(default_factory=set)
     inexact: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
+    wanted: Made | None = None
 
     @property
     def exact(self) -> int:
@@ -167,8 +171,13 @@ class Writer:
         return options[self.random.randint(0, len(options) - 1)]
 
     def pick(self, fits: Callable[[Made], bool] = lambda made: True, *, rough: bool = False) -> Made:
-        """One of the tensors that fit, rather a late one; `rough` allows those that are not exact."""
+        """One of the tensors that fit, rather a late one; `rough` allows those that are not exact.
+
+        The one that is `wanted` comes first.
+        """
         options = [m for m in self.made if ((rough and not self.half) or m.exact) and fits(m)]
+        if self.wanted in options and self.chance(80):
+            return self.wanted
         kind = self.between(0, 9)
         made: Made = self.choice(options[-1:] if kind <= 1 else options[-6:] if kind <= 6 else options)
         return made
@@ -368,13 +377,19 @@ class Writer:
 
 def write_case(random: Random) -> Case:
     """One random graph with what to feed it."""
+    from tests.property.apart import APART
+    from tests.property.fused import FUSIONS
     from tests.property.operators import OPERATORS  # which are written in terms of a Writer
     from tests.property.ranking import BLOCKS
 
     w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)], half=random.randint(0, 9) == 9)
     w.write_inputs()
     inputs = len(w.made)
-    makers = [make for make, weight in (*OPERATORS.items(), *BLOCKS.items()) for _ in range(weight)]
+    makers = [
+        make
+        for make, weight in (*OPERATORS.items(), *BLOCKS.items(), *FUSIONS.items(), *APART.items())
+        for _ in range(weight)
+    ]
     for _ in range(w.between(1, 14) if w.chance(85) else w.between(15, 40)):
         for _ in range(4):
             try:
@@ -418,6 +433,8 @@ def dress(w: Writer, model: onnx.ModelProto) -> None:
         body = [helper.make_node("Add", ["x", "x"], ["y"])]
         imports = [helper.make_opsetid("", w.opset)]
         model.functions.append(helper.make_function(LOCAL, "Twice", ["x"], ["y"], body, imports))
+    if any(node.domain == FUSED for node in w.nodes):
+        model.opset_import.append(helper.make_opsetid(FUSED, 1))
     if w.chance(60):
         return
     helper.set_model_props(model, {"trained": "yesterday", "mari": "onnx"})

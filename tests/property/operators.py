@@ -881,11 +881,14 @@ def top_k(w: Writer) -> None:
 def attention(w: Writer) -> None:
     if w.opset < 23:
         raise UnfitError
-    small = [m for m in w.made if m.dtype == FLOAT and m.rank == 3 and m.size <= 4 and m.exact]
-    q = w.choice([m for m in small if isinstance(m.shape[2], int)])
+
+    def fits(m: Made) -> bool:
+        return m.dtype == FLOAT and m.rank == 3 and m.size <= 16 and isinstance(m.shape[2], int)
+
+    q = w.pick(fits)
     width = int(str(q.shape[2]))
-    k = w.choice([m for m in small if (m.shape[0], m.shape[2]) == (q.shape[0], width)])
-    v = w.choice([m for m in small if m.shape[:2] == k.shape[:2] and m.shape[2] == width])
+    k = w.pick(lambda m: fits(m) and (m.shape[0], m.shape[2]) == (q.shape[0], width))
+    v = w.pick(lambda m: fits(m) and m.shape == k.shape)
     inputs = [q, k, v]
     if isinstance(q.shape[1], int) and isinstance(k.shape[1], int) and w.chance(50):
         inputs.append(w.numbers([q.shape[1], k.shape[1]]))
@@ -1019,10 +1022,14 @@ NORMALIZED = ("InstanceNormalization", "GroupNormalization", "LRN", "MeanVarianc
 def image(w: Writer) -> None:
     """What libraries do to images: on channels and two dimensions of places."""
     x = w.pick(
-        lambda m: m.dtype == FLOAT and m.rank == 3 and m.size <= 30 and all(isinstance(e, int) for e in m.shape[1:])
+        lambda m: (
+            m.dtype == FLOAT and m.rank in (2, 3) and m.size <= 30 and all(isinstance(e, int) for e in m.shape[1:])
+        )
     )
-    axes, attributes = w.axes_form([3], 13)
-    x = w.write("Unsqueeze", [x, *axes], [*x.shape, 1], span(x), **attributes)
+    added = [3] if x.rank == 3 else [2, 3] if w.chance(60) else [1, 3]
+    axes, attributes = w.axes_form(added, 13)
+    shape = [*x.shape, 1] if x.rank == 3 else [x.shape[0], *((x.shape[1], 1) if 2 in added else (1, x.shape[1])), 1]
+    x = w.write("Unsqueeze", [x, *axes], shape, span(x), **attributes)
     lead, channels, places, _ = x.shape
     c, n = int(str(channels)), int(str(places))
     match op := w.choice([*POOLS, *NORMALIZED, "DepthToSpace", "SpaceToDepth", "Resize", "Compress", "ConvTranspose"]):
@@ -1088,15 +1095,15 @@ OPERATORS: dict[Maker, int] = {
     arithmetic: 12,
     variadic: 2,
     unary: 5,
-    unary_exact: 2,
-    unary_rough: 6,
-    integers: 1,
-    bits: 2,
+    unary_exact: 4,
+    unary_rough: 9,
+    integers: 2,
+    bits: 3,
     cast_like: 2,
     clip: 3,
     prelu: 2,
     compare: 2,
-    logic: 1,
+    logic: 3,
     where: 3,
     cast: 2,
     batch_normalization: 3,
@@ -1123,7 +1130,7 @@ OPERATORS: dict[Maker, int] = {
     one_hot: 1,
     linear: 7,
     quantized_weight: 2,
-    quantize: 2,
+    quantize: 3,
     quantize_dynamically: 1,
     gemm: 7,
     matmul: 6,
@@ -1146,7 +1153,7 @@ OPERATORS: dict[Maker, int] = {
     pad: 2,
     triangle: 1,
     local_function: 1,
-    image: 2,
+    image: 7,
     without_rule: 1,
 }
 """What writes an operator, and how often it is chosen."""

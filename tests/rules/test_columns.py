@@ -74,6 +74,15 @@ def test_along_the_candidates(style: str) -> None:
     )
 
 
+def test_stacked_along_the_candidates() -> None:
+    """(heads batch): pieces of one extent that is a symbol are an axis of their own, which Reshape cuts off again."""
+    body = "a = Relu (item) b = Neg (user) x = Concat <axis = 0> (a, b) y = Reshape (x, shape)"
+    model = ranking("one", body, item="float[4]", output="float[2, B, 4] y", shape=[2, -1, 4])
+    result = rewrite_and_check(model)
+    assert parts_of(result, "x") == [1, 1]
+    assert [axis.extent for axis in result.program.values["x"].known_dims[0]][0] == 2
+
+
 @styles
 def test_features_of_fields_merged_with_their_width(style: str) -> None:
     """[B, F, D] flattened to (F D) keeps its parts along F."""
@@ -158,6 +167,14 @@ def test_row_0_of_rows_that_the_caller_repeats() -> None:
     body = "r = Relu (user) u = Slice (r, zero, one, zero) w = ReduceSum <keepdims = 0> (u, one) y = Neg (w)"
     model = ranking("tiled", body, output="float[K] y", zero=[0], one=[1])
     assert rewrite_and_check(model).ops == ["Slice", "Relu", "ReduceSum", "Neg"]
+
+
+def test_the_first_of_rows_that_an_index_selects() -> None:
+    """It need not be the first of the rows that are stored."""
+    body = "r = Relu (user) u = Slice (r, zero, one, zero) y = Add (u, item)"
+    model = ranking("requests", body, item="float[4]", output="float[B, 4] y", zero=[0], one=[1])
+    (reason,) = rewrite_and_check(model).refusals("Slice")
+    assert reason.startswith("Slice of an axis of extent")
 
 
 def test_slice_as_attributes() -> None:

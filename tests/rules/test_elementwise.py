@@ -143,6 +143,28 @@ def test_signs(style: str, body: str) -> None:
 
 
 @styles
+def test_signs_of_a_sum_that_is_taken_away(style: str) -> None:
+    """k - (item - user): the user's row and the constant first, by the signs that they have in the end."""
+    body = "d = Sub (item, user) s = Sub (k, d) y = Relu (s)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    terms = result.program.values["s"].terms
+    assert terms is not None
+    items, others = ([sign for sign, a in terms.signed if (a.tensor.name == "item") is own] for own in (True, False))
+    assert items == [-1]
+    assert set(others) == {1}
+
+
+def test_a_sum_of_which_every_term_is_taken_away() -> None:
+    """-(item (B 1 k) + user (L k)) @ W is -(item @ W + user @ W), where that is less to multiply."""
+    body = "i = Unsqueeze (item, one) s = Add (i, user) n = Neg (s) y = MatMul (n, w)"
+    model = ranking(
+        "one", body, user="float[50, 32]", item="float[32]", output="float[B, 50, 2] y", w=integers(32, 2), one=[1]
+    )
+    result = rewrite_and_check(model)
+    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 2
+
+
+@styles
 def test_terms_through_a_product(style: str) -> None:
     """(user - item) @ W is two products, the user's for one row."""
     result = rewrite_and_check(

@@ -1,0 +1,130 @@
+"""Operators of the domain com.microsoft, as an offline optimization by onnxruntime leaves them in a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.property.graphs import FLOAT, FUSED, Made, UnfitError, Writer
+from tests.property.operators import Maker, broadcast, count
+
+
+def _rows(w: Writer, *, rank: int = 2) -> tuple[Made, int]:
+    """Small numbers, and how many there are in a row."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= rank and isinstance(m.shape[-1], int) and m.size < 50)
+    return x, count(x.shape[-1:])
+
+
+def gelu(w: Writer) -> None:
+    x, width = _rows(w, rank=1)
+    op = w.choice(["Gelu", "QuickGelu", "FastGelu", "BiasGelu"])
+    bias = [w.numbers([width])] if op == "BiasGelu" or (op == "FastGelu" and w.chance(60)) else []
+    attributes = {"alpha": 1.0} if op == "QuickGelu" else {}
+    w.write(op, [x, *bias], x.shape, (-99, 99), exact=False, domain=FUSED, **attributes)
+
+
+def matmul(w: Writer) -> None:
+    """With a weight or with what else there is, transposed or not, and a factor."""
+    x, width = _rows(w)
+    trans = int(w.chance(50))
+    if w.chance(60):
+        n = w.between(1, 3)
+        y = w.numbers([n, width] if trans else [width, n])
+    else:
+        y = w.pick(lambda m: m.dtype == FLOAT and m.rank == x.rank and m.shape[-1 if trans else -2] == x.shape[-1])
+    lead = broadcast(x.shape[:-2], y.shape[:-2]) if x.rank > 2 else ()
+    if lead is None:
+        raise UnfitError
+    bound = 2 * width * x.size * y.size
+    shape = (*lead, x.shape[-2], y.shape[-2 if trans else -1])
+    w.write("FusedMatMul", [x, y], shape, (-bound, bound), alpha=w.choice([1.0, 2.0]), transB=trans, domain=FUSED)
+
+
+ACTIVATIONS: dict[str, dict[str, float]] = {"Relu": {}, "LeakyRelu": {"activation_alpha": 2.0}, "Sigmoid": {}}
+
+
+def gemm(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 2 and isinstance(m.shape[1], int) and m.size < 50)
+    width, n, trans = count(x.shape[1:]), w.between(1, 3), int(w.chance(50))
+    inputs = [x, w.numbers([n, width] if trans else [width, n])] + ([w.numbers([n])] if w.chance(70) else [])
+    activation = w.choice(list(ACTIVATIONS))
+    bound = 2 * (x.size * 2 * width + 2)
+    attributes: dict[str, Any] = {"transB": trans, "activation": activation, **ACTIVATIONS[activation]}
+    shape = (x.shape[0], n)
+    w.write("FusedGemm", inputs, shape, (-bound, bound), exact=activation != "Sigmoid", domain=FUSED, **attributes)
+
+
+def conv(w: Writer) -> None:
+    x = w.pick(
+        lambda m: m.dtype == FLOAT and m.rank == 3 and m.size < 50 and all(isinstance(e, int) for e in m.shape[1:])
+    )
+    channels, places = count(x.shape[1:2]), count(x.shape[2:])
+    kernel = w.between(1, places)
+    shape = (x.shape[0], 2, places - kernel + 1)
+    bound = x.size * 2 * channels * kernel + 2
+    inputs: list[Made | None] = [x, w.numbers([2, channels, kernel]), w.numbers([2])]
+    like = [m for m in w.made if m.dtype == FLOAT and m.shape == shape and m.exact and m.size < 50]
+    if like and w.chance(70):
+        inputs.append(w.choice(like))
+        bound += 50
+    w.write("FusedConv", inputs, shape, (-bound, bound), activation="Relu", domain=FUSED)
+
+
+def skip_layer_normalization(w: Writer) -> None:
+    if w.opset < 17:
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and isinstance(m.shape[2], int) and m.size < 50)
+    y = w.pick(lambda m: m.dtype == FLOAT and m.shape == x.shape and m.size < 50)
+    width = count(x.shape[2:])
+    inputs = [x, y, w.numbers([width]), w.numbers([width]), *([w.numbers([width])] if w.chance(50) else [])]
+    w.write("SkipLayerNormalization", inputs, x.shape, (-99, 99), exact=False, epsilon=1.0, domain=FUSED)
+
+
+def attention(w: Writer) -> None:
+    """Of queries that ask keys, or of a sequence with the weights of its projections."""
+
+    def fits(m: Made) -> bool:
+        return m.dtype == FLOAT and m.rank == 3 and m.size <= 16 and isinstance(m.shape[2], int)
+
+    q = w.pick(fits)
+    width = count(q.shape[2:])
+    heads = 2 if width % 2 == 0 and w.chance(50) else 1
+    if w.chance(40):
+        projections = [w.numbers([width, 3 * width], -1, 1), w.numbers([3 * width], -1, 1)]
+        bound = q.size * width + 1
+        w.write("Attention", [q, *projections], q.shape, (-bound, bound), exact=False, num_heads=heads, domain=FUSED)
+        return
+    k = w.pick(lambda m: fits(m) and (m.shape[0], m.shape[2]) == (q.shape[0], width))
+    v = w.pick(lambda m: fits(m) and m.shape == k.shape)
+    inputs = [q, k, v, *([w.numbers([3 * width], -1, 1)] if w.chance(40) else [])]
+    bounds = (v.low - 1, v.high + 1)
+    w.write("MultiHeadAttention", inputs, q.shape, bounds, exact=False, num_heads=heads, domain=FUSED)
+
+
+BLOCK = 16
+"""How many weights in 4 bits have a scale in common."""
+
+
+def packed(w: Writer) -> None:
+    """A product with a weight in 4 bits, two to a byte."""
+    x, width = _rows(w)
+    n, blocks = w.between(1, 3), -(-width // BLOCK)
+    quads = np.array([w.between(0, 255) for _ in range(n * blocks * BLOCK // 2)], np.uint8)
+    weight = w.constant(quads.reshape(n, blocks, BLOCK // 2))
+    scales = w.numbers([n * blocks], 1, 2)
+    bound = x.size * width * 16 * 2
+    attributes = {"K": width, "N": n, "bits": 4, "block_size": BLOCK}
+    w.write("MatMulNBits", [x, weight, scales], (*x.shape[:-1], n), (-bound, bound), domain=FUSED, **attributes)
+
+
+FUSIONS: dict[Maker, int] = {
+    gelu: 2,
+    matmul: 2,
+    gemm: 1,
+    conv: 1,
+    skip_layer_normalization: 2,
+    attention: 2,
+    packed: 1,
+}
+"""What writes a fused operator, and how often it is chosen."""
