@@ -80,7 +80,7 @@ def test_stacked_along_the_candidates() -> None:
     model = ranking("one", body, item="float[4]", output="float[2, B, 4] y", shape=[2, -1, 4])
     result = rewrite_and_check(model)
     assert parts_of(result, "x") == [1, 1]
-    assert [axis.extent for axis in result.program.values["x"].known_dims[0]][0] == 2
+    assert result.program.values["x"].known_dims[0][0].extent == 2
 
 
 @styles
