@@ -92,6 +92,7 @@ def check_forms(case: Case, seen: Seen | None = None) -> None:
     if seen is not None:
         seen.add(case, program)
     written = [o for n in case.model.graph.node for o in n.output]
+    # Of what follows a fused operator onnx may not know the type, and onnxruntime wants it of an output.
     values = {name: program.values[name] for name in written if program.values[name].dtype}
     runs = originals(case, {name: v.dtype for name, v in values.items()}, seen)
     try:

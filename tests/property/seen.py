@@ -1,4 +1,4 @@
-"""What random graphs exercised: operators, and the forms in which the rules of each family were given their inputs."""
+"""What random graphs exercised: operators, and in which forms the rules of each family met their inputs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ READ_SHAPES = frozenset({"ConstantOfShape"})
 
 @dataclass
 class Seen:
-    """Which operators there were, and which families of them read which forms."""
+    """Which operators there were, and which families of them met which forms, whether they look at these or not."""
 
     operators: Counter[str] = field(default_factory=Counter)
     repeating: Counter[str] = field(default_factory=Counter)
