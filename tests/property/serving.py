@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import mari_onnx
-from mari_onnx.document import from_proto
+from mari_onnx.document import check, from_proto
 from mari_onnx.emit import emit
 from mari_onnx.errors import UserError
 from mari_onnx.extent import evaluate
@@ -85,7 +85,7 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
                 raise
             seen[f"{way}: not allowed"] += 1
             continue
-        onnx.checker.check_model(result, full_check=True)
+        check(from_proto(result))
         _compare(replace(case, declared=given.tiled), way, serving, original, session(result), seen)
     _check_parts(case, original, seen)
 
