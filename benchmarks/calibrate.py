@@ -82,6 +82,10 @@ CASES: dict[str, list[Case]] = {
         Case("Expand", ((500, 1, 16), integers(500, 20, 16))),
         Case("Transpose", ((500, 20, 16),), {"perm": [1, 0, 2]}),
         Case("Transpose", ((500, 20, 16),), {"perm": [0, 2, 1]}),
+        Case("Transpose", ((500, 20, 4, 16),), {"perm": [0, 2, 1, 3]}),
+        Case("Transpose", ((4, 500, 20, 16),), {"perm": [1, 2, 0, 3]}),
+        Case("Transpose", ((500, 20, 4, 16),), {"perm": [0, 2, 3, 1]}),
+        Case("Transpose", ((500, 20, 4, 16),), {"perm": [2, 0, 3, 1]}),
         Case("Gather", (floats(1000, 16), (500,))),
         Case("Gather", (floats(1000, 16), (500, 20))),
         Case("Gather", (floats(1000, 1), (500, 20))),
@@ -114,6 +118,8 @@ CASES: dict[str, list[Case]] = {
         Case("MatMul", ((500, 64, 64), (500, 64, 64))),
         Case("MatMul", ((500, 4, 1, 16), (4, 16, 50))),
         Case("MatMul", ((4, 500, 16), (4, 16, 50))),
+        Case("MatMul", ((1, 10000, 64), floats(4, 64, 16))),
+        Case("MatMul", ((1, 8000, 32), floats(2, 32, 16))),
     ],
     "transcendental": [
         Case(op_type, (WIDE,))

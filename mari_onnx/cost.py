@@ -29,14 +29,15 @@ COLUMNS = 16
 """A product of fewer columns takes as long as one of so many, which is a vector register."""
 NS_PER_PRODUCT = 150.0
 NS_PER_MAC_OF_MANY = 0.035
-"""A batch of products has a price for each, and works on a right side that was not packed beforehand."""
+MANY_ROWS = 256
+"""A batch of products has a price for each, and packs each right side anew, which so many rows make up for."""
 
 NS_PER_ELEMENT = 0.2
 CACHED = 500_000
 """Elements beyond these come from memory and go back there, and cost twice as much."""
 NS_PER_ELEMENT_OF = {
     **dict.fromkeys(("Sigmoid", "Tanh", "Div", "LeakyRelu"), 0.3),
-    **dict.fromkeys(("Sqrt", "Pow", "Softmax", "LogSoftmax", "Transpose"), 0.4),
+    **dict.fromkeys(("Sqrt", "Pow", "Softmax", "LogSoftmax"), 0.4),
     **dict.fromkeys(("Erf", "PRelu", "LayerNormalization", "RMSNormalization"), 0.6),
     "Gelu": 0.7,
     **dict.fromkeys(("Log", "Selu"), 2.0),
@@ -47,6 +48,11 @@ NS_PER_ELEMENT_OF = {
 NS_PER_ROW = 8.0
 """For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
 NARROW = 16
+
+NS_PER_BLOCK = 9.0
+"""For each run of elements that Transpose keeps together and copies; a run that is one element is moved otherwise."""
+NS_PER_ELEMENT_APART = 4.0
+"""For each that it moves by itself, along with its neighbours in more than one axis."""
 
 UNKNOWN_EXTENT = 32
 
@@ -122,6 +128,8 @@ class CostModel:
                 widths = [self.elements(s[axis:]) for s in inputs if s is not None]
                 per_row, width = sum(NS_PER_ROW * min(w / NARROW, 1) for w in widths), sum(widths)
             return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
+        if op_type == "Transpose" and inputs[0] is not None:
+            return launch + self._transposed(inputs[0], attributes.get("perm", range(len(inputs[0]))[::-1]))
         read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
         moved = max(written, read)
         memory = NS_PER_ELEMENT * (moved + max(moved - CACHED, 0))
@@ -136,7 +144,25 @@ class CostModel:
             return NS_PER_MAC * padded * (1 + 1 / rows)
         products = self.elements(out and out[:-2])
         each = macs if columns == 1 else padded
-        return NS_PER_PRODUCT * products + NS_PER_MAC_OF_MANY * each * (1 + products / rows)
+        per_mac = NS_PER_MAC_OF_MANY if rows < products * MANY_ROWS else NS_PER_MAC
+        return NS_PER_PRODUCT * products + per_mac * each * (1 + products / rows)
+
+    def _transposed(self, shape: tuple[Extent, ...], perm: Sequence[int]) -> float:
+        """Moving one axis inwards is fast, [h B L d] to [B L h d]; back it is a copy for each block of d."""
+        extents = [self.elements((e,)) for e in shape]
+        moved = [p for p in perm if extents[p] != 1]
+        order = [sorted(moved).index(p) for p in moved]
+        sizes = [extents[p] for p in sorted(moved)]
+        while order and order[-1] == len(order) - 1:
+            order.pop()
+        while order and order[0] == 0:
+            order = [i - 1 for i in order[1:]]
+            sizes = sizes[1:]
+        written, block = self.elements(shape), max(prod(sizes[len(order) :]), 1)
+        inwards = order == [*range(1, len(order)), 0] and len(order) != 2
+        if inwards or len(order) < 2 or (block == 1 and order[1:] == list(range(len(order) - 1))):
+            return NS_PER_ELEMENT * written
+        return NS_PER_ELEMENT / 2 * written + (NS_PER_BLOCK if block > 1 else NS_PER_ELEMENT_APART) * written / block
 
     def _attention(self, macs: int, queries: tuple[Extent, ...], attributes: Mapping[str, Any]) -> float:
         """Two products for each head of each member of the batch, and the Softmax of what is between them."""

@@ -40,6 +40,17 @@ def test_unknown_shapes_cost_nothing_and_unknown_symbols_a_little() -> None:
     assert 1 < COST.elements((L,)) < 100
 
 
+def transposed(shape: Shape, *perm: int) -> float:
+    return COST.time("Transpose", [shape], [tuple(shape[p] for p in perm)], {"perm": perm})
+
+
+def test_transposing_is_priced_by_what_stays_together() -> None:
+    forth, back = transposed((B, 20, 4, 16), 0, 2, 1, 3), transposed((4, B, 20, 16), 1, 2, 0, 3)
+    assert back * 3 < forth < transposed((B, 20, 16, 4), 0, 2, 1, 3) < transposed((B, 20, 4, 16), 2, 0, 3, 1)
+    assert transposed((B, 1, 4, 16), 0, 2, 1, 3) == transposed((B, 4, 16), 0, 1, 2)  # nothing is moved
+    assert transposed((0, 4, 0, 16), 0, 2, 1, 3) < transposed((1, 4, 2, 16), 0, 2, 1, 3)
+
+
 def chain(b: Builder) -> tuple[Tensor, Tensor, Tensor]:
     x = b.input("x", (B, 4), 1)
     w = b.constant(np.ones((4, 8), np.float32))

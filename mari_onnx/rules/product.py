@@ -2,6 +2,7 @@
 
     q (B k) @ k (k n)       is stored on the axes that either side has
     q (B h 1 d), k (h d L)  are one product (h B d) @ (h d L): what only one side has become rows
+    q (B L (h d))           is had as (h B L d), see `heads`: the product is stored in that order
 
 Holds when the contracted extents are proven equal. Rounding: none, but for the order in which a runtime adds.
 """
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 from mari_onnx.axes import Dims, Refused, broadcast, extent_of, flat, refine
 from mari_onnx.forms import Array, Value
+from mari_onnx.heads import Heads
 from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, one_row, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
@@ -71,20 +73,44 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     left = fill(ctx.b, x.array, x_dims, x_dims[-1])
     right = fill(ctx.b, w.array, w_dims, w_dims[-2])
     left, right = agree(ctx.b, [left, right], lead[0], (x_dims, w_dims))
-    array = _on_own_axes(op, ctx, (left, right), (x_dims, w_dims), dims, (len(x.known_dims), len(w.known_dims)))
+    of_both, ranks = (x_dims, w_dims), (len(x.known_dims), len(w.known_dims))
     turned = [(*d[:-2], d[-1], d[-2]) for d in (w_dims, x_dims, dims)]
-    as_rows = _as_rows(ctx, left, right, (x_dims, w_dims), dims), _as_rows(ctx, right, left, turned[:2], turned[2])
+    heads = Heads(ctx.b, ctx.uses, since)
+    ways = [(left, right), (heads.outermost(left, flat(lead[0])), heads.outermost(right, flat(lead[0])))]
+    since = heads.since
+    array = _on_own_axes(op, ctx, ways[0], of_both, dims, ranks)
+    as_rows: list[Array | None] = []
+    for sides in ways:
+        array = _cheaper(ctx, array, _in_stored_order(op, ctx, sides, of_both, dims), since)
+        as_rows.append(_as_rows(ctx, *sides, of_both, dims))
+        as_rows.append(_as_rows(ctx, *sides[::-1], turned[:2], turned[2]))
     for rows in as_rows:
         if rows is not None and _price(ctx, rows, dims, since) < _price(ctx, array, dims, since):
             array = rows
     value = ctx.result(op, dims, replace(array, price=0.0))
-    explain_product(op, ctx, value, x, extent_of(x_dims[-1]), since)
+    explain_product(op, ctx, value, x, extent_of(x_dims[-1]), array.tensor.node.serial - 1)
     return [value]
 
 
 def _price(ctx: Context, array: Array, dims: Dims, since: int) -> float:
     """What the array takes in the order of `dims`, in which most of what reads it will want it."""
     return ctx.price([natural(ctx.b, array, dims)[0]], since)
+
+
+def _cheaper(ctx: Context, array: Array, other: Array, since: int) -> Array:
+    return other if ctx.price([other.tensor], since) < ctx.price([array.tensor], since) else array
+
+
+def _in_stored_order(op: Op, ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims) -> Array:
+    """On the leading axes in the order in which the left side is stored: (h B) is as good for what follows as (B h)."""
+    at = {a: i for i, a in enumerate(flat(sides[0].layout))}
+    order = tuple((a,) for a in sorted(flat(out[:-2]), key=lambda a: at.get(a, -1)))
+    (left, of_left), (right, of_right) = (
+        natural(ctx.b, side, (*order, *own[-2:])) for side, own in zip(sides, dims, strict=True)
+    )
+    lead = tuple(a or b for a, b in zip(of_left[:-2], of_right[:-2], strict=True))
+    layout, via = (*lead, of_left[-2], of_right[-1]), result_via(sides, flat(out))
+    return Array(ctx.again(op, [left, right], [stored_shape(layout, via)], [op.data.dtype])[0], layout, via)
 
 
 def _on_own_axes(

@@ -378,7 +378,7 @@ def test_a_factor_of_the_candidate_scales_the_weight(style: str, length: int) ->
         s = Add (m, b)
         y = Relu (s)
     """
-    width, n = 3, 8
+    width, n = 3, 16
     w, b = integers(4 * width, n), integers(n, seed=1)
     model = ranking(
         style, body, user=f"float[{length}, {width}]", output=f"float[B, {length}, {n}] y", one_=[1], w=w, b=b,

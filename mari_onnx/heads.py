@@ -1,0 +1,120 @@
+"""Products whose columns are (h d), had with h outermost: each head has a product of its own, and none is moved.
+
+    x [.., k] @ W [k, (h d)]    is, as [h, .., d],    x [1, (..), k] @ W [h, k, d]
+
+The weight is only moved. What is done to each column of the product, or to its rows, is done to that instead: a bias,
+a Concat of rows, an Expand. Rounding: none, but for the order in which a runtime adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from mari_onnx.axes import Axis
+from mari_onnx.extent import Extent, product
+from mari_onnx.forms import Array
+from mari_onnx.tensors import Builder, Tensor
+
+BY_COLUMN = ("Add", "Sub", "Mul")
+
+
+@dataclass
+class Heads:
+    """One walk over what columns are made of; `since` is what the builder had made before any of that.
+
+    `uses` counts how often each tensor of the original is read: what others read too would be computed twice.
+    """
+
+    b: Builder
+    uses: Mapping[str, int]
+    since: int
+
+    def outermost(self, array: Array, lead: Collection[Axis]) -> Array:
+        """The array with the outer axes of its last dimension, those in `lead`, outermost; itself if it cannot be."""
+        columns = array.layout[-1] if array.layout else ()
+        outer = next((i for i, a in enumerate(columns) if a not in lead), 0)
+        count = product(a.extent for a in columns[:outer])
+        if count == 1 or not isinstance(count, int) or any(array.state(a) != "stored" for a in columns):
+            return array
+        found = self._columns(array.tensor, count)
+        if found is None:
+            return array
+        return replace(array, tensor=found, layout=(columns[:outer], *array.layout[:-1], columns[outer:]))
+
+    def _columns(self, t: Tensor, count: int) -> Tensor | None:
+        """[.., (h d)] as [h, .., d]; None where it is not made of products with a stored weight."""
+        found = self._made_of(t, count)
+        if found is not None and found.name is None and t.name is not None:
+            found.name = f"{t.name}.heads"
+        return found
+
+    def _made_of(self, t: Tensor, count: int) -> Tensor | None:
+        proto = t.node.proto
+        ours, standard = proto is None, proto is None or proto.domain in ("", "ai.onnx")
+        if not standard or (t.name is not None and self.uses.get(t.name, 1) > 1):
+            return None
+        if any(i is not None and i.shape is None for i in t.node.inputs):
+            return None
+        self.since = min(self.since, t.node.serial - 1)
+        (*rows, width), first = t.known_shape, t.node.inputs[0] if t.node.inputs else None
+        match t.op_type:
+            case "MatMul" | "Gemm":
+                return self._product(t, count)
+            case op_type if op_type in BY_COLUMN:
+                sides = [self._operand(side, len(rows), count, width) for side in t.node.inputs if side is not None]
+                return self._made(op_type, sides, (count, *rows, _divided(width, count)))
+            case "Reshape" | "Expand" if ours and first is not None and first.known_shape[-1] == width:
+                inner = self._columns(first, count)
+                shape = (count, *rows, _divided(width, count))
+                move = self.b.reshape if t.op_type == "Reshape" else self.b.expand
+                return inner and move(inner, shape)
+            case "Concat" if ours and t.node.attribute("axis") < len(rows):
+                pieces = [self._columns(piece, count) for piece in t.node.inputs if piece is not None]
+                found = [piece for piece in pieces if piece is not None]
+                return self.b.concat(found, t.node.attribute("axis") + 1) if len(found) == len(pieces) else None
+            case "Gather" if ours and first is not None and t.node.attribute("axis") < len(first.known_shape) - 1:
+                index = t.node.inputs[1]
+                assert index is not None
+                inner = self._columns(first, count)
+                return inner and self.b.take(inner, index, t.node.attribute("axis") + 1)
+        return None
+
+    def _product(self, t: Tensor, count: int) -> Tensor | None:
+        x, weight, *bias = t.node.inputs
+        scaled = dict(t.node.attributes)
+        if x is None or weight is None or not weight.stored or len(weight.known_shape) != 2:
+            return None
+        if scaled.get("transA") or any(scaled.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return None
+        if scaled.get("transB"):
+            weight = self.b.transpose(weight, (1, 0))
+        *rows, k = x.known_shape
+        width = t.known_shape[-1]
+        each = _divided(width, count)
+        moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
+        lines = self.b.reshape(x, (1, product(rows), k))
+        whole = self.b.make("MatMul", [lines, moved], (count, product(rows), each))
+        result = self.b.reshape(whole, (count, *rows, each))
+        if not bias or bias[0] is None:
+            return result
+        return self._made("Add", [result, self._operand(bias[0], len(rows), count, width)], result.known_shape)
+
+    def _operand(self, t: Tensor, rows: int, count: int, width: Extent) -> Tensor | None:
+        """What meets columns: one for all of them, constants, or columns itself."""
+        shape = (*(1,) * (rows + 1 - len(t.known_shape)), *t.known_shape)
+        if shape[-1] == 1:
+            return self.b.reshape(t, (1, *shape))
+        if t.stored and shape[-1] == width:
+            cut = self.b.reshape(t, (*shape[:-1], count, _divided(width, count)))
+            return self.b.transpose(cut, (rows, *range(rows), rows + 1))
+        return self._columns(t, count) if len(shape) == len(t.known_shape) else None
+
+    def _made(self, op_type: str, sides: list[Tensor | None], shape: tuple[Extent, ...]) -> Tensor | None:
+        inputs = [side for side in sides if side is not None]
+        return self.b.make(op_type, inputs, shape) if len(inputs) == len(sides) else None
+
+
+def _divided(width: Extent, count: int) -> int:
+    assert isinstance(width, int), "a product with a stored weight has as many columns as that"
+    return width // count

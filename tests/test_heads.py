@@ -1,0 +1,137 @@
+"""Attention with heads: products whose columns are (h d) are had for each head, and then no head is moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.graphs import STYLES, Rewritten, integers, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+
+HEADS, SIZE, STEPS = 2, 4, 6
+CONSTANTS: dict[str, Any] = {
+    **{f"w{p}": integers(4, HEADS * SIZE, seed=i) for i, p in enumerate("qkv")},
+    **{f"b{p}": integers(HEADS * SIZE, seed=i) for i, p in enumerate("qkv")},
+    **{f"c{p}": integers(STEPS, 1, seed=i) for i, p in enumerate("qkv")},
+    "one": [1],
+    "two": np.array(2, np.float32),
+    "heads": [-1, STEPS, HEADS, SIZE],
+    "lines": [-1, 4],
+    "whole": [-1, STEPS, HEADS * SIZE],
+    "mask": integers(1, 1, STEPS, STEPS, seed=7),
+}
+STEPS_OF_BOTH = "i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i)"
+STEPS_THAT_VARY = "i = Unsqueeze (item, one) x = Mul (user, i)"
+
+LINEARS = {
+    "no bias": "{p}m = MatMul (x, w{p})",
+    "bias": "{p}0 = MatMul (x, w{p}) {p}m = Add (b{p}, {p}0)",
+    "bias of a row": "{p}0 = MatMul (x, w{p}) {p}m = Sub ({p}0, c{p})",
+    "scaled": "{p}0 = MatMul (x, w{p}) {p}m = Mul ({p}0, two)",
+    "of its own columns": "{p}0 = MatMul (x, w{p}) {p}1 = Mul ({p}0, b{p}) {p}m = Add ({p}1, two)",
+    "gemm": "{p}x = Reshape (x, lines) {p}m = Gemm ({p}x, w{p}, b{p})",
+    "gemm, turned": "{p}x = Reshape (x, lines) {p}t = Transpose (w{p}) {p}m = Gemm <transB = 1> ({p}x, {p}t, b{p})",
+}
+
+
+def attention(steps: str, linear: str, between: str = "r = Relu (s)") -> str:
+    """Softmax is left out to stay exact."""
+    return f"""
+        {steps} {" ".join(linear.format(p=p) for p in "qkv")}
+        {" ".join(f"{p}h = Reshape ({p}m, heads)" for p in "qkv")}
+        q = Transpose <perm = [0, 2, 1, 3]> (qh)
+        k = Transpose <perm = [0, 2, 3, 1]> (kh)
+        v = Transpose <perm = [0, 2, 1, 3]> (vh)
+        s = MatMul (q, k) {between} o = MatMul (r, v)
+        t = Transpose <perm = [0, 2, 1, 3]> (o) y = Reshape (t, whole)
+    """
+
+
+def model_of(style: str, body: str, steps: str = STEPS_OF_BOTH, **changed: Any) -> onnx.ModelProto:
+    length = STEPS - (steps == STEPS_OF_BOTH)
+    output = f"float[B, {STEPS}, {HEADS * SIZE}] y"
+    constants = {name: c for name, c in {**CONSTANTS, **changed}.items() if name in body or name == "one"}
+    return ranking(style, body, user=f"float[{length}, 4]", item="float[4]", output=output, **constants)
+
+
+def moved(result: Rewritten) -> list[list[int]]:
+    """How axes are put in another order."""
+    return [list(onnx.helper.get_attribute_value(node.attribute[0])) for node in result.nodes("Transpose")]
+
+
+TURNED, BACK = [0, 1, 3, 2], [1, 2, 0, 3]
+
+
+@styles
+@pytest.mark.parametrize("steps", [STEPS_OF_BOTH, STEPS_THAT_VARY], ids=["of both", "that vary"])
+@pytest.mark.parametrize("linear", LINEARS.values(), ids=list(LINEARS))
+def test_no_head_is_moved(style: str, steps: str, linear: str) -> None:
+    """But for the keys, which are turned, and the way back."""
+    result = rewrite_and_check(model_of(style, attention(steps, linear), steps))
+    assert moved(result) == [TURNED, BACK]
+
+
+@styles
+@pytest.mark.parametrize("between", ["m = Mul (s, two) r = Relu (m)", "m = Add (s, mask) r = Relu (m)"])
+def test_what_is_done_to_the_scores_is_done_as_they_are_stored(style: str, between: str) -> None:
+    result = rewrite_and_check(model_of(style, attention(STEPS_THAT_VARY, LINEARS["bias"], between), STEPS_THAT_VARY))
+    assert moved(result) == [TURNED, BACK]
+
+
+@styles
+def test_heads_that_stand_beside_the_batch(style: str) -> None:
+    """(B h) as one dimension, as a module of torch has it."""
+    body = f"""
+        {STEPS_THAT_VARY} {" ".join(LINEARS["bias"].format(p=p) for p in "qkv")}
+        {" ".join(f"{p}h = Reshape ({p}m, heads) {p}p = Transpose <perm = [0, 2, 1, 3]> ({p}h)" for p in "qkv")}
+        {" ".join(f"{p} = Reshape ({p}p, beside)" for p in "qkv")}
+        kt = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, kt) r = Relu (s) o = MatMul (r, v)
+        a = Reshape (o, apart) t = Transpose <perm = [0, 2, 1, 3]> (a) y = Reshape (t, whole)
+    """
+    changed = {"beside": [-1, STEPS, SIZE], "apart": [-1, HEADS, STEPS, SIZE]}
+    result = rewrite_and_check(model_of(style, body, STEPS_THAT_VARY, **changed))
+    assert moved(result) == [TURNED, BACK]
+
+
+@styles
+def test_an_item_asks_a_history(style: str) -> None:
+    """q (B h d), k (h d L): the rows of a head are the candidates, and neither side is moved but for k, turned."""
+    body = """
+        q0 = MatMul (item, wq) q1 = Reshape (q0, heads) q = Unsqueeze (q1, one2)
+        k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+        s = MatMul (q, k) y = Squeeze (s, one2)
+    """
+    constants = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16]}
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
+    result = rewrite_and_check(ranking(style, body, **types, **constants, heads_of_k=[-1, 5, 4, 16], one2=[2]))
+    if style == "one":
+        assert moved(result) == [[0, 2, 1], [1, 0, 2]]  # the keys, and the way back
+
+
+def test_what_others_read_is_not_computed_twice() -> None:
+    body = attention(STEPS_THAT_VARY, LINEARS["no bias"]).replace("y = Reshape (t, whole)", "")
+    body += "f = Reshape (t, whole) g = Add (f, qm) h = Add (g, km) y = Add (h, vm)"
+    result = rewrite_and_check(model_of("one", body, STEPS_THAT_VARY))
+    assert result.ops.count("MatMul") == 5
+
+
+def test_a_weight_that_is_computed_stays_as_it_is() -> None:
+    body = attention(STEPS_THAT_VARY, "{p}w = Tanh (w{p}) {p}m = MatMul (x, {p}w)")
+    result = rewrite(model_of("one", body, STEPS_THAT_VARY))
+    assert TURNED not in moved(result)
+
+
+def test_a_product_scaled_by_itself_stays_as_it_is() -> None:
+    linear = "{p}x = Reshape (x, lines) {p}m = Gemm <alpha = 2.0> ({p}x, w{p}, b{p})"
+    result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, linear), STEPS_THAT_VARY))
+    assert TURNED not in moved(result)
+
+
+def test_names_say_of_what_they_are() -> None:
+    result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, LINEARS["no bias"]), STEPS_THAT_VARY))
+    names = {output for node in result.model.graph.node for output in node.output}
+    assert {"qm.heads", "km.heads", "vm.heads"} <= names
