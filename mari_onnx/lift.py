@@ -301,7 +301,9 @@ def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array 
     assert w is not None
     if w.op_type == "DequantizeLinear":
         return None  # runtimes fuse a quantized weight with a product to which nothing computed is added
-    addend = agree(b, [addend, product_], dims)[0]
+    addend, selected = agree(b, [addend, product_], dims)
+    if selected is not product_:
+        return None  # without candidates there is no row 0, and still a product of each request
     if {x for x, _ in addend.names()} - {x for x, _ in product_.names()}:
         return None
     if any(state == "stored" != product_.state(x) for x, state in addend.names()):

@@ -290,3 +290,17 @@ def test_ids_that_are_dequantized() -> None:
             y = Gather <axis = 1> (x, ids)
         }"""
     )
+
+
+def test_row_0_beside_rows_that_an_index_selects() -> None:
+    """Of no candidates there is no row 0 to be the C of a product of the requests' rows, which are there still."""
+    check(
+        """g (float[B,1] tiled, float[R,4,1] user, int64[B] index) => (float[B,2] y)
+        <int64[2] shape = {-1, 4}, float[4,2] w = {0, 0, -1, 0, 1, -1, 0, -1}> {
+            rows = Gather <axis = 0> (user, index)
+            flat = Reshape (rows, shape)
+            x = Add (tiled, flat)
+            y = Gemm <transB = 0> (x, w)
+        }""",
+        ["tiled"],
+    )
