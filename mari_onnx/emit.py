@@ -51,6 +51,7 @@ class Emission:
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
+    unchanged: set[str] = field(default_factory=set)
     captured: set[str] = field(default_factory=set)
 
 
@@ -138,6 +139,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     outputs = results(program)
     nodes = needed(program, outputs)
     _name(emission, nodes, outputs)
+    emission.unchanged = {node.proto.name for node in nodes if node.proto is not None and _is_unchanged(emission, node)}
     for node in nodes:
         _write(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
@@ -223,13 +225,20 @@ def _write(emission: Emission, node: Node) -> None:
                 emission.captured.add(captured)
                 _append_ours(emission, new_node("Identity", captured, [emission.names[t]], captured))
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
-        _append(emission, again, original=True)
+        _append(emission, again, original=again is node.proto or again.name not in emission.unchanged)
     else:
         lowered = _lowered(emission, node, inputs, name)
         _append_or_keep(emission, lowered, node.inputs[0])
     for t in node.outputs:
         if emission.names[t] and emission.names[t] not in emission.model.names:
             _describe(emission, t)
+
+
+def _is_unchanged(emission: Emission, node: Node) -> bool:
+    """Whether a node is the original, which then keeps its name: on the user's row there may be another."""
+    names, proto = emission.names, node.proto
+    inputs = ["" if t is None else names[t] for t in node.inputs]
+    return proto is not None and [inputs, [names[t] for t in node.outputs]] == [list(proto.input), list(proto.output)]
 
 
 def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:

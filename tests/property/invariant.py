@@ -64,7 +64,12 @@ def same(found: npt.NDArray[Any], wanted: npt.NDArray[Any], *, exact: bool) -> b
 
 def originals(case: Case, values: dict[str, int], seen: Seen | None = None) -> list[tuple[dict[str, int], Any, Any]]:
     """Sizes, feeds and results of the original, for each size at which it runs."""
-    original = session(with_outputs(case.model, values))
+    try:
+        original = session(with_outputs(case.model, values))
+    except Exception:  # what onnx infers of the original, onnxruntime may contradict
+        if seen is not None:
+            seen.runs["original does not load"] += 1
+        return []
     found = []
     for sizes in SIZES:
         if sizes["B"] == 0 and (case.operators & CRASHES_WHEN_EMPTY or not case.runs_empty()):
@@ -167,6 +172,14 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
             raise BrokenError(f"{how}: {type(failed).__name__}: {failed}\n{text}") from failed
 
 
+def _unplaced(node: onnx.NodeProto) -> bytes:
+    """A node but for what it reads and writes."""
+    copy = onnx.NodeProto.FromString(node.SerializeToString())
+    copy.ClearField("input")
+    copy.ClearField("output")
+    return copy.SerializeToString(deterministic=True)
+
+
 def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
     """All that was not rewritten is there, byte for byte."""
     for message, other, rewritten in (
@@ -181,8 +194,11 @@ def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
     nodes = {_signature(n): n for n in original.graph.node if once[(n.domain, n.op_type, *n.input)] == 1}
     laid_out = {"Transpose", "Unsqueeze"}  # as they may be written anew, of the same tensor and for the same one
     for node in result.graph.node:
-        if node.op_type not in laid_out and nodes.get(_signature(node), node) != node:
-            raise BrokenError(f"{node.output[0]} is not the node that it was:\n{nodes[_signature(node)]}\n{node}")
+        if node.op_type in laid_out or (there := nodes.get(_signature(node))) in (None, node):
+            continue
+        # Where a tensor has two names, a node of either may stand for both.
+        if not any(_unplaced(node) == _unplaced(other) for other in original.graph.node):
+            raise BrokenError(f"{node.output[0]} is not the node that it was:\n{there}\n{node}")
     stored = {t.name: t for t in original.graph.initializer}
     said = {v.name: v for v in original.graph.value_info}
     for kind, before, after in (
