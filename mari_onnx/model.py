@@ -82,8 +82,9 @@ class Model:
 
     @cached_property
     def uses(self) -> Counter[str]:
-        """How often each tensor is read: by nodes, by their bodies, and as an output."""
-        count = Counter(name for node in self.graph.node for name in (*node.input, *self.captures(node)))
+        """How often each tensor is read: by nodes, by their bodies, and as an output; not for its shape."""
+        readers = [node for node in self.graph.node if node.op_type not in ("Shape", "Size")]
+        count = Counter(name for node in readers for name in (*node.input, *self.captures(node)))
         count.update(o.name for o in self.graph.output)
         return count
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -101,6 +102,45 @@ class Normalized:
     epsilon: float
 
 
+@dataclass(frozen=True)
+class PairProducts:
+    """The product of rows x (..., row, k) and columns w (..., k, column), and the price of it as a whole.
+
+    It is `symmetric` if the columns are the rows.
+    """
+
+    x: Value
+    w: Value
+    price: float
+    symmetric: bool
+
+    @property
+    def row(self) -> Axis:
+        return self.x.known_dims[-2][0]
+
+    @property
+    def column(self) -> Axis:
+        return self.w.known_dims[-1][0]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether there are numbers of rows and columns, and some of them are parts."""
+        dims = self.x.known_dims[-2], self.w.known_dims[-1]
+        if any(len(d) != 1 or not isinstance(d[0].extent, int) for d in dims):
+            return False
+        parts = (self.x.parts, self.row), (self.w.parts, self.column)
+        return any(p is not None and p.axis is axis for p, axis in parts)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Rows of a value along one axis of it, by constants."""
+
+    source: Value
+    axis: Axis
+    places: tuple[int, ...]
+
+
 @dataclass
 class Context:
     """One walk over a graph: the builder that it fills, its cost model and its remarks.
@@ -108,8 +148,9 @@ class Context:
     `equal` are extents that an operator proved equal, `selected` the symbols of axes whose rows an index
     selects, with the symbols of the indices that do.
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
-    places where a mask is true, `normalized` which hold parts that were normalized together. `uses` counts how often
-    each tensor of the original is read.
+    places where a mask is true, `normalized` which hold parts that were normalized together, `pair_products` which
+    hold the products of all rows with all columns, `picked` rows that constants select, and `multiplied` the products
+    of such rows in pairs. `uses` counts how often each tensor of the original is read.
     """
 
     b: Builder
@@ -123,6 +164,9 @@ class Context:
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     selections: dict[Tensor, Selection] = field(default_factory=dict)
     normalized: dict[Tensor, Normalized] = field(default_factory=dict)
+    pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
+    picked: dict[Tensor, Picked] = field(default_factory=dict)
+    multiplied: dict[Tensor, tuple[Picked, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
     uses: Mapping[str, int] = field(default_factory=dict)
 
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
@@ -137,6 +181,17 @@ class Context:
     def beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of a value whose array is their total, unless two readers would have it computed both ways."""
         return terms if self.uses.get(name) == 1 or not self.unneeded([terms], total) else None
+
+    def columns(self, t: Tensor, places: Sequence[int], position: int) -> Tensor:
+        """Places along one dimension. A runtime looks up single numbers slowly: turned, they are rows."""
+        since = self.b.count
+        indices = self.b.constant(np.array(places, np.int64))
+        taken, last = self.b.take(t, indices, position), len(t.known_shape) - 1
+        if position < last or last == 0 or taken.constant:
+            return taken
+        rows = self.b.take(self.b.transpose(t, (last, *range(last))), indices)
+        turned = self.b.transpose(rows, (*range(1, last + 1), 0))
+        return min(taken, turned, key=lambda t: self.price([t], since))
 
     def again(
         self,

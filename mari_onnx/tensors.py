@@ -208,7 +208,7 @@ class Builder:
             t = _first(t)
         if t.known_shape == tuple(shape):
             return t
-        if _is_slice(t):
+        if is_slice(t):
             axis, start = t.node.attribute("axis"), t.node.attribute("start")
             if t.known_shape[axis] == 1 and (*t.known_shape[:axis], *t.known_shape[axis + 1 :]) == tuple(shape):
                 return self.take(_first(t), self.constant(np.array(start, np.int64)), axis)  # one node instead of two
@@ -252,7 +252,7 @@ class Builder:
         shape = t.known_shape
         if start == 0 and stop == shape[axis]:
             return t
-        if _is_slice(t) and t.node.attribute("axis") == axis:
+        if is_slice(t) and t.node.attribute("axis") == axis:
             offset = t.node.attribute("start")
             return self.slice(_first(t), axis, offset + start, offset + stop)
         if t.op_type == "Concat" and t.node.attribute("axis") == axis:
@@ -325,10 +325,10 @@ def _first(t: Tensor) -> Tensor:
 def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
     """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
 
-    def is_slice(t: Tensor) -> bool:
-        return _is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
+    def along(t: Tensor) -> bool:
+        return is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
 
-    ours = all(map(is_slice, tensors))
+    ours = all(map(along, tensors))
     bases = {t.node.inputs[0] for t in tensors} if ours else set()
     return bases.pop() if len(bases) == 1 else None
 
@@ -341,7 +341,8 @@ def _is_selection(t: Tensor, axis: int) -> bool:
     return indices is not None and indices.op_type == "<constant>" and len(indices.known_shape) == 1
 
 
-def _is_slice(t: Tensor) -> bool:
+def is_slice(t: Tensor) -> bool:
+    """Whether it was cut from another tensor here."""
     return t.op_type == "Slice" and t.node.proto is None
 
 
@@ -392,8 +393,8 @@ def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor,
 def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
     """Whether b is the slice of the same tensor that begins where a ends."""
     return (
-        _is_slice(a)
-        and _is_slice(b)
+        is_slice(a)
+        and is_slice(b)
         and a.node.inputs[0] is b.node.inputs[0]
         and a.node.attribute("axis") == b.node.attribute("axis") == axis
         and bool(a.node.attribute("stop") == b.node.attribute("start"))

@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide, total
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
-from mari_onnx.op import Context, Derived, Op
+from mari_onnx.op import Context, Derived, Op, Picked
+from mari_onnx.rules import pairs
 from mari_onnx.rules.along import run_along
 
 
@@ -65,6 +64,10 @@ def concat(op: Op, ctx: Context) -> Derived:
     array = join(ctx.b, pieces, axis, around)
     inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in aligned)
     array = replace(array, price=inherited + ctx.price([array.tensor], since))
+    if len(pieces) > len(aligned):  # what is in many pieces may be cheaper to have as a whole
+        whole = join(ctx.b, [(sub, v.array) for sub, v in zip(subs, aligned, strict=True)], axis, around)
+        whole = replace(whole, price=sum(v.array.price for v in aligned) + ctx.price([whole.tensor], since))
+        array = min(array, whole, key=lambda a: a.price)
     written = concat_as_given(ctx, aligned, subs, pieces, counts, axis, around)
     if written is not None and written.names() == array.names():
         written = replace(written, price=sum((v.written or v.array).price for v in aligned))
@@ -282,6 +285,7 @@ def split(op: Op, ctx: Context) -> Derived:
 
 def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int], scalar: bool) -> list[Value] | None:
     """Gather by constant indices: pieces in another order, or one row; None where it is a lookup like any other."""
+    all_pairs = value
     value = _whole_axis(ctx, value, position)
     axis = value.known_dims[position][0]
     if not isinstance(axis.extent, int):
@@ -299,7 +303,29 @@ def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int]
             runs.append([i])
     if len(runs) == 1:
         return [_take(op, ctx, value, position, runs[0][0], runs[0][-1] + 1)]
-    return _reordered(op, ctx, value, position, indices)
+    picked = _reordered(op, ctx, value, position, indices) or _entries(op, ctx, all_pairs, value, position, indices)
+    if picked is not None:
+        ctx.picked[picked[0].array.tensor] = Picked(value, axis, tuple(indices))
+    return picked
+
+
+def _entries(
+    op: Op, ctx: Context, all_pairs: Value, value: Value, position: int, indices: list[int]
+) -> list[Value] | None:
+    """Entries of a product of rows in parts; `value` has both its axes as one."""
+    since = ctx.b.count
+    new = Axis(len(indices), str(len(indices)))
+    parts = pairs.entries(ctx, all_pairs, position, indices, new)
+    if parts is None:
+        return None
+    array = pick(ctx, value.array, value.known_dims, position, indices, new)
+    array = replace(array, price=ctx.pair_products[all_pairs.array.tensor].price + ctx.price([array.tensor], since))
+    dims = (*value.known_dims[:position], (new,), *value.known_dims[position + 1 :])
+    if len(parts.pieces) == 1:
+        ((sub, only),) = parts.pieces
+        array = min(array, replace(sub_array({sub: new}, only), price=parts.price), key=lambda a: a.price)
+        return [ctx.result(op, dims, array)]
+    return [ctx.result(op, dims, array, parts=parts)]
 
 
 def _reordered(op: Op, ctx: Context, value: Value, position: int, indices: list[int]) -> list[Value] | None:
@@ -346,5 +372,5 @@ def pick(ctx: Context, array: Array, dims: Dims, position: int, indices: list[in
     if axis.extent == 1:
         return replace(array, layout=renamed(array.layout, {axis: ()}))
     tensor, layout = natural(ctx.b, array, dims)
-    taken = ctx.b.take(tensor, ctx.b.constant(np.array(indices, np.int64)), position)
+    taken = ctx.columns(tensor, indices, position)
     return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)

@@ -23,6 +23,7 @@ from mari_onnx.forms import Array, Factors, Terms, Value
 from mari_onnx.layout import fill, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, DOUBLE, FLOAT, Context, Derived, Op
+from mari_onnx.rules import pairs
 from mari_onnx.tensors import Tensor
 
 BOOLEAN = frozenset(
@@ -59,7 +60,10 @@ def elementwise(op: Op, ctx: Context) -> Derived:
             arrays = [fill(ctx.b, arrays[0], out, wanted), arrays[1]]
         return pointwise(ctx.b, arrays, ranks, out, write)
 
-    return with_forms(op, ctx, values, dims, dtype, since, run)
+    derived = with_forms(op, ctx, values, dims, dtype, since, run)
+    if op.op_type == "Mul" and not isinstance(derived, Refused):
+        pairs.remember(ctx, op, derived[0])
+    return derived
 
 
 def cast_like(op: Op, ctx: Context) -> Derived:

@@ -21,13 +21,14 @@ from functools import partial
 from itertools import pairwise
 
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
-from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_MAC
+from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_MAC, reachable
 from mari_onnx.forms import Array, Factors, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
 from mari_onnx.lift import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
 from mari_onnx.rules import normalized
+from mari_onnx.tensors import is_slice
 
 GEMM_DTYPES = (1, 11)
 GEMM_WITHOUT_C = 11
@@ -131,6 +132,7 @@ def linear(
     for candidate in _splits(ctx, product) if splittable else ():
         inherited = candidate.price
         added = add_up(ctx.b, candidate, product.written)
+        inherited -= min(inherited, _spared(ctx, product.x.parts, added))
         price = inherited + ctx.price([added.tensor], since)
         if price < best.price:
             best = replace(added, price=price)
@@ -280,7 +282,7 @@ def _by_names(ctx: Context, product: Product, axis: Axis, columns: list[Column])
     members = _worthwhile(ctx, product, axis, by_names, [column.high - column.low for column in columns])
     products = []
     for positions in members:
-        chosen = [columns[i] for i in positions]
+        chosen = _by_source([columns[i] for i in positions])
         sub, x = merge(ctx.b, [(c.sub, _signed(ctx, c)) for c in chosen], axis, dims)
         rows = [(piece := Axis(c.high - c.low), cut(ctx.b, product.w, axis, c.low, c.high, piece)) for c in chosen]
         w_sub, w = merge(ctx.b, rows, axis, product.w_dims)
@@ -358,6 +360,27 @@ def _for_each(
     tensors = [lay(ctx.b, x, (tuple(rows), (sub,))), lay(ctx.b, weight, (*batch, (sub,), n))]
     layout = (*batch, tuple(rows), n)
     return Array(ctx.b.make("MatMul", tensors, stored_shape(layout, ())), layout)
+
+
+def _spared(ctx: Context, parts: Parts | None, result: Array) -> float:
+    """What the pieces' prices count for cutting them apart, where the result needs what they were cut from."""
+    slices = {a.tensor.node for _, a in parts.pieces if is_slice(a.tensor)} if parts is not None else set()
+    if not slices:
+        return 0.0
+    needed = set(reachable([result.tensor], min(node.serial for node in slices) - 1))
+    return sum(ctx.cost.node_time(node) for node in slices - needed)
+
+
+def _by_source(columns: list[Column]) -> list[Column]:
+    """Columns of one tensor next to each other, as they lie in it: the weight's rows are moved instead."""
+
+    def start(column: Column) -> int:
+        t = column.array.tensor
+        return int(t.node.attribute("start")) if is_slice(t) else 0
+
+    tensors = [c.array.tensor for c in columns]
+    found = groups([t.node.inputs[0] if is_slice(t) else t for t in tensors])
+    return [c for members in found.values() for c in sorted((columns[i] for i in members), key=start)]
 
 
 def _worthwhile(

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mari_onnx.axes import Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.extent import Extent
 from mari_onnx.forms import Array, Value
 from mari_onnx.heads import Heads
 from mari_onnx.layout import fill, fresh, lay, rename_value
-from mari_onnx.lift import agree, natural, one_row, result_via, stored_shape
-from mari_onnx.op import Context, Derived, Op
+from mari_onnx.lift import Write, agree, natural, one_row, result_via, stored_shape
+from mari_onnx.op import Context, Derived, Op, PairProducts
 from mari_onnx.remarks import explain_product
 from mari_onnx.rules.linear import explained, linear, swapped
+from mari_onnx.tensors import Tensor
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
@@ -57,6 +59,8 @@ def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derive
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     """A product of two computed values: leading dimensions broadcast, each side on the axes that it has."""
     since = ctx.b.count
+    same = x.array.tensor is w.array.tensor and x.array.layout == w.array.layout
+    symmetric = same and x.known_dims == swapped(w.known_dims)
     w = fresh(ctx.b, w)
     lead = broadcast([x.known_dims[:-2], w.known_dims[:-2]])
     if isinstance(lead, Refused):
@@ -70,26 +74,53 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     rank = max(len(x.known_dims), len(w.known_dims))
     x_dims, w_dims = (((),) * (rank - len(v.known_dims)) + v.known_dims for v in (x, w))
     dims = (*lead[0], x_dims[-2], w_dims[-1])
-    left = fill(ctx.b, x.array, x_dims, x_dims[-1])
-    right = fill(ctx.b, w.array, w_dims, w_dims[-2])
-    left, right = agree(ctx.b, [left, right], lead[0], (x_dims, w_dims))
-    of_both, ranks = (x_dims, w_dims), (len(x.known_dims), len(w.known_dims))
+
+    def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
+        return ctx.again(op, tensors, [shape], [op.data.dtype])[0]
+
+    ranks = (len(x.known_dims), len(w.known_dims))
+    array = multiply(ctx, (x.array, w.array), (x_dims, w_dims), dims, ranks, write)
+    value = ctx.result(op, dims, replace(array, price=0.0))
+    explain_product(op, ctx, value, x, extent_of(x_dims[-1]), array.tensor.node.serial - 1)
+    inherited = x.array.price + (0.0 if symmetric else w.array.price)
+    pair = PairProducts(x, w, inherited + ctx.price([value.array.tensor], since), symmetric)
+    if ctx.uses.get(value.name) == 1 and len(x_dims) == len(w_dims) == len(dims) and pair.in_parts:
+        ctx.pair_products[value.array.tensor] = pair
+    return [value]
+
+
+def multiply(
+    ctx: Context,
+    sides: tuple[Array, Array],
+    own: tuple[Dims, Dims],
+    dims: Dims,
+    ranks: tuple[int, int],
+    write: Write,
+) -> Array:
+    """The product of arrays with dims `own` of equal length, on their own axes or with what one lacks as rows.
+
+    `dims` are the result's, `ranks` the logical ranks of the sides; `write` makes a product of their own ranks.
+    """
+    since = ctx.b.count
+    x_dims, w_dims = own
+    left = fill(ctx.b, sides[0], x_dims, x_dims[-1])
+    right = fill(ctx.b, sides[1], w_dims, w_dims[-2])
+    left, right = agree(ctx.b, [left, right], dims[:-2], own)
     turned = [(*d[:-2], d[-1], d[-2]) for d in (w_dims, x_dims, dims)]
     heads = Heads(ctx.b, ctx.uses, since)
-    ways = [(left, right), (heads.outermost(left, flat(lead[0])), heads.outermost(right, flat(lead[0])))]
+    lead = flat(dims[:-2])
+    ways = [(left, right), (heads.outermost(left, lead), heads.outermost(right, lead))]
     since = heads.since
-    array = _on_own_axes(op, ctx, ways[0], of_both, dims, ranks)
+    array = _on_own_axes(ctx, ways[0], own, dims, ranks, write)
     as_rows: list[Array | None] = []
-    for sides in ways:
-        array = _cheaper(ctx, array, _in_stored_order(op, ctx, sides, of_both, dims), since)
-        as_rows.append(_as_rows(ctx, *sides, of_both, dims))
-        as_rows.append(_as_rows(ctx, *sides[::-1], turned[:2], turned[2]))
+    for way in ways:
+        array = _cheaper(ctx, array, _in_stored_order(ctx, way, own, dims, write), since)
+        as_rows.append(_as_rows(ctx, *way, own, dims))
+        as_rows.append(_as_rows(ctx, *way[::-1], turned[:2], turned[2]))
     for rows in as_rows:
         if rows is not None and _price(ctx, rows, dims, since) < _price(ctx, array, dims, since):
             array = rows
-    value = ctx.result(op, dims, replace(array, price=0.0))
-    explain_product(op, ctx, value, x, extent_of(x_dims[-1]), array.tensor.node.serial - 1)
-    return [value]
+    return array
 
 
 def _price(ctx: Context, array: Array, dims: Dims, since: int) -> float:
@@ -101,7 +132,9 @@ def _cheaper(ctx: Context, array: Array, other: Array, since: int) -> Array:
     return other if ctx.price([other.tensor], since) < ctx.price([array.tensor], since) else array
 
 
-def _in_stored_order(op: Op, ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims) -> Array:
+def _in_stored_order(
+    ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims, write: Write
+) -> Array:
     """On the leading axes in the order in which the left side is stored: (h B) is as good for what follows as (B h)."""
     at = {a: i for i, a in enumerate(flat(sides[0].layout))}
     order = tuple((a,) for a in sorted(flat(out[:-2]), key=lambda a: at.get(a, -1)))
@@ -110,11 +143,11 @@ def _in_stored_order(op: Op, ctx: Context, sides: tuple[Array, Array], dims: tup
     )
     lead = tuple(a or b for a, b in zip(of_left[:-2], of_right[:-2], strict=True))
     layout, via = (*lead, of_left[-2], of_right[-1]), result_via(sides, flat(out))
-    return Array(ctx.again(op, [left, right], [stored_shape(layout, via)], [op.data.dtype])[0], layout, via)
+    return Array(write([left, right], stored_shape(layout, via)), layout, via)
 
 
 def _on_own_axes(
-    op: Op, ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims, ranks: Sequence[int]
+    ctx: Context, sides: tuple[Array, Array], dims: tuple[Dims, Dims], out: Dims, ranks: Sequence[int], write: Write
 ) -> Array:
     for d in out[:-2]:
         states = {tuple(s.state(a) for a in d) for s in sides} - {("absent",) * len(d)}
@@ -128,7 +161,7 @@ def _on_own_axes(
     lead = tuple(a if len(a) >= len(b) else b for a, b in zip(layouts[0][:-2], layouts[1][:-2], strict=True))
     layout = (*lead, layouts[0][-2], layouts[1][-1])
     via = result_via(sides, flat(out))
-    return Array(ctx.again(op, tensors, [stored_shape(layout, via)], [op.data.dtype])[0], layout, via)
+    return Array(write(tensors, stored_shape(layout, via)), layout, via)
 
 
 def _as_rows(ctx: Context, x: Array, w: Array, dims: Sequence[Dims], out: Dims) -> Array | None:
