@@ -18,7 +18,7 @@ from mari_onnx.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent
 from mari_onnx.axes import reshape as recut
 from mari_onnx.extent import product, symbol
 from mari_onnx.forms import Array, IndexMap, Value
-from mari_onnx.layout import plain, rename_value, sub_array
+from mari_onnx.layout import fresh, plain, rename_value, sub_array
 from mari_onnx.lift import pointwise
 from mari_onnx.op import BOOL, INT64, Context, Derived, Op, Selection
 from mari_onnx.rules.elementwise import with_forms
@@ -56,8 +56,8 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
         return Refused("ScatterND to places that are computed, and are not those of a mask")
     if op.attribute("reduction", b"none") != b"none":
         return Refused("ScatterND that adds to what is there")
-    shape = extents(data.dims)
-    cut = recut(updates.dims, (selection.rows, *shape[1:]))
+    shape, updates = extents(data.dims), fresh(ctx.b, updates)  # rows of a square may be its columns as well
+    cut = recut(updates.known_dims, (selection.rows, *shape[1:]))
     if cut is None or shape[1 : 1 + len(selection.within)] != selection.within:
         return Refused("ScatterND of rows that are not proven to be those of its target")
     (rows, *inner), split = cut

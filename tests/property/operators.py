@@ -947,7 +947,8 @@ def if_(w: Writer) -> None:
         name = f"b{w.count}"
         info = helper.make_tensor_value_info(name, x.dtype, [None] * x.rank)
         bodies.append(helper.make_graph([helper.make_node(op, [x.name], [name])], op, [], [info]))
-    w.write("If", [condition], x.shape, (-x.size, x.size), x.dtype, then_branch=bodies[0], else_branch=bodies[1])
+    bounds, branches = (-x.size, x.size), {"then_branch": bodies[0], "else_branch": bodies[1]}
+    w.write("If", [condition], x.shape, bounds, x.dtype, exact=x.exact, **branches)
 
 
 def local_function(w: Writer) -> None:

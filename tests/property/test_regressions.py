@@ -304,3 +304,17 @@ def test_row_0_beside_rows_that_an_index_selects() -> None:
         }""",
         ["tiled"],
     )
+
+
+def test_selected_columns_that_are_put_back_as_rows() -> None:
+    """A square of candidates: the updates have, as columns, the axis that is the target's rows."""
+    check(
+        """g (float[B,2] item, float[1,3] user) => (float[B,B] y) <bool[1] mask = {1}> {
+            square = Gemm <transB = 1> (item, item)
+            turned = Transpose <perm = [1, 0]> (square)
+            place = NonZero (mask)
+            places = Transpose <perm = [1, 0]> (place)
+            rows = GatherND (turned, places)
+            y = ScatterND (square, places, rows)
+        }"""
+    )
