@@ -7,7 +7,7 @@ opset are used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -151,14 +151,16 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
 # Names
 
 
-def _name(emission: Emission, nodes: Iterable[Node], outputs: Sequence[Tensor]) -> None:
+def _name(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) -> None:
     """Original names for what is what it was, names of the value that it is a form of for the rest."""
     values, names = emission.program.values, emission.names
     used: set[str] = set()
-    for output, tensor in zip(emission.program.outputs, outputs, strict=True):
-        if not tensor.node.is_source and tensor not in names and not tensor.stored:
-            names[tensor] = output.name
-            used.add(output.name)
+    called = [(value.name, tensor) for value, tensor in zip(emission.program.outputs, outputs, strict=True)]
+    called += [capture for node in nodes for capture in node.captures]
+    for name, tensor in called:
+        if not (tensor.node.is_source or tensor.stored):
+            names.setdefault(tensor, name)
+            used.add(name)
     for node in nodes:
         for tensor in node.outputs:
             wanted = tensor.name

@@ -318,3 +318,20 @@ def test_selected_columns_that_are_put_back_as_rows() -> None:
             y = ScatterND (square, places, rows)
         }"""
     )
+
+
+def test_a_branch_that_captures_what_is_stored_otherwise() -> None:
+    """One number for all candidates is computed under a name of its own: the branch reads all of them."""
+    check(
+        """g (float[B,4,1] item) => (float[N,M,K] y) <float least = {-1}> {
+            shape = Shape (item)
+            x = ConstantOfShape <value: tensor = float[1] {-2}> (shape)
+            square = Mul (x, x)
+            smallest = ReduceMin <keepdims = 0> (x)
+            large = Greater (smallest, least)
+            y = If (large) <
+                then_branch: graph = a () => (float[?,?,?] p) { p = Neg (square) },
+                else_branch: graph = b () => (float[?,?,?] q) { q = Relu (square) }
+            >
+        }"""
+    )
