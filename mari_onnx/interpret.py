@@ -127,7 +127,8 @@ class _Walk:
         self.tiled, self.rows, self.items = tiled, rows, items
         self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
         merged = frozenset(same.get(c, c) for c in candidates)
-        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses)
+        of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
+        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
         self.cost = replace(cost, launches=1.0)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers

@@ -104,6 +104,12 @@ class Model:
         return {e for info in self.inputs for e in shape_of(info) or () if isinstance(e, str)}
 
     @cached_property
+    def output_symbols(self) -> set[str]:
+        """The symbols that every graph output has among its extents."""
+        found = [{e for e in shape_of(o) or () if isinstance(e, str)} for o in self.graph.output]
+        return set.intersection(*found) if found else set()
+
+    @cached_property
     def names(self) -> set[str]:
         """Every name that stands for a tensor somewhere in the graph or a body."""
         found = set(self.initializers) | {i.name for i in self.graph.input} | {o.name for o in self.graph.output}

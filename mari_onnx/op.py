@@ -13,7 +13,7 @@ import onnx
 
 from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.cost import CostModel, reachable
-from mari_onnx.extent import Extent, product, symbols
+from mari_onnx.extent import Extent, Poly, product, symbols
 from mari_onnx.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.report.model import Remark
 from mari_onnx.tensors import Builder, Node, Tensor
@@ -150,7 +150,8 @@ class Context:
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
     places where a mask is true, `normalized` which hold parts that were normalized together, `pair_products` which
     hold the products of all rows with all columns, `picked` rows that constants select, and `multiplied` the products
-    of such rows in pairs. `uses` counts how often each tensor of the original is read.
+    of such rows in pairs. `uses` counts how often each tensor of the original is read. `of_outputs` are extents
+    that all outputs have: where one is 0, as the candidates may be, there is no element of an answer.
     """
 
     b: Builder
@@ -168,6 +169,7 @@ class Context:
     picked: dict[Tensor, Picked] = field(default_factory=dict)
     multiplied: dict[Tensor, tuple[Picked, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
     uses: Mapping[str, int] = field(default_factory=dict)
+    of_outputs: frozenset[Poly] = frozenset()
 
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
         return self.cost.price(tensors, since)

@@ -127,7 +127,7 @@ def test_declared_rows_of_another_axis_are_all_used() -> None:
     assert rows(given) == {"user": "requests"}
     assert "not known to be the candidates'" in given.inputs[0].reason
     assert given.tiled == ()
-    rewrite_and_check(model, batches=(1, 7))
+    rewrite_and_check(model)
 
 
 def test_rows_that_entries_are_gathered_from() -> None:

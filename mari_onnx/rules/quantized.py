@@ -7,8 +7,9 @@
 
 Holds for a scale of the whole tensor or of one axis. A computed value that is quantized in blocks is left alone, and
 so are rows that an index selects before DynamicQuantizeLinear: its range is that of the rows that are there, not of
-all that could be. For the same reason it is not done part by part. Weights are no values of a request: however their
-scales are cut, they are constants (see `weights`). Rounding: none.
+all that could be. For the same reason it is not done part by part. And the range of no rows is not that of the row: it
+holds where there are rows, or no output has elements. Weights are no values of a request: however their scales are cut,
+they are constants (see `weights`). Rounding: none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import replace
 import onnx
 
 from mari_onnx.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
-from mari_onnx.extent import Extent
+from mari_onnx.extent import Extent, positive
 from mari_onnx.forms import Array, Value
 from mari_onnx.layout import fill, lay, plain, rename_value
 from mari_onnx.lift import natural, pointwise
@@ -97,8 +98,10 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
     x = op.data
     if x.dims is None:
         return Refused("the rank of the input is unknown")
-    selected = [a for a, rows in x.array.via if rows.index is not None]
-    array = fill(ctx.b, x.array, x.dims, selected)
+    written = [a for a, rows in x.array.via if rows.index is not None]
+    repeated = [a for a in flat(x.dims) if x.array.state(a) == "absent"]
+    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.of_outputs]
+    array = fill(ctx.b, x.array, x.dims, written)
     tensor, layout = natural(ctx.b, array, x.dims)
     results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])
     return [

@@ -12,7 +12,7 @@ from mari_onnx.extent import symbol
 from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
-CLOSE: dict[str, Any] = {"rtol": 1e-5, "batches": (1, 7)}
+CLOSE: dict[str, Any] = {"rtol": 1e-5}
 """Softmax is not exact, and onnxruntime's Attention does not take an empty batch."""
 
 B = symbol("B")

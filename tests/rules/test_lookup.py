@@ -204,7 +204,7 @@ def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
 
 def test_a_row_of_the_items_that_the_user_picks_by_gather_nd() -> None:
     body = "a = ArgMin <axis = 1> (user) m = Mul (a, zero_) e = GatherND (item, m) y = Neg (e)"
-    result = rewrite_and_check(ranking("one", body, zero_=[0]), batches=(1, 7))
+    result = rewrite_and_check(ranking("one", body, zero_=[0]))
     assert result.refusals("GatherND") == ["GatherND of a value that does not have one row for each request"]
 
 

@@ -122,7 +122,7 @@ def test_a_scale_that_is_computed(style: str) -> None:
               n = LayerNormalization (x, s) y = MatMul (n, w)"""
     model = ranking(style, body, user="float[96]", item="float[64]", opset=18, zero_=[0], w=integers(160, 32))
     result = rewrite(model)
-    assert_same(model, result.model, rtol=1e-4, batches=(1, 7))
+    assert_same(model, result.model, rtol=1e-4)
     assert "LayerNormalization" in result.ops
 
 
@@ -144,5 +144,5 @@ def test_parts_of_three_kinds() -> None:
         **{"from": [0], "to": [2], "n96": [96], "n64": [64], "scale": np.ones(224, np.float32), "w": integers(224, 32)},
     )
     result = rewrite(model)
-    assert_same(model, result.model, rtol=1e-4, batches=(1, 7))
+    assert_same(model, result.model, rtol=1e-4)
     assert "LayerNormalization" in result.ops
