@@ -174,11 +174,15 @@ class Context:
     def price(self, tensors: Sequence[Tensor], since: int) -> float:
         return self.cost.price(tensors, since)
 
-    def unneeded(self, sums: Sequence[Terms], total: Array) -> set[Node]:
-        """What computes the terms of sums and not their total: a product that took a term in is another product."""
-        nodes = {array.tensor.node for terms in sums for _, array in terms.signed}
+    def unneeded(self, sums: Sequence[Terms], total: Array) -> list[Node]:
+        """What computes the terms of sums and not their total: a product that took a term in is another product.
+
+        In the order of the terms: what nodes take is added up in floats, and a tie is to end alike in every run.
+        """
+        nodes = dict.fromkeys(array.tensor.node for terms in sums for _, array in terms.signed)
         since = min((node.serial for node in nodes), default=0) - 1
-        return nodes.difference(reachable([total.tensor], since))
+        needed = set(reachable([total.tensor], since))
+        return [node for node in nodes if node not in needed]
 
     def beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of a value whose array is their total, unless two readers would have it computed both ways."""

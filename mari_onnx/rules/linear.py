@@ -364,11 +364,12 @@ def _for_each(
 
 def _spared(ctx: Context, parts: Parts | None, result: Array) -> float:
     """What the pieces' prices count for cutting them apart, where the result needs what they were cut from."""
-    slices = {a.tensor.node for _, a in parts.pieces if is_slice(a.tensor)} if parts is not None else set()
+    pieces = () if parts is None else parts.pieces
+    slices = dict.fromkeys(a.tensor.node for _, a in pieces if is_slice(a.tensor))  # in order, as floats are added up
     if not slices:
         return 0.0
     needed = set(reachable([result.tensor], min(node.serial for node in slices) - 1))
-    return sum(ctx.cost.node_time(node) for node in slices - needed)
+    return sum(ctx.cost.node_time(node) for node in slices if node not in needed)
 
 
 def _by_source(columns: list[Column]) -> list[Column]:
