@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 import numpy as np
 import onnx
@@ -50,8 +51,6 @@ class Emission:
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
-    node_names: set[str] = field(default_factory=set)
-    unchanged: set[str] = field(default_factory=set)
     captured: set[str] = field(default_factory=set)
 
 
@@ -139,12 +138,12 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     outputs = results(program)
     nodes = needed(program, outputs)
     _name(emission, nodes, outputs)
-    emission.unchanged = {node.proto.name for node in nodes if node.proto is not None and _is_unchanged(emission, node)}
     for node in nodes:
         _write(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
         if emission.names[tensor] != value.name:
             _append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
+    _label(emission)
     return emission, nodes
 
 
@@ -227,20 +226,13 @@ def _write(emission: Emission, node: Node) -> None:
                 emission.captured.add(captured)
                 _append_ours(emission, new_node("Identity", captured, [emission.names[t]], captured))
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
-        _append(emission, again, original=again is node.proto or again.name not in emission.unchanged)
+        _append(emission, again)
     else:
-        lowered = _lowered(emission, node, inputs, name)
-        _append_or_keep(emission, lowered, node.inputs[0])
+        assert node.inputs[0] is not None
+        _append(emission, _lowered(emission, node, inputs, name), len(node.inputs[0].known_shape))
     for t in node.outputs:
         if emission.names[t] and emission.names[t] not in emission.model.names:
             _describe(emission, t)
-
-
-def _is_unchanged(emission: Emission, node: Node) -> bool:
-    """Whether a node is the original, which then keeps its name: on the user's row there may be another."""
-    names, proto = emission.names, node.proto
-    inputs = ["" if t is None else names[t] for t in node.inputs]
-    return proto is not None and [inputs, [names[t] for t in node.outputs]] == [list(proto.input), list(proto.output)]
 
 
 def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
@@ -256,47 +248,59 @@ def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
         _append_ours(emission, new_node("Reshape", name, [flat, _integers(emission, list(content.shape))], name))
 
 
-def _append(emission: Emission, node: onnx.NodeProto, *, original: bool = False) -> None:
-    """Runtimes want nodes to have names of their own: an original keeps its, unless it is there on other parts too."""
-    own, originals = emission.node_names, emission.model.node_names
-    if node.name in own or (node.name in originals and not original):
-        name, count = node.output[0], 1
-        while name in own or name in originals:
-            count += 1
-            name = f"{node.output[0]}.{count}"
-        node = renamed_node(node, node.input, node.output, name=name)
-    if node.name:
-        own.add(node.name)
-    emission.nodes.append(node)
-
-
-def _as_it_was(emission: Emission, node: onnx.NodeProto, first: Tensor | None) -> onnx.NodeProto | None:
-    """The original that does just this, which may have a name, documentation and metadata."""
-    original = emission.model.makers.get(node.output[0])
-    if original is None or original.op_type != node.op_type or original.domain not in ("", "ai.onnx"):
-        return None
-    if list(original.input) != list(node.input) or list(original.output) != list(node.output):
-        return None
-    known = onnx.defs.get_schema(node.op_type, emission.model.opset).attributes
-    defaults = {name: a.default_value for name, a in known.items() if a.default_value.name}
-    rank = len(first.known_shape) if first is not None else 1
-
-    def attributes(of: onnx.NodeProto) -> dict[str, object]:
-        said = defaults | {a.name: a for a in of.attribute}
-        values = {name: helper.get_attribute_value(a) for name, a in said.items()}
-        return values | ({"axis": values["axis"] % rank} if "axis" in values else {})
-
-    return original if attributes(original) == attributes(node) else None
-
-
 def _append_ours(emission: Emission, node: onnx.NodeProto) -> None:
-    _append_or_keep(emission, node, None)
+    _append(emission, node, rank=1)
     emission.arithmetic.append(node)
 
 
-def _append_or_keep(emission: Emission, node: onnx.NodeProto, first: Tensor | None) -> None:
-    there = _as_it_was(emission, node, first)
-    _append(emission, there or node, original=there is not None)
+def _append(emission: Emission, node: onnx.NodeProto, rank: int | None = None) -> None:
+    """A node; the original if there is one that does just this, which has a name, documentation and metadata.
+
+    `rank` is that of the first input of a node of our own.
+    """
+    original = emission.model.makers.get(tuple(node.output))
+    emission.nodes.append(original if original is not None and _is(emission, original, node, rank) else node)
+
+
+def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank: int | None) -> bool:
+    """Whether they do the same: attributes of our own nodes may be left out, and axes counted from the end."""
+    if original.op_type != node.op_type or list(original.input) != list(node.input):
+        return False
+    if original.domain != node.domain and {original.domain, node.domain} != {"", "ai.onnx"}:
+        return False
+
+    def attributes(of: onnx.NodeProto) -> dict[str, Any]:
+        said: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in of.attribute}
+        if rank is None:
+            return said
+        known = onnx.defs.get_schema(of.op_type, emission.model.opset).attributes.items()
+        said = {n: helper.get_attribute_value(a.default_value) for n, a in known if a.default_value.name} | said
+        if "axis" in said:
+            said["axis"] %= rank
+        if of.op_type == "Transpose":
+            said.setdefault("perm", [*reversed(range(rank))])
+        elif "axes" in said:
+            after = rank + len(said["axes"]) if of.op_type == "Unsqueeze" else rank
+            said["axes"] = [axis % after for axis in said["axes"]]
+        return said
+
+    return attributes(original) == attributes(node)
+
+
+def _label(emission: Emission) -> None:
+    """Runtimes want nodes to have names of their own: originals keep theirs, on other parts only the first of each."""
+    makers, nodes = emission.model.makers, emission.nodes
+    kept = [makers.get(tuple(node.output)) is node for node in nodes]
+    used = {node.name for node, original in zip(nodes, kept, strict=True) if original}
+    for i, node in enumerate(nodes):
+        if kept[i] or not node.name:
+            continue
+        name, count = node.name, 0
+        while name in used:
+            count += 1
+            name = node.output[0] if count == 1 else f"{node.output[0]}.{count}"
+        nodes[i] = renamed_node(node, node.input, node.output, name=name)
+        used.add(name)
 
 
 def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
@@ -377,8 +381,11 @@ def _copy(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:
 def _initialize(emission: Emission, name: str, constant: Tensor | onnx.TensorProto) -> None:
     # Before IR version 4 an initializer had to be a graph input as well, and inputs stay as they are.
     if emission.model.proto.ir_version < 4 and name not in emission.model.initializers:
-        value = _folded(emission, constant) if isinstance(constant, Tensor) else constant
-        emission.nodes.append(helper.make_node("Constant", [], [name], value=value))
+        node = emission.model.makers.get((name,))
+        if node is None or node.op_type != "Constant":
+            value = _folded(emission, constant) if isinstance(constant, Tensor) else constant
+            node = helper.make_node("Constant", [], [name], value=value)
+        emission.nodes.append(node)
     else:
         emission.initializers.append(constant)
 

@@ -117,14 +117,9 @@ class Model:
         return found
 
     @cached_property
-    def makers(self) -> dict[str, onnx.NodeProto]:
-        """The graph's nodes by their first outputs."""
-        return {node.output[0]: node for node in self.graph.node if node.output}
-
-    @cached_property
-    def node_names(self) -> set[str]:
-        """The names of the graph's nodes."""
-        return {node.name for node in self.graph.node if node.name}
+    def makers(self) -> dict[tuple[str, ...], onnx.NodeProto]:
+        """The graph's nodes by their outputs."""
+        return {tuple(node.output): node for node in self.graph.node}
 
 
 def stored_names(graph: onnx.GraphProto) -> set[str]:
