@@ -21,7 +21,7 @@ from mari_onnx.op import Context, Op
 Content: TypeAlias = npt.NDArray[Any]
 
 MAX_ELEMENTS = 256
-LARGEST = {TensorProto.INT32: 2**31 - 1, TensorProto.INT64: 2**63 - 1}
+LARGEST: dict[int, int] = {TensorProto.INT32: 2**31 - 1, TensorProto.INT64: 2**63 - 1}
 """The largest number of each element type that shapes are computed in."""
 
 
@@ -37,6 +37,9 @@ def content(op: Op, ctx: Context) -> Content | None:
     if evaluated is None:
         return None
     result = np.asarray(evaluated, object)  # numpy gives an element where it could give an array of rank 0
+    largest = LARGEST.get(op.data.dtype, LARGEST[TensorProto.INT64])
+    if any(isinstance(e, int) and not -largest <= e <= largest for e in result.flat):
+        return None  # what a runtime makes of it begins again at the smallest
     unknown = result.size > 0 and all(e is None for e in result.flat)
     return None if unknown or result.size > MAX_ELEMENTS else result
 

@@ -237,10 +237,6 @@ def _write(emission: Emission, node: Node) -> None:
 
 def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
     content = tensor.node.payload
-    if all(isinstance(e, int) for e in content.flat):
-        array = np.array(content.tolist(), helper.tensor_dtype_to_np_dtype(tensor.dtype)).reshape(content.shape)
-        _initialize(emission, name, numpy_helper.from_array(array, name))
-        return
     flat = _shape_tensor(emission, list(content.flat), tensor.dtype, None)
     if content.ndim == 1:
         emission.names[tensor] = flat

@@ -131,6 +131,7 @@ class _Walk:
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
         self.cost = replace(cost, launches=1.0)
         self.values: dict[str, Value] = {}
+        self.constants: set[str] = set()
         self.providers = self.ctx.providers
         self.inference = Inference(model)
         self.program_ = Program(self.ctx, self.values, [], self.providers, same=same, signature=signature)
@@ -165,6 +166,7 @@ class _Walk:
         self.values[name] = Value(name, dims, tensor.dtype, Array(tensor, dims))
 
     def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
+        self.constants.add(name)
         dims = new_dims(shape)
         exact = None
         if tensor.dtype in EXACT and prod(shape) <= MAX_ELEMENTS:
@@ -398,7 +400,10 @@ class _Walk:
     def _account(self, op: Op, results: list[Value]) -> None:
         """What the original spends on this node, in the shapes that it has there."""
         program, cost = self.program_, self.ctx.cost
-        if all(v.constant for v in results) or op.op_type == "If":
+        if op.op_type == "If":
+            return
+        if self.constants.issuperset(filter(None, op.proto.input)) and all(v.constant for v in results):
+            self.constants.update(v.name for v in results)  # runtimes compute them once
             return
         shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
         outputs = [None if v.dims is None else extents(v.dims) for v in results]

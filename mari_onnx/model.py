@@ -82,10 +82,16 @@ class Model:
 
     @cached_property
     def uses(self) -> Counter[str]:
-        """How often each tensor is read: by nodes, by their bodies, and as an output; not for its shape."""
-        readers = [node for node in self.graph.node if node.op_type not in ("Shape", "Size")]
-        count = Counter(name for node in readers for name in (*node.input, *self.captures(node)))
-        count.update(o.name for o in self.graph.output)
+        """How often each tensor is read, not for its shape: by nodes that an output needs, and as an output."""
+        count = Counter(o.name for o in self.graph.output)
+        needed = set(count)
+        for node in reversed(self.graph.node):
+            if needed.isdisjoint(node.output):
+                continue
+            read = [*node.input, *self.captures(node)]
+            needed.update(read)
+            if node.op_type not in ("Shape", "Size"):
+                count.update(read)
         return count
 
     @cached_property

@@ -130,7 +130,9 @@ class Builder:
         return self._source("<constant>", key, tuple(array.shape), dtype, payload=array, constant=True)
 
     def extents(self, content: npt.NDArray[Any], dtype: int) -> Tensor:
-        """An integer tensor of extents, written from the shapes of graph inputs wherever it is needed."""
+        """An integer tensor of extents: a constant, or written from the shapes of graph inputs where it is needed."""
+        if all(isinstance(e, int) for e in content.flat):
+            return self.constant(content.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype)))
         key = (dtype, content.shape, tuple(content.flat))
         return self._source("<extents>", key, tuple(content.shape), dtype, payload=content)
 

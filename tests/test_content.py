@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from mari_onnx.content import EVALUATORS, as_content
 from mari_onnx.extent import Extent, Poly, evaluate, symbol
@@ -131,6 +131,8 @@ def assert_unknown(proto: onnx.ModelProto, elements: Sequence[Any] | None = None
         ("f = Cast <to = 1> (shape) s = Cast <to = 7> (f)", {}, None),
         ("t = Cast <to = 3> (k) s = Cast <to = 7> (t)", {"k": [300, 7]}, None),  # 300 is 44 in int8
         ("t = Cast <to = 6> (k) s = Cast <to = 7> (t)", {"k": [2**40, 7]}, [None, 7]),
+        ("s = Add (k, k)", {"k": [2**62, 7]}, None),  # begins again at the smallest
+        ("t = Cast <to = 6> (k) u = Mul (t, t) s = Cast <to = 7> (u)", {"k": [2**20]}, None),
         ("e = Gather (shape, i) s = Range (z, e, o)", {"i": 0, "z": 0, "o": 1}, None),
         ("s = ReduceSum (shape)", {}, None),
         ("n = Shape (ids) s = ConstantOfShape <value = int64[1] {1}> (n)", {}, None),
@@ -197,3 +199,14 @@ def test_the_element_type_is_kept() -> None:
     text = "g (float[B, 4] x) => (int32[2] s, bool[2] c) { n = Shape (x) s = Cast <to = 6> (n) c = Equal (n, n) }"
     result = graphs.rewrite_and_check(graphs.parse(text))
     assert [o.type.tensor_type.elem_type for o in result.model.graph.output] == [TensorProto.INT32, TensorProto.BOOL]
+
+
+def test_numbers_are_constants() -> None:
+    """What is done to them is done to an initializer."""
+    body = """
+        n = Slice (shape, one, two) m = Neg (n) e = Gather (shape, zero) target = Concat <axis = 0> (e, two)
+        pair = Concat <axis = 0> (n, m) s = Expand (pair, target)
+    """
+    result = graphs.rewrite_and_check(model(body, zero=[0], one=[1], two=[2]))
+    assert "Reshape" not in result.ops
+    assert [4, -4] in [numpy_helper.to_array(t).flatten().tolist() for t in result.model.graph.initializer]

@@ -118,6 +118,14 @@ def test_what_nobody_needs_is_not_written() -> None:
 # Shapes that nobody derives
 
 
+def test_who_is_not_needed_reads_nothing() -> None:
+    """A bias goes into the product before it, though something that nobody wants reads the product as well."""
+    body = "m = MatMul (item, w) a = Add (m, b) y = Relu (a) lost = Sigmoid (m)"
+    w, b = integers(3, 64), integers(64, seed=1)
+    result = rewrite_and_check(ranking("one", body, item="float[5, 3]", output="float[B, N, M] y", w=w, b=b))
+    assert {"Gemm", "Relu", "Reshape"} == set(result.ops)
+
+
 def test_symbols_of_results_are_read_off_them() -> None:
     """NonZero's length is nobody's input: an Expand to it takes it from the result."""
     text = "g (float[B, 4] item, float[1, 1] user) => (float[M, N] y)"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from mari_onnx.as_given import concat_as_given
-from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, refine, renamed
+from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
 from mari_onnx.extent import Extent, Poly, divide, total
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
@@ -30,7 +30,7 @@ def concat(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of Concat is unknown")
     rank = len(values[0].known_dims)
     position = op.attribute("axis") % rank
-    if all(v.name == values[0].name for v in values):
+    if all(_same(v, values[0]) for v in values):
         return [_repeated(op, values[0], position, len(values))]
     values = [values[0], *(_distinct(ctx, v, values[0]) for v in values[1:])]
     lengths = {extent_of(v.known_dims[position]) for v in values}
@@ -108,6 +108,17 @@ def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
     group = (*dim(times, str(times)), *dims[position])
     dims = (*dims[:position], group, *dims[position + 1 :])
     return replace(value, name=op.name, dims=dims, content=None)
+
+
+def _same(value: Value, other: Value) -> bool:
+    """Whether two values are one, which may have been computed twice."""
+    names = dict(zip(flat(value.known_dims), flat(other.known_dims), strict=False))
+    if renamed(value.known_dims, {a: (new,) for a, new in names.items()}) != other.known_dims:
+        return False
+    array = sub_array(names, value.array)
+    return extents(value.known_dims) == extents(other.known_dims) and (
+        (array.tensor, array.layout, set(array.via)) == (other.array.tensor, other.array.layout, set(other.array.via))
+    )
 
 
 def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:

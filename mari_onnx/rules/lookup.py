@@ -68,9 +68,8 @@ def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
     mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
     if mapped and carrier is not None:
         array = sub_array({mapped[0]: carrier}, array)
-    return replace(
-        data, name=op.name, dims=dims, array=array, parts=None, terms=None, factors=None, content=None, written=None
-    )
+    value = replace(data, name=op.name, dims=dims, array=array, content=None)
+    return value if not data.known_dims[axis] else replace(value, parts=None, terms=None, factors=None, written=None)
 
 
 def _by_request(data: Value, indices: Value) -> bool:

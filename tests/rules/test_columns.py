@@ -57,6 +57,25 @@ def test_one_input_twice(style: str) -> None:
 
 
 @styles
+def test_what_was_computed_twice_is_one_input(style: str) -> None:
+    """Columns of the same places, by two Gathers: side by side they are one that nothing is stored along."""
+    body = "a = Gather <axis = 1> (user, at) b = Gather <axis = 1> (user, at) y = Concat <axis = 1> (a, b)"
+    result = rewrite_and_check(ranking(style, body, at=[1, 2]))
+    assert result.program.values["y"].parts is None
+    twice, once = result.program.values["y"].known_dims[1]
+    assert (twice.extent, once.extent) == (2, 2)
+
+
+def test_columns_of_the_same_extents_are_not_the_same_columns() -> None:
+    """A square and its transpose are stored as one tensor."""
+    body = "s = MatMul (w, user) t = Transpose <perm = [0, 2, 1]> (s) y = Concat <axis = 2> (s, t)"
+    result = rewrite_and_check(
+        ranking("one", body, user="float[3, 3]", output="float[B, N, M] y", w=integers(3, 3)), batches=(0, 1, 7)
+    )
+    assert parts_of(result, "y") == [3, 3]
+
+
+@styles
 def test_along_another_axis(style: str) -> None:
     """Stacked sequences: [B, 5, 4] and [B, 1, 4] along the length, through a Linear."""
     body = "i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) y = MatMul (x, w)"

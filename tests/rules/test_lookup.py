@@ -218,6 +218,17 @@ def test_the_only_row_whatever_the_index() -> None:
     assert rewrite_and_check(model).ops == ["Mul"]
 
 
+def test_the_only_place_of_a_dimension_keeps_the_columns_apart() -> None:
+    """Gather(x, 0) along an extent of 1 is a Squeeze."""
+    body = """
+        x = Concat <axis = 1> (user, item) column = Reshape (x, three) flat = Gather <axis = 2> (column, nought)
+        y = MatMul (flat, w)
+    """
+    result = rewrite_and_check(ranking("one", body, three=[-1, 7, 1], nought=0, w=integers(7, 2)))
+    assert result.program.values["flat"].parts is not None
+    assert "Concat" not in result.ops
+
+
 # OneHot
 
 
