@@ -95,9 +95,10 @@ def _in_order(nodes: Sequence[Node]) -> list[Node]:
 def _written_extents(node: Node) -> list[Extent]:
     if node.op_type == "<extents>":
         return [e for e in node.payload.flat if isinstance(e, Poly)]
-    if node.proto is None and node.op_type in ("Expand", "Reshape"):
-        return [e for e in node.attribute("shape") if isinstance(e, Poly)]
-    return []
+    if node.proto is not None or node.op_type not in ("Expand", "Reshape"):
+        return []
+    unknown: list[Extent] = [e for e in node.attribute("shape") if isinstance(e, Poly)]
+    return [] if node.op_type == "Reshape" and len(unknown) == 1 else unknown  # which is -1
 
 
 def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeProto]]:

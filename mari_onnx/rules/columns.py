@@ -296,12 +296,10 @@ def split(op: Op, ctx: Context) -> Derived:
 
 def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int], scalar: bool) -> list[Value] | None:
     """Gather by constant indices: pieces in another order, or one row; None where it is a lookup like any other."""
-    all_pairs = value
-    value = _whole_axis(ctx, value, position)
-    axis = value.known_dims[position][0]
-    if not isinstance(axis.extent, int):
+    extent = extent_of(value.known_dims[position])
+    if not isinstance(extent, int):
         return None
-    indices = [i % axis.extent for i in indices]
+    indices = [i % extent for i in indices]
     if scalar:
         taken = _take(op, ctx, value, position, indices[0], indices[0] + 1)
         dims = taken.known_dims
@@ -314,9 +312,10 @@ def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int]
             runs.append([i])
     if len(runs) == 1:
         return [_take(op, ctx, value, position, runs[0][0], runs[0][-1] + 1)]
-    picked = _reordered(op, ctx, value, position, indices) or _entries(op, ctx, all_pairs, value, position, indices)
+    whole = _whole_axis(ctx, value, position)
+    picked = _reordered(op, ctx, whole, position, indices) or _entries(op, ctx, value, whole, position, indices)
     if picked is not None:
-        ctx.picked[picked[0].array.tensor] = Picked(value, axis, tuple(indices))
+        ctx.picked[picked[0].array.tensor] = Picked(whole, whole.known_dims[position][0], tuple(indices))
     return picked
 
 

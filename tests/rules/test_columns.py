@@ -69,10 +69,16 @@ def test_what_was_computed_twice_is_one_input(style: str) -> None:
 def test_columns_of_the_same_extents_are_not_the_same_columns() -> None:
     """A square and its transpose are stored as one tensor."""
     body = "s = MatMul (w, user) t = Transpose <perm = [0, 2, 1]> (s) y = Concat <axis = 2> (s, t)"
-    result = rewrite_and_check(
-        ranking("one", body, user="float[3, 3]", output="float[B, N, M] y", w=integers(3, 3)), batches=(0, 1, 7)
-    )
+    given = ranking("one", body, user="float[3, 3]", output="float[B, N, M] y", w=integers(3, 3))
+    result = rewrite_and_check(given)
     assert parts_of(result, "y") == [3, 3]
+
+
+def test_columns_that_are_whole_rows_of_what_was_merged() -> None:
+    """x[:, 0:2] of (4 2) is the first of the four: no Reshape to 8 columns, of which some are cut out."""
+    body = "flat = Reshape (item, eight) first = Gather <axis = 1> (flat, at) y = Relu (first)"
+    result = rewrite_and_check(ranking("one", body, item="float[4, 2]", eight=[-1, 8], at=[0, 1]))
+    assert [node.input[0] for node in result.nodes("Slice")] == ["item"]
 
 
 @styles
