@@ -69,18 +69,24 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 class CostModel:
     """`reference` gives symbols their values; `batch` is that of the candidates.
 
-    `launches` is how much nodes count beside what they do; `alone` is the cost of a call with a single candidate.
+    `alone` is the cost of a call with a single candidate, and `emphasis` how much that counts beside this one.
     """
 
     batch: int
     reference: dict[str, int] = field(default_factory=dict)
-    launches: float = 1.0
     alone: CostModel | None = None
+    emphasis: float = 0.0
 
     @property
     def launch(self) -> float:
         """Nanoseconds that a node counts for, whatever it does."""
-        return NS_PER_LAUNCH * self.launches
+        return NS_PER_LAUNCH * (1 + self.emphasis)
+
+    def assume(self, extent: str, shape: Sequence[Extent]) -> None:
+        """Count a symbol that the model's inputs do not give as the elements of this shape."""
+        self.reference.setdefault(extent, self.elements(tuple(shape)))
+        if self.alone is not None:
+            self.alone.assume(extent, shape)
 
     def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
@@ -111,10 +117,18 @@ class CostModel:
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
     ) -> float:
         """Nanoseconds of one node, roughly."""
+        time = self._time(op_type, inputs, outputs, attributes)
+        if self.alone is None or not self.emphasis:
+            return time
+        return time + self.emphasis * self.alone.time(op_type, inputs, outputs, attributes)
+
+    def _time(
+        self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
+    ) -> float:
         if op_type in VIEWS:
-            return NS_PER_VIEW * self.launches
+            return NS_PER_VIEW
         operands = 1 if op_type == "Slice" else len(inputs)  # where it begins and ends is no data
-        launch = self.launch + self.launches * NS_PER_OPERAND * max(operands - 2, 0)
+        launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(operands - 2, 0)
         written = sum(map(self.elements, outputs))
         if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)

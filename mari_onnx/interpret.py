@@ -129,7 +129,7 @@ class _Walk:
         merged = frozenset(same.get(c, c) for c in candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
         self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
-        self.cost = replace(cost, launches=1.0)
+        self.cost = replace(cost, emphasis=0.0)
         self.values: dict[str, Value] = {}
         self.constants: set[str] = set()
         self.providers = self.ctx.providers
@@ -291,7 +291,7 @@ class _Walk:
                 if not isinstance(extent, int) and (alone := _single(extent)):
                     self.providers.setdefault(alone, (tensor, position))
                     if op.op_type == "NonZero":  # at most every element of its input
-                        self.ctx.cost.reference.setdefault(alone, self.ctx.cost.elements(extents(op.data.dims or ())))
+                        self.ctx.cost.assume(alone, extents(op.data.dims or ()))
         given = [v for v in op.inputs if v is not None]
         if any(self._repeats(v) for v in given) and not why.reason.startswith(BUG):
             self.ctx.remarks.append(

@@ -146,8 +146,8 @@ def _named(name: str) -> set[str]:
     return set() if name.startswith("unk__") or "." in name else {name}
 
 
-LAUNCHES = (1.0, 4.0, 16.0)
-"""How much a node counts, beside what it does, in one plan after the other."""
+EMPHASES = (0.0, 3.0, 15.0)
+"""How much a call with a single candidate counts beside one with many, in one plan after the other."""
 
 ALONE = 1.05
 """Estimated time of a call with a single candidate, in units of the original's, that a plan should not exceed."""
@@ -160,8 +160,8 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     """Interpret the model for these sides, and settle what is to be written; `items` are kept apart.
 
     `items` are inputs of which what depends on them alone has forms of its own. The plan is the fastest at `batch`
-    candidates. Where that makes a call with a single candidate slower than the original, plans of fewer nodes are
-    tried: what they lose for many candidates is weighed against it.
+    candidates. Where that makes a call with a single candidate slower than the original, plans that count such a call
+    as well are tried: what they lose for many candidates is weighed against it.
 
     Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
     """
@@ -181,8 +181,8 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     alone = CostModel(1, {**reference, **dict.fromkeys((*given.candidates, *counted), 1)})
     call = NS_PER_CALL + NS_PER_INPUT * len(model.inputs)
     plans: list[tuple[float, Program]] = []
-    for launches in LAUNCHES:
-        cost = CostModel(batch, dict(reference), launches, alone)
+    for emphasis in EMPHASES:
+        cost = CostModel(batch, dict(reference), alone, emphasis)
         program = interpret(model, given.tiled, cost, given.candidates, reasons, equal, rows, signature, items)
         for name in given.tiled:
             if program.same.get(leading[name], leading[name]) not in program.providers:
@@ -193,7 +193,7 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
         if given.serving.guard is not None:
             program = guarded(program, model, given.tiled, given.serving.guard)
         choose(program)
-        program.context.cost = cost = replace(cost, launches=1.0)
+        program.context.cost = cost = replace(cost, emphasis=0.0)
         program.plan = nodes, arithmetic = planned(program, model)
         many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
         excess = max(0.0, one / (program.time_alone + call) - ALONE)
