@@ -116,9 +116,13 @@ def _slice(op: Op, ctx: Context) -> Content:
         steps = _ints(_given(op, 4)) if op.input(4) is not None else None
     index = [slice(None)] * x.ndim
     for k, axis in enumerate(range(len(starts)) if axes is None else axes):
-        step = 1 if steps is None else steps[k]
-        index[axis] = slice(starts[k], None if step < 0 and ends[k] < -x.shape[axis] else ends[k], step)
+        index[axis] = bounded(starts[k], ends[k], 1 if steps is None else steps[k], x.shape[axis])
     return x[tuple(index)]
+
+
+def bounded(start: int, end: int, step: int, extent: int) -> slice:
+    """What ONNX slices: backwards from before the first is from the first, where Python has nothing."""
+    return slice(max(start, -extent), end, step)
 
 
 def _reshape(op: Op, ctx: Context) -> Content:

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from mari_onnx.document import from_proto
-from mari_onnx.emit import emit
+from mari_onnx.emit import Written, write
 from mari_onnx.interpret import BUG, Program
 from mari_onnx.model import Model
 from mari_onnx.report.model import Remark
@@ -89,8 +89,26 @@ def integers(*shape: int, seed: int = 0) -> Array:
 class Rewritten:
     """What the compiler makes of a model, whether or not that pays."""
 
-    model: onnx.ModelProto
+    written: Written = field(repr=False)
     program: Program = field(repr=False)
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        return self.written.model
+
+    @cached_property
+    def graph(self) -> list[str]:
+        """Its nodes, with the shapes of what they make: `y.user [1 2] = Gemm (user_row, w.user, b.part)`."""
+        tensors = self.written.tensors
+
+        def shown(name: str) -> str:
+            shape = tensors[name].shape if name in tensors else (1,)
+            return f"{name} [{'?' if shape is None else ' '.join(map(str, shape))}]"
+
+        return [
+            f"{', '.join(map(shown, filter(None, n.output)))} = {n.op_type} ({', '.join(n.input)})"
+            for n in self.model.graph.node
+        ]
 
     @cached_property
     def ops(self) -> list[str]:
@@ -119,9 +137,9 @@ def rewrite(
     names = {i.name for i in graph.inputs}
     program = run(graph, sides(graph, [u for u in user if u in names], batch, serving), batch)
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
-    result = emit(program, graph)
-    from_proto(result)  # a valid model again
-    return Rewritten(result, program)
+    written = write(program, graph)
+    from_proto(written.model)  # a valid model again
+    return Rewritten(written, program)
 
 
 def feeds(model: onnx.ModelProto, batch: int, user: Sequence[str] = ("user",), seed: int = 1) -> dict[str, Array]:
@@ -251,6 +269,8 @@ def rewrite_and_check(model: onnx.ModelProto, user: Sequence[str] = ("user",), *
         for name, found in zip(types, written.run(inputs), strict=True):
             assert_equal(found, expected[name], rtol, f"{name} at {batch}")
         stored.run(inputs, batch)
+        for tensor, there in stored.stored.items():
+            assert tensor.shape is None or there.shape == tuple(map(stored.extent, tensor.shape))
         answered = any(expected[name].size for name in types)
         for value in values:
             for kind, form in forms(value) if value.dims is not None else ():

@@ -58,6 +58,7 @@ BOOLS = "s = Cast <to = 7> (c)"
         ("s = Slice (shape, a, b)", {"a": [1], "b": [2**63 - 1]}, [4, L]),
         ("s = Slice (shape, a, b, axes, steps)", {"a": [-1], "b": [-99], "axes": [0], "steps": [-1]}, [L, 4, B]),
         ("s = Slice (shape, a, b, axes, steps)", {"a": [0], "b": [3], "axes": [-1], "steps": [2]}, [B, L]),
+        ("s = Slice (shape, a, b, axes, steps)", {"a": [-9], "b": [-99], "axes": [0], "steps": [-1]}, [B]),
         ("p = Reshape (shape, two) s = Squeeze (p, one)", {"two": [3, 1], "one": [1]}, [B, 4, L]),
         ("p = Unsqueeze (shape, zero) s = Squeeze (p)", {"zero": [0]}, [B, 4, L]),
         ("p = Unsqueeze (shape, zero) t = Transpose (p) s = Squeeze (t)", {"zero": [0]}, [B, 4, L]),

@@ -14,6 +14,7 @@ from functools import partial
 
 from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
+from mari_onnx.content import bounded
 from mari_onnx.extent import Extent, Poly, divide, total
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
@@ -257,7 +258,7 @@ def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: 
         extent = extent_of(dims[axis])
         if isinstance(extent, Poly) or isinstance(end, Poly):
             return Refused(f"Slice with a step of an axis of extent {extent}, which is not a number")
-        dims[axis] = dim(len(range(*slice(start, None if step < 0 and end < -extent else end, step).indices(extent))))
+        dims[axis] = dim(len(range(*bounded(start, end, step, extent).indices(extent))))
     return run_along(op, ctx, axes, [(tuple(dims), op.data.dtype)], op.inputs[1:])
 
 

@@ -22,7 +22,7 @@ def einsum(op: Op, ctx: Context) -> Derived:
     equation = op.attribute("equation").decode().replace(" ", "")
     left, arrow, right = equation.partition("->")
     letters = left.split(",")
-    if not arrow or "." in equation or any(len(set(term)) < len(term) for term in (*letters, right)):
+    if not arrow or any(len(set(term)) < len(term) for term in (*letters, right)):  # three dots are a diagonal too
         return Refused(f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result")
     since = ctx.b.count
     values = [v for v in op.inputs if v is not None]

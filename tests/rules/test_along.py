@@ -69,6 +69,22 @@ def test_reduced_over_fields_of_which_some_are_the_users(style: str) -> None:
     rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", one=[1]))
 
 
+COMBINED = ("L1", "Max", "Min", "Sum", "SumSquare")
+
+
+@styles
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "L2", "LogSumExp"])
+@pytest.mark.parametrize("axes", [[1], [1, 2]])
+def test_reductions_of_parts(style: str, reduction: str, axes: list[int]) -> None:
+    """Sum [a b] = sum a + sum b; the largest of the parts' largest. What repeats counts as often as it does."""
+    body = f"""e = Expand (user, wide) x = Concat <axis = 1> (e, item) r = Reduce{reduction} <keepdims = 0> (x, axes)
+               y = Neg (r)"""
+    types = {"user": "float[2, 1]", "item": "float[3, 4]", "output": "float[B, N] y" if axes == [1] else "float[B] y"}
+    model = ranking(style, body, **types, opset=18, axes=axes, wide=[1, 2, 4])
+    result = rewrite_and_check(model, rtol=0 if reduction in COMBINED else 1e-5)
+    assert result.ops.count(f"Reduce{reduction}") == (2 if reduction in COMBINED else 1)
+
+
 # Softmax
 
 
@@ -133,6 +149,61 @@ def test_of_the_users_shape(style: str, node: str, constants: dict[str, Any], op
     )
     result = rewrite_and_check(model, rtol=1e-5)
     assert "Expand" not in result.ops
+
+
+SCALE = {"scale": integers(4)}
+ALONG: list[tuple[str, set[int], dict[str, Any]]] = [
+    ("Softmax <axis = 1> (x)", {1}, {}),
+    ("LogSoftmax <axis = 2> (x)", {2}, {}),
+    ("Hardmax <axis = 1> (x)", {1}, {}),
+    ("CumSum (x, axis)", {1}, {"axis": 1}),
+    ("CumSum <reverse = 1> (x, axis)", {2}, {"axis": 2}),
+    ("LayerNormalization (x, scale)", {2}, SCALE),
+    ("LayerNormalization <axis = 1> (x, scale)", {1, 2}, SCALE),
+    ("RMSNormalization <axis = 1> (x, scale)", {1, 2}, SCALE),
+    ("LpNormalization <axis = 1, p = 1> (x)", {1}, {}),
+    ("LpNormalization <axis = 2, p = 1> (x)", {2}, {}),
+    ("ArgMax <axis = 1, keepdims = 1> (x)", {1}, {}),
+    ("ArgMin <axis = 2, keepdims = 1, select_last_index = 1> (x)", {2}, {}),
+]
+"""Nodes, the dimensions along which they work, and their constants."""
+
+
+@styles
+@pytest.mark.parametrize(("node", "own", "constants"), ALONG)
+@pytest.mark.parametrize("stored", ["5, 1", "1, 4"])
+def test_along_what_is_not_stored(style: str, node: str, own: set[int], constants: dict[str, Any], stored: str) -> None:
+    """It is written out there, and only there: once for the request."""
+    body = f"x = Expand (user, shape) s = {node} f = Cast <to = 1> (s) y = Mul (f, item)"
+    types = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    result = rewrite_and_check(ranking(style, body, **types, opset=23, shape=[1, 5, 4], **constants), rtol=1e-5)
+    shape = result.program.values["s"].array.tensor.known_shape
+    assert "B" not in map(str, shape)
+    assert (5 in shape, 4 in shape) == (stored == "5, 1" or 1 in own, stored == "1, 4" or 2 in own) or "Arg" in node
+
+
+@styles
+@pytest.mark.parametrize(("node", "own", "constants"), ALONG)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_of_parts(style: str, node: str, own: set[int], constants: dict[str, Any], axis: int) -> None:
+    """f([a; b]) = [f(a); f(b)], along any axis but that of the parts: there, each of them is in what all become."""
+    shapes = ("2, 4", "3, 4") if axis == 1 else ("5, 2", "5, 2")
+    body = f"x = Concat <axis = {axis}> (user, item) s = {node} f = Cast <to = 1> (s) y = Relu (f)"
+    types = {"user": f"float[{shapes[0]}]", "item": f"float[{shapes[1]}]", "output": "float[B, N, M] y"}
+    result = rewrite_and_check(ranking(style, body, **types, opset=23, **constants), rtol=1e-5)
+    assert (result.program.values["s"].parts is None) == (axis in own)
+
+
+@styles
+@pytest.mark.parametrize("stored", ["5, 1", "1, 4"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_largest_of_what_is_not_stored(style: str, stored: str, axis: int) -> None:
+    """As many of one number as are asked for, and where they are."""
+    body = f"""x = Expand (user, shape) v, i = TopK <axis = {axis}> (x, k) f = Cast <to = 1> (i) s = Add (v, f)
+               y = Mul (s, item)"""
+    output = "2, 4" if axis == 1 else "5, 2"
+    types = {"user": f"float[{stored}]", "item": f"float[{output}]", "output": f"float[B, {output}] y"}
+    rewrite_and_check(ranking(style, body, **types, shape=[1, 5, 4], k=[2]))
 
 
 @styles
@@ -243,6 +314,14 @@ def test_a_sum_over_what_both_sides_have(style: str, axes: list[int]) -> None:
     output = "float[B, 5] y" if axes == [2] else "float[B] y"
     result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[5, 4]", output=output, axes=axes))
     assert "Expand" not in result.ops
+
+
+@pytest.mark.parametrize("reduction", ["Max", "Mean", "SumSquare"])
+def test_other_reductions_are_no_products(reduction: str) -> None:
+    body = f"w = Unsqueeze (item, two) p = Mul (w, user) y = Reduce{reduction} <keepdims = 0> (p, one_)"
+    types = {"user": "float[5, 4]", "item": "float[5]", "output": "float[B, 4] y"}
+    model = ranking("one", body, **types, opset=18, two=[2], one_=[1])
+    assert "MatMul" not in rewrite_and_check(model, rtol=1e-6).ops
 
 
 def test_a_sum_that_one_side_lacks_is_left() -> None:

@@ -72,7 +72,7 @@ def test_a_mask_of_the_request(style: str, shape: tuple[int, ...], dtype: type) 
     assert style == "requests" or queries(result)[0] == 1
 
 
-@pytest.mark.parametrize("style", ["one", "tiled"])
+@styles
 @pytest.mark.parametrize("mask", ["user", "item"])
 def test_a_mask_that_is_computed(style: str, mask: str) -> None:
     """From the history, or from the candidate."""
@@ -90,7 +90,25 @@ def test_a_mask_that_is_computed(style: str, mask: str) -> None:
         opset=23, **constants,
     )  # fmt: skip
     result = rewrite_and_check(model, **CLOSE)
-    assert queries(result)[0] == 1
+    assert style == "requests" or queries(result)[0] == 1
+
+
+@styles
+def test_values_of_another_width(style: str) -> None:
+    body = f"v = MatMul (user, w) q = Unsqueeze (item, one) a = Attention <{HEADS}> (q, user, v) y = Squeeze (a, one)"
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 6] y"}
+    result = rewrite_and_check(ranking(style, body, **types, opset=23, one=[1], w=integers(4, 6)), **CLOSE)
+    assert style == "requests" or queries(result)[0] == 1
+
+
+@styles
+def test_keys_that_are_answered(style: str) -> None:
+    """Rows of one attention have one cache, and each candidate had its own."""
+    body = f"""q = Unsqueeze (item, one) a, k, v = Attention <{HEADS}> (q, user, user) b = Squeeze (a, one)
+               f = Flatten (k) m = ReduceMax (f, one) y = Add (b, m)"""
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4] y"}
+    result = rewrite_and_check(ranking(style, body, **types, opset=23, one=[1]), **CLOSE)
+    assert queries(result)[0] != 1
 
 
 @styles
@@ -182,11 +200,15 @@ def test_heads_of_candidates_become_rows(style: str, bias: bool) -> None:
 
 
 @styles
-def test_projections_within_attention(style: str) -> None:
-    body = """a = com.microsoft.Attention <num_heads = 2> (user, w, b) s = ReduceSum <keepdims = 0> (a, one)
-              y = Add (s, item)"""
-    constants = {"w": integers(4, 12) / 4, "b": integers(12) / 4, "one": [1]}
-    model = ranking(style, body, user="float[5, 4]", item="float[4]", **FUSED, **constants)
+@pytest.mark.parametrize("sizes", [[4, 4, 4], [4, 4, 8]])
+@pytest.mark.parametrize("stored", ["5, 4", "5, 1", "1, 4"])
+def test_projections_within_attention(style: str, sizes: list[int], stored: str) -> None:
+    """Steps and columns are those of the whole, stored or not."""
+    body = f"""x = Expand (user, wide) a = com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = {sizes}> (x, w, b)
+               s = ReduceSum <keepdims = 0> (a, one) y = Add (s, item)"""
+    width = sum(sizes)
+    constants = {"w": integers(4, width) / 4, "b": integers(width) / 4, "one": [1], "wide": [1, 5, 4]}
+    model = ranking(style, body, user=f"float[{stored}]", item=f"float[{sizes[2]}]", **FUSED, **constants)
     result = rewrite_and_check(model, **CLOSE)
     assert B not in result.program.values["a"].array.tensor.known_shape
 

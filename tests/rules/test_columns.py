@@ -82,6 +82,36 @@ def test_columns_that_are_whole_rows_of_what_was_merged() -> None:
 
 
 @styles
+@pytest.mark.parametrize("times", [2, 3])
+def test_the_same_again(style: str, times: int) -> None:
+    """Concat(x, x) is stored as x: its columns come in turn, and not each of them so many times."""
+    body = f"r = Relu (user) x = Concat <axis = 1> ({', '.join(['r'] * times)}) y = Mul (x, item)"
+    result = rewrite_and_check(ranking(style, body, item=f"float[{4 * times}]"))
+    assert result.program.values["x"].array.tensor.known_shape[1:] == (4,)
+
+
+@styles
+def test_a_value_and_itself_turned(style: str) -> None:
+    """One axis would be in two dimensions."""
+    body = "t = Transpose <perm = [0, 2, 1]> (user) x = Concat <axis = 2> (user, t) y = Mul (x, item)"
+    types = {"user": "float[3, 3]", "item": "float[3, 6]", "output": "float[B, 3, 6] y"}
+    assert "Expand" not in rewrite_and_check(ranking(style, body, **types)).ops
+
+
+@styles
+def test_pieces_of_pieces(style: str) -> None:
+    """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)]: history and target, of two tables each."""
+    body = """
+        i = Unsqueeze (item, one) n = Neg (i) r = Relu (user)
+        x = Concat <axis = 1> (user, i) z = Concat <axis = 1> (n, r) w = Concat <axis = 1> (r, n)
+        p = Concat <axis = 2> (x, w) q = Concat <axis = 2> (x, z) y = Sub (p, q)
+    """
+    types = {"user": "float[4, 3]", "item": "float[3]", "output": "float[B, 5, 6] y"}
+    result = rewrite_and_check(ranking(style, body, **types, one=[1]))
+    assert parts_of(result, "p") == [4, 1]  # of the user and of the candidate, along the length
+
+
+@styles
 def test_along_another_axis(style: str) -> None:
     """Stacked sequences: [B, 5, 4] and [B, 1, 4] along the length, through a Linear."""
     body = "i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) y = MatMul (x, w)"
@@ -178,6 +208,29 @@ def test_slices_that_are_put_together_again(style: str) -> None:
     assert style == "requests" or result.ops.count("Gemm") == 2
 
 
+@styles
+@pytest.mark.parametrize(("start", "stop"), [(4, 8), (2, 6), (0, 4), (11, 12)])
+def test_slices_of_two_dimensions_as_one(style: str, start: int, stop: int) -> None:
+    """(F D) is cut along F where D is kept whole."""
+    body = "f = Flatten (user) s = Slice (f, a, b, one) y = Mul (s, item)"
+    model = ranking(style, body, user="float[3, 4]", item=f"float[{stop - start}]", a=[start], b=[stop], one=[1])
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+@pytest.mark.parametrize("op_type", ["Sub", "Mul"])
+def test_slices_of_sums_and_products(style: str, op_type: str) -> None:
+    """Terms, factors and parts that come with them are cut as the array is, or left out."""
+    body = f"""
+        d = {op_type} (item, user) s = Slice (d, a, b, two) u = Slice (user, a, b, two)
+        x = Concat <axis = 1> (user, d) z = Slice (x, a, b, two) t = Slice (x, b, c, one) h = Slice (t, a, b, two)
+        v = Concat <axis = 1> (s, z, u, h) y = MatMul (v, w)
+    """
+    types = {"user": "float[1, 6]", "item": "float[5, 6]", "output": "float[B, N, 2] y"}
+    constants = {"a": [1], "b": [3], "c": [5], "one": [1], "two": [2], "w": integers(2, 2)}
+    rewrite_and_check(ranking(style, body, **types, **constants))
+
+
 def test_several_axes_and_full_ranges() -> None:
     body = "a = Slice (user, s, e) b = Slice (item, z, m, zero) y = Mul (a, b)"
     model = ranking(
@@ -255,11 +308,20 @@ def test_equal_parts(opset: int, attributes: str) -> None:
 
 @styles
 @pytest.mark.parametrize(
-    ("start", "stop", "step"), [(0, 7, 2), (6, -99, -1), (5, 0, -2), (1, 2**31 - 1, 3), (-1, -8, -3)]
+    ("start", "stop", "step"),
+    [(0, 7, 2), (6, -99, -1), (5, 0, -2), (1, 2**31 - 1, 3), (-1, -8, -3), (-99, 5, 4), (99, 2, -1), (-9, -99, -1)],
 )
 def test_slices_with_a_step(style: str, start: int, stop: int, step: int) -> None:
     model = ranking(style, f"{CONCAT} y = Slice (x, a, b, one, s)", a=[start], b=[stop], one=[1], s=[step])
     rewrite_and_check(model)
+
+
+@styles
+@pytest.mark.parametrize(("start", "stop", "step"), [(3, -99, -2), (0, 4, 2)])
+def test_steps_of_what_is_not_stored(style: str, start: int, stop: int, step: int) -> None:
+    body = "e = Expand (user, wide) r = Slice (e, a, b, one, s) y = Mul (r, item)"
+    constants = {"wide": [1, 4], "a": [start], "b": [stop], "one": [1], "s": [step]}
+    rewrite_and_check(ranking(style, body, user="float[1]", item="float[2]", **constants))
 
 
 @styles
@@ -293,7 +355,7 @@ def test_split_into_nothing_is_refused() -> None:
 
 
 @styles
-@pytest.mark.parametrize("columns", [[0, 1, 2], [-2, -1], [3], [6, 0], [5, 2, 2, 0], [4, 5, 6]])
+@pytest.mark.parametrize("columns", [[0, 1, 2], [-2, -1], [3], [6, 0], [5, 2, 2, 0], [4, 5, 6], [0, 2, 4, 6]])
 def test_gather_of_columns(style: str, columns: list[int]) -> None:
     rewrite_and_check(ranking(style, f"{CONCAT} y = Gather <axis = 1> (x, columns)", columns=columns))
 
@@ -312,6 +374,14 @@ def test_columns_of_the_user_in_any_order(style: str) -> None:
         ranking(style, "g = Gather <axis = 1> (user, columns) y = Mul (g, item)", columns=[2, 0, 3])
     )
     assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("columns", [[0, 1], [2, 0, 0], [3]])
+def test_columns_of_what_is_not_stored(style: str, columns: list[int]) -> None:
+    body = "e = Expand (user, wide) g = Gather <axis = 1> (e, columns) y = Mul (g, item)"
+    model = ranking(style, body, user="float[1]", item=f"float[{len(columns)}]", columns=columns, wide=[1, 4])
+    assert rewrite_and_check(model).ops[-1] == "Mul"
 
 
 @styles

@@ -8,9 +8,6 @@ import pytest
 
 from tests.graphs import STYLES, integers, ranking, rewrite, rewrite_and_check
 
-SOME = (1, 7)
-"""onnxruntime's Einsum does not survive an empty batch."""
-
 styles = pytest.mark.parametrize("style", STYLES)
 
 
@@ -44,6 +41,26 @@ def test_attention_scores(style: str, equation: str) -> None:
     body = f'y = Einsum <equation = "{equation}"> ({first}, {second})'
     result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", output=output))
     assert "Expand" not in result.ops
+
+
+def test_letters_that_an_operand_lacks_are_left_out() -> None:
+    """A letter stands for one extent: (b l) has no b where all candidates have one history."""
+    body = 'y = Einsum <equation = "bld,bd->bl"> (user, item)'
+    model = ranking("one", body, user="float[5, 4]", item="float[4]", output="float[B, 5] y")
+    (node,) = rewrite_and_check(model).nodes("Einsum")
+    assert node.attribute[0].s == b"ld,bd->bl"
+
+
+@styles
+@pytest.mark.parametrize("equation", ["bd->b", "bd,bd->b", "bd,bd->bd"])
+def test_what_is_summed_counts_as_often_as_it_repeats(style: str, equation: str) -> None:
+    operands = "e, e" if "," in equation else "e"
+    body = f'e = Expand (user, wide) s = Einsum <equation = "{equation}"> ({operands}) r = Reshape (s, shape)'
+    columns = 4 if equation.endswith("bd") else 1
+    model = ranking(
+        style, f"{body} y = Mul (r, item)", user="float[1]", item=f"float[{columns}]", wide=[1, 4], shape=[-1, columns]
+    )
+    rewrite_and_check(model)
 
 
 @styles

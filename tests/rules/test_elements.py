@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from mari_onnx.document import from_proto
 from mari_onnx.extent import symbol
+from mari_onnx.model import Model
+from mari_onnx.request import sides
 from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -129,6 +132,59 @@ def test_lengths_that_the_candidate_has(style: str) -> None:
     model = ranking(style, body, user="float[5, 4]", item="float[1]", opset=18, one=[1], ends=[0, 2])
     result = rewrite_and_check(model)
     assert B in shape_of(result, "h")
+
+
+# What repeats
+
+
+@styles
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "h = GatherElements <axis = 1> (x, at)",
+        "h = ScatterElements <axis = 1> (x, at, few)",
+        "h = ReverseSequence <batch_axis = 0, time_axis = 1> (x, lengths)",
+        "g = GatherND <batch_dims = 1> (x, ids) h = Unsqueeze (g, one)",
+        "c = Unsqueeze (x, one) e = Expand (c, more) g = GatherND <batch_dims = 1> (e, at) h = Unsqueeze (g, one)",
+    ],
+)
+def test_what_is_not_stored_along_the_axis_itself(style: str, nodes: str) -> None:
+    """Values and places that are the same at each position are written out there."""
+    body = f"""
+        x = Expand (user, wide) a = Abs (user) ids = Cast <to = 7> (a) lengths = Squeeze (ids, one)
+        at = Expand (ids, two) n = Neg (user) few = Expand (n, two) {nodes}
+        s = ReduceSum (h, one) y = Add (s, item)
+    """
+    constants = {"wide": [1, 4], "two": [1, 2], "one": [1], "more": [1, 4, 4]}
+    used = {name: value for name, value in constants.items() if name != "more" or name in nodes}
+    result = rewrite_and_check(ranking(style, body, user="float[1]", item="float[1]", opset=18, **used))
+    assert shape_of(result, "h")[0] != B
+
+
+@styles
+def test_places_by_what_they_are_places_in(style: str) -> None:
+    """x[b, x[b, j, i], j]: an axis of x is in another dimension of its places."""
+    body = """t = Transpose <perm = [0, 2, 1]> (user) a = Abs (t) n = Cast <to = 7> (a)
+              h = GatherElements <axis = 1> (user, n) y = Add (h, item)"""
+    types = {"user": "float[4, 4]", "item": "float[4, 4]", "output": "float[B, 4, 4] y"}
+    result = rewrite_and_check(ranking(style, body, **types))
+    assert shape_of(result, "h")[0] != B
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "y = GatherElements <axis = 0> (user, index)",
+        "i = Unsqueeze (index, two) y = GatherND (user, i)",
+        "r = Gather (user, index) s = ReduceSum <keepdims = 0> (r, two) y = Neg (s)",
+    ],
+)
+def test_rows_that_are_selected_are_no_rows_that_the_caller_repeats(node: str) -> None:
+    """Though they are declared, and nothing says how many there are."""
+    text = "g (float[unk__1, 4] user, int64[unk__2, 4] index) => (float[N, M] y)"
+    model = parse(f"{text} {{ {node} }}", **({"two": [2]} if "two" in node else {}))
+    graph = Model(from_proto(model))
+    assert sides(graph, ["user"], 500).tiled == ()
 
 
 # Refused

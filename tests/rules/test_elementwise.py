@@ -28,7 +28,7 @@ UNARY = [
     "Sqrt",
     "ThresholdedRelu",
 ]
-BINARY = ["Add", "Sub", "Mul", "Max", "Min", "Mean"]
+BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Mean"]
 
 
 @styles
@@ -65,15 +65,18 @@ def test_an_optional_input_that_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("op_type", "dtype"), [("Equal", "bool"), ("Greater", "bool"), ("And", "bool"), ("Not", "bool")]
+    "op_type", ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Xor", "Not", "IsInf", "IsNaN"]
 )
-def test_element_types_of_what_is_compared(op_type: str, dtype: str) -> None:
+def test_element_types_of_what_is_compared(op_type: str) -> None:
     bodies = {
+        "Xor": "u = Cast <to = 9> (user) i = Cast <to = 9> (item) y = Xor (u, i)",
+        "IsInf": "r = Reciprocal (user) u = IsInf (r) i = Cast <to = 9> (item) y = And (u, i)",
+        "IsNaN": "u = IsNaN (user) i = Cast <to = 9> (item) y = Or (u, i)",
         "And": "u = Cast <to = 9> (user) i = Cast <to = 9> (item) y = And (u, i)",
         "Not": "u = Cast <to = 9> (user) n = Not (u) i = Cast <to = 9> (item) y = Or (n, i)",
     }
     body = bodies.get(op_type, f"y = {op_type} (user, item)")
-    result = rewrite_and_check(ranking("one", body, item="float[4]", output=f"{dtype}[B, 4] y"))
+    result = rewrite_and_check(ranking("one", body, item="float[4]", output="bool[B, 4] y"))
     assert "Expand" not in result.ops
 
 
@@ -152,6 +155,17 @@ def test_signs_of_a_sum_that_is_taken_away(style: str) -> None:
     items, others = ([sign for sign, a in terms.signed if (a.tensor.name == "item") is own] for own in (True, False))
     assert items == [-1]
     assert set(others) == {1}
+
+
+@styles
+@pytest.mark.parametrize("last", ["Add (d, m)", "Sub (m, d)", "Sum (m, d, user)"])
+def test_terms_that_differ_along_the_same_axes(style: str, last: str) -> None:
+    """Those of one sign are one term; f(item) - item is two."""
+    body = f"d = Sub (user, item) m = Mul (item, k) y = {last}"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    terms = result.program.values["y"].terms
+    assert terms is not None
+    assert len(terms.signed) == (2 if "Sub" in last else 3)
 
 
 def test_a_sum_of_which_every_term_is_taken_away() -> None:
@@ -243,6 +257,15 @@ def test_batch_normalization_of_a_sequence(style: str) -> None:
     assert "Expand" not in rewrite_and_check(model).ops
 
 
+@styles
+def test_batch_normalization_of_channels_that_are_not_stored(style: str) -> None:
+    """One number, repeated, is scaled otherwise in each channel."""
+    body = f"e = Expand (user, wide) n = {NORM} (e, scale, shift, mean, var) y = Mul (n, item)"
+    types = {"user": "float[1, 5]", "item": "float[4, 5]", "output": "float[B, 4, 5] y"}
+    result = rewrite_and_check(ranking(style, body, **types, wide=[1, 4, 1], **statistics(4)))
+    assert "B" not in map(str, result.program.values["n"].array.tensor.known_shape)
+
+
 def test_batch_normalization_in_training_mode_is_refused() -> None:
     body = "n, m, v = BatchNormalization <training_mode = 1> (user, scale, shift, mean, var) y = Mul (n, item)"
     result = rewrite_and_check(ranking("one", body, item="float[4]", **statistics(4)), rtol=1e-6)
@@ -290,6 +313,12 @@ def test_of_what_is_cast_like_only_the_type_matters(style: str) -> None:
     assert result.nodes("CastLike") == []
     assert result.program.values["one"].dims == ()
     assert "B" not in map(str, result.program.values["s"].array.tensor.known_shape)
+
+
+def test_a_cast_that_saturates_is_refused() -> None:
+    """Cast says it in its own way, and not in every opset."""
+    result = rewrite(ranking("one", "c = CastLike <saturate = 0> (user, item) y = Neg (c)", opset=19))
+    assert result.refusals("CastLike") == ["CastLike of an input of unknown rank, or to a type that is not known"]
 
 
 # As stored
@@ -359,6 +388,14 @@ def test_a_bias_that_does_not_pay_is_added() -> None:
     weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
     model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
     assert rewrite(model, batch=1).ops == ["MatMul", "Add", "Mul"]
+
+
+def test_a_bias_of_integers_is_added() -> None:
+    """Runtimes have a Gemm of floats alone."""
+    body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
+    weights = {"w": integers(3, 3).astype(np.int32), "b": integers(3, seed=1).astype(np.int32)}
+    types = {"user": "int32[2]", "item": "int32[5, 3]", "output": "int32[B, 5, 3] y"}
+    assert rewrite_and_check(ranking("tiled", body, **types, **weights)).ops == ["MatMul", "Add", "Mul"]
 
 
 @pytest.mark.parametrize(

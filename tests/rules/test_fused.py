@@ -79,6 +79,19 @@ def test_a_convolution(style: str) -> None:
 
 
 @styles
+@pytest.mark.parametrize("addend", ["user", "item"])
+def test_a_convolution_to_which_something_is_added(style: str, addend: str) -> None:
+    """Of the user's it is the user's; of the candidates' the convolution alone is."""
+    source = "z = Conv (user, w)" if addend == "user" else "z = Neg (item)"
+    body = f'{source} c = ms.FusedConv <activation = "Relu"> (user, w, b, z) y = Mul (c, item)'
+    types = {"user": "float[4, 5]", "item": "float[6, 4]", "output": "float[B, 6, 4] y"}
+    result = fused(style, body, **types, w=integers(6, 4, 2), b=integers(6))
+    assert result.ops.count("Conv") == (2 if addend == "user" else 1)
+    assert "FusedConv" not in result.ops
+    assert "Expand" not in result.ops
+
+
+@styles
 @pytest.mark.parametrize(
     "node", ["Gelu (x)", "QuickGelu <alpha = 1.0> (x)", "FastGelu (x)", "FastGelu (x, b)", "BiasGelu (x, b)"]
 )

@@ -102,6 +102,13 @@ def test_the_items_choose_from_the_sequence_of_the_user(style: str) -> None:
     rewrite_and_check(model)
 
 
+@styles
+def test_columns_of_each_candidate_for_each(style: str) -> None:
+    """Gather(item [B L], ids [B]) along L: one axis of candidates is another one's."""
+    body = "e = Gather <axis = 1> (item, user) y = Neg (e)"
+    rewrite_and_check(ranking(style, body, user="int64[]", item="float[4]"))
+
+
 # Rows of requests
 
 
@@ -112,6 +119,16 @@ def test_rows_of_requests(kind: str) -> None:
         parse(f"{text} {{ u = Gather (rows, index) r = Relu (u) n = Neg (r) y = Mul (n, item) }}")
     )
     assert result.ops == ["Relu", "Neg", "Gather", "Mul"]
+
+
+def test_rows_of_rows() -> None:
+    """rows[i][j] = rows[i[j]]: only the index is looked up twice."""
+    text = "g (float[R, 4] rows, int64[S] index, int64[B] index2, float[B, 4] item) => (float[B, 4] y)"
+    result = rewrite_and_check(
+        parse(f"{text} {{ u = Gather (rows, index) r = Relu (u) v = Gather (r, index2) y = Mul (v, item) }}")
+    )
+    assert sorted(result.ops) == ["Gather", "Gather", "Mul", "Relu"]
+    assert [n.input[0] for n in result.nodes("Relu")] == ["rows"]
 
 
 def test_maps_that_are_equal_combine() -> None:

@@ -148,6 +148,29 @@ def test_refusals(body: str, reason: str) -> None:
     assert reason in refused(body, first=np.int64(0), v=integers(4, 4), two_=np.int64(2), some=[1, 2])
 
 
+@styles
+@pytest.mark.parametrize("picked", ["user", "item"])
+def test_rows_from_other_places_are_refused(style: str, picked: str) -> None:
+    """Each selected row gets what another one has."""
+    body = f"""
+        total = ReduceSum <keepdims = 0> (item, last) mask = Greater (total, threshold) {PLACES}
+        others = Min (places, first) x = GatherND ({picked}, others) h = Relu (x) y = ScatterND (item, places, h)
+    """
+    result = rewrite_and_check(model(style, body, first=np.int64(0)))
+    if picked == "item" or style == "requests":  # one row for all is the same row at all places
+        assert result.refusals("ScatterND") == ["ScatterND of rows that are known for the selected ones alone"]
+
+
+def test_rows_of_another_value_are_refused() -> None:
+    """Of which there may be more than of the target's."""
+    text = """g (float[1, 4] user, float[B, 4] item, float[A, 4] other) => (float[B, 4] y) {
+        total = ReduceSum <keepdims = 0> (item, last) mask = Greater (total, threshold)
+        found = NonZero (mask) places = Transpose <perm = [1, 0]> (found)
+        picked = GatherND (other, places) h = Mul (picked, user) y = ScatterND (item, places, h)
+    }"""
+    assert "ScatterND" in rewrite_and_check(parse(text, last=[1], threshold=np.float32(0))).ops
+
+
 def test_rows_of_another_extent_are_refused() -> None:
     """ScatterND into more rows than the mask has."""
     text = """g (float[1, 4] user, float[B, 4] item, float[A, 4] other) => (float[A, 4] y) {

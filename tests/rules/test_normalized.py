@@ -126,6 +126,42 @@ def test_a_scale_that_is_computed(style: str) -> None:
     assert "LayerNormalization" in result.ops
 
 
+def test_more_than_the_last_dimension() -> None:
+    """Steps and columns together have one mean."""
+    scale = np.random.default_rng(3).standard_normal((5, USER + ITEM), np.float32)
+    node = "LayerNormalization <axis = 1> (x, scale)"
+    types = {"user": f"float[5, {USER}]", "item": f"float[5, {ITEM}]"}
+    assert "LayerNormalization" in layer("one", "y = MatMul (n, w)", node=node, scale=scale, **types).ops
+
+
+def test_more_columns_than_can_be_counted_exactly() -> None:
+    sizes = {"user": "float[3500]", "item": "float[600]", "width": 4100}
+    assert "LayerNormalization" in layer("one", "y = MatMul (n, w)", **sizes).ops
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_another_precision(kind: str) -> None:
+    """That of the statistics is float."""
+    stored = {"scale": np.ones(USER + ITEM, kind), "w": integers(USER + ITEM, HIDDEN).astype(kind)}
+    body = "x = Concat <axis = 1> (user, item) n = LayerNormalization (x, scale) y = MatMul (n, w)"
+    types = {"user": f"{kind}[{USER}]", "item": f"{kind}[{ITEM}]", "output": f"{kind}[B, N] y"}
+    result = rewrite(ranking("one", body, opset=18, **types, **stored))
+    assert ("LayerNormalization" in result.ops) == (kind == "float16")
+
+
+@pytest.mark.parametrize("style", ["one", "requests"])
+def test_neither_of_which_lacks_what_the_other_has(style: str) -> None:
+    """The user's have the steps, the candidate's the candidates."""
+    body = """i = Unsqueeze (item, one) e = Expand (i, steps) x = Concat <axis = 2> (user, e)
+              n = LayerNormalization (x, scale) y = MatMul (n, w)"""
+    constants = {"one": [1], "steps": [1, 5, 1], "scale": np.ones(256, np.float32), "w": integers(256, HIDDEN)}
+    types = {"user": "float[5, 192]", "item": "float[64]", "output": "float[B, 5, N] y"}
+    model = ranking(style, body, opset=18, **types, **constants)
+    result = rewrite(model)
+    assert_same(model, result.model, rtol=1e-4)
+    assert "LayerNormalization" in result.ops
+
+
 def test_parts_of_three_kinds() -> None:
     """Of the request, of the candidate, and of both."""
     model = parse(

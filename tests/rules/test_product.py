@@ -208,6 +208,11 @@ def test_other_element_types(dtype: Any) -> None:
     assert dtype is np.float64 or "Gemm" not in result.ops
 
 
+def test_a_product_before_gemm_could_do_without_a_bias() -> None:
+    body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
+    assert rewrite_and_check(ranking("one", body, opset=10, w=integers(7, 2))).ops == ["MatMul", "MatMul", "Add"]
+
+
 # What does not hold
 
 
@@ -239,6 +244,27 @@ def test_a_bias_that_does_not_broadcast_is_refused() -> None:
     result = rewrite(parse(f"{text} {{ c = Transpose (item) y = Gemm (user, w, c) }}", w=integers(4, 2)))
     assert result.refusals("Gemm") == ["the bias of Gemm does not broadcast to its product"]
     assert result.ops == ["Transpose", "Gemm"]
+
+
+@styles
+def test_a_bias_for_each_of_the_parts_rows(style: str) -> None:
+    """[a; b] @ W + C is not [a @ W + C; b @ W + C]."""
+    body = """
+        i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) f = Reshape (x, rows_) g = Gemm (f, v)
+        n = Neg (g) y = Gemm (f, w, n)
+    """
+    types = {"user": "float[2, 4]", "item": "float[4]", "output": "float[M, 3] y"}
+    rewrite_and_check(ranking(style, body, **types, w=integers(4, 3), v=integers(4, 3, seed=1), one=[1], rows_=[-1, 4]))
+
+
+@styles
+@pytest.mark.parametrize("node", ["MatMul (e, w)", "Gemm (e, w, b)", "MatMul (e, t)"])
+def test_columns_that_are_not_stored(style: str, node: str) -> None:
+    """One number, repeated, is multiplied by each row of the weight."""
+    body = f"e = Expand (user, wide) t = Transpose (turned) p = {node} y = Mul (p, item)"
+    constants = {"w": integers(4, 3), "b": integers(3), "turned": integers(3, 4), "wide": [1, 4]}
+    result = rewrite_and_check(ranking(style, body, user="float[1]", **constants))
+    assert "B" not in map(str, result.program.values["p"].array.tensor.known_shape)
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -363,28 +389,59 @@ def test_a_factor_of_the_user_scales_the_weight(style: str) -> None:
         assert scaled.input[1] in {n.output[0] for n in result.nodes("Add")}
 
 
-@pytest.mark.parametrize("style", ["one", "tiled"])
+@styles
 @pytest.mark.parametrize("length", [2, 5])
-def test_a_factor_of_the_candidate_scales_the_weight(style: str, length: int) -> None:
-    """[q k q-k q*k] @ W is one product: what is the same for all candidates or all steps is one row of its weight."""
-    body = """
+@pytest.mark.parametrize("difference", ["qe, user", "user, qe"])
+def test_a_factor_of_the_candidate_scales_the_weight(style: str, length: int, difference: str) -> None:
+    """[q -q k q-k q*k] @ W is one product: what is the same for all candidates or all steps is a row of its weight."""
+    body = f"""
         q = Unsqueeze (item, one_)
+        n = Neg (q)
         shape = Shape (user)
         qe = Expand (q, shape)
-        d = Sub (qe, user)
+        ne = Expand (n, shape)
+        d = Sub ({difference})
         p = Mul (qe, user)
-        x = Concat <axis = -1> (qe, user, d, p)
+        x = Concat <axis = -1> (qe, ne, user, d, p)
         m = MatMul (x, w)
         s = Add (m, b)
         y = Relu (s)
     """
     width, n = 3, 16
-    w, b = integers(4 * width, n), integers(n, seed=1)
+    w, b = integers(5 * width, n), integers(n, seed=1)
     model = ranking(
         style, body, user=f"float[{length}, {width}]", output=f"float[B, {length}, {n}] y", one_=[1], w=w, b=b,
     )  # fmt: skip
     result = rewrite_and_check(model)
-    assert result.nodes("Mul")[0].input[1].startswith("w")
+    if style != "requests" and length == 2:
+        assert result.nodes("Mul")[0].input[1].startswith("w")
+
+
+@styles
+def test_factors_that_share_an_axis(style: str) -> None:
+    """Both have the candidates: neither can be in the weight of the other's rows."""
+    body = """
+        q = Unsqueeze (item, one_) r = Add (user, q) p = Mul (r, q) e = Expand (q, length)
+        x = Concat <axis = 2> (e, r, p) y = MatMul (x, w)
+    """
+    types = {"user": "float[5, 3]", "item": "float[3]", "output": "float[B, 5, 16] y"}
+    rewrite_and_check(ranking(style, body, **types, w=integers(9, 16), one_=[1], length=[1, 5, 1]))
+
+
+@styles
+def test_factors_in_two_dimensions_as_one(style: str) -> None:
+    body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) f = Flatten (x) y = Gemm (f, w, b)"
+    types = {"user": "float[2, 3]", "item": "float[2, 3]", "output": "float[B, 8] y"}
+    result = rewrite_and_check(ranking(style, body, **types, w=integers(18, 8), b=integers(8)))
+    assert result.ops.count("Gemm") == 2
+
+
+@styles
+def test_factors_by_a_weight_on_the_left(style: str) -> None:
+    """W @ [u; i; u*i]."""
+    body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) y = MatMul (w, x)"
+    types = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 8, 2] y"}
+    rewrite_and_check(ranking(style, body, **types, w=integers(8, 12)))
 
 
 @pytest.mark.parametrize(

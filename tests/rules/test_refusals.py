@@ -145,6 +145,9 @@ REFUSED = [
     ("float[B,4] x, float[L,3] z", "y = Einsum <equation = \"ab,ac->bc\"> (x, z)", "extents B and L of a differ"),
     # elementwise
     ("float[4] x, float[1,4] s", "y = PRelu (x, s)", "the slope of PRelu has more dimensions than its input"),
+    # linear
+    ("float[6,4] x, float[4,2] w, float[2,3,2] z", "c = Reshape (z, six) y = Gemm (x, w, c)",
+     "the bias of Gemm does not broadcast to its product"),
     # mask
     ("float[B,4] x, bool[L] m, float[N,4] u", "p = NonZero (m) i = Transpose (p) y = ScatterND (x, i, u)",
      "ScatterND of rows that are not proven to be those of its target"),
@@ -159,7 +162,7 @@ REFUSED = [
 @pytest.mark.parametrize(("inputs", "body", "reason"), REFUSED)
 def test_refusals(inputs: str, body: str, reason: str) -> None:
     """The rule itself, on the last node: whether that deserves a remark is another question."""
-    stored = {"axis": 0, "zero": [0], "one": [1], "two": [2], "large": [2**31], "rows": [-1, 2]}
+    stored = {"axis": 0, "zero": [0], "one": [1], "two": [2], "large": [2**31], "rows": [-1, 2], "six": [6, 2]}
     constants = {name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)}
     text = f"g ({inputs}) => (float[M] y) {{ {body} }}"
     graph = Model(from_proto(parse(text, opset=23, domains=', "com.microsoft" : 1', **constants)))
