@@ -98,16 +98,21 @@ class Rewritten:
 
     @cached_property
     def graph(self) -> list[str]:
-        """Its nodes, with the shapes of what they make: `y.user [1 2] = Gemm (user_row, w.user, b.part)`."""
+        """Its nodes, with the shapes of what they make: `y.user [1 2] = Gemm (user_row, w.user, b.part)`.
+
+        Without shape arithmetic.
+        """
         tensors = self.written.tensors
 
-        def shown(name: str) -> str:
-            shape = tensors[name].shape if name in tensors else (1,)
+        def made(name: str) -> str:
+            shape = tensors[name].shape
             return f"{name} [{'?' if shape is None else ' '.join(map(str, shape))}]"
 
         return [
-            f"{', '.join(map(shown, filter(None, n.output)))} = {n.op_type} ({', '.join(n.input)})"
+            f"{', '.join(made(o) for o in n.output if o)} = {n.op_type} "
+            f"({', '.join(i for i in n.input if not i.startswith('mari.'))})"
             for n in self.model.graph.node
+            if not n.output[0].startswith("mari.")
         ]
 
     @cached_property

@@ -103,3 +103,16 @@ def test_a_loop_until_something_is_so() -> None:
     model = ranking("one", body, item="float[4]", opset=18, three=np.int64(3), yes=np.bool_(True))
     result = rewrite_and_check(model)
     assert result.refusals("Loop") == ["Loop with inputs that are left out, or of unknown rank"]
+
+
+def test_the_graph() -> None:
+    """The cell along the history of one row, and one sum for each candidate."""
+    result = rewrite_and_check(scan("one"), **CLOSE)
+    assert result.graph == [
+        "user_row.reshape [5 1 4] = Reshape (user_row)",
+        "h0.user [1 4] = ReduceMax (user_row.reshape, zero_)",
+        "last.user [1 4], all.user [5 1 4] = Scan (h0.user, user_row.reshape)",
+        "s.user [1 4] = ReduceSum (all.user, zero_)",
+        "r.user [1 4] = Add (last.user, s.user)",
+        "y [B 4] = Add (r.user, item)",
+    ]

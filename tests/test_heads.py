@@ -135,3 +135,23 @@ def test_names_say_of_what_they_are() -> None:
     result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, LINEARS["no bias"]), STEPS_THAT_VARY))
     names = {output for node in result.model.graph.node for output in node.output}
     assert {"qm.heads", "km.heads", "vm.heads"} <= names
+
+
+def test_the_graph() -> None:
+    """Each head is a matrix of the product that makes it."""
+    body = """
+        q0 = MatMul (item, wq) q1 = Reshape (q0, heads) q = Unsqueeze (q1, two)
+        k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+        s = MatMul (q, k) y = Squeeze (s, two)
+    """
+    constants = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16], "two": [2]}
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
+    result = rewrite_and_check(ranking("one", body, **types, **constants, heads_of_k=[-1, 5, 4, 16]))
+    assert result.graph == [
+        "item.reshape [1 B 4] = Reshape (item)",
+        "q0.heads [4 B 16] = MatMul (item.reshape, wq.part)",
+        "user_row.matmul [4 5 16] = MatMul (user_row, wk.part)",
+        "user_row.transpose [4 16 5] = Transpose (user_row.matmul)",
+        "s.item [4 B 5] = MatMul (q0.heads, user_row.transpose)",
+        "y [B 4 5] = Transpose (s.item)",
+    ]

@@ -131,3 +131,16 @@ def test_where_all_columns_are_needed_row_0_is_taken_of_them() -> None:
 def test_where_they_are_not_each_input_gives_its_row() -> None:
     result = rewrite_and_check(parse(TILED.replace("BODY", "y = Neg (r)"), **TABLES), ["user_a", "user_b"])
     assert (result.ops.count("Slice"), result.ops.count("Gemm")) == (2, 2)
+
+
+def test_the_graph() -> None:
+    """Two experts of the user and the candidate are one product of each."""
+    body = f"x = Concat <axis = 1> (user, item) {gemms(2)} r0 = Relu (g0) r1 = Relu (g1) y = Concat <axis = 1> (r0, r1)"
+    result = rewrite_and_check(ranking("one", body, output="float[B, 6] y", **linears(2, 7, 3)))
+    assert result.graph == [
+        "g0.user.siblings [1 6] = Gemm (user_row, w0.user.part, b0.part)",
+        "g0.siblings [B 6] = Gemm (item, w0.item.part, g0.user.siblings)",
+        "g0.siblings.reshape [B 2 3] = Reshape (g0.siblings)",
+        "g0.siblings.relu [B 2 3] = Relu (g0.siblings.reshape)",
+        "y [B 6] = Reshape (g0.siblings.relu)",
+    ]

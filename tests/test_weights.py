@@ -135,3 +135,17 @@ def test_what_is_multiplied_for_nobody_costs_nothing() -> None:
     body = "v = MatMul (w, k) x = Concat <axis = 1> (user, item) y = MatMul (x, v)"
     result = rewrite_and_check(ranking("one", body, w=integers(7, 5), k=integers(5, 3)))
     assert result.program.macs == MANY * 7 * 3
+
+
+def test_the_graph() -> None:
+    """The stored weight is cut, with what scales it."""
+    constants = quantized(onnx.TensorProto.INT8, (7, COLUMNS), 0)
+    body = f"x = Concat <axis = 1> (user, item) {dequantize(constants, 0)} y = MatMul (x, d)"
+    result = rewrite_and_check(ranking("one", body, output="float[B, 4] y", opset=21, **constants))
+    assert result.graph == [
+        "d.user [4 4] = DequantizeLinear (w.part, s.part, z.part)",
+        "y.user [1 4] = Gemm (user_row, d.user)",
+        "d.item [3 4] = DequantizeLinear (w.part.2, s.part.2, z.part.2)",
+        "y.item [B 4] = Gemm (item, d.item)",
+        "y [B 4] = Add (y.item, y.user)",
+    ]

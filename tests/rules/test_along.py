@@ -331,3 +331,19 @@ def test_a_sum_that_one_side_lacks_is_left() -> None:
         ranking("one", body, user="float[5, 4]", item="float[4]", output="float[B, 4] y", one_=[1])
     )
     assert "MatMul" not in result.ops
+
+
+def test_the_graph() -> None:
+    """Softmax and a sum of the user's are theirs; a sum over columns of both is two sums."""
+    body = """s = Softmax <axis = -1> (user) r = ReduceSum <keepdims = 0> (s, one) x = Concat <axis = 1> (r, item)
+              y = ReduceSum <keepdims = 1> (x, one)"""
+    model = ranking("one", body, user="float[5, 4]", item="float[4]", output="float[B, 1] y", one=[1])
+    result = rewrite_and_check(model, rtol=1e-6)
+    assert result.graph == [
+        "s.user [1 5 4] = Softmax (user_row)",
+        "r.user [1 4] = ReduceSum (s.user, one)",
+        "y.user [1 1] = ReduceSum (r.user, one)",
+        "y.item [B 1] = ReduceSum (item, one)",
+        "y.user.2 [] = Reshape (y.user)",
+        "y [B 1] = Add (y.item, y.user.2)",
+    ]

@@ -220,3 +220,13 @@ def test_a_padding_mask_is_refused() -> None:
     assert rewrite(model).refusals("MultiHeadAttention") == [
         "MultiHeadAttention with lengths of the keys, or with a cache"
     ]
+
+
+def test_the_graph() -> None:
+    """The candidates are the rows of one attention."""
+    result = of_target("one", f"Attention <{HEADS}> (q, user, user)")
+    assert result.graph == [
+        "item.reshape [1 B 4] = Reshape (item)",
+        "a.item [1 B 4] = Attention (item.reshape, user_row, user_row)",
+        "y [B 4] = Reshape (a.item)",
+    ]

@@ -417,3 +417,18 @@ def test_every_other_column_of_none() -> None:
     }"""
     result = rewrite_and_check(parse(text, s=[0], e=[-100], a=[1], t=[2]))
     assert extent_of(result.program.values["i"].known_dims[1]) == 0
+
+
+def test_the_graph() -> None:
+    """Columns are picked on either side, and nothing is put together."""
+    body = f"{CONCAT} s = Gather <axis = 1> (x, places) y = MatMul (s, w)"
+    model = ranking("one", body, output="float[B, 2] y", places=[6, 0, 2, 4], w=integers(4, 2))
+    result = rewrite_and_check(model)
+    assert result.graph == [
+        "user_row.gather [1 2] = Gather (user_row, part)",
+        "item.transpose [3 B] = Transpose (item)",
+        "item.gather [2 B] = Gather (item.transpose, part.2)",
+        "item.transpose.2 [B 2] = Transpose (item.gather)",
+        "y.user [1 2] = Gemm (user_row.gather, w.user)",
+        "y [B 2] = Gemm (item.transpose.2, w.item, y.user)",
+    ]

@@ -89,3 +89,14 @@ def test_equations_that_are_refused(equation: str) -> None:
     model = ranking("one", body, w=integers(4, width))
     (reason,) = rewrite(model).refusals("Einsum")
     assert reason == f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result"
+
+
+def test_the_graph() -> None:
+    """The history has no letter for the candidates."""
+    body = 'y = Einsum <equation = "bld,bd->bl"> (user, item)'
+    model = ranking("one", body, user="float[5, 4]", item="float[4]", output="float[B, 5] y")
+    result = rewrite_and_check(model)
+    assert result.graph == [
+        "user_row.reshape [5 4] = Reshape (user_row)",
+        "y [B 5] = Einsum (user_row.reshape, item)",
+    ]

@@ -208,3 +208,16 @@ def test_as_many_indices_as_there_are() -> None:
     text = "g (float[1, 5] user, float[B, 5] item, int64[M, K] i) => (float[N] y)"
     result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = GatherND (u, i) }}", opset=18))
     assert result.refusals("GatherND") == ["GatherND by as many indices as the model computes"]
+
+
+def test_the_graph() -> None:
+    """What is put where is the user's."""
+    body = f"{TOP} n = Neg (top) h = ScatterElements <axis = 1> (user, at, n) y = Add (h, item)"
+    types = {"user": "float[5]", "item": "float[5]", "output": "float[B, 5] y"}
+    result = rewrite_and_check(ranking("one", body, **types, opset=18, two=[2]))
+    assert result.graph == [
+        "top.user [1 2], at.user [1 2] = TopK (user_row, two)",
+        "n.user [1 2] = Neg (top.user)",
+        "h.user [1 5] = ScatterElements (user_row, at.user, n.user)",
+        "y [B 5] = Add (h.user, item)",
+    ]

@@ -411,3 +411,16 @@ def test_products_that_are_no_gemm_with_a_bias(nodes: str, item: str) -> None:
     model = ranking("tiled", nodes, item=item, output="float[B, M, 3] y", **weights)
     result = rewrite_and_check(model)
     assert result.nodes("Gemm") == [] and len(result.nodes("MatMul")) == 1
+
+
+def test_the_graph() -> None:
+    """(relu(user) * k + item) + k: one operator for each candidate."""
+    body = "r = Relu (user) m = Mul (r, k) s = Add (item, m) y = Add (s, k)"
+    model = ranking("one", body, item="float[4]", output="float[B, 4] y", k=integers(4))
+    result = rewrite_and_check(model)
+    assert result.graph == [
+        "r.user [1 4] = Relu (user_row)",
+        "m.user [1 4] = Mul (r.user, k)",
+        "y.user [1 4] = Add (k.part, m.user)",
+        "y [B 4] = Add (item, y.user)",
+    ]

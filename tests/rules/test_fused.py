@@ -117,3 +117,14 @@ def test_normalization_that_the_opset_lacks() -> None:
     types = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
     model = ranking("one", body, opset=16, domains=', "com.microsoft" : 1', scale=np.ones(4, np.float32), **types)
     assert rewrite(model).refusals("SkipLayerNormalization") == ["SkipLayerNormalization before opset 17"]
+
+
+def test_the_graph() -> None:
+    """A fused layer is two products and its activation."""
+    body = COLUMNS + 'y = ms.FusedGemm <activation = "Relu"> (x, w, b)'
+    result = fused("one", body, output="float[B, 2] y", w=integers(7, 2), b=integers(2))
+    assert result.graph == [
+        "user_row.gemm [1 2] = Gemm (user_row, w.user, b.part)",
+        "item.gemm [B 2] = Gemm (item, w.item, user_row.gemm)",
+        "y [B 2] = Relu (item.gemm)",
+    ]

@@ -266,3 +266,19 @@ def test_a_depth_that_is_computed_is_refused() -> None:
     """
     result = rewrite(parse(f"{text} {{ {body} }}", values=np.array([0, 1], np.float32), one=[1]))
     assert result.refusals("OneHot") == ["the depth of OneHot is computed by the model"]
+
+
+def test_the_graph() -> None:
+    """The rows of several requests are looked up and multiplied before an index selects of them."""
+    body = "ids = Concat <axis = 1> (user, item) e = Gather (table, ids) f = Flatten (e) y = MatMul (f, w)"
+    types = {"user": "int64[2]", "item": "int64[2]", "output": "float[B, 2] y"}
+    result = rewrite_and_check(ranking("requests", body, **types, table=TABLE, w=integers(24, 2)))
+    assert result.graph == [
+        "e.part [R 2 6] = Gather (table, rows)",
+        "e.part.2 [B 2 6] = Gather (table, item)",
+        "table.reshape [R 12] = Reshape (e.part)",
+        "y.user [R 2] = Gemm (table.reshape, w.user)",
+        "table.reshape.2 [B 12] = Reshape (e.part.2)",
+        "y.user.gather [B 2] = Gather (y.user, index)",
+        "y [B 2] = Gemm (table.reshape.2, w.item, y.user.gather)",
+    ]

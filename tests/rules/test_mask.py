@@ -180,3 +180,18 @@ def test_rows_of_another_extent_are_refused() -> None:
     }"""
     result = rewrite(parse(text, last=[1], threshold=np.float32(0)))
     assert "ScatterND" in result.ops
+
+
+def test_the_graph() -> None:
+    """The product is of all requests' rows, and the mask says of which the result is."""
+    body = f"{MASK} {PLACES} x = GatherND (user, places) h = MatMul (x, w) y = ScatterND (item, places, h)"
+    result = rewrite_and_check(model("requests", body, item="float[3]", output="float[B, 3] y"))
+    assert result.graph == [
+        "total.user [R] = ReduceSum (rows, last)",
+        "mask.user [R] = Greater (total.user, threshold)",
+        "mask.user.gather [B] = Gather (mask.user, index)",
+        "h.user [R 3] = MatMul (rows, w)",
+        "h.user.gather [B 3] = Gather (h.user, index)",
+        "mask.user.reshape [B 1] = Reshape (mask.user.gather)",
+        "y [B 3] = Where (mask.user.reshape, h.user.gather, item)",
+    ]

@@ -182,3 +182,12 @@ def test_parts_of_three_kinds() -> None:
     result = rewrite(model)
     assert_same(model, result.model, rtol=1e-4)
     assert "LayerNormalization" in result.ops
+
+
+def test_the_products() -> None:
+    """The user's columns once; the items' with one row more, by which the means differ."""
+    result = layer("one", "y = MatMul (n, w)", node="LayerNormalization (x, scale)")
+    assert [line for line in result.graph if "Gemm" in line] == [
+        "user_row.gemm [1 128] = Gemm (user_row.mul, w.user)",
+        "item.gemm [B 128] = Gemm (item.concat, w.item, user_row.gemm)",
+    ]

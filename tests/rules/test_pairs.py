@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,15 @@ def test_the_shape_of_a_product_is_no_reason_to_compute_it() -> None:
     given.graph.node[-1].input[0] = "f"
     result = rewrite_and_check(given)
     assert result.ops.count("MatMul") == 3
+
+
+def test_the_products() -> None:
+    """Pairs of user rows, of item rows, and of one with the other; then the Linear on either side."""
+    result = rewrite_and_check(model("one", FLAT, BELOW))
+    assert [line for line in result.graph if re.search("MatMul|Gemm", line)] == [
+        "user_row.matmul [1 8 8] = MatMul (user_row, user_row.reshape.2)",
+        "item.matmul [B 6 8] = MatMul (item, user_row.reshape.2)",
+        "item.matmul.2 [B 6 6] = MatMul (item, item.transpose)",
+        "y.user [1 2] = Gemm (user_row.gather, w.user, b.part)",
+        "y [B 2] = Gemm (item.concat, w.item, y.user)",
+    ]

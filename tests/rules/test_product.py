@@ -457,3 +457,15 @@ def test_factors_that_do_not_scale_a_weight(body: str) -> None:
         n.input[1] in {t.name for t in result.model.graph.initializer}
         for n in result.nodes("MatMul") + result.nodes("Gemm")
     )
+
+
+def test_the_graph() -> None:
+    """(B 1 D) @ (D L) is (B D) @ (D L): the candidates are the rows."""
+    body = "q = Unsqueeze (item, one) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k) y = Squeeze (s, one)"
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5] y"}
+    result = rewrite_and_check(ranking("one", body, **types, one=[1]))
+    assert result.graph == [
+        "user_row.reshape [5 4] = Reshape (user_row)",
+        "user_row.transpose [4 5] = Transpose (user_row.reshape)",
+        "y [B 5] = MatMul (item, user_row.transpose)",
+    ]

@@ -133,3 +133,18 @@ def test_products_that_are_refused() -> None:
     batched = text.replace("int8[4, 4]", "int8[1, 4, 4]").replace("int32[B", "int32[1, B")
     result = rewrite(parse(f"{batched} {{ {expand} y = MatMulInteger (u, item) }}"))
     assert result.refusals("MatMulInteger") == ["MatMulInteger of two computed values"]
+
+
+def test_the_graph() -> None:
+    """To integers and back, on either side."""
+    body = """x = Concat <axis = 1> (user, item) q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+              y = MatMul (d, w)"""
+    result = rewrite_and_check(ranking("one", body, output="float[B, 2] y", w=integers(7, 2), **TENSOR))
+    assert result.graph == [
+        "q.part [1 4] = QuantizeLinear (user_row, s, z)",
+        "q.part.2 [B 3] = QuantizeLinear (item, s, z)",
+        "d.part [1 4] = DequantizeLinear (q.part, s, z)",
+        "d.part.2 [B 3] = DequantizeLinear (q.part.2, s, z)",
+        "y.user [1 2] = Gemm (d.part, w.user)",
+        "y [B 2] = Gemm (d.part.2, w.item, y.user)",
+    ]

@@ -139,3 +139,17 @@ def test_weights_that_are_computed() -> None:
     body = "k = Mul (w, two) c = Conv (user, k) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
     model = ranking("one", body, user="float[4, 5]", w=integers(3, 4, 2), two=np.float32(2))
     assert "Expand" not in rewrite_and_check(model).ops
+
+
+def test_the_graph() -> None:
+    """The cell runs on one row."""
+    body = """x = Transpose <perm = [1, 0, 2]> (user) seq, last = GRU <hidden_size = 3> (x, w, r, bias)
+              f = Squeeze (last, zero_) y = Mul (f, item)"""
+    model = ranking("one", body, user="float[5, 4]", output="float[B, 3] y", zero_=[0], **weights("GRU"))
+    result = rewrite_and_check(model, **CLOSE)
+    assert result.graph == [
+        "user_row.reshape [5 1 4] = Reshape (user_row)",
+        "seq.user [5 1 1 3], last.user [1 1 3] = GRU (user_row.reshape, w, r, bias)",
+        "last.user.reshape [1 3] = Reshape (last.user)",
+        "y [B 3] = Mul (last.user.reshape, item)",
+    ]

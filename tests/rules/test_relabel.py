@@ -288,3 +288,20 @@ def test_a_branch_with_bodies_that_read_its_own_names_stays() -> None:
     known = "c = Constant <value = bool {1}> ()"
     text = f"g (float[B, 3] item, bool flag) => (float[B, 3] y) {{ {known} {ifs} y = Add (a, b) }}"
     assert rewrite_and_check(parse(text)).ops == ["If", "If", "Add"]
+
+
+def test_the_graph() -> None:
+    """What is between the operators is where the last of them needs it, and not repeated."""
+    body = """r = Reshape (user, heads) t = Transpose <perm = [0, 2, 1, 3]> (r) e = Tile (t, twice) n = Neg (e)
+              f = Flatten (n) y = Mul (f, item)"""
+    types = {"user": "float[5, 4]", "item": "float[40]", "output": "float[B, 40] y"}
+    result = rewrite_and_check(ranking("one", body, **types, heads=[-1, 5, 2, 2], twice=[1, 1, 2, 1]))
+    assert result.graph == [
+        "n.user [1 5 4] = Neg (user_row)",
+        "n.user.reshape [5 2 2] = Reshape (n.user)",
+        "n.user.transpose [2 5 2] = Transpose (n.user.reshape)",
+        "n.user.reshape.2 [1 2 1 5 2] = Reshape (n.user.transpose)",
+        "item.reshape [B 2 2 5 2] = Reshape (item)",
+        "y.item [B 2 2 5 2] = Mul (n.user.reshape.2, item.reshape)",
+        "y [B 40] = Reshape (y.item)",
+    ]

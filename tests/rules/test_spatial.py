@@ -154,3 +154,14 @@ def test_pads_as_torch_writes_them() -> None:
     model = ranking("one", body, user="float[4, 5]", item="float[1]", opset=18, **constants)
     result = rewrite_and_check(model)
     assert result.program.values["p"].array.tensor.known_shape == (1, 4, 8)
+
+
+def test_the_graph() -> None:
+    """Pooled once for the request."""
+    body = "p = MaxPool <kernel_shape = [2]> (user) f = Flatten (p) y = Add (f, item)"
+    result = rewrite_and_check(ranking("one", body, user="float[4, 5]", item="float[16]", output="float[B, 16] y"))
+    assert result.graph == [
+        "p.user [1 4 4] = MaxPool (user_row)",
+        "y.user [1 16] = Reshape (p.user)",
+        "y [B 16] = Add (y.user, item)",
+    ]
