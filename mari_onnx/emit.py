@@ -278,7 +278,7 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
             said.setdefault("perm", [*reversed(range(rank))])
         elif "axes" in said:
             after = rank + len(said["axes"]) if of.op_type == "Unsqueeze" else rank
-            said["axes"] = [axis % after for axis in said["axes"]]
+            said["axes"] = sorted(axis % after for axis in said["axes"])
         return said
 
     return attributes(original) == attributes(node)
