@@ -58,6 +58,19 @@ def concat_as_given(
     return join(ctx.b, given, axis, dims)
 
 
+def lookup_as_given(ctx: Context, whole: Array, parts: Parts, dims: Dims) -> None:
+    """What was looked up in parts may be columns of the whole, of all its rows and of its first, if that is there."""
+    edges = bounds(parts)
+    if edges is None or len(dims[0]) != 1:
+        return
+    row = _row_of(ctx, whole, dims)
+    others = [
+        (sub, cut(ctx.b, row if _is_row(array, dims) else whole, parts.axis, low, high, sub))
+        for (sub, array), (low, high) in zip(parts.pieces, pairwise(edges), strict=True)
+    ]
+    _remember(ctx, parts.pieces, others, parts.axis, dims)
+
+
 def _is_row(array: Array, dims: Dims) -> bool:
     """Whether row 0 along the first dimension is all that there is of the array."""
     state = array.state(dims[0][0]) if len(dims[0]) == 1 else None
@@ -68,11 +81,15 @@ def _first_row(ctx: Context, given: Sequence[Piece], axis: Axis, dims: Dims) -> 
     """Row 0 of some columns side by side."""
     width = Axis(total(sub.extent for sub, _ in given), axis.name)
     around = renamed(dims, {axis: (width,)})
-    joined = join(ctx.b, given, width, around)
+    return width, _row_of(ctx, join(ctx.b, given, width, around), around)
+
+
+def _row_of(ctx: Context, whole: Array, dims: Dims) -> Array:
+    """Row 0 of the first dimension."""
     lead = dims[0][0]
-    order = [lead, *(a for a in flat(around) if a is not lead and joined.state(a) != "absent")]
-    row = ctx.b.first_row(lay(ctx.b, joined, tuple((a,) for a in order)), symbol(ROW))
-    return width, Array(row, tuple((a,) for a in order), ((lead, IndexMap(None, symbol(ROW))),))
+    layout = tuple((a,) for a in (lead, *(a for a in flat(dims) if a is not lead and whole.state(a) != "absent")))
+    row = ctx.b.first_row(lay(ctx.b, whole, layout), symbol(ROW))
+    return Array(row, layout, ((lead, IndexMap(None, symbol(ROW))),))
 
 
 def _remember(ctx: Context, pieces: Sequence[Piece], others: Sequence[Piece], axis: Axis, dims: Dims) -> None:

@@ -20,6 +20,9 @@ from mari_onnx.forms import Array, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fill, groups, lay, merge, pieces_between
 from mari_onnx.tensors import Builder, Tensor
 
+GEMM_DTYPES = (1, 10, 11)
+"""Of what is multiplied as Gemm; other types (integers, bfloat16) have no kernel for it in onnxruntime."""
+
 SUMMED = (1, 6, 7, 11)
 """Element types for which every runtime has a ReduceSum."""
 
@@ -294,7 +297,7 @@ def _into_weight(b: Builder, product_: Array, addend: Array, dims: Dims) -> Arra
 def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:
     """Gemm(a, w) + c  ->  Gemm(a, w, c), where c broadcasts to the product and nothing else was added yet."""
     t = product_.tensor
-    if t.op_type != "Gemm" or len(t.node.inputs) != 2 or t.dtype not in (1, 11) or t.node.proto is not None:
+    if t.op_type != "Gemm" or len(t.node.inputs) != 2 or t.dtype not in GEMM_DTYPES or t.node.proto is not None:
         return None
     a, w = t.node.inputs
     assert a is not None

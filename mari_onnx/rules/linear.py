@@ -24,13 +24,12 @@ from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent
 from mari_onnx.cost import NS_PER_ELEMENT, NS_PER_MAC, reachable
 from mari_onnx.forms import Array, Factors, IndexMap, Names, Parts, Terms, Value
 from mari_onnx.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
-from mari_onnx.lift import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
+from mari_onnx.lift import GEMM_DTYPES, add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product, side
 from mari_onnx.rules import normalized
 from mari_onnx.tensors import is_slice
 
-GEMM_DTYPES = (1, 11)
 GEMM_WITHOUT_C = 11
 """The opset from which C is optional; before it, a product without one is a MatMul."""
 

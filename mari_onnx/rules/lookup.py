@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mari_onnx.as_given import lookup_as_given
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.extent import Poly
 from mari_onnx.forms import Array, IndexMap, Value
@@ -186,6 +187,8 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
         price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
         parts = replace(parts, price=price)
     written = run([indices.written], {}) if indices.written is not None and data.constant else None
+    if written is not None and parts is not None:
+        lookup_as_given(ctx, written, parts, dims)
     return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
 
 
