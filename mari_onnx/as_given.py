@@ -95,7 +95,7 @@ def _row_of(ctx: Context, whole: Array, dims: Dims) -> Array:
 def _remember(ctx: Context, pieces: Sequence[Piece], others: Sequence[Piece], axis: Axis, dims: Dims) -> None:
     """What consumers merge of the pieces is what they would merge of the others."""
     for members in groups([array.names() - {(sub, "stored")} for sub, array in pieces]).values():
-        if len(members) > 1 and any(others[i] is not pieces[i] for i in members):
+        if any(others[i] is not pieces[i] for i in members):
             sub, merged = merge(ctx.b, [pieces[i] for i in members], axis, dims)
             other, columns = merge(ctx.b, [others[i] for i in members], axis, dims)
             instead = sub_array({other: sub}, columns)

@@ -45,6 +45,13 @@ NS_PER_ELEMENT_OF = {
     "Where": 3.5,
     **dict.fromkeys(("Softplus", "Mish"), 11.0),
 }
+NS_PER_RUN = 9.0
+"""For each stretch over which an operand of an element-wise operator is repeated, or is not: they come one by one."""
+BROADCASTING = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu", "Max", "Min", "And", "Or", "Xor"}
+    | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+)
+
 NS_PER_ROW = 8.0
 """For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
 NARROW = 16
@@ -147,7 +154,28 @@ class CostModel:
         read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
         moved = max(written, read)
         memory = NS_PER_ELEMENT * (moved + max(moved - CACHED, 0))
-        return launch + max(NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * moved, memory)
+        runs = self._runs(inputs, outputs[0]) if op_type in BROADCASTING else 0
+        return launch + NS_PER_RUN * runs + max(NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * moved, memory)
+
+    def _runs(self, inputs: Sequence[Shape], out: Shape) -> int:
+        """How many stretches of the result have each operand either going on or staying where it is.
+
+        A last axis of extent 1 is one such stretch, if an operand has no axis before it: [500, 1] + [1] has 500.
+        """
+        shapes = [[self.elements((e,)) for e in shape] for shape in (out, *inputs) if shape is not None]
+        if out is None or len(shapes) < 3:
+            return 0
+        width, repeated = 1, None
+        for axis in range(1, len(out) + 1):
+            extent, *extents = (shape[-axis] if axis <= len(shape) else 1 for shape in shapes)
+            if extent == 1 and (repeated is not None or axis < min(map(len, shapes))):
+                continue
+            here = [e != extent for e in extents]
+            if repeated not in (None, here):
+                break
+            width, repeated = width * extent, here
+        runs = prod(shapes[0]) // max(width, 1)
+        return runs if runs > 1 else 0
 
     def _product(self, macs: int, right: Shape, out: Shape) -> float:
         """Reading the right side takes about as long as one more row, for each product of a batch of them."""

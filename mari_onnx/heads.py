@@ -1,6 +1,7 @@
 """Products whose columns are (h d), had with h outermost: each head has a product of its own, and none is moved.
 
-    x [.., k] @ W [k, (h d)]    is, as [h, .., d],    x [1, (..), k] @ W [h, k, d]
+    x [.., k] @ W [k, (h d)]        is, as [h, .., d],    x [1, (..), k] @ W [h, k, d]
+    x [.., k] @ W [k, (h d)] + b                          [x 1] @ [W; b]
 
 The weight is only moved. What is done to each column of the product, or to its rows, is done to that instead: a bias,
 a Concat of rows, an Expand. Rounding: none, but for the order in which a runtime adds.
@@ -11,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from onnx import helper
+
 from mari_onnx.axes import Axis
 from mari_onnx.extent import Extent, product
 from mari_onnx.forms import Array
-from mari_onnx.tensors import Builder, Tensor
+from mari_onnx.tensors import Builder, Node, Tensor
 
 BY_COLUMN = ("Add", "Sub", "Mul")
 
@@ -61,6 +65,8 @@ class Heads:
         match t.op_type:
             case "MatMul" | "Gemm":
                 return self._product(t, count)
+            case "Add" if (biased := self._biased(t.node, count)) is not None:
+                return biased
             case op_type if op_type in BY_COLUMN:
                 sides = [self._operand(side, len(rows), count, width) for side in t.node.inputs if side is not None]
                 return self._made(op_type, sides, (count, *rows, _divided(width, count)))
@@ -80,7 +86,16 @@ class Heads:
                 return inner and self.b.take(inner, index, t.node.attribute("axis") + 1)
         return None
 
-    def _product(self, t: Tensor, count: int) -> Tensor | None:
+    def _biased(self, node: Node, count: int) -> Tensor | None:
+        """A product with as many columns as what is added to each of its rows."""
+        for t, bias in (node.inputs, node.inputs[::-1]):
+            if t is None or bias is None or t.op_type != "MatMul" or self.uses.get(t.name or "", 1) > 1:
+                continue
+            if bias.stored and product(bias.known_shape) == bias.known_shape[-1] == t.known_shape[-1]:
+                return self._product(t, count, bias)
+        return None
+
+    def _product(self, t: Tensor, count: int, added: Tensor | None = None) -> Tensor | None:
         x, weight, *bias = t.node.inputs
         scaled = dict(t.node.attributes)
         if x is None or weight is None or not weight.stored or len(weight.known_shape) != 2:
@@ -94,11 +109,14 @@ class Heads:
         each = _divided(width, count)
         moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
         lines = self.b.reshape(x, (1, product(rows), k))
+        if (row := added or next(iter(bias), None)) is not None:  # a sum would be short runs
+            if not row.stored or product(row.known_shape) != width:
+                return None
+            ones = np.ones((1, 1, 1), helper.tensor_dtype_to_np_dtype(x.dtype))
+            lines = self.b.concat([lines, self.b.expand(self.b.constant(ones), (1, product(rows), 1))], 2)
+            moved = self.b.concat([moved, self.b.reshape(row, (count, 1, each))], 1)
         whole = self.b.make("MatMul", [lines, moved], (count, product(rows), each))
-        result = self.b.reshape(whole, (count, *rows, each))
-        if not bias or bias[0] is None:
-            return result
-        return self._made("Add", [result, self._operand(bias[0], len(rows), count, width)], result.known_shape)
+        return self.b.reshape(whole, (count, *rows, each))
 
     def _operand(self, t: Tensor, rows: int, count: int, width: Extent) -> Tensor | None:
         """What meets columns: one for all of them, constants, or columns itself."""

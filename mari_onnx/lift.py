@@ -85,7 +85,9 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     stored = _as_stored(arrays, dims)
     if stored is not None:
         dims = stored.layout
-        ranks = [len(dims) if array is stored else _rank(array, dims) for array in arrays]
+        # [500, 1] + [1] is done row by row by onnxruntime, [500, 1] + [1, 1] is not
+        full = [array is stored or (rank > 0 and not dims[-1]) for array, rank in zip(arrays, ranks, strict=True)]
+        ranks = [len(dims) if whole else _rank(array, dims) for array, whole in zip(arrays, full, strict=True)]
     spec, origin = spread(arrays, dims)
     tensors = [
         lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))

@@ -146,11 +146,14 @@ def _named(name: str) -> set[str]:
     return set() if name.startswith("unk__") or "." in name else {name}
 
 
-EMPHASES = (0.0, 3.0, 15.0)
+EMPHASES = (0.0, 4.0, 64.0)
 """How much a call with a single candidate counts beside one with many, in one plan after the other."""
 
 ALONE = 1.05
 """Estimated time of a call with a single candidate, in units of the original's, that a plan should not exceed."""
+
+RARELY = 0.25
+"""How much slower calls with many candidates may be, for a call with one that is so much faster: the powers weighed."""
 
 NS_PER_CALL, NS_PER_INPUT = 4500.0, 600.0
 """What a call takes before any node runs."""
@@ -196,9 +199,9 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
         program.context.cost = cost = replace(cost, emphasis=0.0)
         program.plan = nodes, arithmetic = planned(program, model)
         many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
-        excess = max(0.0, one / (program.time_alone + call) - ALONE)
-        plans.append((many / (program.time + call) + excess, program))
-        if not excess:
+        excess = max(1.0, one / (program.time_alone + call) / ALONE)
+        plans.append((many * excess**RARELY, program))
+        if excess == 1:
             break
     return min(plans, key=lambda plan: plan[0])[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mari_onnx.cost import CostModel, reachable
+from mari_onnx.cost import NS_PER_RUN, CostModel, reachable
 from mari_onnx.extent import Extent, symbol
 from mari_onnx.tensors import Builder, Tensor
 from tests.graphs import MANY, integers, parse, ranking, rewrite
@@ -49,6 +49,39 @@ def test_transposing_is_priced_by_what_stays_together() -> None:
     assert back * 3 < forth < transposed((B, 20, 16, 4), 0, 2, 1, 3) < transposed((B, 20, 4, 16), 2, 0, 3, 1)
     assert transposed((B, 1, 4, 16), 0, 2, 1, 3) == transposed((B, 4, 16), 0, 1, 2)  # nothing is moved
     assert transposed((0, 4, 0, 16), 0, 2, 1, 3) < transposed((1, 4, 2, 16), 0, 2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "other", "runs"),
+    [
+        ((B, 4, 8), (B, 4, 8), 0),
+        ((B, 4, 8), (), 0),
+        ((B, 4, 8), (1, 1, 1), 0),
+        ((B, 4, 8), (8,), 100 * 4),
+        ((B, 4, 8), (4, 8), 100),
+        ((B, 4, 8), (B, 4, 1), 100 * 4),
+        ((B, 4, 8), (B, 1, 8), 100 * 4),
+        ((B, 1), (1, 1), 0),
+        ((B, 1), (1,), 100),
+        ((B, 1), (), 100),
+        ((B,), (1,), 0),
+        ((1, 8), (8,), 0),
+    ],
+)
+def test_broadcasting_goes_by_runs(shape: Shape, other: Shape, runs: int) -> None:
+    """An operand that goes on in one stretch and stays where it is in the next makes them two."""
+    alike = COST.time("Add", [shape, shape], [shape], {})
+    assert COST.time("Add", [shape, other], [shape], {}) == pytest.approx(alike + NS_PER_RUN * runs)
+    assert COST.time("Add", [other, shape], [shape], {}) == pytest.approx(alike + NS_PER_RUN * runs)
+
+
+def test_a_single_candidate_counts_as_often_as_it_is_emphasized() -> None:
+    alone = CostModel(1, {"B": 1, "row": 1})
+    node = ("Relu", [(B, 4000)], [(B, 4000)], {})
+    both = CostModel(100, COST.reference, alone, 3.0)
+    assert both.time(*node) == COST.time(*node) + 3 * alone.time(*node)
+    both.assume("S", (B, 4))
+    assert (both.elements((symbol("S"),)), alone.elements((symbol("S"),))) == (400, 4)
 
 
 def chain(b: Builder) -> tuple[Tensor, Tensor, Tensor]:

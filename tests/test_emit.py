@@ -182,7 +182,8 @@ def as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_initializers_of_ir_version_3_are_inputs() -> None:
     """There they have to be: new weights are Constant nodes, and the signature stays."""
-    proto = as_inputs(model(opset=9, zero=[0]))
+    wide: dict[str, Any] = {"user": "float[40]", "w": integers(43, 16), "b": integers(16)}
+    proto = as_inputs(model(opset=9, zero=[0], **wide))
     proto.ir_version = 3
     result = rewrite_and_check(proto)
     assert result.model.graph.input == proto.graph.input

@@ -37,6 +37,8 @@ LINEARS = {
     "gemm, turned": "{p}x = Reshape (x, lines) {p}t = Transpose (w{p}) {p}m = Gemm <transB = 1> ({p}x, {p}t, b{p})",
 }
 
+BY_SHORT_RUNS = ["bias of a row", "of its own columns"]
+
 
 def attention(steps: str, linear: str, between: str = "r = Relu (s)") -> str:
     """Softmax is left out to stay exact."""
@@ -67,12 +69,32 @@ TURNED, BACK = [0, 1, 3, 2], [1, 2, 0, 3]
 
 
 @styles
-@pytest.mark.parametrize("steps", [STEPS_OF_BOTH, STEPS_THAT_VARY], ids=["of both", "that vary"])
 @pytest.mark.parametrize("linear", LINEARS.values(), ids=list(LINEARS))
-def test_no_head_is_moved(style: str, steps: str, linear: str) -> None:
+def test_no_head_is_moved(style: str, linear: str) -> None:
     """But for the keys, which are turned, and the way back."""
-    result = rewrite_and_check(model_of(style, attention(steps, linear), steps))
+    result = rewrite_and_check(model_of(style, attention(STEPS_OF_BOTH, linear), STEPS_OF_BOTH))
     assert moved(result) == [TURNED, BACK]
+
+
+@styles
+@pytest.mark.parametrize("linear", [name for name in LINEARS if name not in BY_SHORT_RUNS])
+def test_no_head_of_steps_that_vary_is_moved(style: str, linear: str) -> None:
+    result = rewrite_and_check(model_of(style, attention(STEPS_THAT_VARY, LINEARS[linear]), STEPS_THAT_VARY))
+    assert moved(result) == [TURNED, BACK]
+
+
+@styles
+@pytest.mark.parametrize("linear", BY_SHORT_RUNS)
+def test_what_meets_each_head_in_short_runs_is_not_done_by_head(style: str, linear: str) -> None:
+    """For each row of a head it takes as long as moving it."""
+    result = rewrite_and_check(model_of(style, attention(STEPS_THAT_VARY, LINEARS[linear]), STEPS_THAT_VARY))
+    assert TURNED not in moved(result)
+
+
+def test_a_bias_is_one_more_row_of_the_weight() -> None:
+    result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, LINEARS["bias"]), STEPS_THAT_VARY))
+    assert result.ops.count("Add") == 0
+    assert [list(t.dims) for t in result.model.graph.initializer].count([HEADS, 5, SIZE]) == 3
 
 
 @styles

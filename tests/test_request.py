@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
+from mari_onnx import request
 from mari_onnx.document import from_proto
 from mari_onnx.errors import UserError
 from mari_onnx.model import Model
@@ -205,3 +206,33 @@ def test_one_row_is_what_the_first_row_says() -> None:
     """Tiled rows are taken from row 0, and an empty batch has none."""
     result = rewrite_and_check(ranking("tiled", "r = Relu (user) y = Mul (r, item)", item="float[4]"))
     assert result.ops == ["Slice", "Relu", "Mul"]
+
+
+# One plan of several
+
+
+def din(width: int, hidden: int) -> onnx.ModelProto:
+    """What a candidate asks of each step of a history: [q k q*k] @ W, which is k @ (W2 + q*W3) with a bias."""
+    body = """i = Unsqueeze (item, one) q = Expand (i, steps) m = Mul (q, user)
+        x = Concat <axis = 2> (q, user, m) h = MatMul (x, w) y = Relu (h)"""
+    types = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
+    return ranking("tiled", body, **types, one=[1], steps=[1, 40, 1], w=integers(3 * width, hidden))
+
+
+def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight for each candidate is more to compute for one than the whole product, and a little less for many."""
+
+    def estimates() -> tuple[float, float]:
+        program = run(graph(model), given, 500)
+        cost = program.context.cost
+        assert cost.alone is not None and program.plan is not None
+        many, one = (sum(map(model.node_time, program.plan[0])) for model in (cost, cost.alone))
+        return many, one
+
+    model = din(width=64, hidden=256)
+    given = found(model, "user")
+    many, one = estimates()
+    monkeypatch.setattr(request, "EMPHASES", (0.0,))
+    fastest, for_one = estimates()
+    assert fastest < many < 1.5 * fastest
+    assert one < for_one / 3

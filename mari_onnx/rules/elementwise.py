@@ -20,7 +20,7 @@ from mari_onnx.cost import NS_PER_VIEW
 from mari_onnx.extent import Extent
 from mari_onnx.extent import product as product_of
 from mari_onnx.forms import Array, Factors, Terms, Value
-from mari_onnx.layout import fill, lay, rename_value
+from mari_onnx.layout import fill, join, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.rules import pairs
@@ -119,6 +119,9 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
     if parts is not None:
         inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in values)
         parts = replace(parts, price=inherited + ctx.price([a.tensor for _, a in parts.pieces], since))
+        joined = join(ctx.b, parts.pieces, parts.axis, dims)
+        price = parts.price + ctx.price([joined.tensor], since)
+        array = replace(joined, price=price) if price < array.price else array
     terms = _sum(op, ctx, values, dims) if op.op_type in ("Add", "Sub", "Neg", "Sum") else None
     if terms is not None:
         inherited = sum(v.terms.price if v.terms is not None else v.array.price for v in values)

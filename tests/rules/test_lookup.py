@@ -43,6 +43,26 @@ def test_ids_that_are_packed_before_the_lookup(style: str) -> None:
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 4
 
 
+def test_what_is_looked_up_whole_is_not_looked_up_in_parts_as_well() -> None:
+    """The parts are columns of the whole, and of its first row."""
+    fields = ["user", "user2", "user3", "item", "item2", "item3"]
+    body = f"""
+        {" ".join(f"{name}1 = Unsqueeze ({name}, one)" for name in fields)}
+        ids = Concat <axis = 1> ({", ".join(f"{name}1" for name in fields)}) shifted = Add (ids, offsets)
+        e = Gather (table, shifted) x = Reshape (e, flat) s = MatMul (x, c) m = Mul (x, s) r = Relu (m)
+        h = Gemm (x, w, b) y = Concat <axis = 1> (r, h)
+    """
+    width = 16 * len(fields)
+    model = parse(
+        f"g ({', '.join(f'int64[B] {name}' for name in fields)}) => (float[B, N] y) {{ {body} }}",
+        table=integers(IDS * len(fields), 16), offsets=[IDS * i for i in range(len(fields))], flat=[-1, width],
+        one=[1], c=integers(width, 1), w=integers(width, 64), b=integers(64),
+    )  # fmt: skip
+    result = rewrite_and_check(model, ("user", "user2", "user3"))
+    assert sum(n.input[0] == "table" for n in result.nodes("Gather")) == 1
+    assert result.ops.count("Gemm") == 4
+
+
 def test_one_of_several_weights() -> None:
     """Experts that are stored as one tensor: what a constant selects of it is a constant."""
     body = "x = Concat <axis = 1> (user, item) e = Gather (experts, which) y = MatMul (x, e)"

@@ -267,13 +267,23 @@ def test_columns_that_are_not_stored(style: str, node: str) -> None:
     assert "B" not in map(str, result.program.values["p"].array.tensor.known_shape)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_product_takes_what_is_added_as_its_c(dtype: type) -> None:
+    body = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
+    kind = {np.float16: "float16", np.float32: "float", np.float64: "double"}[dtype]
+    types = {"user": f"{kind}[8]", "item": f"{kind}[8]", "output": f"{kind}[B, N] y"}
+    model = ranking("one", body, **types, w=integers(16, 8).astype(dtype), b=integers(8).astype(dtype))
+    result = rewrite_and_check(model)
+    assert result.ops == ["Gemm", "Gemm"]
+
+
 @pytest.mark.parametrize("columns", [1, 2])
 @styles
 def test_a_weight_on_the_left(style: str, columns: int) -> None:
     """W @ x is a product for each part of x, and one of all rows: not one of each row."""
     body = """x = Concat <axis = 1> (user, item) c = Reshape (x, column) y = MatMul (w, c)"""
-    types = {"user": "float[8]", "item": "float[4]", "output": f"float[B, 5, {columns}] y"}
-    model = ranking(style, body, **types, w=integers(5, 12 // columns), column=[-1, 12 // columns, columns])
+    types = {"user": "float[80]", "item": "float[40]", "output": f"float[B, 5, {columns}] y"}
+    model = ranking(style, body, **types, w=integers(5, 120 // columns), column=[-1, 120 // columns, columns])
     result = rewrite_and_check(model)
     assert "Concat" not in result.ops
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
