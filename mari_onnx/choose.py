@@ -16,7 +16,7 @@ from mari_onnx.cost import CostModel, inputs_of, reachable
 from mari_onnx.interpret import Program
 from mari_onnx.layout import plain
 from mari_onnx.siblings import stack_siblings
-from mari_onnx.tensors import Builder, Node, Tensor
+from mari_onnx.tensors import Builder, Node, Tensor, is_reshape
 
 PASSES = 3
 
@@ -37,10 +37,29 @@ def choose(program: Program) -> None:
     best = min((plan.improved() for plan in plans), key=lambda plan: plan.cost)
     b.chosen.update({t: stands for t, stands in best.chosen.items() if stands is not t})
     for node in list(best.uses):
-        node.inputs = tuple(None if t is None else best.resolve(t) for t in node.inputs)
+        node.inputs = tuple(None if t is None else _settled(best, t) for t in node.inputs)
+        if is_reshape(node.outputs[0]):
+            node.inputs = (_before_reshapes(best, node.inputs[0]),)
         node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
     for tensor, stands in b.chosen.items():
         stands.name = stands.name or tensor.name
+
+
+def _settled(plan: _Plan, t: Tensor) -> Tensor:
+    """What stands for a tensor; a Reshape to the shape that was there before is none."""
+    stands = plan.resolve(t)
+    source = _before_reshapes(plan, stands)
+    return source if source.shape == stands.shape else stands
+
+
+def _before_reshapes(plan: _Plan, t: Tensor | None) -> Tensor:
+    """What one Reshape after another was made of: the last one is enough."""
+    assert t is not None
+    while is_reshape(t):
+        (source,) = t.node.inputs
+        assert source is not None
+        t = plan.resolve(source)
+    return t
 
 
 @dataclass

@@ -181,7 +181,7 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     counts = counted if len(given.candidates) > 1 else [*given.candidates, *counted]
     equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
     reasons = {i.name: i.reason for i in given.inputs}
-    alone = CostModel(1, {**reference, **dict.fromkeys((*given.candidates, *counted), 1)})
+    alone = CostModel(1, dict.fromkeys(reference, 1))
     call = NS_PER_CALL + NS_PER_INPUT * len(model.inputs)
     plans: list[tuple[float, Program]] = []
     for emphasis in EMPHASES:

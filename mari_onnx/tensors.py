@@ -98,7 +98,7 @@ class Builder:
 
         What consumers read is the tensor under a Reshape: the next Reshape takes its place.
         """
-        while _is_reshape(t):
+        while is_reshape(t):
             t, other = _first(t), self.reshape(other, _first(t).known_shape)
         if other is not t and other.shape == t.shape and {t: other} not in self.choices:
             self.choices.append({t: other})
@@ -225,7 +225,7 @@ class Builder:
             assert place is not None
             start = int(place.node.payload)
             return self.slice(_first(t), axis, start, start + 1)
-        return _first(t) if _is_reshape(t) else t
+        return _first(t) if is_reshape(t) else t
 
     def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
         if t.op_type == "Transpose":
@@ -356,7 +356,8 @@ def _is_place(t: Tensor) -> bool:
     return place is not None and place.op_type == "<constant>" and place.known_shape == ()
 
 
-def _is_reshape(t: Tensor) -> bool:
+def is_reshape(t: Tensor) -> bool:
+    """Whether its shape was changed here."""
     return t.op_type == "Reshape" and t.node.proto is None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.graphs import IDS, STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import IDS, STYLES, assert_same, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 TABLE = integers(4 * IDS, 6)
@@ -41,6 +41,27 @@ def test_ids_that_are_packed_before_the_lookup(style: str) -> None:
     assert sum(n.input[0] == "table" for n in result.nodes("Gather")) == 2
     assert "Expand" not in result.ops
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 4
+
+
+def test_a_row_of_columns_is_given_one_shape() -> None:
+    """The row of ids that the caller repeats is chosen late, and is not reshaped twice for that."""
+    fields = [*(f"user{i}" for i in range(8)), "item"]
+    body = f"""
+        {" ".join(f"{name}1 = Unsqueeze ({name}, one)" for name in fields)}
+        ids = Concat <axis = 1> ({", ".join(f"{name}1" for name in fields)}) shifted = Add (ids, offsets)
+        e = Gather (table, shifted) x = Reshape (e, flat) y = Gemm (x, w, b)
+    """
+    width = 16 * len(fields)
+    model = parse(
+        f"g ({', '.join(f'int64[B] {name}' for name in fields)}) => (float[B, N] y) {{ {body} }}",
+        table=integers(IDS * len(fields), 16), offsets=[IDS * i for i in range(len(fields))], flat=[-1, width],
+        one=[1], w=integers(width, 64), b=integers(64),
+    )  # fmt: skip
+    result = rewrite(model, fields[:8], batch=50)
+    assert_same(model, result.model, fields[:8])
+    reshaped = {node.output[0] for node in result.nodes("Reshape")}
+    assert not [node for node in result.nodes("Reshape") if node.input[0] in reshaped]
+    assert result.ops.count("Slice") == 1
 
 
 def test_what_is_looked_up_whole_is_not_looked_up_in_parts_as_well() -> None:
