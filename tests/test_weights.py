@@ -139,11 +139,11 @@ def test_what_is_multiplied_for_nobody_costs_nothing() -> None:
 
 def test_the_graph() -> None:
     """The stored weight is cut, with what scales it."""
-    constants = quantized(onnx.TensorProto.INT8, (7, COLUMNS), 0)
+    constants = quantized(onnx.TensorProto.INT8, (67, COLUMNS), 0)
     body = f"x = Concat <axis = 1> (user, item) {dequantize(constants, 0)} y = MatMul (x, d)"
-    result = rewrite_and_check(ranking("one", body, output="float[B, 4] y", opset=21, **constants))
+    result = rewrite_and_check(ranking("one", body, user="float[64]", output="float[B, 4] y", opset=21, **constants))
     assert result.graph == [
-        "d.user [4 4] = DequantizeLinear (w.part, s.part, z.part)",
+        "d.user [64 4] = DequantizeLinear (w.part, s.part, z.part)",
         "y.user [1 4] = Gemm (user_row, d.user)",
         "d.item [3 4] = DequantizeLinear (w.part.2, s.part.2, z.part.2)",
         "y.item [B 4] = Gemm (item, d.item)",

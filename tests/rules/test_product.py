@@ -210,7 +210,8 @@ def test_other_element_types(dtype: Any) -> None:
 
 def test_a_product_before_gemm_could_do_without_a_bias() -> None:
     body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
-    assert rewrite_and_check(ranking("one", body, opset=10, w=integers(7, 2))).ops == ["MatMul", "MatMul", "Add"]
+    model = ranking("one", body, user="float[64]", opset=10, w=integers(67, 2))
+    assert rewrite_and_check(model).ops == ["MatMul", "MatMul", "Add"]
 
 
 # What does not hold
