@@ -186,8 +186,10 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
         return None
     x, w = t.node.inputs
     assert x is not None and w is not None
+    if not w.constant or w.shape is None or len(w.shape) != 2:
+        return None
     *rows, n = product.array.layout
-    if not w.constant or w.shape is None or len(w.shape) != 2 or len(rows) < 2:
+    if len(rows) < 2:
         return None
     if any(a not in n for a, _ in bias.names()):
         return None

@@ -335,3 +335,8 @@ def test_a_branch_that_captures_what_is_stored_otherwise() -> None:
             >
         }"""
     )
+
+
+def test_a_product_of_two_vectors_and_a_bias() -> None:
+    """It has no rows, and none to be those of a Gemm."""
+    check("g (float[B] item) => (float y) <float c = {1}> { p = MatMul (item, item) y = Add (p, c) }")
