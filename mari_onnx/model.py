@@ -82,16 +82,19 @@ class Model:
 
     @cached_property
     def uses(self) -> Counter[str]:
-        """How often each tensor is read, not for its shape: by nodes that an output needs, and as an output."""
+        """How often each tensor is read, not for its shape: by nodes, by their bodies, and as an output.
+
+        What no output needs has its readers, and reads nothing of what one needs.
+        """
         count = Counter(o.name for o in self.graph.output)
         needed = set(count)
         for node in reversed(self.graph.node):
-            if needed.isdisjoint(node.output):
-                continue
-            read = [*node.input, *self.captures(node)]
-            needed.update(read)
+            if not needed.isdisjoint(node.output):
+                needed.update(node.input, self.captures(node))
+        for node in self.graph.node:
             if node.op_type not in ("Shape", "Size"):
-                count.update(read)
+                lost = needed.isdisjoint(node.output)
+                count.update(name for name in (*node.input, *self.captures(node)) if not lost or name not in needed)
         return count
 
     @cached_property

@@ -22,6 +22,7 @@ from mari_onnx.forms import Value
 from mari_onnx.layout import plain
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
+from mari_onnx.rules.columns import select
 from mari_onnx.tensors import fold
 
 SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
@@ -80,17 +81,18 @@ def resize(op: Op, ctx: Context) -> Derived:
 
 
 def compress(op: Op, ctx: Context) -> Derived:
-    """What a constant selects along one dimension."""
+    """What a constant selects along one dimension: columns, as a Gather has them (see `columns`)."""
     axis, chosen = op.attribute("axis"), op.inputs[1]
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
-    if axis is None or chosen is None or chosen.content is None:
+    if axis is None or chosen is None or chosen.content is None or any(e is None for e in chosen.content.flat):
         return Refused("Compress of all dimensions at once, or by a condition that is computed")
-    axis, count = axis % _rank(op), sum(bool(e) for e in chosen.content.flat)
-    dims = (*op.data.dims[:axis], dim(count), *op.data.dims[axis + 1 :])
+    axis, places = axis % _rank(op), [i for i, e in enumerate(chosen.content.flat) if e]
+    dims = (*op.data.dims[:axis], dim(len(places)), *op.data.dims[axis + 1 :])
     if not isinstance(extent_of(op.data.dims[axis]), int):
         return Refused("Compress of an axis whose extent is not a number")
-    return run_along(op, ctx, [axis], [(dims, op.data.dtype)], op.inputs[1:])
+    selected = select(op, ctx, op.data, axis, places, scalar=False) if places else None
+    return selected or run_along(op, ctx, [axis], [(dims, op.data.dtype)], op.inputs[1:])
 
 
 def _rank(op: Op) -> int:

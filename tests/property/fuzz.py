@@ -154,6 +154,7 @@ def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: 
         click.echo(f"--- seed {failure['seed']}: {failure['failed']}\n{failure.get('case', '')}")
     for kind in KINDS:
         click.echo(f"{kind:24} " + " ".join(f"{f} {seen.forms[f, kind]:<6}" for f in FAMILIES))
+    click.echo(f"remembered: {dict(seen.remembered)}")
     click.echo(f"runs: {dict(seen.runs)}")
     again, once = seen.runs["optimized again"], seen.runs["optimized"]
     click.echo(f"a second run found more in {again} of {once} that were optimized")

@@ -6,6 +6,8 @@ blocks compose: an attention unit reads a packed embedding, a tower what both ga
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tests.property.graphs import BOOL, FLOAT, INT64, B, Made, R, UnfitError, Writer
@@ -193,22 +195,79 @@ def factorization(w: Writer) -> None:
         summed(w, "ReduceSum", y, 1, keep=True)
 
 
+def field_rows(w: Writer, side: Callable[..., Made], width: int) -> Made:
+    """Fields of one side: one that is there, several, or what is looked up for several ids."""
+    match w.between(0, 2):
+        case 0:
+            x = side(w, 2)
+        case 1:
+            x = side(w, 3)
+        case _:
+            ids = side(w, 2, INT64)
+            if ids.low < 0 or ids.high > 60:
+                raise UnfitError
+            x = w.write("Gather", [w.numbers([ids.high + 1, width]), ids], (*ids.shape, width), (-2, 2), FLOAT)
+    if x.shape[-1] != width:
+        x = dense(w, x, width, bias=False)
+    return x if x.rank == 3 else unsqueezed(w, x, 1)
+
+
 def pairs(w: Writer) -> None:
-    """Inner products of rows i and j."""
-    x = stacked_fields(w)
-    n = x.shape[1]
-    if not isinstance(n, int):
+    """Inner products of rows, some of them the user's: all with all (DLRM), or those that constants pick (PNN, FM)."""
+    width = w.choice([2, 3])
+    sides = [of_user, of_items, *(w.choice([of_user, of_items]) for _ in range(w.between(0, 1)))]
+    x = joined(w, [field_rows(w, side, width) for side in sides], 1)
+    n = count(x.shape[1:2])
+    if not 2 <= n <= MOST_ROWS:
         raise UnfitError
-    if w.chance(30):  # DLRM: all with all
-        y = w.write("Transpose", [x], (x.shape[0], x.shape[2], n), span(x), perm=[0, 2, 1])
-        bound = x.size**2 * count([x.shape[2]])
-        w.write("MatMul", [x, y], (x.shape[0], n, n), (-bound, bound))
-        return
-    which = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    left, right = (w.ints([p[k] for p in which]) for k in (0, 1))
-    shape = (x.shape[0], len(which), x.shape[2])
-    a, b = (w.write("Gather", [x, index], shape, span(x), axis=1) for index in (left, right))
-    summed(w, "ReduceSum", calculated(w, "Mul", a, b), 2)
+    entries = [(i, j) for i in range(n) for j in range(i)]
+    if w.chance(30):
+        entries = [(j, i) for i, j in entries] if w.chance(50) else [(i, i) for i in range(n)] + entries
+    if w.chance(25):
+        entries = [w.choice(entries) for _ in range(w.between(1, 5))]
+    picked = w.choice([_multiplied_first, _multiplied_first, _picked_first])(w, x, n, entries)
+    if w.chance(60):
+        dense(w, picked, w.between(1, 3))
+
+
+MOST_ROWS = 9
+"""So many rows are multiplied with each other."""
+
+
+def _multiplied_first(w: Writer, x: Made, n: int, entries: list[tuple[int, int]]) -> Made:
+    """Of x @ x', all or some entries: by one index or two, or by a mask that is a constant."""
+    turned = w.write("Transpose", [x], (x.shape[0], x.shape[2], n), span(x), perm=[0, 2, 1])
+    bound = x.size**2 * count(x.shape[2:])
+    z = w.write("MatMul", [x, turned], (x.shape[0], n, n), (-bound, bound))
+    way = w.choice(["", "Gather", "GatherND", "GatherND", "Compress"])
+    if way == "GatherND":
+        last = w.write("Transpose", [z], (n, n, x.shape[0]), span(z), perm=[1, 2, 0])
+        places = w.constant(np.array(entries, np.int64))
+        rows = w.write("GatherND", [last, places], (len(entries), x.shape[0]), span(z))
+        return w.write("Transpose", [rows], (x.shape[0], len(entries)), span(z), perm=[1, 0])
+    flat = w.write("Reshape", [z, w.ints([-1, n * n])], (x.shape[0], n * n), span(z))
+    numbers = [i * n + j for i, j in entries]
+    if way == "Gather":
+        return w.write("Gather", [flat, w.ints(numbers)], (x.shape[0], len(numbers)), span(z), axis=1)
+    if way == "Compress":
+        mask = w.constant(np.isin(np.arange(n * n), numbers))
+        return w.write("Compress", [flat, mask], (x.shape[0], len(set(numbers))), span(z), axis=1)
+    return flat
+
+
+def _picked_first(w: Writer, x: Made, n: int, entries: list[tuple[int, int]]) -> Made:
+    """The rows of each pair, multiplied and summed; before or behind a Transpose that has the rows first."""
+    left, right = (w.ints([pair[k] for pair in entries]) for k in (0, 1))
+    first = w.chance(40)
+    if first:
+        x = w.write("Transpose", [x], (n, x.shape[0], x.shape[2]), span(x), perm=[1, 0, 2])
+    axis = int(not first)
+    shape = [len(entries) if i == axis else e for i, e in enumerate(x.shape)]
+    a, b = (w.write("Gather", [x, index], shape, span(x), axis=axis) for index in (left, right))
+    y = calculated(w, "Mul", a, b)
+    if first:
+        y = w.write("Transpose", [y], [shape[i] for i in (1, 0, 2)], span(y), perm=[1, 0, 2])
+    return summed(w, "ReduceSum", y, 2)
 
 
 def experts(w: Writer) -> None:
@@ -345,7 +404,7 @@ BLOCKS = {
     cross: 2,
     fields: 3,
     factorization: 3,
-    pairs: 2,
+    pairs: 8,
     experts: 2,
     attention: 5,
     din: 4,

@@ -48,6 +48,10 @@ READ_SHAPES = frozenset({"ConstantOfShape"})
 """Operators whose inputs are shapes, which are the same for every candidate as they are."""
 
 
+REMEMBERED = ("selections", "normalized", "pair_products", "picked", "multiplied")
+"""What one rule leaves for another that may follow."""
+
+
 @dataclass
 class Seen:
     """Which operators there were, and which families of them met which forms, whether they look at these or not."""
@@ -55,11 +59,13 @@ class Seen:
     operators: Counter[str] = field(default_factory=Counter)
     repeating: Counter[str] = field(default_factory=Counter)
     forms: Counter[tuple[str, str]] = field(default_factory=Counter)
+    remembered: Counter[str] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
 
     def add(self, case: Case, program: Program) -> None:
         for node in case.model.graph.node:
             self._add(node, {kind for name in node.input if name for kind in _kinds(program.values[name])})
+        self.remembered.update(name for name in REMEMBERED if getattr(program.context, name))
 
     def _add(self, node: onnx.NodeProto, kinds: set[str]) -> None:
         name = named(node.op_type, node.domain)
@@ -78,6 +84,7 @@ class Seen:
         missing = [name for name in sorted(OPERATORS) if not self.operators[name]]
         data = sorted(set(OPERATORS) - READ_SHAPES)
         missing += [f"{name} of what repeats" for name in data if not self.repeating[name]]
+        missing += [f"{name} that a rule remembers" for name in REMEMBERED if not self.remembered[name]]
         missing += [f"{f}: {kind}" for f in FAMILIES for kind in KINDS if not self.forms[f, kind]]
         return missing
 

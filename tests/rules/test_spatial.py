@@ -124,6 +124,22 @@ def test_extents_that_are_not_numbers() -> None:
     assert result.refusals("MaxPool") == ["MaxPool of axes whose extents are not numbers"]
 
 
+def test_places_of_which_some_follow_from_a_shape_that_is_not_known() -> None:
+    """The batch may be 3 as well."""
+    text = "g (float[1, 2] user, float[B, 2] item) => (float[B, M] y)"
+    body = "s = Shape (item) u = Expand (user, s) c = Equal (s, k) y = Compress <axis = 1> (u, c)"
+    result = rewrite(parse(f"{text} {{ {body} }}", opset=18, k=[3, 2]))
+    assert result.refusals("Compress") == ["Compress of all dimensions at once, or by a condition that is computed"]
+
+
+def test_columns_that_a_mask_selects_stay_apart() -> None:
+    """A condition that is shorter than the axis leaves out the rest."""
+    body = "x = Concat <axis = 1> (user, item) c = Compress <axis = 1> (x, chosen) y = MatMul (c, w)"
+    chosen = np.array([False, True, True, False, True, True])
+    result = rewrite_and_check(ranking("one", body, opset=18, chosen=chosen, w=integers(4, 2)))
+    assert not {"Compress", "Concat", "Expand"} & set(result.ops)
+
+
 def test_the_extent_of_what_is_selected_from() -> None:
     text = "g (float[1, L] user, float[B, 1] item) => (float[B, 1] y)"
     body = "s = Shape (item) u = Expand (user, s) c = Compress <axis = 1> (u, chosen) y = Add (c, item)"
