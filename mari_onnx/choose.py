@@ -35,7 +35,8 @@ def choose(program: Program) -> None:
     for choice in b.choices:  # some pay only together
         plans[1].switch(choice)
     best = min((plan.improved() for plan in plans), key=lambda plan: plan.cost)
-    b.chosen.update({t: stands for t, stands in best.chosen.items() if stands is not t})
+    settled = best.chosen | {t: _settled(best, t) for t in outputs}
+    b.chosen.update({t: stands for t, stands in settled.items() if stands is not t})
     for node in list(best.uses):
         node.inputs = tuple(None if t is None else _settled(best, t) for t in node.inputs)
         if is_reshape(node.outputs[0]):
