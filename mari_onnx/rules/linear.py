@@ -313,21 +313,21 @@ def _scaled(
         rows, others = ([a for a in lead if array.state(a) != "absent"] for array in (x, scale))
         if set(rows) & set(others) or any(x.state(a) != "stored" for a in rows) or x.via or scale.via:
             continue
-        x = fill(ctx.b, x, product.x.known_dims, [column.sub])
         weight = _scaled_weight(ctx, product, axis, column, scale, others)
         rest: list[Column] = []
         for c in columns:
             same = sub_array({c.sub: column.sub}, c.array)
-            if c is not column and (same.tensor, same.layout, same.via) == (x.tensor, x.layout, x.via):
+            is_x = (same.tensor, same.layout, same.via) == (x.tensor, x.layout, x.via)
+            if c is not column and is_x and c.sub.extent == column.sub.extent:  # one number, so many times
                 weight = _plus(ctx, weight, c.sign, _rows_of(ctx, product, axis, c, column.sub), product, column.sub)
             elif c is not column:
                 rest.append(c)
         summands = [*((1, p) for p in (_by_names(ctx, product, axis, rest) if rest else ())), *bias]
         names = {axis: (column.sub,)}
-        w_dims = renamed(product.w_dims, names)
+        x_dims, w_dims = renamed(product.x.known_dims, names), renamed(product.w_dims, names)
+        x = fill(ctx.b, x, x_dims, [column.sub])
         if not others:
-            rows_x = _multiply(ctx, product, x, renamed(product.x.known_dims, names), weight, w_dims)
-            yield Terms(((1, rows_x), *summands), price)
+            yield Terms(((1, _multiply(ctx, product, x, x_dims, weight, w_dims)), *summands), price)
             continue
         yield Terms(((1, _for_each(ctx, product, x, weight, rows, others, column.sub)), *summands), price)
 

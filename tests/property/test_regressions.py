@@ -340,3 +340,18 @@ def test_a_branch_that_captures_what_is_stored_otherwise() -> None:
 def test_a_product_of_two_vectors_and_a_bias() -> None:
     """It has no rows, and none to be those of a Gemm."""
     check("g (float[B] item) => (float y) <float c = {1}> { p = MatMul (item, item) y = Add (p, c) }")
+
+
+def test_one_column_that_is_a_factor_as_often_as_the_other_is_wide() -> None:
+    """The rows of the weight for the column itself are not those for its two copies."""
+    check(
+        """g (float[B,1] item, float[B,2] user) => (float[B,2] y)
+        <int64[2] twice = {0, 0},
+         float[9,2] w = {-1, 1, -1, 1, 0, -1, 1, 1, 0, 1, 0, -1, 0, 1, 1, 1, 2, 1}> {
+            two = Gather <axis = 1> (item, twice)
+            m = Mul (two, user)
+            x = Concat <axis = 1> (m, item, m, two, user)
+            y = MatMul (x, w)
+        }""",
+        ["user"],
+    )

@@ -455,6 +455,14 @@ def test_factors_by_a_weight_on_the_left(style: str) -> None:
     rewrite_and_check(ranking(style, body, **types, w=integers(8, 12)))
 
 
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_a_number_of_the_candidate_that_scales_a_history(style: str) -> None:
+    """One factor has a single number where the other has 64 columns: what is multiplied by a weight has 64."""
+    body = "m = Mul (item, user) x = Concat <axis = 2> (m, user) y = MatMul (x, w)"
+    shapes = {"user": "float[5, 64]", "item": "float[1, 1]", "output": "float[B, 5, 4] y"}
+    rewrite_and_check(ranking(style, body, w=integers(128, 4), **shapes))
+
+
 @pytest.mark.parametrize(
     "body",
     [
