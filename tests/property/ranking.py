@@ -372,6 +372,19 @@ def din(w: Writer) -> None:
     summed(w, "ReduceSum", calculated(w, "Mul", scores, keys), 1)
 
 
+def scaled(w: Writer) -> None:
+    """Something times one number of the other side, beside it: a price, a popularity, an age of what was clicked."""
+    long = w.chance(50)
+    x, side = (history(w), of_items) if long else w.choice([(of_user(w, 2), of_items), (of_items(w, 2), of_user)])
+    number = summed(w, w.choice(["ReduceSum", "ReduceMax"]), side(w, 2), 1, keep=True)
+    if long:
+        number = unsqueezed(w, number, 1)
+    parts = [calculated(w, "Mul", x, number), x, *([number] if not long and w.chance(50) else [])]
+    y = joined(w, parts)
+    if w.chance(70):
+        dense(w, y, w.between(1, 4))
+
+
 def normalized(w: Writer) -> None:
     """LayerNorm as exporters decompose it."""
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int), rough=True)
@@ -410,5 +423,6 @@ BLOCKS = {
     din: 4,
     normalized: 2,
     sequence: 2,
+    scaled: 4,
 }
 """What writes a block, and how often it is chosen."""
