@@ -313,18 +313,21 @@ def _scaled(
         rows, others = ([a for a in lead if array.state(a) != "absent"] for array in (x, scale))
         if set(rows) & set(others) or any(x.state(a) != "stored" for a in rows) or x.via or scale.via:
             continue
-        weight = _scaled_weight(ctx, product, axis, column, scale, others)
+        # However the weight comes to be stored, its axes are those by which it is scaled, and its own.
+        names = {axis: (column.sub,)}
+        x_dims, w_dims = renamed(product.x.known_dims, names), renamed(product.w_dims, names)
+        dims = (*((a,) for a in others), *w_dims)
+        weight = _combined(ctx, "Mul", scale, _rows_of(ctx, product, axis, column, column.sub), dims)
         rest: list[Column] = []
         for c in columns:
             same = sub_array({c.sub: column.sub}, c.array)
             is_x = (same.tensor, same.layout, same.via) == (x.tensor, x.layout, x.via)
             if c is not column and is_x and c.sub.extent == column.sub.extent:  # one number, so many times
-                weight = _plus(ctx, weight, c.sign, _rows_of(ctx, product, axis, c, column.sub), product, column.sub)
+                more = _rows_of(ctx, product, axis, c, column.sub)
+                weight = _combined(ctx, "Add" if c.sign == 1 else "Sub", weight, more, dims)
             elif c is not column:
                 rest.append(c)
         summands = [*((1, p) for p in (_by_names(ctx, product, axis, rest) if rest else ())), *bias]
-        names = {axis: (column.sub,)}
-        x_dims, w_dims = renamed(product.x.known_dims, names), renamed(product.w_dims, names)
         x = fill(ctx.b, x, x_dims, [column.sub])
         if not others:
             yield Terms(((1, _multiply(ctx, product, x, x_dims, weight, w_dims)), *summands), price)
@@ -337,18 +340,9 @@ def _rows_of(ctx: Context, product: Product, axis: Axis, column: Column, sub: Ax
     return cut(ctx.b, product.w, axis, column.low, column.high, sub)
 
 
-def _scaled_weight(
-    ctx: Context, product: Product, axis: Axis, column: Column, scale: Array, others: list[Axis]
-) -> Array:
-    dims = (*((a,) for a in others), *renamed(product.w_dims, {axis: (column.sub,)}))
-    weight = _rows_of(ctx, product, axis, column, column.sub)
-    return pointwise(ctx.b, [scale, weight], [len(dims), 2], dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))
-
-
-def _plus(ctx: Context, weight: Array, sign: int, more: Array, product: Product, sub: Axis) -> Array:
-    dims = (*weight.layout[:-2], *renamed(product.w_dims, dict.fromkeys(product.contracted, (sub,))))
-    op_type = "Add" if sign == 1 else "Sub"
-    return pointwise(ctx.b, [weight, more], [len(dims), 2], dims, lambda ts, shape: ctx.b.make(op_type, ts, shape))
+def _combined(ctx: Context, op_type: str, weight: Array, rows: Array, dims: Dims) -> Array:
+    """A weight for each of `dims[:-2]`, or what scales one, with rows of the stored weight."""
+    return pointwise(ctx.b, [weight, rows], [len(dims), 2], dims, lambda ts, shape: ctx.b.make(op_type, ts, shape))
 
 
 def _for_each(

@@ -456,6 +456,17 @@ def test_factors_by_a_weight_on_the_left(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", ["one", "tiled"])
+def test_a_weight_that_is_scaled_by_what_is_stored_turned(style: str) -> None:
+    """The history is [2 3] where it is multiplied as [3 2], and so is what it scales; two rows are added to that."""
+    body = """
+        turned = Transpose <perm = [0, 2, 1]> (user) shape = Shape (turned) q = Expand (item, shape)
+        p = Mul (q, turned) x = Concat <axis = 2> (p, q, turned, q) y = MatMul (x, w)
+    """
+    shapes = {"user": "float[2, 3]", "item": "float[1, 2]", "output": "float[B, 3, 1] y"}
+    rewrite_and_check(ranking(style, body, w=integers(8, 1), **shapes))
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
 def test_a_number_of_the_candidate_that_scales_a_history(style: str) -> None:
     """One factor has a single number where the other has 64 columns: what is multiplied by a weight has 64."""
     body = "m = Mul (item, user) x = Concat <axis = 2> (m, user) y = MatMul (x, w)"
