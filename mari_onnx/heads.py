@@ -4,7 +4,10 @@
     x [.., k] @ W [k, (h d)] + b                          [x 1] @ [W; b]
 
 The weight is only moved. What is done to each column of the product, or to its rows, is done to that instead: a bias,
-a Concat of rows, an Expand. Rounding: none, but for the order in which a runtime adds.
+a Concat of rows, an Expand.
+
+Holds for stored weights, and for what nobody else reads: that would be computed twice. Rounding: none, but for the
+order in which a runtime adds.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@
 
 A quantized weight is never dequantized here: that would bloat the file, and runtimes fuse the node with the product
 that reads it. Scale and zero point are one for the tensor, one for each index of an axis, or one for each block of
-indices of it; then they have the weight's shape but for that axis. What does not keep blocks whole moves the result.
+indices of it; then they have the weight's shape but for that axis.
+
+Holds where blocks stay whole; what does not keep them so moves the result. Rounding: none.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mari_onnx.extent import symbol
-from tests.graphs import Rewritten, integers, ranking, rewrite_and_check
+from tests.graphs import Rewritten, integers, ranking, rewrite, rewrite_and_check
 
 B = symbol("B")
 CLOSE: dict[str, Any] = {"rtol": 1e-5}
@@ -93,6 +93,41 @@ def test_what_a_loop_collects_is_of_unknown_length() -> None:
     given = {"three": np.int64(3), "yes": np.bool_(True), "zero_": [0]}
     result = rewrite_and_check(ranking("one", body, item="float[4]", opset=18, **given))
     assert result.refusals("Loop") == ["Loop with outputs of unknown length, or along other axes than the first"]
+
+
+def test_a_state_that_grows() -> None:
+    body = """r = Relu (user)
+        acc = Loop <body = b (int64 i, bool c, float[B, M] a) => (bool d, float[B, N] o)
+            { d = Identity (c) o = Concat <axis = 1> (a, a) }> (two, yes, r)
+        y = Add (acc, item)"""
+    given = {"two": np.int64(2), "yes": np.bool_(True)}
+    result = rewrite_and_check(ranking("one", body, item="float[16]", opset=18, **given))
+    assert result.refusals("Loop") == ["a state of Loop changes its shape"]
+
+
+@REPEATED
+@pytest.mark.parametrize("stored", ["5, 4", "5, 1", "1, 4"])
+def test_along_a_dimension_that_is_not_the_first(style: str, stored: str) -> None:
+    """Steps that repeat are as many."""
+    body = """
+        e = Expand (user, wide) h0 = ReduceMax <keepdims = 0> (e, one)
+        last = Scan <num_scan_inputs = 1, scan_input_axes = [1], body = b (float[B, 4] h, float[B, 4] x) =>
+            (float[B, 4] h1) { p = MatMul (x, w) h1 = Sub (p, h) }> (h0, e)
+        y = Add (last, item)
+    """
+    given = {"wide": [1, 5, 4], "one": [1], "w": integers(4, 4)}
+    result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[4]", opset=18, **given))
+    assert B not in rows(result, "last")
+
+
+def test_outputs_along_another_dimension_are_refused() -> None:
+    model = scan("one")
+    node = next(n for n in model.graph.node if n.op_type == "Scan")
+    node.attribute.append(onnx.helper.make_attribute("scan_output_axes", [1]))
+    model.graph.node[[n.op_type for n in model.graph.node].index("ReduceSum")].input[1] = "one_"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one_"))
+    result = rewrite(model)  # it is not run: onnxruntime ends the process where there are no candidates
+    assert result.refusals("Scan") == ["Scan with outputs of unknown length, or along other axes than the first"]
 
 
 def test_a_loop_until_something_is_so() -> None:

@@ -77,8 +77,9 @@ def test_siblings_that_are_wanted_alone_stay_alone() -> None:
         {"g1": "g1 = Gemm <transB = 1, alpha = 2.0> (item, w1, b1)"},
         {"g1": "g1 = Gemm <transB = 1> (item, w1)"},
         {"g1": "neg = Neg (item) g1 = Gemm <transB = 1> (neg, w1, b1)"},
+        {"b0": integers(1), "b1": integers(1)},
     ],
-    ids=["width", "alpha", "bias", "input"],
+    ids=["width", "alpha", "bias", "input", "one number"],
 )
 def test_products_that_are_no_siblings(difference: dict[str, Any]) -> None:
     constants = linears(2, 3, 4) | {k: v for k, v in difference.items() if not isinstance(v, str)}

@@ -90,6 +90,51 @@ def test_a_dimension_of_two_axes(axis: int | None, block: int) -> None:
     assert rewrite_and_check(model).ops.count("DequantizeLinear") == 2
 
 
+@pytest.mark.parametrize(("axis", "block"), SCALES)
+@pytest.mark.parametrize("other", [onnx.TensorProto.INT8, onnx.TensorProto.UINT8])
+@pytest.mark.parametrize("along", [0, 1])
+def test_two_weights_as_one(axis: int | None, block: int, other: int, along: int) -> None:
+    """Of one kind they are put together as they are stored; each keeps its scales."""
+    first = quantized(onnx.TensorProto.INT8, (6, 6), axis, block)
+    second = {f"{k}2": v for k, v in quantized(other, (6, 6), axis, block).items()}
+    second["s2"] = second["s2"] * np.float32(2)
+    node = dequantize(first, axis, block)
+    body = f"""
+        {node} {node.replace("d =", "d2 =").replace("(w, s, z)", "(w2, s2, z2)")}
+        d3 = Concat <axis = {along}> (d, d2) x = Concat <axis = 1> (user, item) y = MatMul (x, d3)
+    """
+    widths = (8, 4) if along == 0 else (4, 2)
+    types = {"user": f"float[{widths[0]}]", "item": f"float[{widths[1]}]"}
+    rewrite_and_check(ranking("one", body, **types, opset=21, **first, **second))
+
+
+@pytest.mark.parametrize(("axis", "block"), SCALES)
+@pytest.mark.parametrize("along", [0, 1])
+def test_rows_and_columns_in_another_order(axis: int | None, block: int, along: int) -> None:
+    constants = quantized(onnx.TensorProto.INT8, (8, 8), axis, block)
+    body = f"""{dequantize(constants, axis, block)} g = Gather <axis = {along}> (d, order)
+               x = Concat <axis = 1> (user, item) y = MatMul (x, g)"""
+    order = [5, 0, 3, 3, 7, 1, 2, 6]
+    rewrite_and_check(ranking("one", body, user="float[5]", item="float[3]", opset=21, order=order, **constants))
+
+
+@pytest.mark.parametrize(("axis", "block"), SCALES)
+@pytest.mark.parametrize("shape", [(2, 8, 4), (4, 4, 4), (8, 2, 4), (2, 32, 1), (16, 2, 2)])
+def test_a_weight_in_other_dimensions(axis: int | None, block: int, shape: tuple[int, ...]) -> None:
+    constants = quantized(onnx.TensorProto.INT8, (WIDTH, COLUMNS), axis, block)
+    body = f"{dequantize(constants, axis, block)} r = Reshape (d, to) u = Relu (user) m = Mul (u, r) y = Add (m, item)"
+    shown = ", ".join(map(str, shape))
+    types = {"user": f"float[{shown}]", "item": f"float[{shown}]", "output": f"float[B, {shown}] y"}
+    rewrite_and_check(ranking("one", body, **types, opset=21, to=list(shape), **constants))
+
+
+def test_scales_of_columns_without_saying_so() -> None:
+    """The axis is 1 by default."""
+    constants = quantized(onnx.TensorProto.INT8, (7, 7), 1)
+    body = f"x = Concat <axis = 1> (user, item) {dequantize(constants, None)} y = MatMul (x, d)"
+    assert rewrite_and_check(ranking("one", body, opset=21, **constants)).ops.count("DequantizeLinear") == 2
+
+
 def test_scales_of_half_precision() -> None:
     constants = quantized(onnx.TensorProto.INT8, (7, COLUMNS), 1)
     constants["s"] = constants["s"].astype(np.float16)

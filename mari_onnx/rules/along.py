@@ -3,10 +3,13 @@
     Softmax, LayerNormalization, CumSum, ArgMax, TopK, Reduce*, ...
 
     f(x) lacks the axes that x lacks, in every dimension that f does not work along
-    sum over L of w (B L) * k (L D)     is the product w @ k
+    f([a; b])                        = [f(a); f(b)]      for parts along such a dimension
+    sum of [a b]                     = sum a + sum b     and the maximum is that of the parts' maxima
+    sum over L of w (B L) * k (L D)  = w @ k
+    TopK of all of equal numbers     = the numbers
 
 Holds when the dimensions that it works along are known. Those are written out first. Rounding: none, but for the order
-in which a product is added up.
+in which sums are added up.
 """
 
 from __future__ import annotations

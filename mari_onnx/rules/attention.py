@@ -3,10 +3,10 @@
     Attention(q, k, v)                       lacks the candidates where q, k and v do
     Attention(q (B S D), k (L D), v (L D))   is one attention with rows q ((B S) D): candidates become rows
 
-The second holds for keys and values of one request. With it the keys are read once, and not once for each candidate.
-Rows do not see each other, so it does not hold with `is_causal`, with windows, with a cache or with lengths for each
-row; a mask is written out for the rows. Everything but the batch is written out first. Rounding: none, but for the
-order in which a runtime adds.
+Holds when batches are proven equal; the second for keys and values of one request. With it the keys are read once, and
+not once for each candidate. Rows do not see each other, so it does not hold with `is_causal`, with windows, with a
+cache or with lengths for each row; a mask is written out for the rows. Everything but the batch is written out first.
+Rounding: none, but for the order in which a runtime adds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
 """Putting columns together and taking them apart: Concat, Slice, Split, and Gather by a constant.
 
-    Concat(a, b)               is Parts [a b]; nothing is copied until somebody needs it whole
-    Slice, Split of [a b c]    are the pieces that they fall on
-    Gather([a b c], [2, 0])    is [c a]
+    Concat(a, b)                  is Parts [a b]; nothing is copied until somebody needs it whole
+    Concat(x, x, x)               is x along one more axis, outside its own, that nothing is stored along
+    Concat([a; b], [c; d])        is [Concat(a, c); Concat(b, d)]
+    Slice, Split of [a b c]       are the pieces that they fall on; of terms, those of each
+    Slice of (F D) in steps of D  is a slice of F
+    Gather([a b c], [2, 0])       is [c a]
 
-Holds when widths and positions are numbers. Rounding: none.
+Holds when widths and positions are numbers; a Slice with a step works along its axes (see `along`). Rounding: none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Einsum: every letter is a named axis already.
 
-    Einsum('bd,df->bf', x, w) lacks b where x lacks it
-    Einsum('bhd,bmd->bhmd', x, y) sums nothing: it is Mul, part by part, and several times faster as that
+    Einsum('bd,df->bf', x, w)      lacks b where x lacks it
+    Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
+    Einsum('bhd,bmd->bhmd', x, y)  sums nothing: it is Mul, part by part, and several times faster as that
 
 Holds for an explicit equation without ellipsis. Letters that are summed are written out. Rounding: none.
 """

@@ -5,7 +5,9 @@
     (a + b) + c          stays three terms until somebody needs the sum
     x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), where the product is read by nothing else
     a * b                stays two factors too, for a sum or a product that would rather have one of them
+    a - (b - c)          is the terms +a -b +c; those of one sign that differ along the same axes are one
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
+    CastLike(x, y)       = Cast(x), however often y repeats
 
 Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
 broadcast. Rounding: none, but for sums, whose terms may be added in another order.

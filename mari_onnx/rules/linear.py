@@ -4,6 +4,7 @@
     [a; b] @ W          = [a@W; b@W]           Parts on another axis stay Parts
     (a + b) @ W         = a@W + b@W            Terms go through, those of a part too
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight, where it lacks the rows of the other
+    x @ W + c           c is one more term, of any of these
     W @ x               is x @ W seen transposed
 
 Parts that are stored on the same axes are gathered into one product first: splitting forty interleaved features

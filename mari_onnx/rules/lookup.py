@@ -4,6 +4,9 @@
     Gather(x, [2, 0])              columns of x (see `columns`)
     GatherND(x, [[0, 1], [0, 2]])  columns of two dimensions seen as one
     Gather(rows, index)            rows of requests, one for each candidate: stored as `rows`, through the index
+    rows[i][j]                     is rows[i[j]]
+    Gather(x, i)                   is x, repeated as i is, where all rows of x are the same
+    OneHot(ids)                    lacks the axes that the ids lack
 
 Holds for tables that are constants or values that are stored in full. Rounding: none.
 """

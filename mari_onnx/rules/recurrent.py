@@ -1,8 +1,10 @@
 """Operators with a batch dimension of their own: GRU, LSTM, RNN, Conv.
 
-    GRU(x, h0) runs on one row where x and h0 have one
+    GRU(x, h0)    runs on one row where x and h0 have one; what one of them has, the others get
+    Conv(x, w)    lacks the axes of the batch that x lacks
 
-Holds when every input of the operator that has a batch lacks the same axes there. Rounding: none.
+Holds when the batches of a cell's inputs are proven equal, and spatial extents are numbers. Everything but the batch is
+written out first. Rounding: none.
 """
 
 from __future__ import annotations

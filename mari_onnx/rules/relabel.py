@@ -1,7 +1,8 @@
 """Operators that move no data: they give the same stored tensors other dimensions.
 
     Reshape, Flatten, Squeeze, Unsqueeze, Transpose     the axes are cut, merged and ordered otherwise
-    Expand, Tile                                        a new axis that nothing is stored along
+    Expand, Tile                                        a new axis that nothing is stored along; Tile's is outside [r n]
+    ConstantOfShape                                     one number, and no axis that it is stored along
     Identity, Dropout                                   nothing at all
 
 Nothing is written for any of them: an axis is put in its place where a consumer needs it there.
@@ -69,7 +70,6 @@ def flatten(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     dims = op.data.dims
     axis = op.attribute("axis", 1)
-    axis += len(dims) if axis < 0 else 0
     return _as(op, op.data, (tuple(a for d in dims[:axis] for a in d), tuple(a for d in dims[axis:] for a in d)))
 
 

@@ -2,7 +2,8 @@
 
     Pad, Resize, pooling, DepthToSpace, Trilu, Compress, InstanceNormalization, ...
 
-    f(x) lacks the axes that x lacks, in every dimension that f does not work within
+    f(x)       lacks the axes that x lacks, in every dimension that f does not work within
+    f([a; b])  = [f(a); f(b)], for parts along such a dimension
 
 Holds when all inputs beside the first are constants, and the extents that the operator looks at are numbers: what
 it makes of them is then what onnx says. Rounding: none.

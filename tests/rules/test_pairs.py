@@ -130,6 +130,16 @@ def test_rows_that_meet_themselves_turned(style: str) -> None:
 
 
 @styles
+def test_a_square_times_itself(style: str) -> None:
+    """x @ x is not x @ x': the columns of the second are no rows of the first."""
+    body = """x = Concat <axis = 1> (user, item) z = MatMul (x, x) flat = Reshape (z, square)
+              e = Gather <axis = 1> (flat, places) y = MatMul (e, w)"""
+    constants = {"square": [-1, 36], "places": [i * 6 + j for i in range(6) for j in range(i)], "w": integers(15, 2)}
+    types = {"user": "float[4, 6]", "item": "float[2, 6]", "output": "float[B, 2] y"}
+    rewrite_and_check(ranking(style, body, **types, **constants))
+
+
+@styles
 def test_a_product_that_is_read_otherwise_too(style: str) -> None:
     body = f"{FLAT} whole = Reshape (z, square) s = ReduceSum <keepdims = 1> (whole, one) f = Add (e, s)"
     given = model(style, body, BELOW, one=[1])

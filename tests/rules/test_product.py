@@ -355,6 +355,24 @@ def test_the_user_on_either_side(style: str, left: bool) -> None:
     assert "Expand" not in result.ops
 
 
+@styles
+@pytest.mark.parametrize("left", [True, False])
+def test_two_values_of_which_one_is_not_stored_along_the_width(style: str, left: bool) -> None:
+    """One number for each step, repeated: it counts as often as it repeats."""
+    product = "p = MatMul (e, i)" if left else "t = Transpose <perm = [0, 2, 1]> (i) p = MatMul (t, k)"
+    body = f"""i = Unsqueeze (item, two) e = Expand (user, wide) k = Transpose <perm = [0, 2, 1]> (e) {product}
+               y = Reshape (p, flat)"""
+    types = {"user": "float[5, 1]", "item": "float[4]", "output": "float[B, 5] y"}
+    rewrite_and_check(ranking(style, body, **types, two=[2], wide=[1, 1, 4], flat=[-1, 5]))
+
+
+def test_leading_dimensions_that_are_cut_otherwise() -> None:
+    """Six matrices, and two by three."""
+    text = "g (float[6, 2, 4] user, float[2, 3, 4, 5] item) => (float[6, 2, 5] y)"
+    model = parse(f"{text} {{ r = Reshape (item, six) y = MatMul (user, r) }}", six=[6, 4, 5])
+    assert rewrite_and_check(model).ops.count("MatMul") == 1
+
+
 def test_widths_of_two_values_that_are_not_proven_equal() -> None:
     model = parse("g (float[B, 2, K] user, float[B, K2, 3] item) => (float[B, 2, 3] y) { y = MatMul (user, item) }")
     assert rewrite(model).refusals("MatMul") == ["the widths of the two sides of MatMul are not proven equal"]

@@ -104,6 +104,16 @@ def test_an_integer_product_of_the_user(style: str) -> None:
     assert "Expand" not in result.ops
 
 
+@styles
+def test_an_integer_product_of_what_is_not_stored(style: str) -> None:
+    """One number, repeated, is multiplied by each row of the weight."""
+    body = """e = Expand (user, wide) q = QuantizeLinear (e, s, z) m = MatMulInteger (q, w, z) f = Cast <to = 1> (m)
+              y = Add (f, item)"""
+    w = integers(4, 3).astype(np.int8)
+    result = rewrite_and_check(ranking(style, body, user="float[1]", w=w, wide=[1, 4], **TENSOR))
+    assert lacks_candidates(result, "m")
+
+
 def test_as_quantizers_write_it() -> None:
     """A range that is computed is no constant, but it has no axes either."""
     body = (

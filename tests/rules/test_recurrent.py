@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import STYLES, integers, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
@@ -40,6 +40,19 @@ def test_the_users_sequence(style: str, op_type: str, direction: str) -> None:
     )
     result = rewrite_and_check(model, **CLOSE)
     assert "Expand" not in result.ops
+    assert "B" not in map(str, result.program.values["last"].array.tensor.known_shape)
+
+
+@styles
+@pytest.mark.parametrize("stored", ["1, 4", "5, 1"])
+def test_steps_that_are_not_stored(style: str, stored: str) -> None:
+    """The cell sees each of them."""
+    body = """
+        e = Expand (user, wide) x = Transpose <perm = [1, 0, 2]> (e) seq, last = GRU <hidden_size = 3> (x, w, r, bias)
+        f = Squeeze (last, zero_) y = Mul (f, item)
+    """
+    model = ranking(style, body, user=f"float[{stored}]", wide=[1, 5, 4], zero_=[0], **weights("GRU"))
+    result = rewrite_and_check(model, **CLOSE)
     assert "B" not in map(str, result.program.values["last"].array.tensor.known_shape)
 
 
@@ -90,13 +103,6 @@ def test_the_other_layout_is_refused() -> None:
     assert "Expand" in result.ops
 
 
-def test_batches_that_are_not_proven_equal() -> None:
-    text = "g (float[5, B, 4] user, float[1, M, 3] item) => (float[1, B, 3] y)"
-    body = "x = Relu (user) seq, y = GRU <hidden_size = 3> (x, w, r, bias, , item)"
-    result = rewrite(parse(f"{text} {{ {body} }}", **weights("GRU")))
-    assert "GRU" in result.ops
-
-
 # Conv
 
 
@@ -106,6 +112,7 @@ def test_batches_that_are_not_proven_equal() -> None:
     [
         ("<kernel_shape = [2]>", 4, 4),
         ("<pads = [1, 1], strides = [2]>", 4, 3),
+        ("<pads = [0, 2]>", 4, 6),
         ("<dilations = [2], group = 2>", 2, 3),
     ],
 )
@@ -116,6 +123,15 @@ def test_convolution_of_the_users_sequence(style: str, attributes: str, channels
     assert "Expand" not in result.ops
     shape = result.program.values["c"].array.tensor.known_shape
     assert shape[2] == length
+
+
+@styles
+@pytest.mark.parametrize("stored", ["1, 5", "4, 1"])
+def test_convolution_of_what_is_not_stored(style: str, stored: str) -> None:
+    body = "e = Expand (user, wide) c = Conv (e, w) f = Flatten (c) y = Mul (f, item)"
+    constants = {"wide": [1, 4, 5], "w": integers(6, 4, 2)}
+    result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[24]", **constants))
+    assert "B" not in map(str, result.program.values["c"].array.tensor.known_shape)
 
 
 @styles

@@ -151,7 +151,11 @@ REFUSED = [
     # mask
     ("float[B,4] x, bool[L] m, float[N,4] u", "p = NonZero (m) i = Transpose (p) y = ScatterND (x, i, u)",
      "ScatterND of rows that are not proven to be those of its target"),
+    # recurrent
+    ("float[5,B,4] x, float[1,9,4] w, float[1,9,3] r, float[1,M,3] h", "z, y = GRU <hidden_size = 3> (x, w, r, , , h)",
+     "extents B and M are not known to be equal"),
     # relabel
+    ("float[B,4] x", "y = Reshape <allowzero = 1> (x, nought)", "its axes cannot be cut to the target shape [0, 4]"),
     ("float[B,4] x, int64[N] s", "r = Reshape (x, s) y = Unsqueeze (r, zero)", "the rank of the input is unknown"),
     ("float[B,3] x", "y = Reshape (x, rows)", "its axes cannot be cut to the target shape None"),
     ("float[B,4] x", "y = Squeeze (x, zero)", "Squeeze of an axis that is not known to have extent 1"),
@@ -162,7 +166,16 @@ REFUSED = [
 @pytest.mark.parametrize(("inputs", "body", "reason"), REFUSED)
 def test_refusals(inputs: str, body: str, reason: str) -> None:
     """The rule itself, on the last node: whether that deserves a remark is another question."""
-    stored = {"axis": 0, "zero": [0], "one": [1], "two": [2], "large": [2**31], "rows": [-1, 2], "six": [6, 2]}
+    stored = {
+        "axis": 0,
+        "zero": [0],
+        "one": [1],
+        "two": [2],
+        "large": [2**31],
+        "rows": [-1, 2],
+        "six": [6, 2],
+        "nought": [0, 4],
+    }
     constants = {name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)}
     text = f"g ({inputs}) => (float[M] y) {{ {body} }}"
     graph = Model(from_proto(parse(text, opset=23, domains=', "com.microsoft" : 1', **constants)))

@@ -30,12 +30,16 @@ SEQUENCE = {"user": "float[5, 4]", "item": "float[4]"}
         ("r = Unsqueeze (user, s)", {"s": [1, -1]}),
         ("a = Unsqueeze (user, s) r = Squeeze (a, s)", {"s": [1]}),
         ("r = Transpose <perm = [1, 0, 2]> (user)", {}),
+        ("r = Transpose <perm = [1, 2, 0]> (user)", {}),
+        ("r = Transpose <perm = [2, 0, 1]> (user)", {}),
         ("r = Transpose (user)", {}),
         ("r = Identity (user)", {}),
         ("r = Dropout (user)", {}),
         ("r = Expand (user, s)", {"s": [1, 1, 1]}),
         ("a = Unsqueeze (user, o) r = Expand (a, s)", {"o": [1], "s": [1, 3, 5, 4]}),
         ("r = Expand (user, s)", {"s": [2, 1, 1, 1]}),
+        ("r = Expand (user, s)", {"s": [5, 1]}),
+        ("r = Expand (user, s)", {"s": [4]}),
         ("r = Tile (user, s)", {"s": [1, 2, 3]}),
     ],
 )
@@ -117,8 +121,9 @@ def test_tile_of_the_candidates(style: str) -> None:
     rewrite_and_check(ranking(style, "t = Tile (user, s) y = Neg (t)", output="float[M, 4] y", s=[2, 1]))
 
 
-def test_constant_of_shape() -> None:
-    body = "s = Shape (item) z = ConstantOfShape <value = float[1] {2}> (s) y = Add (z, item)"
+@pytest.mark.parametrize("value", ["<value = float[1] {2}>", ""])
+def test_constant_of_shape(value: str) -> None:
+    body = f"s = Shape (item) z = ConstantOfShape {value} (s) y = Add (z, item)"
     result = rewrite_and_check(parse(f"g (float[B, 3] item) => (float[B, 3] y) {{ {body} }}"))
     assert result.ops == ["Add"]
 

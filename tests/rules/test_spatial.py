@@ -30,34 +30,57 @@ def of_the_user(style: str, node: str, *, user: str = IMAGE, opset: int = 18, **
     return result
 
 
+NODES: list[tuple[str, dict[str, Any]]] = [
+    ("MaxPool <kernel_shape = [2, 2], strides = [1, 2]> (user)", {}),
+    ('MaxPool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (user)', {}),
+    ("MaxPool <kernel_shape = [2, 3], ceil_mode = 1, strides = [2, 2]> (user)", {}),
+    ("AveragePool <kernel_shape = [1, 2], pads = [0, 1, 0, 1]> (user)", {}),
+    ("LpPool <kernel_shape = [2, 2], p = 1> (user)", {}),
+    ("GlobalMaxPool (user)", {}),
+    ("GlobalAveragePool (user)", {}),
+    ("DepthToSpace <blocksize = 2> (user)", {}),
+    ("SpaceToDepth <blocksize = 2> (user)", {}),
+    ("Trilu (user)", {}),
+    ("Trilu <upper = 0> (user, k)", {"k": np.int64(1)}),
+    ("LRN <size = 3> (user)", {}),
+    ("MeanVarianceNormalization <axes = [1, 2, 3]> (user)", {}),
+    ("InstanceNormalization (user, scale, scale)", {"scale": ONES}),
+    ("ConvTranspose <strides = [2, 1]> (user, w)", {"w": integers(4, 3, 2, 2)}),
+    ("Pad (user, pads)", {"pads": [0, 0, 1, 0, 0, 0, 0, 2]}),
+    ('Pad <mode = "edge"> (user, pads, , axes)', {"pads": [1, 2, 0, 1], "axes": [-1, 2]}),
+    ("Pad (user, pads, number)", {"pads": [0, 1, 0, 0, 0, 0, 0, -1], "number": np.float32(2)}),
+    ('Resize <mode = "nearest"> (user, , scales)', {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
+    ("Compress <axis = 2> (user, chosen)", {"chosen": np.array([False, True])}),
+]
+
+
 @styles
-@pytest.mark.parametrize(
-    ("node", "constants"),
-    [
-        ("MaxPool <kernel_shape = [2, 2], strides = [1, 2]> (user)", {}),
-        ('MaxPool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (user)', {}),
-        ("MaxPool <kernel_shape = [2, 3], ceil_mode = 1, strides = [2, 2]> (user)", {}),
-        ("AveragePool <kernel_shape = [1, 2], pads = [0, 1, 0, 1]> (user)", {}),
-        ("LpPool <kernel_shape = [2, 2], p = 1> (user)", {}),
-        ("GlobalMaxPool (user)", {}),
-        ("GlobalAveragePool (user)", {}),
-        ("DepthToSpace <blocksize = 2> (user)", {}),
-        ("SpaceToDepth <blocksize = 2> (user)", {}),
-        ("Trilu (user)", {}),
-        ("Trilu <upper = 0> (user, k)", {"k": np.int64(1)}),
-        ("LRN <size = 3> (user)", {}),
-        ("MeanVarianceNormalization <axes = [1, 2, 3]> (user)", {}),
-        ("InstanceNormalization (user, scale, scale)", {"scale": ONES}),
-        ("ConvTranspose <strides = [2, 1]> (user, w)", {"w": integers(4, 3, 2, 2)}),
-        ("Pad (user, pads)", {"pads": [0, 0, 1, 0, 0, 0, 0, 2]}),
-        ('Pad <mode = "edge"> (user, pads, , axes)', {"pads": [1, 2, 0, 1], "axes": [-1, 2]}),
-        ("Pad (user, pads, number)", {"pads": [0, 1, 0, 0, 0, 0, 0, -1], "number": np.float32(2)}),
-        ('Resize <mode = "nearest"> (user, , scales)', {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
-        ("Compress <axis = 2> (user, chosen)", {"chosen": np.array([False, True])}),
-    ],
-)
+@pytest.mark.parametrize(("node", "constants"), NODES)
 def test_of_the_user(style: str, node: str, constants: dict[str, Any]) -> None:
     of_the_user(style, node, **constants)
+
+
+@pytest.mark.parametrize(("node", "constants"), NODES)
+@pytest.mark.parametrize("stored", ["1, 2, 4", "4, 1, 4", "4, 2, 1"])
+def test_of_what_is_not_stored(node: str, constants: dict[str, Any], stored: str) -> None:
+    """What repeats within the dimensions that an operator looks at is there for it as often as it repeats."""
+    body = f"x = Expand (user, wide) s = {node.replace('user', 'x')} m = ReduceMax (s, rest) y = Add (m, item)"
+    types = {"user": f"float[{stored}]", "item": "float[1, 1, 1]", "output": "float[B, 1, 1, 1] y"}
+    model = ranking("one", body, **types, opset=18, wide=[1, 4, 2, 4], rest=[1, 2, 3], **constants)
+    result = rewrite_and_check(model, rtol=1e-5)
+    assert symbol("B") not in result.program.values["s"].array.tensor.known_shape
+
+
+@styles
+def test_along_the_candidates(style: str) -> None:
+    """Their mean is that of the rows that are there."""
+    model = ranking(
+        style,
+        "m = MeanVarianceNormalization <axes = [0, 2, 3]> (user) y = Neg (m)",
+        user=IMAGE,
+        output="float[B, 4, 2, 4] y",
+    )
+    rewrite_and_check(model, rtol=1e-4)
 
 
 def test_group_normalization() -> None:
@@ -115,6 +138,25 @@ def test_what_is_computed_is_refused(node: str, given: str, reason: str) -> None
         text = text.replace("float[N, M, K]", "float[N]")
     result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = {node} }}", opset=18))
     assert result.refusals(op_type) == [reason]
+
+
+@pytest.mark.parametrize(
+    ("node", "constants", "reason"),
+    [
+        ("y, i = MaxPool <kernel_shape = [2]> (u)", {},
+         "MaxPool with a second output, or by something that is computed"),
+        ("y = Resize <axes = [0, 2, 1]> (u, , scales)", {"scales": np.array([1, 2, 1], np.float32)},
+         "Resize to sizes, or by scales that are computed"),
+        ("y = Compress (u, chosen)", {"chosen": np.ones(6, bool)},
+         "Compress of all dimensions at once, or by a condition that is computed"),
+    ],
+)  # fmt: skip
+def test_other_uses(node: str, constants: dict[str, Any], reason: str) -> None:
+    text = "g (float[1, 2, 3] user, float[B, 2, 3] item) => (float[N, M, K] y)"
+    if "Compress" in node:
+        text = text.replace("float[N, M, K]", "float[N]")
+    result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) {node} }}", opset=18, **constants))
+    assert result.refusals(node.split(" = ")[1].split()[0]) == [reason]
 
 
 def test_extents_that_are_not_numbers() -> None:
