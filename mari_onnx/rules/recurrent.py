@@ -59,7 +59,6 @@ def recurrent(op: Op, ctx: Context) -> Derived:
     return [
         ctx.result(op, dims, Array(t, layout, via), output=i)
         for i, (t, layout, dims) in enumerate(zip(results, layouts, outputs, strict=True))
-        if op.proto.output[i]
     ]
 
 

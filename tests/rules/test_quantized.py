@@ -135,6 +135,20 @@ def test_a_product_that_is_quantized_again(style: str) -> None:
     assert "Expand" not in result.ops
 
 
+@styles
+@pytest.mark.parametrize("stored", [4, 1])
+def test_a_weight_of_packed_bits(style: str, stored: int) -> None:
+    """Two numbers of four bits to a byte, with a scale for each column: each row by itself."""
+    body = """x = Expand (user, wide) p = com.microsoft.MatMulNBits <K = 4, N = 3, bits = 4, block_size = 16> (x, w, s)
+              y = Add (p, item)"""
+    packed = np.random.default_rng(0).integers(0, 256, (3, 1, 8)).astype(np.uint8)
+    constants = {"w": packed, "s": np.array([1, 2, 4], np.float32), "wide": [1, 4]}
+    domains = ', "com.microsoft" : 1'
+    result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", domains=domains, **constants))
+    assert lacks_candidates(result, "p")
+    assert result.program.values["p"].array.tensor.known_shape[1] == 3
+
+
 def test_products_that_are_refused() -> None:
     text = "g (int8[1, 4] user, int8[4, 4] item, int8[4] zero, float[B, 4] x) => (int32[B, 4] y)"
     expand = "shape = Shape (x) u = Expand (user, shape)"
