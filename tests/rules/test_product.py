@@ -353,6 +353,21 @@ def test_the_user_on_either_side(style: str, left: bool) -> None:
     model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 5] y", two=[2], flat=[-1, 5])
     result = rewrite_and_check(model)
     assert "Expand" not in result.ops
+    if style == "one":
+        assert result.graph[-1] == "y [B 5] = MatMul (item, user_row.transpose)"
+
+
+@styles
+def test_heads_that_stand_beside_the_batch_of_one_side(style: str) -> None:
+    """(B h) of which the keys of one user have h alone."""
+    body = """
+        q0 = MatMul (item, wq) q = Reshape (q0, beside) k0 = MatMul (user, wk) k1 = Reshape (k0, heads)
+        k2 = Transpose <perm = [0, 2, 3, 1]> (k1) k = Reshape (k2, beside_k) s = MatMul (q, k) y = Reshape (s, flat)
+    """
+    sizes = {"beside": [-1, 1, 3], "heads": [-1, 5, 2, 3], "beside_k": [-1, 3, 5], "flat": [-1, 10]}
+    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 10] y"}
+    result = rewrite_and_check(ranking(style, body, **types, **sizes, wq=integers(4, 6), wk=integers(4, 6, seed=1)))
+    assert "Expand" not in result.ops
 
 
 @styles
