@@ -145,9 +145,9 @@ def test_the_items_choose_from_the_sequence_of_the_user(style: str) -> None:
 
 @styles
 def test_columns_of_each_candidate_for_each(style: str) -> None:
-    """Gather(item [B L], ids [B]) along L: one axis of candidates is another one's."""
-    body = "e = Gather <axis = 1> (item, user) y = Neg (e)"
-    rewrite_and_check(ranking(style, body, user="int64[]", item="float[4]"))
+    """Gather(x [B L], ids [B]) along L, with ids of x: its axis of candidates is in two dimensions."""
+    body = "x = Add (item, user) a = ArgMax <axis = 1, keepdims = 0> (x) e = Gather <axis = 1> (x, a) y = Neg (e)"
+    rewrite_and_check(ranking(style, body, item="float[4]"))
 
 
 # Rows of requests

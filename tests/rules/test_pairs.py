@@ -129,6 +129,41 @@ def test_rows_that_meet_themselves_turned(style: str) -> None:
     rewrite_and_check(model(style, body, [(3 * i % ROWS, (5 * i + 1) % ROWS) for i in range(WIDTH)]))
 
 
+PICKED = "p = Gather <axis = 1> (x, left) q = Gather <axis = 1> (x, right)"
+PLACES = {"left": [i for i, _ in BELOW], "right": [j for _, j in BELOW]}
+
+
+@styles
+@pytest.mark.parametrize(
+    ("reduction", "axes"), [("Max", [2]), ("Mean", [2]), ("SumSquare", [2]), ("Sum", [1]), ("Sum", [1, 2])]
+)
+def test_other_reductions_of_products(style: str, reduction: str, axes: list[int]) -> None:
+    """Only the sum over the width is an inner product."""
+    body = f"{FIELDS} {PICKED} m = Mul (p, q) e = Reduce{reduction} <keepdims = 0> (m, axes) y = Neg (e)"
+    types = {"user": f"float[{USER}, {WIDTH}]", "item": f"float[{ITEM}, {WIDTH}]"}
+    output = "float[B] y" if len(axes) == 2 else "float[B, N] y"
+    given = ranking(style, body, **types, output=output, opset=18, axes=axes, **PLACES)
+    assert "MatMul" not in rewrite_and_check(given).ops
+
+
+@styles
+def test_rows_of_two_values_one_by_one(style: str) -> None:
+    """They have their axes in common, and no more."""
+    rows = PICKED.replace("(x, right)", "(v, right)")
+    body = f"{FIELDS} v = Relu (x) {rows} m = Mul (p, q) e = ReduceSum <keepdims = 0> (m, two)"
+    rewrite_and_check(model(style, body, BELOW))
+
+
+@styles
+def test_entries_of_a_product_turned(style: str) -> None:
+    """Entry (p, q) of the transpose is entry (q, p)."""
+    body = f"""
+        {FIELDS} v = Neg (x) r = Relu (v) t = Transpose <perm = [0, 2, 1]> (r) z = MatMul (x, t)
+        back = Transpose <perm = [0, 2, 1]> (z) flat = Reshape (back, square) e = Gather <axis = 1> (flat, places)
+    """
+    rewrite_and_check(model(style, body, BELOW))
+
+
 @styles
 def test_a_square_times_itself(style: str) -> None:
     """x @ x is not x @ x': the columns of the second are no rows of the first."""
