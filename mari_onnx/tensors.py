@@ -29,7 +29,7 @@ FEW_TIMES = 4
 """So often a tensor stands in one Concat, which no shape has to be computed for."""
 
 MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
-
+ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
@@ -235,7 +235,25 @@ class Builder:
             return t
         if (moved := weights.transposed(self, t, perm)) is not None:
             return moved
-        return self.make("Transpose", [t], tuple(t.known_shape[p] for p in perm), perm=tuple(perm))
+        shape = tuple(t.known_shape[p] for p in perm)
+        if (order := _order(t.known_shape, perm)) == sorted(order):  # nothing has another place in memory
+            return self.reshape(t, shape)
+        turned = self.make("Transpose", [t], shape, perm=tuple(perm))
+        operands = [i for i in t.node.inputs if i is not None and i.shape is not None]
+        if t.op_type in ARITHMETIC and len(operands) == 2 and all(i.shape != t.shape for i in operands):
+            self.also(turned, self.make(t.op_type, [self._operand_turned(i, perm) for i in operands], shape))
+        return turned
+
+    def _operand_turned(self, t: Tensor, perm: Sequence[int]) -> Tensor:
+        """What is smaller than the sum or product that it is an operand of, for the transposed result.
+
+        A Reshape is written around it: Transposes of both operands, onnxruntime makes one of the result again.
+        """
+        shape = (*(1,) * (len(perm) - len(t.known_shape)), *t.known_shape)
+        order = _order(shape, perm)
+        kept = sorted(order)
+        small = self.transpose(self.reshape(t, [shape[i] for i in kept]), [kept.index(i) for i in order])
+        return self.reshape(small, [shape[p] for p in perm])
 
     def expand(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
         """Broadcast to exactly `shape`, of the tensor's own rank."""
@@ -309,6 +327,11 @@ class Builder:
             return moved
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
         return self.make("Gather", [t, indices], shape, axis=axis)
+
+
+def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:
+    """The axes in their new order, without those of extent 1."""
+    return [p for p in perm if shape[p] != 1]
 
 
 def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:

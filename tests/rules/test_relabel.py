@@ -69,6 +69,17 @@ def test_axes_as_attributes_and_as_inputs(opset: int, body: str) -> None:
 
 
 @styles
+def test_of_a_product_by_broadcasting_the_operands_are_transposed(style: str) -> None:
+    """Attention over the steps of a history, for a recurrent layer that wants the steps first."""
+    body = "r = Relu (item) m = Mul (user, r) y = Transpose <perm = [1, 0, 2]> (m)"
+    types = {"user": "float[5, 4]", "item": "float[5, 1]", "output": "float[5, B, 4] y"}
+    result = rewrite_and_check(ranking(style, body, **types))
+    turned = [line for line in result.graph if "= Transpose" in line]
+    if style != "requests":
+        assert not any("5 B 4" in line for line in turned)
+
+
+@styles
 def test_squeeze_of_everything(style: str) -> None:
     """Without axes: only where every extent is a number."""
     text = "g (float[1, 4, 1] user, float[4] item) => (float[4] y) { s = Squeeze (user) y = Mul (s, item) }"
