@@ -87,7 +87,10 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
         dims = stored.layout
         # [500, 1] + [1] is done row by row by onnxruntime, [500, 1] + [1, 1] is not
         full = [array is stored or (rank > 0 and not dims[-1]) for array, rank in zip(arrays, ranks, strict=True)]
-        ranks = [len(dims) if whole else _rank(array, dims) for array, whole in zip(arrays, full, strict=True)]
+        ranks = [
+            len(dims) if whole else _rank(array, dims) or min(rank, len(dims), len(array.tensor.known_shape))
+            for array, rank, whole in zip(arrays, ranks, full, strict=True)
+        ]
     spec, origin = spread(arrays, dims)
     tensors = [
         lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))
