@@ -306,6 +306,10 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
     match node.op_type:
         case "Reshape":
             shape = list(attributes["shape"])
+            assert source is not None
+            # onnxruntime 1.32 does not survive Transpose, Reshape and MatMul of half precision; Unsqueeze it does.
+            if source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and _adds_units(source, shape):
+                return _unsqueeze(emission, shape, inputs, name)
             unknown = [i for i, e in enumerate(shape) if not isinstance(e, int)]
             if len(unknown) <= 1:
                 target = [e if isinstance(e, int) else -1 for e in shape]
@@ -330,6 +334,18 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
             return new_node(node.op_type, name, inputs, name, **attributes)
 
 
+def _adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
+    return [e for e in shape if e != 1] == list(source.known_shape)
+
+
+def _unsqueeze(emission: Emission, shape: Sequence[Extent], inputs: list[str], name: str) -> onnx.NodeProto:
+    """To this shape, of which the source has every extent but those of 1."""
+    units = [i for i, e in enumerate(shape) if e == 1]
+    if emission.model.opset >= 13:
+        return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
+    return new_node("Unsqueeze", name, inputs, name, axes=units)
+
+
 def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
     """A Reshape to several symbols before opset 14, where a 0 stands for the source's own extent at that position.
 
@@ -338,11 +354,8 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
     source, shape = node.inputs[0], list(node.attribute("shape"))
     assert source is not None
     have = source.known_shape
-    units = [i for i, e in enumerate(shape) if e == 1]
-    if [e for e in shape if e != 1] == list(have):
-        if emission.model.opset >= 13:
-            return new_node("Unsqueeze", name, [*inputs, _integers(emission, units)], name)
-        return new_node("Unsqueeze", name, inputs, name, axes=units)
+    if _adds_units(source, shape):
+        return _unsqueeze(emission, shape, inputs, name)
     providers = emission.program.providers.items()
     counted = {s for s, (t, _) in providers if t.op_type == "NonZero"}  # as many as a mask selects: none, perhaps
     candidates, leading = {*emission.program.context.candidates, ROW}, set(emission.model.leading_symbols.values())

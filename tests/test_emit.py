@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
@@ -392,3 +393,12 @@ def test_what_was_not_rewritten_keeps_its_name_and_documentation(
     kept = {n.output[0] for n in result.graph.node if before.get((n.op_type, *n.input, *n.output)) == n}
     assert "a" in kept
     assert kept >= {n.output[0] for n in result.graph.node if (n.op_type, *n.input, *n.output) in before}
+
+
+def test_onnxruntime_survives_a_transposed_matrix_of_half_precision() -> None:
+    """Transpose, Reshape [3 2] to [1 3 2] and MatMul end the process in version 1.32, while it loads the model."""
+    body = "t = Transpose <perm = [0, 2, 1]> (user) k = MatMul (t, w) i = Unsqueeze (item, last) y = Mul (k, i)"
+    types = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
+    proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
+    result = rewrite_and_check(proto)
+    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
