@@ -66,6 +66,9 @@ CASES: dict[str, list[Case]] = {
     "elements written": [
         Case("Add", (WIDE, WIDE)),
         Case("Add", (WIDE, floats(256))),
+        Case("Add", ((5000, 16), floats(16))),
+        Case("Add", ((500, 1), floats(1))),
+        Case("Add", ((500, 1), floats(1, 1))),
         Case("Add", ((500, 20, 64), (20, 64))),
         Case("Add", ((500, 1, 64), (20, 64))),
         Case("Mul", ((200, 14, 1, 16), (200, 1, 14, 16))),

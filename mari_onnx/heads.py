@@ -94,7 +94,7 @@ class Heads:
         for t, bias in (node.inputs, node.inputs[::-1]):
             if t is None or bias is None or t.op_type != "MatMul" or self.uses.get(t.name or "", 1) > 1:
                 continue
-            if bias.stored and product(bias.known_shape) == bias.known_shape[-1] == t.known_shape[-1]:
+            if bias.stored and bias.known_shape[-1:] == t.known_shape[-1:] == (product(bias.known_shape),):
                 return self._product(t, count, bias)
         return None
 
