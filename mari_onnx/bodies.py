@@ -6,24 +6,29 @@ That a body treats them independently is found by interpreting it, as the graph 
 the candidates, everything that its outputs need has to come out without them. What holds for any number of candidates
 holds for one, so the original body, as it is, computes on one row what it computes on each.
 
-Holds when what the body reads by name has no candidates either, and each state keeps its shape. Rounding: none.
+What a body reads by name is an input like another, unless the name is that of an input of the graph, or a second body
+reads it too, which would have a row of its own.
+
+Holds when each state keeps its shape. Rounding: none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import cycle
 from typing import Protocol
 
 import onnx
 
-from mari_onnx.axes import Axis, Dims, Refused, extents, flat
+from mari_onnx.axes import Axis, Dims, Refused, dim, extents, flat
 from mari_onnx.cost import reachable
-from mari_onnx.extent import Poly, symbols
-from mari_onnx.forms import Array, IndexMap, Value
-from mari_onnx.layout import fill, plain
+from mari_onnx.extent import Poly, symbol, symbols
+from mari_onnx.forms import Array, IndexMap, State, Value
+from mari_onnx.layout import fill, mapped, plain
 from mari_onnx.lift import natural, stored_shape
 from mari_onnx.op import Context, Op
+from mari_onnx.tensors import Tensor
 
 
 class Walk(Protocol):
@@ -35,24 +40,31 @@ class Walk(Protocol):
         """The outputs of a body with these inputs; nothing else is remembered of it."""
 
 
-def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
-    """The node on one row of each of its inputs."""
+def once(walk: Walk, op: Op, captured: Mapping[str, Value], fixed: Collection[str]) -> list[Value] | Refused:
+    """The node on one row of each of its inputs and of what its body captures; `fixed` names stay what they are."""
     ctx, given = walk.ctx, [v for v in op.inputs if v is not None]
     first = 0 if op.op_type == "Scan" else 2
     if len(given) < len(op.inputs) or any(v.dims is None for v in (*given, *captured.values())):
         return Refused(f"{op.op_type} with inputs that are left out, or of unknown rank")
+    read = {name: v for name, v in captured.items() if _candidates(ctx, v)}
     outside = [*given[:first], *captured.values()]
     counted = [e for v in outside if v.content is not None for e in v.content.flat]
-    if any(_candidates(ctx, v) for v in outside) or any(_counts(ctx, e) for e in counted):
-        return Refused(f"the body of {op.op_type} reads what has candidates, or counts them")
+    if any(_candidates(ctx, v) for v in given[:first]) or any(_counts(ctx, e) for e in counted):
+        return Refused(f"the body of {op.op_type} counts the candidates")
     graph, states = op.attribute("body"), len(given) - first - op.attribute("num_scan_inputs", 0)
     time = list(op.attribute("scan_input_axes", [0] * op.attribute("num_scan_inputs", 0)))
-    values = [_stored(ctx, v) for v in given[first:]]
+    values = [_stored(ctx, v) for v in (*given[first:], *read.values())]
     rows = {v.array.state(a) for v in values for a in _candidates(ctx, v)}
-    if len(rows) != 1 or any(s == "stored" or (isinstance(s, IndexMap) and s.index is not None) for s in rows):
+    if not rows or any(s == "stored" or (isinstance(s, IndexMap) and s.index is not None) for s in rows):
         return Refused(f"an input of {op.op_type} differs from candidate to candidate")
-    inputs = [_within(ctx, op, i, v, None if i < states else time[i - states]) for i, v in enumerate(values)]
-    names = [i.name for i in graph.input][first:]
+    if not read.keys().isdisjoint(fixed):
+        return Refused(f"the body of {op.op_type} reads an input of the graph, or what another body reads")
+    row = next((s for s in rows if isinstance(s, IndexMap)), "absent")
+    values = [_on_rows(ctx, v, row) for v in values]
+    own = len(given) - first
+    steps = [None] * states + time + [None] * len(read)
+    inputs = [_within(ctx, op, str(i), v, step) for i, (v, step) in enumerate(zip(values, steps, strict=True))]
+    names = [*(i.name for i in graph.input[first:]), *read]
     known = {n: replace(v, name=n) for n, v in zip(names, inputs, strict=True)}
     for k, dtype in enumerate(
         (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)[:first]
@@ -60,26 +72,33 @@ def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Ref
         name = graph.input[k].name
         known[name] = Value(name, (), dtype, Array(ctx.b.input(f"{op.name}.{name}", (), dtype), ()))
     results = walk.body(graph, known)
-    results = results[first // 2 :]
-    if any(v.dims is None for v in results) or not _independent(ctx, results):
+    if any(v.dims is None for v in results) or not _independent(ctx, results):  # whether to go on is one of them
         return Refused(f"the body of {op.op_type} is not known to treat candidates independently")
+    results = results[first // 2 :]
     if any(extents(v.known_dims) != extents(s.known_dims) for v, s in zip(results, inputs[:states], strict=False)):
         return Refused(f"a state of {op.op_type} changes its shape")
-    if len(results) > states and (op.op_type == "Loop" or op.attribute("scan_output_axes")):
-        return Refused(f"{op.op_type} with outputs of unknown length, or along other axes than the first")
+    if len(results) > states and op.attribute("scan_output_axes"):
+        return Refused(f"{op.op_type} with outputs along other axes than the first")
     dims = [v.known_dims for v in values[:states]]
-    if len(results) > states:
-        length = values[states].known_dims[time[0]]
-        dims += [(length, *v.known_dims) for v in results[states:]]
-    (row,) = rows
+    times = [f"{name or op.name}.0" for name in op.proto.output[states:]] if op.op_type == "Loop" else []
+    lengths = [dim(symbol(name), name) for name in times] or [values[states].known_dims[t] for t in time[:1]]
+    dims += [(length, *v.known_dims) for length, v in zip(cycle(lengths), results[states:], strict=False)]
     arrays = [_one_row(ctx, d, row) for d in dims]
-    tensors = [*(plain(ctx.b, v) for v in given[:first]), *(natural(ctx.b, v.array, v.known_dims)[0] for v in values)]
+    tensors = [*(plain(ctx.b, v) for v in given[:first]), *(_tensor(ctx, v) for v in values[:own])]
+    on_rows = {name: _tensor(ctx, v) for name, v in zip(read, values[own:], strict=True)}
+    captures = [(name, on_rows[name] if name in read else plain(ctx.b, v)) for name, v in captured.items()]
     shapes = [(stored_shape(layout, via), v.dtype) for (layout, via), v in zip(arrays, results, strict=True)]
-    made = ctx.b.again(op.proto, tensors, shapes, [(name, plain(ctx.b, v)) for name, v in captured.items()])
+    made = ctx.b.again(op.proto, tensors, shapes, captures)
+    for name, t in zip(times, made[states:], strict=False):
+        ctx.providers.setdefault(name, (t, 0))
     return [
         ctx.result(op, d, Array(t, *array), dtype=t.dtype, output=i)
         for i, (d, t, array) in enumerate(zip(dims, made, arrays, strict=True))
     ]
+
+
+def _tensor(ctx: Context, value: Value) -> Tensor:
+    return natural(ctx.b, value.array, value.known_dims)[0]
 
 
 def _candidates(ctx: Context, value: Value) -> list[Axis]:
@@ -92,7 +111,17 @@ def _stored(ctx: Context, value: Value) -> Value:
     return replace(value, array=fill(ctx.b, value.array, value.known_dims, axes), parts=None, terms=None)
 
 
-def _within(ctx: Context, op: Op, i: int, value: Value, time: int | None) -> Value:
+def _on_rows(ctx: Context, value: Value, row: State) -> Value:
+    """What has no row of candidates, as often as others have one: once, or not at all."""
+    if not isinstance(row, IndexMap):
+        return value
+    array = value.array
+    for axis in _candidates(ctx, value):
+        array = mapped(ctx.b, array, value.known_dims, axis, row)
+    return replace(value, array=array)
+
+
+def _within(ctx: Context, op: Op, i: str, value: Value, time: int | None) -> Value:
     """What the body sees of an input: a tensor like it, for a scanned one without its dimension of time."""
     dims = value.known_dims if time is None else (*value.known_dims[:time], *value.known_dims[time + 1 :])
     layout = tuple(tuple(a for a in d if value.array.state(a) != "absent") for d in dims)

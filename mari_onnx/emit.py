@@ -160,6 +160,7 @@ def _name(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) 
     for name, tensor in called:
         if not (tensor.node.is_source or tensor.stored):
             names.setdefault(tensor, name)
+        if names.get(tensor) == name or tensor.name != name:
             used.add(name)
     for node in nodes:
         for tensor in node.outputs:

@@ -341,9 +341,11 @@ class _Walk:
 
     def _once(self, op: Op) -> Derived:
         captured = {name: self.values[name] for name in self.model.captures(op.proto) if name in self.values}
-        if not any(self._repeats(v) for v in op.inputs if v is not None):
+        if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
             return Refused(f"no input of {op.op_type} repeats")
-        return once(self, op, captured)
+        others = [node for node in self.model.graph.node if node is not op.proto]
+        fixed = {*self.inputs, *(name for node in others for name in self.model.captures(node))}
+        return once(self, op, captured, fixed)
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""

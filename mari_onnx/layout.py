@@ -64,13 +64,13 @@ def alike(b: Builder, arrays: Sequence[Array], dims: Sequence[Dims], axes: Itera
         states = {array.state(axis) for array in out}
         maps = [s for s in states if isinstance(s, IndexMap)]
         if len(states) == 2 and "absent" in states and maps:
-            out = [_map(b, a, d, axis, maps[0]) for a, d in zip(out, dims, strict=True)]
+            out = [mapped(b, a, d, axis, maps[0]) for a, d in zip(out, dims, strict=True)]
         elif len(states) > 1:
             out = [fill(b, a, d, [axis]) for a, d in zip(out, dims, strict=True)]
     return out
 
 
-def _map(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> Array:
+def mapped(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> Array:
     """An array without the axis, stored through an index map: the same row so many times."""
     if array.state(axis) != "absent":
         return array

@@ -56,7 +56,8 @@ def test_a_state_of_the_candidate(style: str) -> None:
 
 
 MIXED = "the body of Scan is not known to treat candidates independently"
-READ = "the body of Scan reads what has candidates, or counts them"
+READ = "an input of Scan differs from candidate to candidate"
+COUNTED = "the body of Scan counts the candidates"
 
 
 @REPEATED
@@ -66,7 +67,7 @@ READ = "the body of Scan reads what has candidates, or counts them"
         ("m = ReduceSum (x, zero_) q = Add (h, m) h1 = Tanh (q)", MIXED),
         ("n = Shape (x) f = Cast <to = 1> (n) g = Gather (f, zero_) q = Mul (x, g) h1 = Add (h, q)", MIXED),
         ("q = Add (h, item) h1 = Add (q, x)", READ),
-        ("q = Reshape (x, rows) k = Add (q, h) h1 = Tanh (k)", READ),
+        ("q = Reshape (x, rows) k = Add (q, h) h1 = Tanh (k)", COUNTED),
     ],
 )
 def test_bodies_that_see_the_candidates(style: str, cell: str, reason: str) -> None:
@@ -86,13 +87,77 @@ def test_a_loop_that_keeps_a_state(style: str) -> None:
     assert B not in rows(result, "acc")
 
 
-def test_what_a_loop_collects_is_of_unknown_length() -> None:
+@REPEATED
+def test_what_a_loop_collects(style: str) -> None:
+    """It is as long as the loop went on."""
     body = """acc, all = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o, float[B, 4] p)
-            { d = Identity (c) o = Neg (a) p = Identity (a) }> (three, yes, user)
+            { d = Less (i, two) o = Neg (a) p = Identity (a) }> (nine, yes, user)
         s = ReduceSum <keepdims = 0> (all, zero_) y = Add (s, item)"""
-    given = {"three": np.int64(3), "yes": np.bool_(True), "zero_": [0]}
-    result = rewrite_and_check(ranking("one", body, item="float[4]", opset=18, **given))
-    assert result.refusals("Loop") == ["Loop with outputs of unknown length, or along other axes than the first"]
+    given = {"nine": np.int64(9), "two": np.int64(2), "yes": np.bool_(True), "zero_": [0]}
+    result = rewrite_and_check(ranking(style, body, user="float[4]", item="float[4]", opset=18, **given))
+    assert B not in rows(result, "all")
+    assert "Expand" not in result.ops
+
+
+@REPEATED
+def test_a_sequence_that_a_loop_reads_by_name(style: str) -> None:
+    """A recurrent layer of Keras: the history is read step by step, and the first state is zeros for each candidate."""
+    body = """
+        t = Transpose <perm = [1, 0, 2]> (user) shape = Shape (item) h0 = ConstantOfShape (shape)
+        last, all = Loop <body = b (int64 i, bool c, float[B, 4] h) => (bool d, float[B, 4] h1, float[B, 4] o)
+            { d = Identity (c) x = Gather (t, i) p = MatMul (x, w) h1 = Add (h, p) o = Neg (h1) }> (five, yes, h0)
+        r = ReduceSum <keepdims = 0> (all, zero_) s = Add (last, r) y = Add (s, item)
+    """
+    given = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
+    assert B not in (*rows(result, "last"), *rows(result, "all"))
+
+
+FIXED = "the body of Loop reads an input of the graph, or what another body reads"
+READS_T = """{name}, {name}_ = Loop <body = {name}_b (int64 i, bool c, float[B, 4] h) =>
+    (bool d, float[B, 4] h1, float[B, 4] o) {{ d = Identity (c) x = Gather (t, i) h1 = {op} (h, x) o = Neg (h1) }}>
+    (five, yes, h0)"""
+
+
+@REPEATED
+def test_what_two_bodies_read_by_name_stays_as_it_is(style: str) -> None:
+    body = f"""
+        t = Transpose <perm = [1, 0, 2]> (user) h0 = ReduceMax <keepdims = 0> (t, zero_)
+        {READS_T.format(name="first", op="Add")} {READS_T.format(name="second", op="Sub")}
+        s = Add (first, second) y = Add (s, item)
+    """
+    given = {"five": np.int64(5), "yes": np.bool_(True), "zero_": [0]}
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
+    assert result.refusals("Loop") == [FIXED] * 2
+
+
+@REPEATED
+@pytest.mark.parametrize("other", ["n = NonZero (user)", "n = Identity (user)", "n = Neg (user)"])
+def test_what_a_body_and_a_node_read(style: str, other: str) -> None:
+    """The body has the row under the name by which a node may read all rows."""
+    body = f"""
+        h0 = ReduceMax <axes = [1], keepdims = 0> (user)
+        last = Loop <body = b (int64 i, bool c, float[B, 4] h) => (bool d, float[B, 4] h1)
+            {{ d = Identity (c) x = Gather <axis = 1> (user, i) h1 = Add (h, x) }}> (five, yes, h0)
+        {other} e = Cast <to = 1> (n) z = ReduceMax <keepdims = 0> (e) s = Add (last, item) y = Add (s, z)
+    """
+    given = {"five": np.int64(5), "yes": np.bool_(True)}
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", opset=17, **given)
+    if style == "tiled":  # the name is that of an input
+        assert rewrite(model).refusals("Loop") == [FIXED]
+    else:
+        assert B not in rows(rewrite_and_check(model), "last")
+
+
+@REPEATED
+def test_whether_a_loop_goes_on_may_not_depend_on_how_many_there_are(style: str) -> None:
+    """The sum of all rows reaches a limit sooner where there are more of them."""
+    body = """acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
+            { s = ReduceSum <keepdims = 0> (a) d = Less (s, limit) o = Add (a, a) }> (five, yes, user)
+        y = Add (acc, item)"""
+    given = {"five": np.int64(5), "yes": np.bool_(True), "limit": np.float32(40)}
+    result = rewrite_and_check(ranking(style, body, user="float[4]", item="float[4]", opset=18, **given))
+    assert result.refusals("Loop") == [MIXED.replace("Scan", "Loop")]
 
 
 def test_a_state_that_grows() -> None:
@@ -127,7 +192,7 @@ def test_outputs_along_another_dimension_are_refused() -> None:
     model.graph.node[[n.op_type for n in model.graph.node].index("ReduceSum")].input[1] = "one_"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one_"))
     result = rewrite(model)  # it is not run: onnxruntime ends the process where there are no candidates
-    assert result.refusals("Scan") == ["Scan with outputs of unknown length, or along other axes than the first"]
+    assert result.refusals("Scan") == ["Scan with outputs along other axes than the first"]
 
 
 def test_a_loop_until_something_is_so() -> None:
