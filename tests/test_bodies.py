@@ -114,6 +114,24 @@ def test_a_sequence_that_a_loop_reads_by_name(style: str) -> None:
 
 
 FIXED = "the body of Loop reads an input of the graph, or what another body reads"
+
+
+@REPEATED
+def test_the_last_step_of_what_a_loop_collects(style: str) -> None:
+    """A slice of so many, and the one that it is."""
+    body = """
+        t = Transpose <perm = [1, 0, 2]> (user) h0 = ReduceMax <keepdims = 0> (t, zero_)
+        state, all = Loop <body = b (int64 i, bool c, float[B, 4] h) => (bool d, float[B, 4] h1, float[B, 4] o)
+            { d = Identity (c) x = Gather (t, i) p = MatMul (x, w) h1 = Add (h, p) o = Neg (h1) }> (five, yes, h0)
+        some = Slice (all, last, most, zero_) one_ = Squeeze (some, zero_) r = Relu (one_) y = Add (r, item)
+    """
+    given = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
+    given |= {"last": [-1], "most": [2**31 - 1]}
+    result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
+    assert B not in (*rows(result, "some"), *rows(result, "r"))
+    assert "Expand" not in result.ops
+
+
 READS_T = """{name}, {name}_ = Loop <body = {name}_b (int64 i, bool c, float[B, 4] h) =>
     (bool d, float[B, 4] h1, float[B, 4] o) {{ d = Identity (c) x = Gather (t, i) h1 = {op} (h, x) o = Neg (h1) }}>
     (five, yes, h0)"""

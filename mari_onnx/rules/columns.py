@@ -7,7 +7,8 @@
     Slice of (F D) in steps of D  is a slice of F
     Gather([a b c], [2, 0])       is [c a]
 
-Holds when widths and positions are numbers; a Slice with a step works along its axes (see `along`). Rounding: none.
+Holds when widths and positions are numbers; a Slice with a step, or of an axis of which the extent is not known, works
+along its axes (see `along`). Rounding: none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
 from mari_onnx.content import bounded
-from mari_onnx.extent import Extent, Poly, divide, total
+from mari_onnx.extent import Extent, Poly, divide, symbol, total
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
@@ -229,6 +230,8 @@ def slice_(op: Op, ctx: Context) -> Derived:
         if isinstance(extent, Poly) and (start, end) == (0, 1) and (row := _row_0(value, position)) is not None:
             value = row
             continue
+        if isinstance(extent, Poly) and len(axes) == 1 and not any(map(ctx.is_candidate, value.known_dims[position])):
+            return _of_some_length(op, ctx, position)
         if isinstance(extent, Poly):
             return Refused(f"Slice of an axis of extent {extent}, which is not a number")
         if not isinstance(end, int):
@@ -252,6 +255,18 @@ def _row_0(value: Value, position: int) -> Value | None:
     array = Array(value.array.tensor, renamed(value.array.layout, {axis: (row,)}), via)
     dims = renamed(value.known_dims, {axis: (row,)})
     return replace(value, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
+
+
+def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
+    """The last step of so many: the original node, along that axis; how many are left has a name of its own."""
+    left = symbol(name := f"{op.name}.{position}")
+    dims = list(op.data.known_dims)
+    dims[position] = dim(left, name)
+    derived = run_along(op, ctx, [position], [(tuple(dims), op.data.dtype)], op.inputs[1:])
+    if not isinstance(derived, Refused):
+        tensor = derived[0].array.tensor
+        ctx.providers.setdefault(name, (tensor, tensor.known_shape.index(left)))
+    return derived
 
 
 def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:

@@ -22,6 +22,7 @@ from mari_onnx.extent import Extent, Poly, product
 from mari_onnx.forms import Value
 from mari_onnx.layout import rename_value
 from mari_onnx.op import Context, Derived, Op, uniform
+from mari_onnx.rules.along import run_along
 
 UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape can be computed from the inputs"
 
@@ -85,8 +86,12 @@ def squeeze(op: Op, ctx: Context) -> Derived:
             return Refused("Squeeze of every axis of extent 1, and some extents are not known")
         axes = [i for i, d in enumerate(dims) if not d]
     axes = [a % len(dims) for a in axes]
-    if any(dims[a] for a in axes):
+    taken = [a for i in axes for a in dims[i]]
+    if any(isinstance(a.extent, int) or ctx.is_candidate(a) for a in taken):
         return Refused("Squeeze of an axis that is not known to have extent 1")
+    if taken:  # the node itself finds out
+        rest = tuple(d for i, d in enumerate(dims) if i not in axes)
+        return run_along(op, ctx, axes, [(rest, op.data.dtype)], op.inputs[1:])
     return _as(op, op.data, tuple(d for i, d in enumerate(dims) if i not in axes))
 
 
