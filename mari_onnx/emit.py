@@ -142,7 +142,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     for node in nodes:
         _write(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
-        if emission.names[tensor] != value.name:
+        if emission.names[tensor] != value.name and value.name not in emission.captured:
             _append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     _label(emission)
     return emission, nodes
@@ -158,9 +158,10 @@ def _name(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) 
     called = [(value.name, tensor) for value, tensor in zip(emission.program.outputs, outputs, strict=True)]
     called += [capture for node in nodes for capture in node.captures]
     for name, tensor in called:
-        if not (tensor.node.is_source or tensor.stored):
+        named = tensor.node.is_source or tensor.stored
+        if not named:
             names.setdefault(tensor, name)
-        if names.get(tensor) == name or tensor.name != name:
+        if not (named and tensor.name == name):
             used.add(name)
     for node in nodes:
         for tensor in node.outputs:

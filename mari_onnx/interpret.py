@@ -344,7 +344,8 @@ class _Walk:
         if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
             return Refused(f"no input of {op.op_type} repeats")
         others = [node for node in self.model.graph.node if node is not op.proto]
-        fixed = {*self.inputs, *(name for node in others for name in self.model.captures(node))}
+        fixed = {*self.inputs, *(o.name for o in self.model.graph.output)}
+        fixed.update(name for node in others for name in self.model.captures(node))
         return once(self, op, captured, fixed)
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:

@@ -201,6 +201,8 @@ class Builder:
             node.outputs.extend(
                 Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
             )
+        for t, (shape, _) in zip(node.outputs, results, strict=True):  # of one of two that are equal onnx may know less
+            t.shape = shape if t.shape is None else t.shape
         return node.outputs
 
     # What only moves data, simplified

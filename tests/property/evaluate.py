@@ -46,7 +46,8 @@ def with_outputs(model: onnx.ModelProto, outputs: Mapping[str, int]) -> onnx.Mod
     del out.graph.output[:]
     for name, dtype in outputs.items():
         info = onnx.ValueInfoProto(name=name)
-        info.type.tensor_type.elem_type = dtype
+        if dtype:  # where onnx knows no type, onnxruntime does
+            info.type.tensor_type.elem_type = dtype
         out.graph.output.append(info)
     return out
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.extent import Extent, Poly, divide, evaluate, product
@@ -1005,6 +1006,41 @@ def scan(w: Writer) -> None:
     w.write_all("Scan", [h, x], outputs, num_scan_inputs=1, body=body)
 
 
+def loop(w: Writer) -> None:
+    """The largest so far of what the body reads by name, for some steps, or until one of all is large."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[0], int))
+    times, until = w.between(1, int(str(x.shape[0]))), w.chance(30)
+    states = [m for m in w.made if m.dtype == FLOAT and m.shape == x.shape[1:]]
+    axes, attributes = w.axes_form([0], 18)
+    start = w.write("ReduceMax", [x, *axes], x.shape[1:], span(x), keepdims=0, **attributes)
+    h = w.choice([*states, start])
+    limit = w.constant(np.array(w.between(1, 4), np.float32))
+    w.count += 1
+    i, go, state, on, step, largest, found = (f"b{w.count}_{n}" for n in ("i", "go", "h", "on", "x", "o", "p"))
+    nodes = [
+        helper.make_node("Gather", [x.name, i], [step], axis=0),
+        helper.make_node("Max", [state, step], [largest]),
+        helper.make_node("Neg", [step], [found]),
+    ]
+    if until:
+        nodes.append(helper.make_node("ReduceMax", [largest], [f"{on}_"], keepdims=0))
+        nodes.append(helper.make_node("Less", [f"{on}_", limit.name], [on]))
+    else:
+        nodes.append(helper.make_node("Identity", [go], [on]))
+
+    def info(name: str, dtype: int = FLOAT) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, dtype, [None] * (x.rank - 1) if dtype == FLOAT else [])
+
+    given, results = [info(i, INT64), info(go, BOOL), info(state)], [info(on, BOOL), info(largest)]
+    outputs = [(h.shape, hull(h, x), FLOAT)]
+    if not until:  # it would be of unknown length
+        results.append(info(found))
+        outputs.append(((times, *x.shape[1:]), (-x.high, -x.low), FLOAT))
+    body = helper.make_graph(nodes, "largest", given, results)
+    trips, yes = w.constant(np.array(times, np.int64)), w.constant(np.array(True))
+    w.write_all("Loop", [trips, yes, h], outputs, body=body)
+
+
 def pad(w: Writer) -> None:
     x, axis, extent = _numbered(w, 1)
     if x.dtype != FLOAT:
@@ -1153,6 +1189,7 @@ OPERATORS: dict[Maker, int] = {
     scatter_elements: 1,
     by_member: 2,
     scan: 1,
+    loop: 2,
     pad: 2,
     triangle: 1,
     local_function: 1,
