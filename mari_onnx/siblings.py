@@ -90,6 +90,7 @@ def _products(nodes: Sequence[Node]) -> Iterator[list[Node]]:
             or w.shape is None
             or len(w.shape) != 2
             or x.shape is None
+            or node.outputs[0].shape is None
         ):
             continue
         if dict(node.attributes).get("transA"):

@@ -188,7 +188,7 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
         return None
     x, w = t.node.inputs
     assert x is not None and w is not None
-    if not w.constant or w.shape is None or len(w.shape) != 2:
+    if x.shape is None or not w.constant or w.shape is None or len(w.shape) != 2:
         return None
     *rows, n = product.array.layout
     if len(rows) < 2:

@@ -214,6 +214,15 @@ def test_a_product_before_gemm_could_do_without_a_bias() -> None:
     assert rewrite_and_check(model).ops == ["MatMul", "MatMul", "Add"]
 
 
+def test_a_product_of_what_no_rank_is_known_of() -> None:
+    """Only the product's own is: nothing can be said of its rows."""
+    text = """g (float[B, 4] user, float[B, 3] item) => (float[M, 5, 4] y) <float[M, 5, 4] p> {
+            x = acme.Rows (item) p = MatMul (x, w) y = Add (p, b)
+        }"""
+    result = rewrite(parse(text, domains=', "acme" : 1', w=integers(4, 4), b=integers(4)))
+    assert result.ops == ["Rows", "MatMul", "Add"]
+
+
 # What does not hold
 
 
