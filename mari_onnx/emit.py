@@ -30,8 +30,8 @@ AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
 """The opset from which a reduction takes its axes as an input."""
 
 
-MATRIX = 2
-"""The most dimensions of a tensor whose shape is written down."""
+MATRIX, ATTENDED = range(3), range(3, 5)
+"""The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""
 
 
 @dataclass
@@ -228,6 +228,9 @@ def _write(emission: Emission, node: Node) -> None:
             if emission.names[t] != captured and captured not in emission.captured:
                 emission.captured.add(captured)
                 _append_ours(emission, new_node("Identity", captured, [emission.names[t]], captured))
+        if node.op_type == "Attention":  # of a width that Expand leaves open onnx makes 0
+            for t in dict.fromkeys(t for t in node.inputs if t is not None and t.op_type == "Expand"):
+                _describe(emission, t, ATTENDED)
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
         _append(emission, again)
     else:
@@ -487,14 +490,14 @@ def _made(emission: Emission, op_type: str, inputs: list[str], **attributes: int
 # The document
 
 
-def _describe(emission: Emission, tensor: Tensor) -> None:
+def _describe(emission: Emission, tensor: Tensor, ranks: range = MATRIX) -> None:
     """The shapes of matrices: a product and its bias become one Gemm where they are known.
 
     Of more dimensions they are left out. onnxruntime takes Add and LayerNormalization of two operands whose shapes it
     can prove equal for SkipLayerNormalization, which on CPU takes several times as long as the two (BST: 1.4 times the
     model).
     """
-    if tensor.shape is None or not tensor.dtype or len(tensor.shape) > MATRIX:
+    if tensor.shape is None or not tensor.dtype or len(tensor.shape) not in ranks:
         return
     known = emission.model.input_symbols
     shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]

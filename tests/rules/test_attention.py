@@ -230,3 +230,13 @@ def test_the_graph() -> None:
         "a.item [1 B 4] = Attention (item.reshape, user_row, user_row)",
         "y [B 4] = Reshape (a.item)",
     ]
+
+
+@styles
+def test_columns_that_are_repeated(style: str) -> None:
+    """Of a width that is computed onnx makes 0: the shape of what Attention reads is written down."""
+    body = """c = Gather <axis = 1> (user, places) t = Reshape (c, square)
+        a = Attention <kv_num_heads = 1, q_num_heads = 1> (t, t, t) y = MatMul (a, w)"""
+    types = {"user": "float[1]", "item": "float[3]", "output": "float[B, 2, 3] y"}
+    constants = {"places": np.zeros(4, np.int64), "square": [-1, 2, 2], "w": integers(2, 3)}
+    rewrite_and_check(ranking(style, body, **types, opset=24, **constants), rtol=1e-5)
