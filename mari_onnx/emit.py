@@ -47,7 +47,7 @@ class Emission:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[Tensor | onnx.TensorProto] = field(default_factory=list)
     arithmetic: list[onnx.NodeProto] = field(default_factory=list)
-    infos: list[onnx.ValueInfoProto] = field(default_factory=list)
+    infos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
@@ -501,7 +501,8 @@ def _describe(emission: Emission, tensor: Tensor, ranks: range = MATRIX) -> None
         return
     known = emission.model.input_symbols
     shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
-    emission.infos.append(helper.make_tensor_value_info(emission.names[tensor], tensor.dtype, shape))
+    name = emission.names[tensor]
+    emission.infos[name] = helper.make_tensor_value_info(name, tensor.dtype, shape)
 
 
 def _graft(emission: Emission) -> onnx.ModelProto:
@@ -522,8 +523,9 @@ def _graft(emission: Emission) -> onnx.ModelProto:
     kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
     out.graph.initializer.extend([*initializers, *kept])
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
-    out.graph.value_info.extend(v for v in source.graph.value_info if v.name in produced and _is_told(emission, v.name))
-    out.graph.value_info.extend(emission.infos)
+    told = [v for v in source.graph.value_info if v.name in produced and _is_told(emission, v.name)]
+    ours = emission.infos.keys() - {v.name for v in (*told, *source.graph.output)}
+    out.graph.value_info.extend([*told, *(info for name, info in emission.infos.items() if name in ours)])
     emission.program.signature.apply(out.graph)
     return out
 

@@ -300,7 +300,10 @@ def split(op: Op, ctx: Context) -> Derived:
     else:
         widths = [divide(extent, count)] * count
     inner = extent_of(value.dims[position][1:])
-    if any(w is None or not isinstance(w if isinstance(extent, int) else divide(w, inner), int) for w in widths):
+    outermost = extent if isinstance(extent, int) else divide(extent, inner)  # of (F L) it is F that is cut
+    if isinstance(outermost, Poly) or any(
+        w is None or not isinstance(w if isinstance(extent, int) else divide(w, inner), int) for w in widths
+    ):
         return Refused(f"Split of an axis of extent {extent} into widths that are not numbers")
     if any(w == 0 for w in widths):
         return Refused("Split into nothing")

@@ -236,7 +236,10 @@ def test_the_graph() -> None:
 def test_columns_that_are_repeated(style: str) -> None:
     """Of a width that is computed onnx makes 0: the shape of what Attention reads is written down."""
     body = """c = Gather <axis = 1> (user, places) t = Reshape (c, square)
-        a = Attention <kv_num_heads = 1, q_num_heads = 1> (t, t, t) y = MatMul (a, w)"""
+        a = Attention <kv_num_heads = 1, q_num_heads = 1> (t, t, t)
+        d = Attention <kv_num_heads = 1, q_num_heads = 1, scale = 2.0> (t, t, t) s = Add (a, d) y = MatMul (s, w)"""
     types = {"user": "float[1]", "item": "float[3]", "output": "float[B, 2, 3] y"}
     constants = {"places": np.zeros(4, np.int64), "square": [-1, 2, 2], "w": integers(2, 3)}
-    rewrite_and_check(ranking(style, body, **types, opset=24, **constants), rtol=1e-5)
+    result = rewrite_and_check(ranking(style, body, **types, opset=24, **constants), rtol=1e-5)
+    described = [info.name for info in result.model.graph.value_info]
+    assert len(described) == len(set(described))

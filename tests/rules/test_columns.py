@@ -432,3 +432,10 @@ def test_the_graph() -> None:
         "y.user [1 2] = Gemm (user_row.gather, w.user)",
         "y [B 2] = Gemm (item.transpose.2, w.item, y.user)",
     ]
+
+
+def test_a_split_into_numbers_of_what_is_not_one() -> None:
+    """The history and the candidate, of which a width of 1 holds only without a history."""
+    body = """i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) s = Split <axis = 1> (x, one) y = Relu (s)"""
+    result = rewrite(ranking("tiled", body, user="float[L, 3]", output="float[B, M, 3] y", one=[1]))
+    assert "Split" in result.ops  # as it is: rewrite asserts that no rule breaks
