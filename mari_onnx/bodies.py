@@ -6,15 +6,14 @@ That a body treats them independently is found by interpreting it, as the graph 
 the candidates, everything that its outputs need has to come out without them. What holds for any number of candidates
 holds for one, so the original body, as it is, computes on one row what it computes on each.
 
-What a body reads by name is an input like another, unless the name is that of an input of the graph, or a second body
-reads it too, which would have a row of its own.
+What a body reads by name is an input like another: it is read by the name that its one row has.
 
 Holds when each state keeps its shape. Rounding: none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import cycle
 from typing import Protocol
@@ -40,8 +39,8 @@ class Walk(Protocol):
         """The outputs of a body with these inputs; nothing else is remembered of it."""
 
 
-def once(walk: Walk, op: Op, captured: Mapping[str, Value], fixed: Collection[str]) -> list[Value] | Refused:
-    """The node on one row of each of its inputs and of what its body captures; `fixed` names stay what they are."""
+def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
+    """The node on one row of each of its inputs and of what its body captures."""
     ctx, given = walk.ctx, [v for v in op.inputs if v is not None]
     first = 0 if op.op_type == "Scan" else 2
     if len(given) < len(op.inputs) or any(v.dims is None for v in (*given, *captured.values())):
@@ -57,8 +56,6 @@ def once(walk: Walk, op: Op, captured: Mapping[str, Value], fixed: Collection[st
     rows = {v.array.state(a) for v in values for a in _candidates(ctx, v)}
     if not rows or any(s == "stored" or (isinstance(s, IndexMap) and s.index is not None) for s in rows):
         return Refused(f"an input of {op.op_type} differs from candidate to candidate")
-    if not read.keys().isdisjoint(fixed):
-        return Refused(f"the body of {op.op_type} reads an input of the graph, or what another body reads")
     row = next((s for s in rows if isinstance(s, IndexMap)), "absent")
     values = [_on_rows(ctx, v, row) for v in values]
     own = len(given) - first

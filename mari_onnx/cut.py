@@ -20,7 +20,7 @@ import networkx as nx
 import onnx
 
 from mari_onnx.document import stored_bytes
-from mari_onnx.model import free_names
+from mari_onnx.model import reads
 from mari_onnx.tensors import NONDETERMINISTIC
 
 NS_PER_BYTE = 1.0
@@ -57,12 +57,6 @@ class Cut:
     inputs: tuple[str, ...]
     repeated: tuple[Node, ...]
     frontier: tuple[str, ...]
-
-
-def reads(node: Node) -> list[str]:
-    """What a node needs, in its bodies too."""
-    bodies = [body for a in node.attribute for body in (a.g, *a.graphs)]
-    return [*filter(None, node.input), *(name for body in bodies for name in free_names(body))]
 
 
 def frontier(graph: onnx.GraphProto, own: Collection[str], given: Collection[str]) -> tuple[set[int], list[str]]:

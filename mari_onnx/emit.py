@@ -51,7 +51,6 @@ class Emission:
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
-    captured: set[str] = field(default_factory=set)
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
@@ -142,7 +141,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     for node in nodes:
         _write(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
-        if emission.names[tensor] != value.name and value.name not in emission.captured:
+        if emission.names[tensor] != value.name:
             _append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     _label(emission)
     return emission, nodes
@@ -156,12 +155,16 @@ def _name(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) 
     values, names = emission.program.values, emission.names
     used: set[str] = set()
     called = [(value.name, tensor) for value, tensor in zip(emission.program.outputs, outputs, strict=True)]
-    called += [capture for node in nodes for capture in node.captures]
     for name, tensor in called:
         named = tensor.node.is_source or tensor.stored
         if not named:
             names.setdefault(tensor, name)
         if not (named and tensor.name == name):
+            used.add(name)
+    inputs = {info.name for info in emission.model.graph.input}
+    for name, tensor in (capture for node in nodes for capture in node.captures):
+        if name not in used | inputs and tensor.name in (None, name) and _is_as_before(values.get(name), tensor):
+            names.setdefault(tensor, name)
             used.add(name)
     for node in nodes:
         for tensor in node.outputs:
@@ -199,6 +202,12 @@ def _holds(value: Value, tensor: Tensor) -> bool:
     return any(array is not None and array.tensor is tensor for array in (value.array, value.written))
 
 
+def _is_as_before(value: Value | None, tensor: Tensor) -> bool:
+    """Whether a tensor that is a value has all its rows, too: a body reads those by the name that it always did."""
+    computed = not (tensor.node.is_source or tensor.stored)
+    return computed and value is not None and value.dims is not None and tensor.shape == extents(value.dims)
+
+
 def _fallback(tensor: Tensor) -> str:
     """A name from the first named tensor below: `fc.weight.part`, `scores.expand`."""
     suffix = "part" if tensor.stored else tensor.op_type.strip("<>").lower()
@@ -224,14 +233,11 @@ def _write(emission: Emission, node: Node) -> None:
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
     if node.proto is not None:
-        for captured, t in node.captures:
-            if emission.names[t] != captured and captured not in emission.captured:
-                emission.captured.add(captured)
-                _append_ours(emission, new_node("Identity", captured, [emission.names[t]], captured))
         if node.op_type == "Attention":  # of a width that Expand leaves open onnx makes 0
             for t in dict.fromkeys(t for t in node.inputs if t is not None and t.op_type == "Expand"):
                 _describe(emission, t, ATTENDED)
-        again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs])
+        captures = {name: emission.names[t] for name, t in node.captures if emission.names[t] != name}
+        again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs], captures=captures)
         _append(emission, again)
     else:
         assert node.inputs[0] is not None

@@ -23,7 +23,7 @@ from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.infer import Inference
 from mari_onnx.layout import plain
-from mari_onnx.model import Model, shape_of, stored_names
+from mari_onnx.model import Model, captures, shape_of
 from mari_onnx.op import Context, Derived, Op, Rule
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
@@ -273,11 +273,7 @@ class _Walk:
     def _plain(self, op: Op, why: Refused) -> list[Value]:
         """The node as it is, on its inputs as they were."""
         inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
-        captured = [
-            (name, plain(self.ctx.b, self.values[name]))
-            for name in self.model.captures(op.proto)
-            if name in self.values
-        ]
+        captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
         found = [self._inferred(op, i) for i in range(len(op.proto.output))]
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
         tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
@@ -326,9 +322,8 @@ class _Walk:
         if condition is None or condition.size != 1 or condition.item() is None:
             return None
         body = op.attribute("then_branch" if condition.item() else "else_branch")
-        own = stored_names(body) | {name for node in body.node for name in node.output}
-        if body.sparse_initializer or any(own.intersection(self.model.captures(node)) for node in body.node):
-            return None  # a body within reads names of this one, which out here may stand for something else
+        if body.sparse_initializer:
+            return None
         outer = dict(self.values)
         for tensor in body.initializer:
             self._initializer(tensor)
@@ -340,13 +335,10 @@ class _Walk:
         return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
 
     def _once(self, op: Op) -> Derived:
-        captured = {name: self.values[name] for name in self.model.captures(op.proto) if name in self.values}
+        captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
         if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
             return Refused(f"no input of {op.op_type} repeats")
-        others = [node for node in self.model.graph.node if node is not op.proto]
-        fixed = {*self.inputs, *(o.name for o in self.model.graph.output)}
-        fixed.update(name for node in others for name in self.model.captures(node))
-        return once(self, op, captured, fixed)
+        return once(self, op, captured)
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""

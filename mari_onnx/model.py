@@ -72,14 +72,6 @@ class Model:
         array = np.array(onnx.helper.get_attribute_value(attribute), dtypes[attribute.name])
         return numpy_helper.from_array(array, node.output[0])
 
-    def captures(self, node: onnx.NodeProto) -> list[str]:
-        """Names of the enclosing graph that the node's bodies read, each once, in order."""
-        found: dict[str, None] = {}
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                found.update(dict.fromkeys(free_names(body)))
-        return list(found)
-
     @cached_property
     def uses(self) -> Counter[str]:
         """How often each tensor is read, not for its shape: by nodes, by their bodies, and as an output.
@@ -90,11 +82,11 @@ class Model:
         needed = set(count)
         for node in reversed(self.graph.node):
             if not needed.isdisjoint(node.output):
-                needed.update(node.input, self.captures(node))
+                needed.update(reads(node))
         for node in self.graph.node:
             if node.op_type not in ("Shape", "Size"):
                 lost = needed.isdisjoint(node.output)
-                count.update(name for name in (*node.input, *self.captures(node)) if not lost or name not in needed)
+                count.update(name for name in reads(node) if not lost or name not in needed)
         return count
 
     @cached_property
@@ -121,9 +113,7 @@ class Model:
     @cached_property
     def names(self) -> set[str]:
         """Every name that stands for a tensor somewhere in the graph or a body."""
-        found = set(self.initializers) | {i.name for i in self.graph.input} | {o.name for o in self.graph.output}
-        found.update(_all_names(self.graph))
-        return found
+        return {*self.initializers, *(o.name for o in self.graph.output), *all_names(self.graph)}
 
     @cached_property
     def makers(self) -> dict[tuple[str, ...], onnx.NodeProto]:
@@ -131,28 +121,44 @@ class Model:
         return {tuple(node.output): node for node in self.graph.node}
 
 
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node has as attributes: the branches of If, what Loop and Scan repeat."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
 def stored_names(graph: onnx.GraphProto) -> set[str]:
     """The names of a graph's initializers, dense and sparse."""
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
-def free_names(body: onnx.GraphProto) -> Iterator[str]:
-    """What a body reads of the graphs around it."""
+def captures(node: onnx.NodeProto) -> list[str]:
+    """What the node's bodies read of the graphs around them, each name once, in order."""
+    return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """What the node needs: its inputs, and what its bodies read by name."""
+    return [*filter(None, node.input), *captures(node)]
+
+
+def _free_names(body: onnx.GraphProto) -> Iterator[str]:
     known = {i.name for i in body.input} | stored_names(body)
     for node in body.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from (name for name in free_names(inner) if name not in known)
+        for inner in bodies(node):
+            yield from (name for name in _free_names(inner) if name not in known)
         yield from (name for name in node.input if name and name not in known)
         known.update(node.output)
     yield from (o.name for o in body.output if o.name not in known)
 
 
-def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
+def all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name that stands for a tensor in a graph or a body of its nodes."""
     yield from stored_names(graph)
     yield from (i.name for i in graph.input)
     for node in graph.node:
-        yield from node.output
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_names(inner)
+        yield from filter(None, node.output)
+        for inner in bodies(node):
+            yield from all_names(inner)

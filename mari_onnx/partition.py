@@ -18,13 +18,13 @@ from onnx import TensorProto, helper
 
 from mari_onnx.by_row import Rows
 from mari_onnx.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
-from mari_onnx.cut import Cut, Priced, cut, reads
+from mari_onnx.cut import Cut, Priced, cut
 from mari_onnx.document import copy_fields
 from mari_onnx.emit import Written, write
 from mari_onnx.errors import UserError
 from mari_onnx.extent import Extent, evaluate, symbols
 from mari_onnx.interpret import Program
-from mari_onnx.model import Model, stored_names
+from mari_onnx.model import Model, reads, stored_names
 from mari_onnx.report.model import Crossing, Part, Role, Split
 from mari_onnx.request import Sides
 

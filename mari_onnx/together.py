@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.document import Document, external_tensors
 from mari_onnx.errors import UserError
-from mari_onnx.model import shape_of
+from mari_onnx.model import all_names, bodies, shape_of
 from mari_onnx.serving import GUARD_OUTPUT, INDEX_INPUT
 
 Infos = Mapping[str, onnx.ValueInfoProto]
@@ -92,7 +92,7 @@ class _Whole:
         sent = {name: f"{prefix or 'sent/'}{name}" for name in _inputs(model)}
         guard = [o.name for o in graph.output if o.name == GUARD_OUTPUT]
         answers = {o.name: f"unguarded/{o.name}" for o in graph.output if guard and not prefix}
-        names = {name: f"{prefix}{name}" for name in _names(graph)} if prefix else {}
+        names = {name: f"{prefix}{name}" for name in all_names(graph)} if prefix else {}
         _rename(graph, {**names, **sent, **answers})
         for node in graph.node if prefix else ():
             node.name = ""  # the other parts may have one of that name
@@ -225,18 +225,6 @@ class _Whole:
         return constant.name
 
 
-def _names(graph: onnx.GraphProto) -> set[str]:
-    """Every name that stands for a tensor in a graph or a body of its nodes."""
-    found = {i.name for i in graph.input} | {t.name for t in graph.initializer}
-    found |= {t.values.name for t in graph.sparse_initializer}
-    for node in graph.node:
-        found.update(name for name in node.output if name)
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                found |= _names(body)
-    return found
-
-
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Call tensors otherwise, also where bodies read them."""
     tensors = [t.values for t in graph.sparse_initializer]
@@ -245,6 +233,5 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         for field_ in (node.input, node.output):
             field_[:] = [names.get(name, name) for name in field_]
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                _rename(body, names)
+        for body in bodies(node):
+            _rename(body, names)

@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from mari_onnx.model import bodies
 from mari_onnx.verification.runtime import Array, Source
 
 _HALF = 2
@@ -115,5 +116,5 @@ def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
         for attribute in node.attribute:
             if attribute.HasField("t") and attribute.t.data_type in kinds:
                 yield node.output[0], attribute.t
-            for body in (attribute.g, *attribute.graphs):
-                yield from _floats(body)
+        for body in bodies(node):
+            yield from _floats(body)

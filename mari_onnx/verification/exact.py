@@ -17,7 +17,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx.reference import ReferenceEvaluator
 
-from mari_onnx.model import Model
+from mari_onnx.model import bodies, reads
 from mari_onnx.verification.float64 import lowered, raise_feeds, raised
 from mari_onnx.verification.operators import STAND_INS
 from mari_onnx.verification.recurrent import RECURRENT, recurrent
@@ -67,7 +67,6 @@ class Exact:
         self.outputs = [output.name for output in self.model.graph.output]
         self.exposed = [name for name in expose if name not in self.outputs]
         self._constants = {t.name: t for t in self.model.graph.initializer}
-        self._captures = Model(source.document.with_proto(self.model)).captures
         self._lacking = set(RECURRENT)
         self._groups = self._plan()
 
@@ -88,15 +87,12 @@ class Exact:
         stage: dict[str, int] = {}
         groups: dict[int, _Group] = {}
         for node in self.model.graph.node:
-            after = max((stage.get(name, 0) for name in self._operands(node)), default=0)
+            after = max((stage.get(name, 0) for name in reads(node)), default=0)
             stands = not self._lacking.isdisjoint(_op_types(node))
             own = after if after % 2 == stands else after + 1
             groups.setdefault(own, _Group(not stands)).nodes.append(node)
             stage.update(dict.fromkeys(node.output, own))
         return [groups[i] for i in sorted(groups)]
-
-    def _operands(self, node: NodeProto) -> list[str]:
-        return [name for name in (*node.input, *self._captures(node)) if name]
 
     def _runner(self, group: _Group, values: Mapping[str, Array]) -> Callable[[Feeds], Values]:
         if not group.in_runtime:
@@ -110,10 +106,8 @@ class Exact:
 
             return run
         made = {name for node in group.nodes for name in node.output}
-        read = {name for node in group.nodes for name in self._operands(node)}
-        later = {
-            n for other in self._groups if other is not group for node in other.nodes for n in self._operands(node)
-        }
+        read = {name for node in group.nodes for name in reads(node)}
+        later = {n for other in self._groups if other is not group for node in other.nodes for n in reads(node)}
         wanted = sorted((made & (later | {*self.outputs, *self.exposed})) - {""})
         return self._in_runtime(group.nodes, sorted(read - made), wanted, values)
 
@@ -179,7 +173,7 @@ class Exact:
         """The node in ONNX's reference interpreter."""
         if not _NARROW.isdisjoint(_op_types(node)):
             raise _UnableError("ONNX's interpreter has it in float32")
-        read = self._operands(node)
+        read = reads(node)
         outputs = [name for name in node.output if name]
         graph = onnx.helper.make_graph([node], "one", [], [ValueInfoProto(name=name) for name in outputs])
         for name in dict.fromkeys(read):
@@ -202,7 +196,7 @@ class Exact:
 
     def _in_float32(self, node: NodeProto, values: Feeds) -> Callable[[Feeds], Values]:
         """The node in onnxruntime in float32, between casts."""
-        read = list(dict.fromkeys(self._operands(node)))
+        read = list(dict.fromkeys(reads(node)))
         outputs = [name for name in node.output if name]
 
         def narrow(values: Feeds) -> Values:
@@ -262,5 +256,4 @@ def _element_type(value: Array) -> int:
 
 def _op_types(node: NodeProto) -> set[str]:
     """The operators of a node and of its bodies."""
-    bodies = [body for a in node.attribute for body in ((a.g, *a.graphs) if a.HasField("g") else a.graphs)]
-    return {node.op_type}.union(*(_op_types(inner) for body in bodies for inner in body.node))
+    return {node.op_type}.union(*(_op_types(inner) for body in bodies(node) for inner in body.node))

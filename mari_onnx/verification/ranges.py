@@ -20,11 +20,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, numpy_helper
+from onnx import GraphProto, NodeProto, ValueInfoProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
 from mari_onnx.errors import UserError
+from mari_onnx.model import bodies, captures, reads
 from mari_onnx.verification.inputs import Bounds, Input, extents
 from mari_onnx.verification.runtime import Array, RunError, Source, runner
 
@@ -155,9 +156,9 @@ class _Flow:
     def _moves(self, node: NodeProto, carried: set[int]) -> bool:
         if node.op_type != "If":
             return node.domain in ("", "ai.onnx") and not carried.isdisjoint(_MOVES.get(node.op_type, frozenset()))
-        if _captured(node).isdisjoint(self.carried):
+        if self.carried.isdisjoint(captures(node)):
             return False
-        branches = [(_Flow(set(self.carried)), graph) for graph in _subgraphs(node)]
+        branches = [(_Flow(set(self.carried)), graph) for graph in bodies(node)]
         for flow, graph in branches:
             flow.follow(graph.node)
         return all(not flow.uses for flow, _ in branches)
@@ -201,7 +202,7 @@ class _Tracer:
     def _run_plainly(self, moves: list[NodeProto], flow: _Flow) -> tuple[dict[str, Array], dict[str, list[int]]]:
         """What moves and comparisons take besides ids, and the shape of all that is indexed."""
         operands = {name for node in moves for name in flow.fixed(node).values()}
-        operands |= {name for node in moves for name in _captured(node) - flow.carried}
+        operands |= {name for node in moves for name in {*captures(node)} - flow.carried}
         by_value = [use for use in flow.uses if use.node.op_type in _COMPARES | {"OneHot"}]
         operands |= {use.other for use in by_value if use.other not in flow.carried}
         indexed = {use.other for use in flow.uses if use not in by_value}
@@ -229,7 +230,7 @@ class _Tracer:
     ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
         """The moves as a function of the inputs; all else that they take is constant."""
         graph = onnx.helper.make_graph([], "moves", [], [])
-        constants = {name: known[name] for node in moves for name in _captured(node) - flow.carried}
+        constants = {name: known[name] for node in moves for name in {*captures(node)} - flow.carried}
         for i, node in enumerate(moves):
             copy = graph.node.add()
             copy.CopyFrom(node)
@@ -240,7 +241,7 @@ class _Tracer:
                 copy.input[k] = f"{name}.fixed{i}"
                 constants[copy.input[k]] = _transparent(node, known[name], flow.carried)
         outputs = sorted(wanted - self.inputs.keys())
-        used = {name for node in graph.node for name in _operands(node)}
+        used = {name for node in graph.node for name in reads(node)}
         graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
         graph.input.extend(i for i in self.model.graph.input if i.name in used and i.name in self.inputs)
         graph.output.extend(ValueInfoProto(name=name) for name in outputs)
@@ -337,7 +338,7 @@ class _Tracer:
         origins = {name: {name} for name in self.inputs}
         for node in self.model.graph.node:
             if node.op_type not in ("Shape", "Size"):
-                found = set().union(*(origins.get(name, ()) for name in _operands(node)))
+                found = set().union(*(origins.get(name, ()) for name in reads(node)))
                 origins.update((name, found) for name in node.output)
         return origins
 
@@ -371,7 +372,7 @@ def _follow(
                 reached[name] = min(reached.get(name, dims[axis]), dims[axis])
         moved = _MOVES.get(node.op_type, _FIRST if node.op_type in _SEQUENCES else frozenset())
         found = frozenset().union(*(carried.get(n, ()) for i, n in enumerate(node.input) if i in moved))
-        for body in _subgraphs(node):
+        for body in bodies(node):
             inner = dict(carried)
             # Loop hands over its operands as they are; Scan hands over rows of some, which are ids as well.
             inner.update((i.name, carried[n]) for i, n in zip(body.input, node.input, strict=False) if n in carried)
@@ -408,34 +409,13 @@ def _filled(each: Input, sizes: Mapping[str, int], value: int) -> Array:
     return np.full(each.shape(sizes), *((str(value), object) if each.dtype.kind == "U" else (value, each.dtype)))
 
 
-def _subgraphs(node: NodeProto) -> list[GraphProto]:
-    return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
-
-
-def _captures(graph: GraphProto) -> set[str]:
-    """The names that a body takes from outside."""
-    made = {each.name for each in (*graph.input, *graph.initializer)} | {n for node in graph.node for n in node.output}
-    taken = {name for node in graph.node for name in _operands(node)} | {output.name for output in graph.output}
-    return taken - made - {""}
-
-
-def _captured(node: NodeProto) -> set[str]:
-    """The names that a node takes through its bodies."""
-    return {name for graph in _subgraphs(node) for name in _captures(graph)}
-
-
-def _operands(node: NodeProto) -> list[str]:
-    """The names that a node takes, also through its bodies."""
-    return [*node.input, *sorted(_captured(node))]
-
-
 def _needed(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
     """The nodes that compute what is wanted, in order."""
     wanted, kept = set(wanted), []
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):
             kept.append(node)
-            wanted.update(_operands(node))
+            wanted.update(reads(node))
     return kept[::-1]
 
 

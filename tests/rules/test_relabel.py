@@ -289,21 +289,27 @@ def test_two_branches_with_constants_of_one_name(where: str) -> None:
     assert rewrite_and_check(parse(text)).ops == ["Mul", "Mul", "Add"]
 
 
-def test_a_branch_with_bodies_that_read_its_own_names_stays() -> None:
+@pytest.mark.parametrize("k", ["Constant <value = float[1] {{{}}}> ()", "Gather <axis = 1> (item, number{})"])
+def test_two_branches_with_bodies_that_read_names_of_theirs(k: str) -> None:
+    """One name stands for two values, which have names of their own outside of the branches."""
+
     def branch(number: int) -> str:
         return f"""{{
-            k = Constant <value = float[1] {{{number}}}> ()
+            k = {k.format(number)}
             p = If (flag) <then_branch = t2 () => (float[B, 3] p2) {{ p2 = Mul (item, k) }},
                            else_branch = e2 () => (float[B, 3] q2) {{ q2 = Add (item, k) }}> }}"""
 
     ifs = " ".join(
-        f"{name} = If (c) <then_branch = t () => (float[B, 3] p) {branch(k)}, "
+        f"{name} = If (c) <then_branch = t () => (float[B, 3] p) {branch(number)}, "
         f"else_branch = e () => (float[B, 3] q) {{ q = Identity (item) }}>"
-        for name, k in (("a", 2), ("b", 3))
+        for name, number in (("a", 1), ("b", 2))
     )
     known = "c = Constant <value = bool {1}> ()"
     text = f"g (float[B, 3] item, bool flag) => (float[B, 3] y) {{ {known} {ifs} y = Add (a, b) }}"
-    assert rewrite_and_check(parse(text)).ops == ["If", "If", "Add"]
+    result = rewrite_and_check(parse(text, number1=[1], number2=[2]))
+    assert [op for op in result.ops if op not in ("Gather", "Slice")] == ["If", "If", "Add"]
+    read = [{n.input[1] for a in node.attribute for n in a.g.node} for node in result.nodes("If")]
+    assert len(set.union(*read)) == 2
 
 
 def test_the_graph() -> None:
