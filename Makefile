@@ -1,4 +1,4 @@
-# Every target sets up what it needs, in a virtual environment of its own: Python 3.10 or newer, git and make are enough.
+# Every target sets up what it needs, in a virtual environment of its own: Python 3.11 or newer, git and make are enough.
 
 PYTHON  ?= python3
 VENV    := .venv
@@ -59,7 +59,7 @@ clean: ## Remove everything that was made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mari-onnx needs Python 3.10 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mari-onnx needs Python 3.11 or newer: make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

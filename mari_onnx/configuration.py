@@ -11,17 +11,12 @@ what it has an option for, and an option on the command line wins.
 from __future__ import annotations
 
 import difflib
-import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mari_onnx.errors import UserError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE, SECTION = "mari-onnx.toml", "tool.mari-onnx"
 

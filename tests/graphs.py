@@ -240,7 +240,8 @@ def runs(
 def assert_equal(found: Array, wanted: Array, rtol: float, what: str) -> None:
     """Bit for bit, unless there is a tolerance."""
     if rtol:
-        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol, err_msg=what, strict=True)
+        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype), what
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol, err_msg=what)
     else:
         np.testing.assert_array_equal(found, wanted, err_msg=what, strict=True)
 
