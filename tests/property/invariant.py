@@ -15,7 +15,7 @@ from mari_onnx.emit import emit
 from mari_onnx.extent import Poly, evaluate
 from mari_onnx.forms import Value
 from mari_onnx.interpret import BUG, Program
-from mari_onnx.model import Model
+from mari_onnx.model import Model, captures
 from mari_onnx.request import run, sides
 from tests.property.evaluate import Forms, forms, session, with_outputs
 from tests.property.graphs import Case
@@ -195,7 +195,7 @@ def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
 
 
 def _signature(node: onnx.NodeProto) -> tuple[str, ...]:
-    return (node.domain, node.op_type, *node.input, "->", *node.output)
+    return (node.domain, node.op_type, *node.input, "reads", *captures(node), "->", *node.output)
 
 
 def _check_model(case: Case, result: onnx.ModelProto, runs: list[tuple[dict[str, int], Any, Any]]) -> None:
