@@ -280,11 +280,12 @@ def _drawn(
     return () if new_index else tiled, ()
 
 
-def _pays(report: Report) -> bool:
+def _pays(report: Report, weight: float) -> bool:
     before, after = report.cost_before, report.cost_after
     assert before is not None and after is not None
     enough = WORTHWHILE if after.macs < WORTHWHILE * before.macs else REARRANGED
-    return bool(report.request_inputs) and after.macs <= before.macs and after.time_us < enough * before.time_us
+    faster = after.time_us * weight < enough * before.time_us
+    return bool(report.request_inputs) and after.macs <= before.macs and faster
 
 
 def _report(command: Command, graph: Model, given: Sides, program: Program, user_inputs: Sequence[str]) -> Report:
@@ -301,7 +302,7 @@ def _report(command: Command, graph: Model, given: Sides, program: Program, user
         command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program),
         after, calls=calls(given), configuration=_configuration(user_inputs, batch, given.serving),
     )  # fmt: skip
-    return replace(report, changed=given.serving.demanded or _pays(report))
+    return replace(report, changed=given.serving.demanded or _pays(report, program.weight))
 
 
 def _cost(program: Program) -> Cost:

@@ -48,7 +48,8 @@ class Program:
 
     `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
     them; `signature` is how the result is called otherwise than the original. `plan` is what would be written, when
-    that is settled: the nodes that compute, and the shape arithmetic beside them.
+    that is settled: the nodes that compute, and the shape arithmetic beside them. `weight` is what its time counts for:
+    more than 1 where it makes a call with a single candidate slower.
     """
 
     context: Context
@@ -63,6 +64,7 @@ class Program:
     same: dict[str, str] = field(default_factory=dict)
     signature: Signature = AS_IT_WAS
     plan: tuple[Sequence[Node], Sequence[onnx.NodeProto]] = ((), ())
+    weight: float = 1.0
 
 
 def interpret(

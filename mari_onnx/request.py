@@ -199,9 +199,9 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
         program.context.cost = cost = replace(cost, emphasis=0.0)
         program.plan = nodes, arithmetic = planned(program, model)
         many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
-        excess = max(1.0, one / (program.time_alone + call) / ALONE)
-        plans.append((many * excess**RARELY, program))
-        if excess == 1:
+        program.weight = max(1.0, one / (program.time_alone + call) / ALONE) ** RARELY
+        plans.append((many * program.weight, program))
+        if program.weight == 1:
             break
     return min(plans, key=lambda plan: plan[0])[1]
 

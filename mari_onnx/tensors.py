@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from mari_onnx import weights
-from mari_onnx.extent import ROW, Extent, product, symbol
+from mari_onnx.extent import ROW, Extent, divide, product, symbol
+
+_Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
 
 NONDETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -310,14 +312,42 @@ class Builder:
             spans = [range(t.node.attribute("start"), t.node.attribute("stop")) for t in merged]
             return self.take(base, self.constant(np.array([i for span in spans for i in span], np.int64)), axis)
         shape = _joined(merged, axis)
-        # Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): embeddings that are stacked, scores that are squeezed
-        sources = [self._before_reshape(t) for t in merged]
-        cuts = list(_same_cuts(sources, product(shape[:axis]))) if sources != merged else []
-        if cuts and sum(not isinstance(e, int) for e in shape) <= 1:
-            neighbours = list(pairwise(sources))
-            at = next((cut for cut in cuts if any(_adjoining(a, b, cut) for a, b in neighbours)), cuts[0])
-            return self.reshape(self.concat(sources, at), shape)
+        if _writable(shape) and (sources := self._sources(merged, product(shape[:axis]))) is not None:
+            together = self.reshape(self.concat(*sources), shape)
+            if any(is_reshape(source) for source in sources[0]):  # somebody else may need what it was before
+                self.also(together, self.make("Concat", merged, shape, axis=axis))
+            return together
         return self.make("Concat", merged, shape, axis=axis)
+
+    def _sources(self, tensors: Sequence[Tensor], rows: Extent) -> tuple[list[Tensor], int] | None:
+        """Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): stacked embeddings, squeezed scores.
+
+        What is joined then, and along which axis: the same `rows` as before, to [rows, ...]. What is unlike most of it,
+        as columns beside embeddings are, is reshaped to be like them, if those are fewer Reshapes.
+        """
+        sources = [self._before_reshape(t) for t in tensors]
+        alike: dict[_Around, list[int]] = {}
+        for i, source in enumerate(sources):
+            for around in _cuts(source, rows):
+                alike.setdefault(around, []).append(i)
+        if not alike or sources == list(tensors):
+            return None
+
+        def preferred(around: _Around) -> tuple[int, bool, int]:
+            before, members = around[0], alike[around]
+            adjoin = any(_adjoining(sources[i], sources[k], len(before)) for i, k in pairwise(members) if k == i + 1)
+            return len(members), adjoin, len(before)
+
+        before, after = most = max(alike, key=preferred)
+        others = [i for i in range(len(sources)) if i not in alike[most]]
+        if others and len(others) + 1 >= sum(map(is_reshape, tensors)):
+            return None
+        for i in others:
+            width = divide(product(tensors[i].known_shape), product((*before, *after)))
+            if width is None or not _writable(shape := (*before, width, *after)):
+                return None
+            sources[i] = self.reshape(tensors[i], shape)
+        return sources, len(before)
 
     def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
         """Gather; of a selection by a constant, another selection of what that was taken from."""
@@ -394,17 +424,19 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
     return tuple(shape)
 
 
-def _same_cuts(tensors: Sequence[Tensor], rows: Extent) -> Iterator[int]:
-    """The axes along which their Concat joins the same rows, as [rows, ...]: none where they differ elsewhere.
+def _writable(shape: Sequence[Extent]) -> bool:
+    """Whether a Reshape to this shape needs no arithmetic: one extent may be -1."""
+    return sum(not isinstance(e, int) for e in shape) <= 1
+
+
+def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
+    """The axes along which it is joined with others as [rows, ...]: the extents before and after each.
 
     Of at most one row it is all the same whether its axis comes before or after.
     """
-    shapes = [t.known_shape for t in tensors]
+    shape = t.known_shape
     alike = {rows, 1} if rows == symbol(ROW) else {rows}
-    for axis in reversed(range(len(shapes[0]))):
-        around = {(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}
-        if len(around) == 1 and product(shapes[0][:axis]) in alike:
-            yield axis
+    return ((shape[:axis], shape[axis + 1 :]) for axis in range(len(shape)) if product(shape[:axis]) in alike)
 
 
 def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:

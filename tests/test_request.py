@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from mari_onnx import request
+from mari_onnx import optimize, request
 from mari_onnx.document import from_proto
 from mari_onnx.errors import UserError
 from mari_onnx.model import Model
@@ -236,3 +236,10 @@ def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest
     fastest, for_one = estimates()
     assert fastest < many < 1.5 * fastest
     assert one < for_one / 3
+
+
+def test_a_model_is_left_alone_where_a_single_candidate_loses_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ranking("tiled", "x = Concat <axis = 1> (user, item) h = MatMul (x, w) y = Relu (h)", w=integers(7, 32))
+    assert optimize(model, user_inputs=["user"], verify=False).changed
+    monkeypatch.setattr(request, "RARELY", 20.0)
+    assert not optimize(model, user_inputs=["user"], verify=False).changed

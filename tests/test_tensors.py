@@ -31,6 +31,21 @@ def test_squeezed_pieces_of_unequal_widths() -> None:
     assert (flat.shape, joined.shape) == ((B, 6), (B, 1, 6))
 
 
+def test_columns_beside_embeddings() -> None:
+    """They are made to be like most of what they are joined with, if that is fewer Reshapes."""
+    b = Builder()
+    sources = [b.input(name, (B, 1, 4), 1) for name in "xyz"]
+    price, scores = b.reshape(b.input("price", (B,), 1), (B, 1)), b.input("scores", (B, 2), 1)
+    embeddings = [b.reshape(t, (B, 4)) for t in sources]
+    flat = b.concat([*embeddings, price, scores], 1)
+    (joined,) = flat.node.inputs
+    assert joined is not None
+    assert (flat.shape, joined.shape) == ((B, 15), (B, 1, 15))
+    assert [t.shape for t in joined.node.inputs if t is not None] == [(B, 1, 4)] * 3 + [(B, 1, 1), (B, 1, 2)]
+    assert b.concat([*embeddings[:2], scores], 1).op_type == "Concat"
+    assert b.concat([*embeddings, b.input("of rows", (B, L), 1)], 1).op_type == "Concat"
+
+
 def test_pieces_that_were_cut_otherwise_are_joined_as_they_are() -> None:
     b = Builder()
     x, y = b.input("x", (B, 6), 1), b.input("y", (B, 3, 2), 1)
