@@ -41,11 +41,14 @@ class Inference:
                 copy.graph.initializer.append(
                     TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
                 )
-        try:
-            inferred = shape_inference.infer_shapes(copy, data_prop=True)
-        except Exception:  # it raises several unrelated types, all of which mean that nothing was learned
-            return {}
-        return {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+        found = _infer(copy)
+        wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
+        for node in wrong:
+            node.op_type, info = "AttentionOfSomeWidth", found[node.output[0]]
+            for extent in info.type.tensor_type.shape.dim:
+                extent.Clear()
+            copy.graph.value_info.append(info)
+        return _infer(copy) if wrong else found
 
     def output(self, op: Op, i: int) -> tuple[Shape | None, int]:
         """Shape and element type of an output; symbols of onnx's own making (unk__0) are not symbols."""
@@ -61,8 +64,7 @@ class Inference:
             return None, 0
         shape = shape_of(info)
         if shape is not None:
-            # Of Attention in three dimensions onnx says that its last is 0.
-            shape = [None if e == 0 or (isinstance(e, str) and e.startswith("unk__")) else e for e in shape]
+            shape = [None if isinstance(e, str) and e.startswith("unk__") else e for e in shape]
         return shape, info.type.tensor_type.elem_type
 
     def dtype(self, op: Op) -> int:
@@ -80,3 +82,17 @@ class Inference:
                 return op.inputs[1].dtype if op.inputs[1] is not None else 0
             case _:
                 return op.data.dtype
+
+
+def _infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """What onnx infers, by name."""
+    try:
+        inferred = shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # it raises several unrelated types, all of which mean that nothing was learned
+        return {}
+    return {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+
+
+def _is_empty(found: dict[str, onnx.ValueInfoProto], name: str) -> bool:
+    """Whether an extent is 0, as onnx has it of Attention where it does not know the width of a head."""
+    return name in found and 0 in (shape_of(found[name]) or ())

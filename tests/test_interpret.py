@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 
 import mari_onnx
+from mari_onnx.axes import extents as shape
 from mari_onnx.extent import ROW, symbol
 from mari_onnx.interpret import BUG
 from mari_onnx.layout import plain
@@ -192,3 +193,14 @@ def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatc
     (remark,) = [r for r in result.report.remarks if r.op_type == "Relu"]
     assert remark.status == "refused"
     assert remark.reason == f"{BUG}: IndexError: list index out of range"
+
+
+def test_a_width_that_onnx_gets_wrong_goes_no_further() -> None:
+    """Of Attention in three dimensions, of which it knows none, onnx says that the last is 0: padded, it would be 2."""
+    body = """q = Reshape (item, given) a = Attention <q_num_heads = 2, kv_num_heads = 2> (q, q, q)
+              p = Pad (a, pads) y = Neg (p)"""
+    text = f"g (float[B, 3, 4] item, int64[3] given) => (float[N, M, K] y) {{ {body} }}"
+    values = rewrite(parse(text, opset=23, pads=[0, 0, 1, 0, 0, 1])).program.values
+    for name in ("a", "p"):
+        assert len(values[name].known_dims) == 3
+        assert not any(isinstance(extent, int) for extent in shape(values[name].known_dims))

@@ -69,15 +69,18 @@ def conv(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of Conv is unknown")
     spatial = [d[0].extent if len(d) == 1 else 1 if not d else None for d in x.dims[2:]]
     kernel = [d[0].extent if d else 1 for d in w.dims[2:]]
-    if op.attribute("auto_pad", b"NOTSET") != b"NOTSET" or not all(isinstance(e, int) for e in (*spatial, *kernel)):
-        return Refused("Conv with automatic padding or spatial extents that are not numbers")
-    n = len(spatial)
+    lengths, n = [e for e in spatial if isinstance(e, int)], len(spatial)
+    if len(lengths) < n or not all(isinstance(e, int) for e in kernel):
+        return Refused("Conv with spatial extents that are not numbers")
     pads, strides = op.attribute("pads", [0] * 2 * n), op.attribute("strides", [1] * n)
     dilations = op.attribute("dilations", [1] * n)
-    out = [
-        (s + pads[i] + pads[n + i] - dilations[i] * (k - 1) - 1) // strides[i] + 1
-        for i, (s, k) in enumerate(zip(spatial, kernel, strict=True))
-    ]
+    if op.attribute("auto_pad", b"NOTSET").startswith(b"SAME"):  # as many as the strides leave, however it is padded
+        out = [-(-s // stride) for s, stride in zip(lengths, strides, strict=True)]
+    else:
+        out = [
+            (s + pads[i] + pads[n + i] - dilations[i] * (k - 1) - 1) // strides[i] + 1
+            for i, (s, k) in enumerate(zip(lengths, kernel, strict=True))
+        ]
     array = fill(ctx.b, x.array, x.dims, [a for d in x.dims[1:] for a in d])
     tensor, layout = natural(ctx.b, array, x.dims)
     features = tuple(Axis(a.extent, a.name) for a in w.dims[0])

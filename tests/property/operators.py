@@ -924,10 +924,16 @@ def conv(w: Writer) -> None:
     assert isinstance(channels, int)
     kernel = [w.between(1, min(int(str(e)), 2)) for e in spatial]
     weight = w.numbers([w.between(1, 2), channels, *kernel])
-    pads = [w.between(0, 1) for _ in spatial]
-    out = [int(str(e)) + 2 * p - k + 1 for e, p, k in zip(spatial, pads, kernel, strict=True)]
     bound = x.size * 2 * channels * int(np.prod(kernel))
-    w.write("Conv", [x, weight], [x.shape[0], weight.shape[0], *out], (-bound, bound), pads=[*pads, *pads])
+    if w.chance(30):
+        strides = [w.between(1, 2) for _ in spatial]
+        out = [-(-int(str(e)) // stride) for e, stride in zip(spatial, strides, strict=True)]
+        attributes = {"auto_pad": w.choice(["SAME_UPPER", "SAME_LOWER"]), "strides": strides}
+    else:
+        pads = [w.between(0, 1) for _ in spatial]
+        out = [int(str(e)) + 2 * p - k + 1 for e, p, k in zip(spatial, pads, kernel, strict=True)]
+        attributes = {"pads": [*pads, *pads]}
+    w.write("Conv", [x, weight], [x.shape[0], weight.shape[0], *out], (-bound, bound), **attributes)
 
 
 def if_(w: Writer) -> None:
