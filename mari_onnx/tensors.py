@@ -232,7 +232,7 @@ class Builder:
         return _first(t) if is_reshape(t) else t
 
     def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
-        if t.op_type == "Transpose":
+        if t.op_type == "Transpose" and _first(t).shape is not None:  # of an input of the original none may be known
             inner = t.node.attribute("perm")
             return self.transpose(_first(t), [inner[p] for p in perm])
         if list(perm) == list(range(len(perm))):
@@ -284,7 +284,7 @@ class Builder:
             for piece, low, high in _spans(t.node.inputs, axis):
                 if start < high and low < stop:
                     pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
-            if len(pieces) == 1:
+            if len(pieces) == 1 and pieces[0].known_shape[axis] == stop - start:
                 return pieces[0]
         if (moved := weights.sliced(self, t, axis, start, stop)) is not None:
             return moved
@@ -442,9 +442,8 @@ def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
 def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:
     position = 0
     for t in inputs:
-        assert t is not None
-        width = t.known_shape[axis]
-        if not isinstance(width, int):
+        width = t.known_shape[axis] if t is not None and t.shape is not None else None
+        if t is None or not isinstance(width, int):
             return
         yield t, position, position + width
         position += width

@@ -121,6 +121,9 @@ def matmul(nodes: Unfolded) -> list[Value]:
     op, sides = nodes.op, []
     for value, side in zip(op.inputs, "AB", strict=True):
         assert value is not None
+        if len(value.known_dims) < 2:
+            nodes.refused = Refused("FusedMatMul of a vector")
+            return [value]
         if op.attribute(f"transBatch{side}", 0):
             nodes.refused = Refused("FusedMatMul of a batch that is not in front")
         if op.attribute(f"trans{side}", 0):

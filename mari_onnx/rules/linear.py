@@ -118,7 +118,7 @@ def linear(
     bias = None
     if c is not None:
         aligned = broadcast([dims, c.known_dims])
-        if isinstance(aligned, Refused) or aligned[1][0] or len(c.known_dims) > len(dims):
+        if isinstance(aligned, Refused) or aligned[0] != dims:
             return Refused("the bias of Gemm does not broadcast to its product")
         bias = rename_value(ctx.b, c, aligned[1][1]).array
     weight = fill(ctx.b, w.array, w.known_dims)

@@ -30,14 +30,32 @@ def matmul(op: Op, ctx: Context) -> Derived:
     assert w is not None
     if x.dims is None or w.dims is None:
         return Refused("the rank of an input of MatMul is unknown")
-    if len(x.dims) < 2 or len(w.dims) < 2:
-        return Refused("MatMul of a vector")
+    if len(x.dims) == 1 or len(w.dims) == 1:
+        return _of_vectors(op, ctx, x, w)
     since = ctx.b.count
     if len(x.dims) == 2 and x.constant and not w.constant:
         return _weight_on_the_left(op, ctx, x, w)
     if len(w.dims) == 2:
         return explained(op, ctx, linear(op, ctx, x, w, None, False, 1.0, 1.0), x, since)
     return _batched(op, ctx, x, w)
+
+
+def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
+    """A vector on the left is one row, on the right one column, and the product has neither.
+
+    It is never written with a vector: of Transpose and such a product onnxruntime 1.32 makes another one (extended).
+    """
+    row, column = len(x.known_dims) == 1, len(w.known_dims) == 1
+    x = replace(x, dims=((), *x.known_dims), content=None) if row else x
+    w = replace(w, dims=(*w.known_dims, ()), content=None) if column else w
+    derived = matmul(replace(op, inputs=(x, w)), ctx)
+    if isinstance(derived, Refused):
+        return derived
+
+    def without(dims: Dims) -> Dims:
+        return (*dims[:-2], *(() if row else dims[-2:-1]), *(() if column else dims[-1:]))
+
+    return [replace(value, dims=without(value.known_dims)) for value in derived]
 
 
 def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derived:

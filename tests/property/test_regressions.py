@@ -355,3 +355,33 @@ def test_one_column_that_is_a_factor_as_often_as_the_other_is_wide() -> None:
         }""",
         ["user"],
     )
+
+
+def test_a_bias_of_an_axis_that_the_product_has_not() -> None:
+    """As many rows as a Loop has steps: there is one, which nobody has proven."""
+    check(
+        """g (float[1,4] user) => (float[1,1] y)
+        <int64[1] one = {1}, int64 times = {1}, bool yes = {1}, float[1,1] w = {-2}> {
+            s = ReduceSum (user, one)
+            last, all = Loop (times, yes, s) <
+                body: graph = b (int64 i, bool c, float[?] h) => (bool d, float[?] o, float[?] p) {
+                    x = Gather (s, i) o = Max (h, x) p = Neg (x) d = Identity (c)
+                }
+            >
+            y = Gemm <alpha = -1.0> (s, w, all)
+        }""",
+        opset=16,
+    )
+
+
+def test_a_transposed_tensor_of_unknown_rank_that_the_exporter_describes() -> None:
+    """Turned back it is what no rank is known of."""
+    check(
+        """g (float[B,2,4] item) => (float[B,2,4] y)
+        <float[2,B,4] t, int64[1] zero = {0}, float nothing = {0}, float[1] three = {3}> {
+            z = Mul (item, nothing) f = ReduceMax <keepdims = 0> (z) a = Add (f, three) m = Cast <to = 7> (a) shape = Shape (item) s = Slice (shape, zero, m)
+            n = Reshape (item, s)
+            t = Transpose <perm = [1, 0, 2]> (n)
+            y = Transpose <perm = [1, 0, 2]> (t)
+        }"""
+    )

@@ -45,6 +45,13 @@ def test_a_batch_that_is_not_in_front_is_refused() -> None:
     assert rewrite(model).refusals("FusedMatMul") == ["FusedMatMul of a batch that is not in front"]
 
 
+def test_a_vector_is_refused() -> None:
+    """onnxruntime 1.32 makes of a transposed side and a vector what is not their product."""
+    body = "r = Relu (user) y = com.microsoft.FusedMatMul (r, v)"
+    model = ranking("one", body, domains=', "com.microsoft" : 1', output="float[B] y", v=integers(4))
+    assert rewrite_and_check(model).refusals("FusedMatMul") == ["FusedMatMul of a vector"]
+
+
 @styles
 @pytest.mark.parametrize(
     ("attributes", "activation"),

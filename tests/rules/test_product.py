@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.graphs import STYLES, Array, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import STYLES, Array, Rewritten, evaluate, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -242,10 +242,43 @@ def test_a_width_that_is_not_proven() -> None:
     assert result.ops == ["Transpose", "MatMul"]
 
 
-def test_vectors_are_refused() -> None:
-    model = ranking("one", "r = Relu (user) y = MatMul (r, v)", output="float[B] y", v=integers(4))
+VECTORS = {
+    "on the right": ("y = MatMul (x, v)", "float[B] y", 7),
+    "on the left": ("t = Transpose (x) y = MatMul (v, t)", "float[B] y", 7),
+    "of steps": ("i = Unsqueeze (x, one) t = Transpose <perm = [0, 2, 1]> (i) y = MatMul (t, v)", "float[B, 7] y", 1),
+    "of the user's": ("r = Relu (user) s = ReduceSum <keepdims = 0> (r, zero_) y = MatMul (item, s)", "float[B] y", 0),
+    "of every row": ("r = Relu (x) s = ReduceMax <keepdims = 0> (r, zero_) y = MatMul (x, s)", "float[B] y", 0),
+    "two": ("s = ReduceSum <keepdims = 0> (x, zero_) y = MatMul (s, v)", "float y", 7),
+}
+
+
+@styles
+@pytest.mark.parametrize("case", VECTORS)
+def test_vectors(style: str, case: str) -> None:
+    """They are a row or a column; no product with a vector is written, see below."""
+    product, output, width = VECTORS[case]
+    opset = 18 if "zero_" in product else 17
+    constants: dict[str, Any] = {"v": integers(width)} if width else {}
+    constants |= {name: [i] for i, name in enumerate(("zero_", "one")) if name in product}
+    body = f"x = Concat <axis = 1> (user, item) {product}"
+    model = ranking(style, body, user="float[4]", item="float[4]" if case == "of the user's" else "float[3]",
+                    output=output, opset=opset, **constants)  # fmt: skip
     result = rewrite_and_check(model)
-    assert result.refusals("MatMul") == ["MatMul of a vector"]
+    assert not result.refusals("MatMul")
+
+
+def test_a_transposed_matrix_and_a_vector() -> None:
+    """onnxruntime 1.32 makes another product of the two, with the numbers of the matrix in another order."""
+    body = "m = Mul (item, w) t = Transpose <perm = [0, 2, 1]> (m) y = MatMul (t, v)"
+    model = ranking("one", body, item="float[4, 3]", output="float[B, 3] y", w=integers(4, 1), v=integers(4))
+    result = rewrite(model)
+    (product,) = result.nodes("MatMul")
+    shapes = {t.name: list(t.dims) for t in result.model.graph.initializer}
+    assert all(len(shapes.get(name, [0, 0])) >= 2 for name in product.input)
+    item = integers(5, 4, 3, seed=1)
+    user = integers(1, 4)
+    found = evaluate(result.model, {"user_row": user, "item": item})[0]
+    np.testing.assert_array_equal(found, np.swapaxes(item * integers(4, 1), 1, 2) @ integers(4))
 
 
 def test_a_bias_that_does_not_broadcast_is_refused() -> None:
