@@ -232,7 +232,7 @@ class Builder:
         return _first(t) if is_reshape(t) else t
 
     def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
-        if t.op_type == "Transpose" and _first(t).shape is not None:  # of an input of the original none may be known
+        if t.op_type == "Transpose" and _first(t).shape is not None:  # an exporter may describe the result alone
             inner = t.node.attribute("perm")
             return self.transpose(_first(t), [inner[p] for p in perm])
         if list(perm) == list(range(len(perm))):

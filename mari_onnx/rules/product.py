@@ -3,6 +3,7 @@
     q (B k) @ k (k n)       is stored on the axes that either side has
     q (B h 1 d), k (h d L)  are one product (h B d) @ (h d L): what only one side has become rows
     q (B L (h d))           is had as (h B L d), see `heads`: the product is stored in that order
+    q (B k) @ v (k)         is q @ (k 1), and the result without its column
 
 Holds when the contracted extents are proven equal. Rounding: none, but for the order in which a runtime adds.
 """
