@@ -379,7 +379,8 @@ def test_a_transposed_tensor_of_unknown_rank_that_the_exporter_describes() -> No
     check(
         """g (float[B,2,4] item) => (float[B,2,4] y)
         <float[2,B,4] t, int64[1] zero = {0}, float nothing = {0}, float[1] three = {3}> {
-            z = Mul (item, nothing) f = ReduceMax <keepdims = 0> (z) a = Add (f, three) m = Cast <to = 7> (a) shape = Shape (item) s = Slice (shape, zero, m)
+            z = Mul (item, nothing) f = ReduceMax <keepdims = 0> (z) a = Add (f, three) m = Cast <to = 7> (a)
+            shape = Shape (item) s = Slice (shape, zero, m)
             n = Reshape (item, s)
             t = Transpose <perm = [1, 0, 2]> (n)
             y = Transpose <perm = [1, 0, 2]> (t)
