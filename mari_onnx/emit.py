@@ -233,8 +233,8 @@ def _write(emission: Emission, node: Node) -> None:
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
     if node.proto is not None:
-        if node.op_type == "Attention":  # of a width that Expand leaves open onnx makes 0
-            for t in dict.fromkeys(t for t in node.inputs if t is not None and t.op_type == "Expand"):
+        if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
+            for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):
                 _describe(emission, t, ATTENDED)
         captures = {name: emission.names[t] for name, t in node.captures if emission.names[t] != name}
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs], captures=captures)

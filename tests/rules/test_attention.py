@@ -243,3 +243,11 @@ def test_columns_that_are_repeated(style: str) -> None:
     result = rewrite_and_check(ranking(style, body, **types, opset=24, **constants), rtol=1e-5)
     described = [info.name for info in result.model.graph.value_info]
     assert len(described) == len(set(described))
+
+
+def test_the_width_of_what_is_reshaped_for_attention() -> None:
+    """To two extents that are symbols a Reshape is computed, and onnx does not see how wide its result is."""
+    body = """t = Concat <axis = 2> (item, item, item) a = Attention <kv_num_heads = 1, q_num_heads = 1> (t, t, t)
+              y = MatMul (a, w)"""
+    text = f"g (float[B, L, 2] item) => (float[B, L, 3] y) {{ {body} }}"
+    rewrite_and_check(parse(text, opset=24, w=integers(6, 3)), rtol=1e-5)
