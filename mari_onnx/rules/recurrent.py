@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from mari_onnx.axes import Axis, Dims, Refused, broadcast, dim, flat
 from mari_onnx.forms import Array
-from mari_onnx.layout import alike, fill, plain, rename_value
+from mari_onnx.layout import alike, fill, fresh, plain, rename_value
 from mari_onnx.lift import natural, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.tensors import Tensor
@@ -26,7 +26,9 @@ def recurrent(op: Op, ctx: Context) -> Derived:
         return Refused(f"{op.op_type} with layout = 1")
     if op.data.dims is None or any(v is not None and v.dims is None for v in op.inputs):
         return Refused("the rank of an input is unknown")
-    given = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
+    # What is batch in one input may be width in another: the transposed product of a square, say.
+    named = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
+    given = {i: fresh(ctx.b, v) if i else v for i, v in named.items()}
     aligned = broadcast([(v.known_dims[BATCHED[i]],) for i, v in given.items()])
     if isinstance(aligned, Refused):
         return aligned

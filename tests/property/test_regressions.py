@@ -386,3 +386,16 @@ def test_a_transposed_tensor_of_unknown_rank_that_the_exporter_describes() -> No
             y = Transpose <perm = [1, 0, 2]> (t)
         }"""
     )
+
+
+def test_a_state_whose_width_is_the_batch_of_the_sequence() -> None:
+    """As wide as the batch, and turned: one axis cannot be both."""
+    check(
+        """g (float[1,2,3] user) => (float[1,1,2,2] y)
+        <float[3,2] v = {-1,0,2,1,0,-1}, float[1,2,3] w = {1,-1,0,1,0,-1}, float[1,2,2] r = {0,1,-1,1}> {
+            p = MatMul (user, v)
+            h = Transpose <perm = [0, 2, 1]> (p)
+            y, last = RNN <hidden_size = 2> (user, w, r, "", "", h)
+        }""",
+        ["user"],
+    )
