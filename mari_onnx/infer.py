@@ -1,17 +1,25 @@
 """Shapes and element types of what no rule derives: the exporter's own word first, then onnx's inference.
 
-onnx's inference runs at most once, on a copy without weights, and only when something is asked that the exporter
-did not say. Where it fails the answer is "unknown", which every rule understands.
+onnx's inference runs at most once for the model, on a copy without weights, and only when something is asked that the
+exporter did not say; what it leaves open it is asked of the node alone, with what the walk knows of its inputs. Where
+it fails the answer is "unknown", which every rule understands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from mari_onnx.model import Model, Shape, shape_of
+from mari_onnx.axes import extents
+from mari_onnx.extent import Extent
+from mari_onnx.forms import Value
+from mari_onnx.model import Model, Shape, bodies, shape_of
 from mari_onnx.op import Op
 
 SMALL = 1024
@@ -41,14 +49,14 @@ class Inference:
                 copy.graph.initializer.append(
                     TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
                 )
-        found = _infer(copy)
+        found = infer(copy)
         wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
         for node in wrong:
             node.op_type, info = "AttentionOfSomeWidth", found[node.output[0]]
             for extent in info.type.tensor_type.shape.dim:
                 extent.Clear()
             copy.graph.value_info.append(info)
-        return _infer(copy) if wrong else found
+        return infer(copy) if wrong else found
 
     def output(self, op: Op, i: int) -> tuple[Shape | None, int]:
         """Shape and element type of an output; symbols of onnx's own making (unk__0) are not symbols."""
@@ -84,8 +92,78 @@ class Inference:
                 return op.data.dtype
 
 
-def _infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """What onnx infers, by name."""
+def shapes_of_one(op: Op) -> list[Sequence[Extent | None] | None]:
+    """The shape of each output of a standard node, from what is known of its inputs: the walk knows more than onnx.
+
+    Extents are given to onnx as symbols, and come back; so do those that stand in a small tensor of integers.
+    """
+    nothing: list[Sequence[Extent | None] | None] = [None] * len(op.proto.output)
+    if op.proto.domain not in ("", "ai.onnx") or any(True for _ in bodies(op.proto)):
+        return nothing
+    one = _OneNode()
+    for name, value in dict(zip(op.proto.input, op.inputs, strict=True)).items():
+        if value is None:
+            continue
+        if not value.dtype:
+            return nothing
+        one.give(name, value)
+    return one.shapes(op)
+
+
+@dataclass
+class _OneNode:
+    """A model of one node; `symbols` are the extents by the names that they have in it."""
+
+    inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    stored: list[TensorProto] = field(default_factory=list)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    symbols: dict[str, Extent] = field(default_factory=dict)
+
+    def give(self, name: str, value: Value) -> None:
+        """An input: its elements where they are known, else its shape."""
+        content = value.content
+        known = content is not None and all(e is not None for e in content.flat)
+        if content is None or not known:
+            self._describe(name, value.dtype, None if value.dims is None else extents(value.dims))
+        elif all(isinstance(e, int) for e in content.flat):
+            self._store(name, value.dtype, content.tolist(), content.shape)
+        elif content.ndim == 1 and value.dtype == TensorProto.INT64:
+            pieces = [f"{name}.{i}" for i in range(content.size)]
+            for piece, extent in zip(pieces, content.flat, strict=True):
+                if isinstance(extent, int):
+                    self._store(piece, value.dtype, [extent], (1,))
+                else:
+                    self._describe(f"{piece}.of", TensorProto.FLOAT, [extent])
+                    self.nodes.append(helper.make_node("Shape", [f"{piece}.of"], [piece]))
+            self.nodes.append(helper.make_node("Concat", pieces, [name], axis=0))
+        else:
+            self._describe(name, value.dtype, content.shape)
+
+    def shapes(self, op: Op) -> list[Sequence[Extent | None] | None]:
+        outputs = [onnx.ValueInfoProto(name=name) for name in op.proto.output if name]
+        graph = helper.make_graph([*self.nodes, op.proto], "one", self.inputs, outputs, self.stored)
+        found = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)]))
+        shapes: list[Sequence[Extent | None] | None] = []
+        for name in op.proto.output:
+            shape = shape_of(found[name]) if name in found else None
+            if shape is not None and op.op_type == "Attention":
+                shape = [e or None for e in shape]  # 0 is what onnx does not know
+            known = None if shape is None else [e if isinstance(e, int) else self.symbols.get(e or "") for e in shape]
+            shapes.append(known)
+        return shapes
+
+    def _describe(self, name: str, dtype: int, shape: Sequence[Extent] | None) -> None:
+        self.symbols.update((repr(e), e) for e in shape or ())
+        dims = None if shape is None else [e if isinstance(e, int) else repr(e) for e in shape]
+        self.inputs.append(helper.make_tensor_value_info(name, dtype, dims))
+
+    def _store(self, name: str, dtype: int, elements: Any, shape: tuple[int, ...]) -> None:
+        array = np.array(elements, helper.tensor_dtype_to_np_dtype(dtype)).reshape(shape)
+        self.stored.append(numpy_helper.from_array(array, name))
+
+
+def infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """What onnx infers, by name; nothing where it fails."""
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # it raises several unrelated types, all of which mean that nothing was learned

@@ -21,7 +21,7 @@ from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value
-from mari_onnx.infer import Inference
+from mari_onnx.infer import Inference, shapes_of_one
 from mari_onnx.layout import plain
 from mari_onnx.model import Model, captures, shape_of
 from mari_onnx.op import Context, Derived, Op, Rule
@@ -34,9 +34,6 @@ from mari_onnx.tiled import FIRST_ROW, Rows
 
 BUG = "a bug in mari-onnx"
 """How a remark about a rule that broke begins."""
-
-SHAPED_ALIKE = frozenset({"Scatter", "ScatterElements", "ScatterND"})
-"""Operators whose result has the shape of their first input, whatever else is not known of it."""
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types whose small constants are known to shape arithmetic."""
@@ -306,16 +303,21 @@ class _Walk:
         return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
 
     def _inferred(self, op: Op, i: int) -> tuple[Dims | None, int]:
-        if op.op_type in SHAPED_ALIKE and op.proto.domain in ("", "ai.onnx") and op.data.dims is not None:
-            return new_dims(extents(op.data.dims)), op.data.dtype
-        shape, dtype = self.inference.output(op, i)
-        if shape is None:
+        said, dtype = self.inference.output(op, i)
+        here = shapes_of_one(op)[i] if said is None or None in said else None
+        if said is None and here is None:
             return None, dtype
-        named = []
-        for position, extent in enumerate(shape):
-            if not isinstance(extent, int) and extent not in self.providers:
-                extent = f"{op.proto.output[i]}.{position}"
-            named.append(extent if isinstance(extent, int) else rename(symbol(extent), self.same))
+        rank = len(here or ()) if said is None else len(said)
+        own = here if here is not None and len(here) == rank else [None] * rank
+        named: list[Extent] = []
+        for position, (extent, known) in enumerate(zip(said or [None] * rank, own, strict=True)):
+            if isinstance(extent, int):
+                named.append(extent)
+            elif extent in self.providers:
+                named.append(rename(symbol(extent), self.same))
+            else:
+                alone = symbol(f"{op.proto.output[i]}.{position}")
+                named.append(rename(alone, self.same) if known is None else known)
         return new_dims(named), dtype
 
     def _branch(self, op: Op) -> list[Value] | None:

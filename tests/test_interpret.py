@@ -204,3 +204,14 @@ def test_a_width_that_onnx_gets_wrong_goes_no_further() -> None:
     for name in ("a", "p"):
         assert len(values[name].known_dims) == 3
         assert not any(isinstance(extent, int) for extent in shape(values[name].known_dims))
+
+
+def test_a_node_without_a_rule_has_the_shape_that_follows_from_what_the_walk_knows() -> None:
+    """The target of the Expand, as TorchScript writes it, onnx does not follow."""
+    body = """s = Shape (item) k = ConstantOfShape <value = int64[1] {1}> (two) m = Mul (k, minus) e = Equal (s, m)
+              t = Where (e, k, s) u = Expand (user, t) r = Reshape (u, square) d = Det (r) q = Unsqueeze (d, one)
+              y = Mul (q, item)"""
+    model = ranking("one", body, item="float[4]", two=[2], minus=np.int64(-1), square=[-1, 2, 2], one=[1])
+    result = rewrite_and_check(model, rtol=1e-5)
+    assert shape(result.program.values["d"].known_dims) == (symbol("B"),)
+    assert result.refusals("Det") == ["no rule for ai.onnx.Det"]

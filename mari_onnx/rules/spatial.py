@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import helper, numpy_helper, shape_inference
+import onnx
+from onnx import helper, numpy_helper
 
 from mari_onnx.axes import Dims, Refused, dim, extent_of
 from mari_onnx.forms import Value
+from mari_onnx.infer import infer
 from mari_onnx.layout import plain
+from mari_onnx.model import shape_of
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules.along import run_along
 from mari_onnx.rules.columns import select
@@ -146,12 +149,9 @@ def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
         if array is None:
             return None
         stored.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
-    result = helper.make_tensor_value_info(op.proto.output[0], op.data.dtype, None)
-    graph = helper.make_graph([op.proto], "one", [info], [result], stored)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)])
-    try:
-        found = shape_inference.infer_shapes(model, data_prop=True).graph.output[0].type.tensor_type
-    except Exception:  # it raises several unrelated types, all of which mean that nothing was learned
-        return None
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in found.shape.dim]
-    return None if not found.HasField("shape") or None in dims else [d for d in dims if d is not None]
+    name = op.proto.output[0]
+    graph = helper.make_graph([op.proto], "one", [info], [onnx.ValueInfoProto(name=name)], stored)
+    found = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)]))
+    dims = (shape_of(found[name]) if name in found else None) or [None]
+    numbers = [e for e in dims if isinstance(e, int)]
+    return numbers if len(numbers) == len(dims) else None
