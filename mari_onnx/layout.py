@@ -198,10 +198,11 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
     """The value with all its forms under other axes."""
     if not names:
         return value
-    dims = value.known_dims
+    dims, out = value.known_dims, renamed(value.known_dims, names)
+    assert len(set(flat(out))) == len(flat(out)), "an axis stands in a value once"
     return replace(
         value,
-        dims=renamed(dims, names),
+        dims=out,
         array=rename_array(b, value.array, dims, names),
         written=value.written and rename_array(b, value.written, dims, names),
         parts=value.parts and rename_parts(b, value.parts, dims, names),
