@@ -23,7 +23,7 @@ from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.infer import Inference, shapes_of_one
 from mari_onnx.layout import plain
-from mari_onnx.model import Model, captures, shape_of
+from mari_onnx.model import Model, Shape, captures, shape_of
 from mari_onnx.op import Context, Derived, Op, Rule
 from mari_onnx.remarks import side
 from mari_onnx.report.model import Remark
@@ -273,7 +273,7 @@ class _Walk:
         """The node as it is, on its inputs as they were."""
         inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
         captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
-        found = [self._inferred(op, i) for i in range(len(op.proto.output))]
+        found = self._inferred(op)
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
         tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
         # A node that is there already: the extents of its results have names.
@@ -302,9 +302,17 @@ class _Walk:
             return False
         return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
 
-    def _inferred(self, op: Op, i: int) -> tuple[Dims | None, int]:
-        said, dtype = self.inference.output(op, i)
-        here = shapes_of_one(op)[i] if said is None or None in said else None
+    def _inferred(self, op: Op) -> list[tuple[Dims | None, int]]:
+        """Dims and element type of each output."""
+        said = [self.inference.output(op, i) for i in range(len(op.proto.output))]
+        open_ = any(shape is None or None in shape for shape, _ in said)
+        here = shapes_of_one(op) if open_ else [None] * len(said)
+        return [self._named(op, i, *told, own) for i, (told, own) in enumerate(zip(said, here, strict=True))]
+
+    def _named(
+        self, op: Op, i: int, said: Shape | None, dtype: int, here: Sequence[Extent | None] | None
+    ) -> tuple[Dims | None, int]:
+        """An output of which `said` is told and `here` follows; what neither knows has a name of its own."""
         if said is None and here is None:
             return None, dtype
         rank = len(here or ()) if said is None else len(said)
