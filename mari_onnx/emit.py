@@ -39,7 +39,8 @@ class Emission:
     """The nodes that are needed, in order, and what was written for them.
 
     `arithmetic` are those of the nodes that compute shapes or give something its name. Constants are folded last:
-    whoever only wants to know what would be written has no use for them.
+    whoever only wants to know what would be written has no use for them. An Identity keeps the nodes that are `apart`
+    from what they read.
     """
 
     program: Program
@@ -51,6 +52,7 @@ class Emission:
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
+    apart: set[Node] = field(default_factory=set)
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
@@ -138,6 +140,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     outputs = results(program)
     nodes = needed(program, outputs)
     _name(emission, nodes, outputs)
+    emission.apart = _transposed_outputs(emission, nodes)
     for node in nodes:
         _write(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
@@ -145,6 +148,23 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
             _append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     _label(emission)
     return emission, nodes
+
+
+def _transposed_outputs(emission: Emission, nodes: Sequence[Node]) -> set[Node]:
+    """Each Transpose that alone reads an output of the graph which is a product, without a bias, of another Transpose.
+
+    onnxruntime 1.32 makes one Gemm of the three and then misses the output: the model does not load.
+    """
+    outputs = {value.name for value in emission.program.outputs}
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in (*node.inputs, *(t for _, t in node.captures)):
+            if tensor is not None:
+                readers.setdefault(tensor, []).append(node)
+    products = (n for n in nodes if n.op_type == "Gemm" and all(t is None for t in n.inputs[2:]))
+    transposed = [n.outputs[0] for n in products if any(t and t.op_type == "Transpose" for t in n.inputs)]
+    alone = [readers.get(t, []) for t in transposed if emission.names[t] in outputs]
+    return {found[0] for found in alone if len(found) == 1 and found[0].op_type == "Transpose"}
 
 
 # Names
@@ -232,6 +252,8 @@ def _write(emission: Emission, node: Node) -> None:
         _write_extents(emission, tensor, name)
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
+    if node in emission.apart:
+        inputs = [_made(emission, "Identity", inputs)]
     if node.proto is not None:
         if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
             for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):

@@ -402,3 +402,13 @@ def test_onnxruntime_survives_a_transposed_matrix_of_half_precision() -> None:
     proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
     result = rewrite_and_check(proto)
     assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
+
+
+def test_onnxruntime_finds_an_output_that_is_transposed() -> None:
+    """Version 1.32 makes one Gemm of Transpose, Gemm and Transpose, whoever wants what is between them."""
+    body = """a = Add (user, item) r = Relu (a) t = Transpose (r) p = Gemm (t, r) s = Unsqueeze (r, one)
+        y = Einsum <equation = "abc,dc->abcd"> (s, p)"""
+    output = "float[3, 3] p, float[B, 1, 3, 3] y"
+    proto = ranking("one", body, user="float[3]", output=output, one=[1])
+    result = rewrite_and_check(proto)
+    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 2

@@ -189,6 +189,8 @@ def main(
     seen, failures = Seen(), []
     with ThreadPoolExecutor(workers) as pool:
         for part, failed in pool.map(lambda chunk: _chunk(*chunk), chunks):
+            for failure in failed:  # at once: the whole run may take an hour
+                click.echo(f"seed {failure['seed']} failed", err=True)
             failures += failed
             seen.update(part)
     _report(seen, failures, examples, time.monotonic() - started)
