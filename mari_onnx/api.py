@@ -11,7 +11,7 @@ from typing import TypeAlias
 import onnx
 
 from mari_onnx.document import Document, ModelLike, as_document, check, facts
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.errors import UserError
 from mari_onnx.extent import symbols
 from mari_onnx.interpret import Program

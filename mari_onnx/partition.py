@@ -20,7 +20,7 @@ from mari_onnx.by_row import Rows
 from mari_onnx.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
 from mari_onnx.cut import Cut, Priced, cut
 from mari_onnx.document import copy_fields
-from mari_onnx.emit import Written, write
+from mari_onnx.emission import Written, write
 from mari_onnx.errors import UserError
 from mari_onnx.extent import Extent, evaluate, symbols
 from mari_onnx.interpret import Program

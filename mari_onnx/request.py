@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from mari_onnx.choose import choose
 from mari_onnx.cost import CostModel
-from mari_onnx.emit import planned
+from mari_onnx.emission import planned
 from mari_onnx.errors import UserError
 from mari_onnx.extent import ROW, symbol
 from mari_onnx.guard import check_guard, guarded

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from mari_onnx.document import from_proto
-from mari_onnx.emit import Written, write
+from mari_onnx.emission import Written, write
 from mari_onnx.interpret import BUG, Program
 from mari_onnx.model import Model
 from mari_onnx.report.model import Remark

@@ -11,7 +11,7 @@ import pytest
 
 from mari_onnx import UserError, inspect, optimize
 from mari_onnx.document import from_proto
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.interpret import BUG
 from mari_onnx.model import Model
 from mari_onnx.request import run, sides

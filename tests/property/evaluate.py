@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from mari_onnx.axes import Axis, Dims
 from mari_onnx.document import from_proto
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.extent import ROW, Extent, evaluate
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.interpret import Program

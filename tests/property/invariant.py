@@ -11,7 +11,7 @@ import onnx
 
 import mari_onnx
 from mari_onnx.document import check, from_proto
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.extent import Poly, evaluate
 from mari_onnx.forms import Value
 from mari_onnx.interpret import BUG, Program

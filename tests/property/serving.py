@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 import mari_onnx
 from mari_onnx.document import check, from_proto
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.errors import UserError
 from mari_onnx.extent import evaluate
 from mari_onnx.model import Model

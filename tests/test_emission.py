@@ -12,7 +12,7 @@ import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
 from mari_onnx.document import load
-from mari_onnx.emit import emit
+from mari_onnx.emission import emit
 from mari_onnx.model import Model
 from mari_onnx.request import run, sides
 from tests.graphs import MANY, assert_same, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check

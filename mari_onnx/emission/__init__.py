@@ -1,0 +1,92 @@
+"""Writing: what was chosen becomes ONNX nodes, each once, grafted onto the original document.
+
+Only what the graph's outputs need is written. A node on the same inputs as before is the original, byte for byte;
+inputs, outputs, metadata, functions and doc strings are the original's. Only standard operators of the model's own
+opset are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from mari_onnx.emission.graft import graft
+from mari_onnx.emission.names import label, name_tensors
+from mari_onnx.emission.nodes import write_node
+from mari_onnx.emission.order import needed
+from mari_onnx.emission.shapes import single_extents
+from mari_onnx.emission.state import Emission, append_ours
+from mari_onnx.graph import new_node
+from mari_onnx.interpret import Program
+from mari_onnx.layout import plain
+from mari_onnx.model import Model
+from mari_onnx.tensors import Node, Tensor
+
+__all__ = ["Written", "emit", "planned", "results", "write"]
+
+
+def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeProto]]:
+    """What `emit` would write: the nodes that compute, and the shape arithmetic beside them."""
+    emission, nodes = _write_nodes(program, model)
+    return [node for node in nodes if not (node.is_source or node.outputs[0].constant)], emission.arithmetic
+
+
+@dataclass(frozen=True)
+class Written:
+    """The model, and what is known of its tensors: their expressions by name; the extents are integers of shape [1]."""
+
+    model: onnx.ModelProto
+    tensors: dict[str, Tensor]
+    extents: frozenset[str]
+
+
+def results(program: Program) -> list[Tensor]:
+    """The tensors that are the program's outputs."""
+    b = program.context.b
+    return [b.resolve(plain(b, value)) for value in program.outputs]
+
+
+def emit(program: Program, model: Model) -> onnx.ModelProto:
+    """The model that computes the chosen forms of the program's outputs."""
+    return write(program, model).model
+
+
+def write(program: Program, model: Model) -> Written:
+    """The same, with what was known about each tensor."""
+    emission, _ = _write_nodes(program, model)
+    tensors = {name: tensor for tensor, name in emission.names.items() if name}
+    return Written(graft(emission), tensors, single_extents(emission))
+
+
+def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
+    emission = Emission(program, model, taken=set(model.names))
+    outputs = results(program)
+    nodes = needed(program, outputs)
+    name_tensors(emission, nodes, outputs)
+    emission.apart = _transposed_outputs(emission, nodes)
+    for node in nodes:
+        write_node(emission, node)
+    for value, tensor in zip(program.outputs, outputs, strict=True):
+        if emission.names[tensor] != value.name:
+            append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
+    label(emission)
+    return emission, nodes
+
+
+def _transposed_outputs(emission: Emission, nodes: Sequence[Node]) -> set[Node]:
+    """Each Transpose that alone reads an output of the graph which is a product, without a bias, of another Transpose.
+
+    onnxruntime 1.32 makes one Gemm of the three and then misses the output: the model does not load.
+    """
+    outputs = {value.name for value in emission.program.outputs}
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in (*node.inputs, *(t for _, t in node.captures)):
+            if tensor is not None:
+                readers.setdefault(tensor, []).append(node)
+    products = (n for n in nodes if n.op_type == "Gemm" and all(t is None for t in n.inputs[2:]))
+    transposed = [n.outputs[0] for n in products if any(t and t.op_type == "Transpose" for t in n.inputs)]
+    alone = [readers.get(t, []) for t in transposed if emission.names[t] in outputs]
+    return {found[0] for found in alone if len(found) == 1 and found[0].op_type == "Transpose"}

@@ -1,0 +1,54 @@
+"""The original document with other nodes and initializers in place of its own."""
+
+from __future__ import annotations
+
+import onnx
+
+from mari_onnx.axes import extents
+from mari_onnx.emission.constants import folded
+from mari_onnx.emission.state import Emission
+from mari_onnx.tensors import Tensor
+
+
+def graft(emission: Emission) -> onnx.ModelProto:
+    """The original document with these nodes and initializers in place of its own."""
+    source = emission.model.proto
+    out = onnx.ModelProto()
+    for descriptor, content in source.ListFields():
+        if descriptor.name != "graph":
+            _set(out, descriptor.name, content)
+    for descriptor, content in source.graph.ListFields():
+        if descriptor.name not in ("node", "initializer", "value_info"):
+            _set(out.graph, descriptor.name, content)
+    out.graph.node.extend(emission.nodes)
+    # An input's default and what a body reads stay, whoever needs them.
+    inputs = {i.name for i in source.graph.input}
+    initializers = [folded(emission, t) if isinstance(t, Tensor) else t for t in emission.initializers]
+    written = {t.name for t in initializers}
+    kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
+    out.graph.initializer.extend([*initializers, *kept])
+    produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
+    told = [v for v in source.graph.value_info if v.name in produced and _is_told(emission, v.name)]
+    ours = emission.infos.keys() - {v.name for v in (*told, *source.graph.output)}
+    out.graph.value_info.extend([*told, *(info for name, info in emission.infos.items() if name in ours)])
+    emission.program.signature.apply(out.graph)
+    return out
+
+
+def _is_told(emission: Emission, name: str) -> bool:
+    """Whether what the exporter said of a name is true of what has it now: forms of that value have other shapes."""
+    value = emission.program.values.get(name)
+    if value is None or value.dims is None:
+        return True
+    here = [tensor for tensor in (value.array.tensor, value.written and value.written.tensor) if tensor]
+    return all(t.shape == extents(value.dims) for t in here if emission.names.get(t) == name)
+
+
+def _set(message: onnx.ModelProto | onnx.GraphProto, name: str, content: object) -> None:
+    field_ = getattr(message, name)
+    if hasattr(field_, "extend"):
+        field_.extend(content)
+    elif hasattr(field_, "CopyFrom"):
+        field_.CopyFrom(content)
+    else:
+        setattr(message, name, content)

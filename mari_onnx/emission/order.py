@@ -1,0 +1,58 @@
+"""Which nodes are written, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+from mari_onnx.cost import inputs_of, reachable
+from mari_onnx.extent import Extent, Poly, symbols
+from mari_onnx.interpret import Program
+from mari_onnx.tensors import Node, Tensor
+
+
+def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
+    """The nodes behind the outputs and behind the shapes that have to be written, in the order they were made.
+
+    That is, but for a node whose input was chosen later (see `choose`): it waits for it.
+    """
+    roots = list(outputs)
+    while True:
+        nodes = reachable(roots)
+        wanted = {s for node in nodes for extent in _written_extents(node) for s in symbols(extent)}
+        providers = [program.providers[s][0] for s in sorted(wanted) if s in program.providers]
+        missing = {t.node for t in providers} - set(nodes)
+        if not missing:
+            return _in_order(nodes)
+        roots.extend(providers)
+
+
+def _in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Inputs before users, and otherwise in the order of the serials."""
+    known = set(nodes)
+    waits = {node: {t.node for t in inputs_of(node)} & known for node in nodes}
+    users: dict[Node, list[Node]] = {}
+    for node, needs in waits.items():
+        for need in needs:
+            users.setdefault(need, []).append(node)
+    ready = [(node.serial, node) for node, needs in waits.items() if not needs]
+    heapify(ready)
+    order: list[Node] = []
+    while ready:
+        _, node = heappop(ready)
+        order.append(node)
+        for user in users.get(node, ()):
+            waits[user].discard(node)
+            if not waits[user]:
+                heappush(ready, (user.serial, user))
+    assert len(order) == len(nodes), "a node needs itself"
+    return order
+
+
+def _written_extents(node: Node) -> list[Extent]:
+    if node.op_type == "<extents>":
+        return [e for e in node.payload.flat if isinstance(e, Poly)]
+    if node.proto is not None or node.op_type not in ("Expand", "Reshape"):
+        return []
+    unknown: list[Extent] = [e for e in node.attribute("shape") if isinstance(e, Poly)]
+    return [] if node.op_type == "Reshape" and len(unknown) == 1 else unknown  # which is -1

@@ -1,0 +1,93 @@
+"""What has been written so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from mari_onnx.interpret import Program
+from mari_onnx.model import Model
+from mari_onnx.tensors import Node, Tensor
+
+MATRIX, ATTENDED = range(3), range(3, 5)
+"""The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""
+
+
+@dataclass
+class Emission:
+    """The nodes that are needed, in order, and what was written for them.
+
+    `arithmetic` are those of the nodes that compute shapes or give something its name, `extents` the names of what they
+    compute by what that is. Constants are folded last: whoever only wants to know what would be written has no use for
+    them. `names` are those of the tensors, `taken` those of the original, `infos` the shapes that are written down. An
+    Identity keeps the nodes that are `apart` from what they read.
+    """
+
+    program: Program
+    model: Model
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[Tensor | onnx.TensorProto] = field(default_factory=list)
+    arithmetic: list[onnx.NodeProto] = field(default_factory=list)
+    infos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
+    names: dict[Tensor, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    extents: dict[object, str] = field(default_factory=dict)
+    apart: set[Node] = field(default_factory=set)
+
+
+def append_ours(emission: Emission, node: onnx.NodeProto) -> None:
+    """A node that computes a shape or gives something its name."""
+    append(emission, node, rank=1)
+    emission.arithmetic.append(node)
+
+
+def append(emission: Emission, node: onnx.NodeProto, rank: int | None = None) -> None:
+    """A node; the original if there is one that does just this, which has a name, documentation and metadata.
+
+    `rank` is that of the first input of a node of our own.
+    """
+    original = emission.model.makers.get(tuple(node.output))
+    emission.nodes.append(original if original is not None and _is(emission, original, node, rank) else node)
+
+
+def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank: int | None) -> bool:
+    """Whether they do the same: attributes of our own nodes may be left out, and axes counted from the end."""
+    if original.op_type != node.op_type or list(original.input) != list(node.input):
+        return False
+    if original.domain != node.domain and {original.domain, node.domain} != {"", "ai.onnx"}:
+        return False
+
+    def attributes(of: onnx.NodeProto) -> dict[str, Any]:
+        said: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in of.attribute}
+        if rank is None:
+            return said
+        known = onnx.defs.get_schema(of.op_type, emission.model.opset).attributes.items()
+        said = {n: helper.get_attribute_value(a.default_value) for n, a in known if a.default_value.name} | said
+        if "axis" in said:
+            said["axis"] %= rank
+        if of.op_type == "Transpose":
+            said.setdefault("perm", [*reversed(range(rank))])
+        elif "axes" in said:
+            after = rank + len(said["axes"]) if of.op_type == "Unsqueeze" else rank
+            said["axes"] = sorted(axis % after for axis in said["axes"])
+        return said
+
+    return attributes(original) == attributes(node)
+
+
+def describe(emission: Emission, tensor: Tensor, ranks: range = MATRIX) -> None:
+    """The shapes of matrices: a product and its bias become one Gemm where they are known.
+
+    Of more dimensions they are left out. onnxruntime takes Add and LayerNormalization of two operands whose shapes it
+    can prove equal for SkipLayerNormalization, which on CPU takes several times as long as the two (BST: 1.4 times the
+    model).
+    """
+    if tensor.shape is None or not tensor.dtype or len(tensor.shape) not in ranks:
+        return
+    known = emission.model.input_symbols
+    shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
+    name = emission.names[tensor]
+    emission.infos[name] = helper.make_tensor_value_info(name, tensor.dtype, shape)
