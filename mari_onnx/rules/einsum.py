@@ -3,19 +3,25 @@
     Einsum('bd,df->bf', x, w)      lacks b where x lacks it
     Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
     Einsum('bhd,bmd->bhmd', x, y)  sums nothing: it is Mul, part by part, and several times faster as that
+    Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
 
-Holds for an explicit equation without ellipsis. Letters that are summed are written out. Rounding: none.
+Holds for an explicit equation without ellipsis; the last one where each letter of W is summed with x or its own.
+Letters that are summed are written out. Rounding: none, but that of `linear`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from mari_onnx.axes import Axis, Dim, Dims, Refused, compose, extent_of, flat, refine, renamed
-from mari_onnx.forms import Array
+from mari_onnx.forms import Array, Value
 from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, pointwise, result_via, stored_shape
 from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
 from mari_onnx.rules.elementwise import with_forms
+from mari_onnx.rules.linear import Product, explained, forms_of
 
 
 def einsum(op: Op, ctx: Context) -> Derived:
@@ -73,9 +79,34 @@ def einsum(op: Op, ctx: Context) -> Derived:
         result = ctx.again(op, tensors, [shape], [op.data.dtype])[0]
     else:
         result = ctx.b.make("Einsum", tensors, shape, equation=f"{','.join(terms)}->{right}".encode())
-    value = ctx.result(op, dims, Array(result, out, via))
-    explain_product(op, ctx, value, values[0], extent_of(tuple(summed)), since)
-    return [value]
+    whole = Array(result, out, via)
+    product = _with_weight(ctx, values, letters, right, dim_of)
+    if product is None:
+        value = ctx.result(op, dims, whole)
+        explain_product(op, ctx, value, values[0], extent_of(tuple(summed)), since)
+        return [value]
+    best, addends, parts = forms_of(ctx, product, whole, since)
+    value = ctx.result(op, dims, best, terms=addends, parts=parts)
+    return explained(op, ctx, value, product.x, since)
+
+
+def _with_weight(
+    ctx: Context, values: Sequence[Value], letters: Sequence[str], right: str, dim_of: Mapping[str, Dim]
+) -> Product | None:
+    """The product of rows and a matrix that it is, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e))."""
+    if len(values) != 2 or values[0].constant == values[1].constant:
+        return None
+    (x, ours), (w, theirs) = sorted(zip(values, letters, strict=True), key=lambda side: side[0].constant)
+    summed = [letter for letter in ours if letter not in right]
+    rows = [letter for letter in ours if letter in right]
+    columns = [letter for letter in right if letter not in ours]
+    if not rows or sorted(theirs) != sorted((*summed, *columns)):
+        return None
+    lead = tuple(dim_of[letter] for letter in rows)
+    k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))
+    rows_of_x = replace(x, dims=(*lead, k), content=None, written=None)
+    weight = fill(ctx.b, w.array, w.known_dims)
+    return Product(rows_of_x, weight, (k, n), (*lead, n), None, 1.0, 1.0, False, w.name, False)
 
 
 def _times(ctx: Context, arrays: list[Array], dims: Dims) -> Array:

@@ -123,16 +123,21 @@ def linear(
         bias = rename_value(ctx.b, c, aligned[1][1]).array
     weight = fill(ctx.b, w.array, w.known_dims)
     product = Product(x, weight, w.known_dims, dims, bias, alpha, beta, transposed, w.name, left)
+    best, terms, parts = forms_of(ctx, product, _whole(op, ctx, product), since)
+    return ctx.result(op, dims, best, terms=terms, parts=parts)
 
-    whole = _whole(op, ctx, product)
+
+def forms_of(ctx: Context, product: Product, whole: Array, since: int) -> tuple[Array, Terms | None, Parts | None]:
+    """The product whole, as a sum of several, or part by part: what costs least as one array, and the other forms."""
+    x, bias, dims = product.x, product.bias, product.dims
     whole = replace(whole, price=x.array.price + ctx.price([whole.tensor], since))
     best, terms = whole, None
     scaled = x.dtype in GEMM_DTYPES and ctx.opset >= GEMM_WITHOUT_C
-    splittable = (bias is None or beta == 1.0) and (alpha == 1.0 or scaled)
+    splittable = (bias is None or product.beta == 1.0) and (product.alpha == 1.0 or scaled)
     for candidate in _splits(ctx, product) if splittable else ():
         inherited = candidate.price
         added = add_up(ctx.b, candidate, product.written)
-        inherited -= min(inherited, _spared(ctx, product.x.parts, added))
+        inherited -= min(inherited, _spared(ctx, x.parts, added))
         price = inherited + ctx.price([added.tensor], since)
         if price < best.price:
             best = replace(added, price=price)
@@ -143,12 +148,12 @@ def linear(
         price = parts.price + ctx.price([joined.tensor], since)
         # Queries, keys and values are products of one input: one of them alone does not save what it takes to write it.
         best = replace(joined, price=price) if price < best.price - x.array.price else best
-    if splittable and alpha == 1.0 and not left:
+    if splittable and product.alpha == 1.0 and not product.left:
         multiply = partial(_multiply, ctx, product)
-        other = normalized.split(ctx, x, weight, w.known_dims, bias, multiply, dims)
+        other = normalized.split(ctx, x, product.w, product.w_dims, bias, multiply, dims)
         if other is not None and (price := x.array.price + ctx.price([other.tensor], since)) < best.price:
             best, terms = replace(other, price=price), None
-    return ctx.result(op, dims, best, terms=terms, parts=parts)
+    return best, terms, parts
 
 
 def _per_part(ctx: Context, product: Product, since: int) -> Parts | None:

@@ -716,7 +716,7 @@ def einsum(w: Writer) -> None:
     letters: dict[str, Extent] = {}
     tensors = [w.floats(1) for _ in range(w.between(1, 2))]
     if len(tensors) == 2 and isinstance(tensors[0].shape[-1], int) and w.chance(30):
-        tensors[1] = w.numbers([tensors[0].shape[-1], w.between(1, 3)])
+        tensors[1] = w.numbers([tensors[0].shape[-1], *(w.between(1, 3) for _ in range(w.between(1, 2)))])
     terms = []
     for made in tensors:
         term = ""

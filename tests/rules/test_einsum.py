@@ -34,6 +34,42 @@ def test_the_user_and_a_weight(
 
 
 @styles
+@pytest.mark.parametrize(
+    ("equation", "operands", "weight", "output"),
+    [
+        ("bd,df->bf", "x, w", (7, 3), "B, 3"),
+        ("bd,dhe->bhe", "x, w", (7, 2, 3), "B, 2, 3"),
+        ("bd,hed->bhe", "x, w", (2, 3, 7), "B, 2, 3"),
+        ("fd,bd->bf", "w, x", (3, 7), "B, 3"),
+        ("bd,dhe->hbe", "x, w", (7, 2, 3), "2, B, 3"),
+        ("bd,df->fb", "x, w", (7, 3), "3, B"),
+        ("bd,d->b", "x, w", (7,), "B"),
+    ],
+)
+def test_columns_of_both_and_a_weight(
+    style: str, equation: str, operands: str, weight: tuple[int, ...], output: str
+) -> None:
+    """A product with a weight is split by whose columns they are, whatever it is called."""
+    body = f'x = Concat <axis = 1> (user, item) y = Einsum <equation = "{equation}"> ({operands})'
+    result = rewrite_and_check(ranking(style, body, output=f"float[{output}] y", w=integers(*weight)))
+    (remark,) = (r for r in result.remarks if r.op_type == "Einsum")
+    assert remark.status == "applied", remark
+    assert "Einsum" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("equation", ["bld,de->ble", "bld,lde->be", "bld,lde->bde", "bld,le->bde"])
+def test_rows_of_both_and_a_weight(style: str, equation: str) -> None:
+    """Parts along the length: a letter that is summed, or not; more letters may be summed, and some with no weight."""
+    lengths = {"l": "7", "d": "4", "e": "2", "b": "B"}
+    w = integers(*(int(lengths[letter]) for letter in equation[4:].partition("->")[0]))
+    shape = ", ".join(lengths[letter] for letter in equation.partition("->")[2])
+    body = f'x = Concat <axis = 1> (user, item) y = Einsum <equation = "{equation}"> (x, w)'
+    types = {"user": "float[4, 4]", "item": "float[3, 4]", "output": f"float[{shape}] y"}
+    rewrite_and_check(ranking(style, body, **types, w=w))
+
+
+@styles
 @pytest.mark.parametrize("equation", ["bld,bd->bl", "bd,bld->bl", "bd,bld->bld"])
 def test_attention_scores(style: str, equation: str) -> None:
     first, second = ("user", "item") if equation.startswith("bld") else ("item", "user")
@@ -99,4 +135,15 @@ def test_the_graph() -> None:
     assert result.graph == [
         "user_row.reshape [5 4] = Reshape (user_row)",
         "y [B 5] = Einsum (user_row.reshape, item)",
+    ]
+
+
+def test_the_graph_of_experts() -> None:
+    """One product for the user, one for the items, and the experts are told apart in the end."""
+    body = 'x = Concat <axis = 1> (user, item) y = Einsum <equation = "bd,dhe->bhe"> (x, w)'
+    model = ranking("one", body, output="float[B, 2, 3] y", w=integers(7, 2, 3))
+    assert rewrite_and_check(model).graph == [
+        "y.user [1 6] = Gemm (user_row, w.user)",
+        "y.item [B 6] = Gemm (item, w.item, y.user)",
+        "y [B 2 3] = Reshape (y.item)",
     ]
