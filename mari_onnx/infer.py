@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -24,6 +24,9 @@ from mari_onnx.op import Op
 
 SMALL = 1024
 """Bytes up to which a weight stays in the copy: shapes, axes and the like."""
+
+TensorType: TypeAlias = "tuple[Sequence[Extent | None] | None, int]"
+"""Shape, None where the rank or an extent is unknown, and element type, 0 where it is."""
 
 
 class Inference:
@@ -92,12 +95,12 @@ class Inference:
                 return op.data.dtype
 
 
-def shapes_of_one(op: Op) -> list[Sequence[Extent | None] | None]:
-    """The shape of each output of a standard node, from what is known of its inputs: the walk knows more than onnx.
+def types_of_one(op: Op) -> list[TensorType]:
+    """The type of each output of a standard node, from what is known of its inputs: the walk knows more than onnx.
 
     Extents are given to onnx as symbols, and come back; so do those that stand in a small tensor of integers.
     """
-    nothing: list[Sequence[Extent | None] | None] = [None] * len(op.proto.output)
+    nothing: list[TensorType] = [(None, 0)] * len(op.proto.output)
     if op.proto.domain not in ("", "ai.onnx") or any(True for _ in bodies(op.proto)):
         return nothing
     one = _OneNode()
@@ -107,7 +110,7 @@ def shapes_of_one(op: Op) -> list[Sequence[Extent | None] | None]:
         if not value.dtype:
             return nothing
         one.give(name, value)
-    return one.shapes(op)
+    return one.types(op)
 
 
 @dataclass
@@ -139,18 +142,19 @@ class _OneNode:
         else:
             self._describe(name, value.dtype, content.shape)
 
-    def shapes(self, op: Op) -> list[Sequence[Extent | None] | None]:
+    def types(self, op: Op) -> list[TensorType]:
         outputs = [onnx.ValueInfoProto(name=name) for name in op.proto.output if name]
         graph = helper.make_graph([*self.nodes, op.proto], "one", self.inputs, outputs, self.stored)
         found = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)]))
-        shapes: list[Sequence[Extent | None] | None] = []
+        types: list[TensorType] = []
         for name in op.proto.output:
-            shape = shape_of(found[name]) if name in found else None
+            info = found.get(name, onnx.ValueInfoProto())
+            shape = shape_of(info)
             if shape is not None and op.op_type == "Attention":
                 shape = [e or None for e in shape]  # 0 is what onnx does not know
             known = None if shape is None else [e if isinstance(e, int) else self.symbols.get(e or "") for e in shape]
-            shapes.append(known)
-        return shapes
+            types.append((known, info.type.tensor_type.elem_type))
+        return types
 
     def _describe(self, name: str, dtype: int, shape: Sequence[Extent] | None) -> None:
         self.symbols.update((repr(e), e) for e in shape or ())

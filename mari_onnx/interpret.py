@@ -21,7 +21,7 @@ from mari_onnx.content import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.cost import CostModel
 from mari_onnx.extent import Extent, Poly, rename, symbol, symbols
 from mari_onnx.forms import Array, IndexMap, Value
-from mari_onnx.infer import Inference, shapes_of_one
+from mari_onnx.infer import Inference, types_of_one
 from mari_onnx.layout import plain
 from mari_onnx.model import Model, Shape, captures, shape_of
 from mari_onnx.op import Context, Derived, Op, Rule
@@ -306,15 +306,16 @@ class _Walk:
         """Dims and element type of each output."""
         said = [self.inference.output(op, i) for i in range(len(op.proto.output))]
         open_ = any(shape is None or None in shape for shape, _ in said)
-        here = shapes_of_one(op) if open_ else [None] * len(said)
-        return [self._named(op, i, *told, own) for i, (told, own) in enumerate(zip(said, here, strict=True))]
+        here = types_of_one(op) if open_ else [(None, 0)] * len(said)
+        return [
+            (self._named(op, i, shape, own), dtype or own_dtype)
+            for i, ((shape, dtype), (own, own_dtype)) in enumerate(zip(said, here, strict=True))
+        ]
 
-    def _named(
-        self, op: Op, i: int, said: Shape | None, dtype: int, here: Sequence[Extent | None] | None
-    ) -> tuple[Dims | None, int]:
+    def _named(self, op: Op, i: int, said: Shape | None, here: Sequence[Extent | None] | None) -> Dims | None:
         """An output of which `said` is told and `here` follows; what neither knows has a name of its own."""
         if said is None and here is None:
-            return None, dtype
+            return None
         rank = len(here or ()) if said is None else len(said)
         own = here if here is not None and len(here) == rank else [None] * rank
         named: list[Extent] = []
@@ -326,7 +327,7 @@ class _Walk:
             else:
                 alone = symbol(f"{op.proto.output[i]}.{position}")
                 named.append(rename(alone, self.same) if known is None else known)
-        return new_dims(named), dtype
+        return new_dims(named)
 
     def _branch(self, op: Op) -> list[Value] | None:
         """An If whose condition is known is the branch that it takes."""

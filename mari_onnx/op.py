@@ -245,7 +245,8 @@ class Context:
         """An output of the node. With one form there is nothing to choose, and nothing has a price."""
         if parts is None and terms is None and factors is None:
             array = replace(array, price=0.0)
-        return Value(op.proto.output[output], dims, dtype or op.data.dtype, array, parts, terms, factors)
+        dtype = op.data.dtype if dtype is None else dtype
+        return Value(op.proto.output[output], dims, dtype, array, parts, terms, factors)
 
 
 Derived: TypeAlias = "list[Value] | Refused"

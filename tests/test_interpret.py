@@ -143,6 +143,16 @@ def test_the_exporters_word_counts() -> None:
     assert result.ops == ["Secret", "Relu", "Mul"]
 
 
+def test_element_types_behind_an_operator_that_onnx_does_not_know() -> None:
+    """Of a node alone they follow from what its rule said; what is unknown is not that of a condition."""
+    text = "g (float[1, 4] user, float[B, 4] item) => (float[4, 4] y, float[4, 4] z)"
+    body = """f = com.microsoft.FusedMatMul (user, w) e = Expand (f, shape) g = Gemm <transA = 1> (e, item)
+        c = Greater (g, none) y = Where (c, g, none) s = acme.Secret (item) k = Where (c, s, s) z = Neg (k)"""
+    constants = {"w": integers(4, 4), "shape": np.array([3, 1]), "none": np.float32(0)}
+    result = rewrite(parse(f"{text} {{ {body} }}", domains=', "acme" : 1, "com.microsoft" : 1', **constants))
+    assert [result.program.values[name].dtype for name in "gcyk"] == [1, 9, 1, 0]
+
+
 def test_unknown_symbols_of_results_are_their_own() -> None:
     """`unk__0` twice in what was inferred does not make two extents equal."""
     text = "g (float[1, 4] user, float[B, 4] item) => (float[M, 4] y)"
