@@ -220,7 +220,14 @@ class Builder:
                 return self.take(_first(t), self.constant(np.array(start, np.int64)), axis)  # one node instead of two
         if (moved := weights.reshaped(self, t, shape)) is not None:
             return moved
-        return self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
+        reshaped = self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
+        source = t.node.inputs[0] if t.op_type == "Cast" else None
+        if source is not None and is_slice(source) and _is_place(place := self.reshape(source, shape)):
+            cast = self.make("Cast", [place], tuple(shape), t.dtype, to=t.dtype)
+            cast.name = cast.name or t.name
+            if {reshaped: cast} not in self.choices:
+                self.choices.append({reshaped: cast})
+        return reshaped
 
     def _before_reshape(self, t: Tensor) -> Tensor:
         """What a Reshape, or the Gather of one place that stands for a Slice and a Reshape, was made of."""

@@ -403,6 +403,10 @@ def pick(ctx: Context, array: Array, dims: Dims, position: int, indices: list[in
         return array
     if axis.extent == 1:
         return replace(array, layout=renamed(array.layout, {axis: ()}))
-    tensor, layout = natural(ctx.b, array, dims)
-    taken = ctx.columns(tensor, indices, position)
+    if indices == list(range(indices[0], indices[-1] + 1)):
+        return cut(ctx.b, array, axis, indices[0], indices[-1] + 1, new)
+    # However the dimensions are called now: x[:, places] is exported as Transpose, GatherND and Transpose.
+    alone = (axis,) in array.layout
+    tensor, layout = (array.tensor, array.layout) if alone else natural(ctx.b, array, dims)
+    taken = ctx.columns(tensor, indices, layout.index((axis,)) if alone else position)
     return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)

@@ -385,6 +385,34 @@ def test_columns_of_what_is_not_stored(style: str, columns: list[int]) -> None:
 
 
 @styles
+@pytest.mark.parametrize("places", [[[1], [2], [5], [6]], [[3], [4]], [[6], [0], [3], [1]]])
+def test_columns_of_what_is_turned(style: str, places: list[list[int]]) -> None:
+    """x[:, places] as torch.export has it: columns are taken where they are stored, and nothing is transposed."""
+    body = f"{CONCAT} t = Transpose (x) g = GatherND (t, places) s = Transpose (g) y = MatMul (s, w)"
+    result = rewrite_and_check(ranking(style, body, places=places, w=integers(len(places), 3)))
+    assert "GatherND" not in result.ops
+    assert "Transpose" not in result.ops or places[0] != [1]
+
+
+def test_ids_that_are_columns_of_numbers() -> None:
+    """A column of few rows is looked up, which leaves no dimension to drop; one of many is cut out, which is faster."""
+    body = """c = Gather <axis = 1> (user, k) i = Cast <to = 7> (c) e = Gather (table, i)
+        d = Gather <axis = 1> (item, k) j = Cast <to = 7> (d) f = Gather (table, j) y = Add (e, f)"""
+    model = ranking("tiled", body, output="float[B, 3] y", k=2, table=integers(9, 3))
+    assert rewrite_and_check(model).graph == [
+        "user.user [row 4] = Slice (user)",
+        "user.user.gather [row] = Gather (user.user, part)",
+        "i.user [row] = Cast (user.user.gather)",
+        "e.user [row 3] = Gather (table, i.user)",
+        "d.item [B 1] = Slice (item)",
+        "j.item [B 1] = Cast (d.item)",
+        "j.item.reshape [B] = Reshape (j.item)",
+        "f [B 3] = Gather (table, j.item.reshape)",
+        "y [B 3] = Add (e.user, f)",
+    ]
+
+
+@styles
 def test_rows_of_a_sequence(style: str) -> None:
     """The last step of a sequence, and a few of its steps."""
     body = """
