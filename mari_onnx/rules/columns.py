@@ -37,7 +37,7 @@ def concat(op: Op, ctx: Context) -> Derived:
     position = op.attribute("axis") % rank
     if all(_same(v, values[0]) for v in values):
         return [_repeated(op, values[0], position, len(values))]
-    values = [values[0], *(_distinct(ctx, v, values[0]) for v in values[1:])]
+    values = _distinct(ctx, values)
     lengths = {extent_of(v.known_dims[position]) for v in values}
     if len(lengths) == 1 and isinstance(lengths.pop(), Poly):
         return _stack(op, ctx, values, position)
@@ -142,10 +142,16 @@ def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:
     return [ctx.result(op, dims, array, parts=Parts(heads, tuple(pieces), inherited))]
 
 
-def _distinct(ctx: Context, value: Value, first: Value) -> Value:
-    """The value, with axes of its own if it has an axis where the first has another."""
-    elsewhere = {a for i, d in enumerate(first.known_dims) for a in d if a not in value.known_dims[i]}
-    return fresh(ctx.b, value) if elsewhere & set(flat(value.known_dims)) else value
+def _distinct(ctx: Context, values: list[Value]) -> list[Value]:
+    """The values, with axes of its own for one that has an axis in another dimension than those before it."""
+    out: list[Value] = []
+    place: dict[Axis, int] = {}
+    for value in values:
+        if any(place.get(a, i) != i for i, d in enumerate(value.known_dims) for a in d):
+            value = fresh(ctx.b, value)
+        place.update((a, i) for i, d in enumerate(value.known_dims) for a in d)
+        out.append(value)
+    return out
 
 
 def _align(ctx: Context, values: list[Value], position: int | None) -> list[Value] | Refused:

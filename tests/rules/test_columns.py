@@ -99,6 +99,16 @@ def test_a_value_and_itself_turned(style: str) -> None:
 
 
 @styles
+def test_an_axis_in_different_dimensions_of_the_others(style: str) -> None:
+    """Of user (B 4 2) half the columns of (B (4 2)): the 2 is a column of one, and a row of the other."""
+    body = """r = Reshape (user, wide) h = Slice (r, start, four, one) u = Unsqueeze (h, two)
+        x = Concat <axis = 2> (item, user, u) y = MatMul (x, w)"""
+    types = {"user": "float[4, 2]", "item": "float[4, 1]", "output": "float[B, 4, 3] y"}
+    constants = {"wide": [-1, 8], "start": [0], "four": [4], "one": [1], "two": [2], "w": integers(4, 3)}
+    assert rewrite_and_check(ranking(style, body, **types, **constants)).refusals("Concat") == []
+
+
+@styles
 def test_pieces_of_pieces(style: str) -> None:
     """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)]: history and target, of two tables each."""
     body = """
