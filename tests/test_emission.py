@@ -412,3 +412,18 @@ def test_onnxruntime_finds_an_output_that_is_transposed() -> None:
     proto = ranking("one", body, user="float[3]", output=output, one=[1])
     result = rewrite_and_check(proto)
     assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 2
+
+
+def test_onnxruntime_does_not_round_an_output_that_is_quantized_elsewhere() -> None:
+    """Version 1.32 quantizes before it transposes, and an output along with it; not beside an Identity."""
+    body = """a = Add (user, item) p = Relu (a) e = Equal (p, p) t = Transpose (p)
+        q = QuantizeLinear <axis = 0> (t, scale, none) y = DequantizeLinear <axis = 0> (q, scale, none)"""
+    output = "float[B, 3] p, float[3, B] y"
+    constants = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    proto = ranking("one", body, user="float[3]", output=output, **constants)
+    result = rewrite_and_check(proto)
+    given = {"user_row": np.float32([[1, 0, 3]]), "item": np.float32([[0, 1, 2], [5, 0, 0]])}
+    (found, _) = ort.InferenceSession(result.model.SerializeToString()).run(["p", "y"], given)
+    assert found.tolist() == [[1, 1, 5], [6, 0, 3]]
+    again = rewrite(result.model, ["user_row"]).model
+    assert [n.op_type for n in again.graph.node].count("Identity") == 1

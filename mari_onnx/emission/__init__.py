@@ -26,6 +26,9 @@ from mari_onnx.tensors import Node, Tensor
 
 __all__ = ["Written", "emit", "planned", "results", "write"]
 
+MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"})
+"""What onnxruntime moves a QuantizeLinear before."""
+
 
 def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeProto]]:
     """What `emit` would write: the nodes that compute, and the shape arithmetic beside them."""
@@ -64,8 +67,8 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     emission = Emission(program, model, taken=set(model.names))
     outputs = results(program)
     nodes = needed(program, outputs)
+    emission.apart = _rewritten_by_runtimes(nodes, outputs)
     name_tensors(emission, nodes, outputs)
-    emission.apart = _transposed_outputs(emission, nodes)
     for node in nodes:
         write_node(emission, node)
     for value, tensor in zip(program.outputs, outputs, strict=True):
@@ -75,18 +78,28 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     return emission, nodes
 
 
-def _transposed_outputs(emission: Emission, nodes: Sequence[Node]) -> set[Node]:
-    """Each Transpose that alone reads an output of the graph which is a product, without a bias, of another Transpose.
+def _rewritten_by_runtimes(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
+    """Outputs that onnxruntime 1.32 overlooks where one node alone reads them; beside an Identity it sees them.
 
-    onnxruntime 1.32 makes one Gemm of the three and then misses the output: the model does not load.
+    Transpose, a product without a bias and Transpose become one Gemm, and what is between them is not found: the model
+    does not load. What is moved and then quantized it quantizes before it is moved, the output too: a rounded score.
     """
-    outputs = {value.name for value in emission.program.outputs}
     readers: dict[Tensor, list[Node]] = {}
     for node in nodes:
         for tensor in (*node.inputs, *(t for _, t in node.captures)):
             if tensor is not None:
                 readers.setdefault(tensor, []).append(node)
-    products = (n for n in nodes if n.op_type == "Gemm" and all(t is None for t in n.inputs[2:]))
-    transposed = [n.outputs[0] for n in products if any(t and t.op_type == "Transpose" for t in n.inputs)]
-    alone = [readers.get(t, []) for t in transposed if emission.names[t] in outputs]
-    return {found[0] for found in alone if len(found) == 1 and found[0].op_type == "Transpose"}
+
+    def overlooked(output: Tensor) -> bool:
+        made, reader = output.node, readers[output][0]
+        if made.op_type == "Gemm" and reader.op_type == "Transpose" and all(t is None for t in made.inputs[2:]):
+            return any(t is not None and t.op_type == "Transpose" for t in made.inputs)
+        behind, quantized = [reader] if reader.op_type in MOVES else [], False
+        while behind and not quantized:
+            found = readers.get(behind.pop().outputs[0], [])
+            quantized = any(node.op_type == "QuantizeLinear" for node in found)
+            behind.extend(node for node in found if node.op_type in MOVES)
+        return quantized
+
+    computed = (t for t in outputs if not (t.node.is_source or t.stored))
+    return {t for t in computed if len(readers.get(t, ())) == 1 and overlooked(t)}

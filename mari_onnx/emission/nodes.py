@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx.emission.constants import write_constant
-from mari_onnx.emission.shapes import integers, made, shape_tensor
+from mari_onnx.emission.shapes import integers, shape_tensor
 from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
 from mari_onnx.extent import ROW, Extent, Poly, divide, symbols
 from mari_onnx.graph import new_node, renamed_node
@@ -31,8 +31,6 @@ def write_node(emission: Emission, node: Node) -> None:
         _write_extents(emission, tensor, name)
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
-    if node in emission.apart:
-        inputs = [made(emission, "Identity", inputs)]
     if node.proto is not None:
         if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
             for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):

@@ -10,7 +10,7 @@ from onnx import helper
 
 from mari_onnx.interpret import Program
 from mari_onnx.model import Model
-from mari_onnx.tensors import Node, Tensor
+from mari_onnx.tensors import Tensor
 
 MATRIX, ATTENDED = range(3), range(3, 5)
 """The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""
@@ -22,8 +22,8 @@ class Emission:
 
     `arithmetic` are those of the nodes that compute shapes or give something its name, `extents` the names of what they
     compute by what that is. Constants are folded last: whoever only wants to know what would be written has no use for
-    them. `names` are those of the tensors, `taken` those of the original, `infos` the shapes that are written down. An
-    Identity keeps the nodes that are `apart` from what they read.
+    them. `names` are those of the tensors, `taken` those of the original, `infos` the shapes that are written down.
+    Outputs that are `apart` have names of their own, and an Identity gives them the output's.
     """
 
     program: Program
@@ -35,7 +35,7 @@ class Emission:
     names: dict[Tensor, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     extents: dict[object, str] = field(default_factory=dict)
-    apart: set[Node] = field(default_factory=set)
+    apart: set[Tensor] = field(default_factory=set)
 
 
 def append_ours(emission: Emission, node: onnx.NodeProto) -> None:
