@@ -26,12 +26,19 @@ from mari_onnx.rules import normalized, pairs
 
 
 def run_along(
-    op: Op, ctx: Context, own: Sequence[int], outputs: Sequence[tuple[Dims, int]], rest: Sequence[Value | None] = ()
+    op: Op,
+    ctx: Context,
+    own: Sequence[int],
+    outputs: Sequence[tuple[Dims, int]],
+    rest: Sequence[Value | None] = (),
+    *,
+    in_place: bool = False,
 ) -> Derived:
     """The original node on its first input with dimensions `own` written out; `rest` are its other inputs.
 
     Part by part where the parts' axis is not one of those. `rest` must be constants or have no axes: a scale that
-    differs along an axis that the input lacks would bring it back.
+    differs along an axis that the input lacks would bring it back. The other dimensions may change places, unless each
+    is to stay `in_place`.
     """
     x = op.data
     if not all(v is None or v.constant or v.content is not None or v.dims == () for v in rest):
@@ -42,7 +49,7 @@ def run_along(
     def run(array: Array, part: Renaming) -> list[Array]:
         x_dims = renamed(x.known_dims, part)
         array = fill(ctx.b, array, x_dims, [a for i in own for a in x_dims[i]])
-        order = in_order(array, x_dims, own)
+        order = x_dims if in_place else in_order(array, x_dims, own)
         tensor, _ = natural(ctx.b, array, order)
         missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
         moved = dict(zip(x_dims, order, strict=True))

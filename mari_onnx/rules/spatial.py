@@ -38,8 +38,8 @@ def after(op: Op, ctx: Context) -> Derived:
 
 
 def pool(op: Op, ctx: Context) -> Derived:
-    """Everything after batch and channels."""
-    return _within(op, ctx, range(2, _rank(op)))
+    """Everything after batch and channels; those stay in place: onnxruntime pools an empty batch, no empty channels."""
+    return _within(op, ctx, range(2, _rank(op)), in_place=True)
 
 
 def triangle(op: Op, ctx: Context) -> Derived:
@@ -103,7 +103,7 @@ def _rank(op: Op) -> int:
     return len(op.data.dims or ())
 
 
-def _within(op: Op, ctx: Context, own: Sequence[int]) -> Derived:
+def _within(op: Op, ctx: Context, own: Sequence[int], *, in_place: bool = False) -> Derived:
     """The original node along `own`, which are as long after it as onnx says that they are."""
     x = op.data
     if x.dims is None or any(v is not None and v.dims is None for v in op.inputs):
@@ -121,7 +121,7 @@ def _within(op: Op, ctx: Context, own: Sequence[int]) -> Derived:
     dims: Dims = tuple(
         d if i not in own or shape[i] == extents[i] else dim(shape[i], str(shape[i])) for i, d in enumerate(x.dims)
     )
-    return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:])
+    return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:], in_place=in_place)
 
 
 def _numbers(value: Value) -> bool:

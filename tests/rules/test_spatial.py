@@ -223,3 +223,13 @@ def test_the_graph() -> None:
         "y.user [1 16] = Reshape (p.user)",
         "y [B 16] = Add (y.user, item)",
     ]
+
+
+@styles
+def test_candidates_are_not_pooled_as_channels(style: str) -> None:
+    """Entries of pairs are stored (pair B), and of no candidates onnxruntime pools only where they are the batch."""
+    body = """h = Mul (user, item) s = Transpose <perm = [0, 2, 1]> (h) m = MatMul (h, s)
+        t = Transpose <perm = [1, 2, 0]> (m) g = GatherND (t, pairs) p = Transpose (g) c = Unsqueeze (p, two)
+        y = GlobalMaxPool (c)"""
+    types = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 3, 1] y"}
+    rewrite_and_check(ranking(style, body, **types, two=[2], pairs=[[1, 0], [2, 0], [3, 1]]))
