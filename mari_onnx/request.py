@@ -152,7 +152,7 @@ EMPHASES = (0.0, 4.0, 64.0)
 ALONE = 1.05
 """Estimated time of a call with a single candidate, in units of the original's, that a plan should not exceed."""
 
-RARELY = 1 / 3
+RARELY = 0.25
 """How much slower calls with many candidates may be, for a call with one that is so much faster: the powers weighed."""
 
 NS_PER_CALL, NS_PER_INPUT = 4500.0, 600.0
