@@ -102,6 +102,9 @@ class Builder:
         """
         while is_reshape(t):
             t, other = _first(t), self.reshape(other, _first(t).known_shape)
+        self._either(t, other)
+
+    def _either(self, t: Tensor, other: Tensor) -> None:
         if other is not t and other.shape == t.shape and {t: other} not in self.choices:
             self.choices.append({t: other})
 
@@ -223,10 +226,9 @@ class Builder:
         reshaped = self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
         source = t.node.inputs[0] if t.op_type == "Cast" else None
         if source is not None and is_slice(source) and _is_place(place := self.reshape(source, shape)):
-            cast = self.make("Cast", [place], tuple(shape), t.dtype, to=t.dtype)
+            cast = self.make("Cast", [place], tuple(shape), t.dtype, **dict(t.node.attributes))
             cast.name = cast.name or t.name
-            if {reshaped: cast} not in self.choices:
-                self.choices.append({reshaped: cast})
+            self._either(reshaped, cast)
         return reshaped
 
     def _before_reshape(self, t: Tensor) -> Tensor:
