@@ -13,7 +13,8 @@ import onnx
 
 from mari_onnx.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.cost import CostModel, reachable
-from mari_onnx.extent import Extent, Poly, product, symbols
+from mari_onnx.extent import Extent, Poly, symbols
+from mari_onnx.facts import Moments, Normalized, PairProducts, Picked, Selection
 from mari_onnx.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.report.model import Remark
 from mari_onnx.tensors import Builder, Node, Tensor
@@ -74,73 +75,6 @@ class Op:
         return [int(e) for e in given if isinstance(e, int)]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Where a mask of one dimension is true: `index` [1, rows] is NonZero(mask).
-
-    `within` are the extents of further dimensions, of which every place is listed for each of the rows.
-    """
-
-    mask: Value
-    index: Tensor
-    rows: Extent
-    within: tuple[Extent, ...] = ()
-
-    @property
-    def shape(self) -> tuple[Extent, Extent]:
-        """Of the places, transposed as Gather and Scatter want them."""
-        return self.rows * product(self.within), 1 + len(self.within)
-
-
-@dataclass(frozen=True)
-class Normalized:
-    """What LayerNormalization was given along its last dimension: parts, and a scale and shift for each column."""
-
-    parts: Parts
-    scale: Array
-    shift: Array | None
-    epsilon: float
-
-
-@dataclass(frozen=True)
-class PairProducts:
-    """The product of rows x (..., row, k) and columns w (..., k, column), and the price of it as a whole.
-
-    It is `symmetric` if the columns are the rows.
-    """
-
-    x: Value
-    w: Value
-    price: float
-    symmetric: bool
-
-    @property
-    def row(self) -> Axis:
-        return self.x.known_dims[-2][0]
-
-    @property
-    def column(self) -> Axis:
-        return self.w.known_dims[-1][0]
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether there are numbers of rows and columns, and some of them are parts."""
-        dims = self.x.known_dims[-2], self.w.known_dims[-1]
-        if any(len(d) != 1 or not isinstance(d[0].extent, int) for d in dims):
-            return False
-        parts = (self.x.parts, self.row), (self.w.parts, self.column)
-        return any(p is not None and p.axis is axis for p, axis in parts)
-
-
-@dataclass(frozen=True)
-class Picked:
-    """Rows of a value along one axis of it, by constants."""
-
-    source: Value
-    axis: Axis
-    places: tuple[int, ...]
-
-
 @dataclass
 class Context:
     """One walk over a graph: the builder that it fills, its cost model and its remarks.
@@ -148,10 +82,11 @@ class Context:
     `equal` are extents that an operator proved equal, `selected` the symbols of axes whose rows an index
     selects, with the symbols of the indices that do.
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
-    places where a mask is true, `normalized` which hold parts that were normalized together, `pair_products` which
-    hold the products of all rows with all columns, `picked` rows that constants select, and `multiplied` the products
-    of such rows in pairs. `uses` counts how often each tensor of the original is read. `of_outputs` are extents
-    that all outputs have: where one is 0, as the candidates may be, there is no element of an answer.
+    places where a mask is true, `moments` which follow from columns and their mean, `normalized` which hold parts that
+    were normalized together, `pair_products` which hold the products of all rows with all columns, `picked` rows that
+    constants select, and `multiplied` the products of such rows in pairs. `uses` counts how often each tensor of the
+    original is read. `of_outputs` are extents that all outputs have: where one is 0, as the candidates may be, there is
+    no element of an answer.
     """
 
     b: Builder
@@ -165,6 +100,7 @@ class Context:
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     selections: dict[Tensor, Selection] = field(default_factory=dict)
     normalized: dict[Tensor, Normalized] = field(default_factory=dict)
+    moments: dict[Tensor, Moments] = field(default_factory=dict)
     pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
     picked: dict[Tensor, Picked] = field(default_factory=dict)
     multiplied: dict[Tensor, tuple[Picked, tuple[tuple[int, int], ...]]] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import bounds, fill, groups, lay, merge, plain
 from mari_onnx.lift import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 from mari_onnx.op import INT64, Context, Derived, Op
-from mari_onnx.rules import normalized, pairs
+from mari_onnx.rules import moments, normalized, pairs
 
 
 def run_along(
@@ -151,7 +151,10 @@ def reduce(op: Op, ctx: Context) -> Derived:
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
-    return [_over_factors(op, ctx, _over_parts(op, ctx, pairs.summed(op, ctx, derived[0], axes), axes), axes)]
+    value = _over_factors(op, ctx, _over_parts(op, ctx, pairs.summed(op, ctx, derived[0], axes), axes), axes)
+    if (found := moments.of_row(op, ctx)) is not None:
+        moments.remember(found, ctx, value)
+    return [value]
 
 
 COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "ReduceMax": "Max", "ReduceMin": "Min"}

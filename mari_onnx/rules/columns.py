@@ -20,10 +20,11 @@ from mari_onnx.as_given import concat_as_given
 from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
 from mari_onnx.content import bounded
 from mari_onnx.extent import Extent, Poly, divide, symbol, total
+from mari_onnx.facts import Picked
 from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
 from mari_onnx.layout import bounds, cut, fresh, fuse, groups, join, lay, merge, pieces_between, rename_value, sub_array
 from mari_onnx.lift import natural, part_by_part
-from mari_onnx.op import Context, Derived, Op, Picked
+from mari_onnx.op import Context, Derived, Op
 from mari_onnx.rules import pairs
 from mari_onnx.rules.along import run_along
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mari_onnx.axes import Axis, Dim, Dims, Refused, compose, extent_of, flat, refine, renamed
+from mari_onnx.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
 from mari_onnx.forms import Array, Value
 from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import agree, natural, pointwise, result_via, stored_shape
@@ -56,9 +56,11 @@ def einsum(op: Op, ctx: Context) -> Derived:
     dims = tuple(dim_of[letter] for letter in right)
     summed = [a for letter, d in dim_of.items() if letter not in right for a in d]
     if len(values) == 2 and not summed:
-        return with_forms(
-            op, ctx, values, dims, op.data.dtype, since, lambda arrays, part: _times(ctx, arrays, renamed(dims, part))
-        )
+
+        def run(arrays: list[Array], part: Renaming) -> Array:
+            return _times(ctx, arrays, renamed(dims, part))
+
+        return [with_forms(op, ctx, values, dims, op.data.dtype, since, run)]
     arrays = [fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in values]
     arrays = agree(ctx.b, arrays, tuple(dim_of.values()))
     for d in dim_of.values():

@@ -25,7 +25,7 @@ from mari_onnx.forms import Array, Factors, Terms, Value
 from mari_onnx.layout import fill, join, lay, rename_value
 from mari_onnx.lift import Run, add_up, part_by_part, pointwise
 from mari_onnx.op import BOOL, DOUBLE, FLOAT, Context, Derived, Op
-from mari_onnx.rules import pairs
+from mari_onnx.rules import moments, pairs
 from mari_onnx.tensors import Tensor
 
 BOOLEAN = frozenset(
@@ -62,10 +62,13 @@ def elementwise(op: Op, ctx: Context) -> Derived:
             arrays = [fill(ctx.b, arrays[0], out, wanted), arrays[1]]
         return pointwise(ctx.b, arrays, ranks, out, write)
 
-    derived = with_forms(op, ctx, values, dims, dtype, since, run)
-    if op.op_type == "Mul" and not isinstance(derived, Refused):
-        pairs.remember(ctx, op, derived[0])
-    return derived
+    found = moments.of_row(op, ctx)
+    value = with_forms(op, ctx, values, dims, dtype, since, run, summed=found is None)
+    if found is not None:
+        moments.remember(found, ctx, value)
+    if op.op_type == "Mul":
+        pairs.remember(ctx, op, value)
+    return [value]
 
 
 def cast_like(op: Op, ctx: Context) -> Derived:
@@ -82,7 +85,7 @@ def cast_like(op: Op, ctx: Context) -> Derived:
             ctx.b, arrays, [len(out)], out, lambda ts, shape: ctx.b.make("Cast", ts, shape, dtype, to=dtype)
         )
 
-    return with_forms(op, ctx, [x], dims, dtype, since, run)
+    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
 
 
 def batch_normalization(op: Op, ctx: Context) -> Derived:
@@ -109,11 +112,16 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
         tensors = [lay(ctx.b, first, layout), *(lay(ctx.b, a, (channel,)) for a in arrays[1:])]
         return Array(ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via)
 
-    return with_forms(op, ctx, values, dims, x.dtype, since, run)
+    return [with_forms(op, ctx, values, dims, x.dtype, since, run)]
 
 
-def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run) -> Derived:
-    """Every form that `run` gives on values whose axes are those of `dims`, the result's."""
+def with_forms(
+    op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run, *, summed: bool = True
+) -> Value:
+    """Every form that `run` gives on values whose axes are those of `dims`, the result's.
+
+    A sum that is not to be `summed` otherwise than the original has it is no terms.
+    """
     array = run([v.array for v in values], {})
     own_price = sum(v.array.price for v in values)
     array = replace(array, price=own_price + ctx.price([array.tensor], since))
@@ -124,7 +132,7 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
         joined = join(ctx.b, parts.pieces, parts.axis, dims)
         price = parts.price + ctx.price([joined.tensor], since)
         array = replace(joined, price=price) if price < array.price else array
-    terms = _sum(op, ctx, values, dims) if op.op_type in ("Add", "Sub", "Neg", "Sum") else None
+    terms = _sum(op, ctx, values, dims) if summed and op.op_type in ("Add", "Sub", "Neg", "Sum") else None
     if terms is not None:
         inherited = sum(v.terms.price if v.terms is not None else v.array.price for v in values)
         added = add_up(ctx.b, terms, dims)
@@ -152,7 +160,7 @@ def with_forms(op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int
     varying = [v for v in values if not v.constant]
     as_given = len(varying) == 1 and varying[0].written is not None
     written = run([v.written or v.array for v in values], {}) if as_given else None
-    return [replace(result, written=written)]
+    return replace(result, written=written)
 
 
 def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:

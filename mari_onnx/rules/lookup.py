@@ -21,10 +21,11 @@ import numpy.typing as npt
 from mari_onnx.as_given import lookup_as_given
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.extent import Poly
+from mari_onnx.facts import Selection
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fill, fresh, fuse, lay, plain, sub_array
 from mari_onnx.lift import natural, part_by_part, stored_shape
-from mari_onnx.op import INT64, Context, Derived, Op, Selection
+from mari_onnx.op import INT64, Context, Derived, Op
 from mari_onnx.rules import elements
 from mari_onnx.rules.columns import pick, select
 from mari_onnx.tensors import Tensor, fold

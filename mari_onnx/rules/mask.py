@@ -17,10 +17,11 @@ from dataclasses import replace
 from mari_onnx.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, renamed
 from mari_onnx.axes import reshape as recut
 from mari_onnx.extent import product, symbol
+from mari_onnx.facts import Selection
 from mari_onnx.forms import Array, IndexMap, Value
 from mari_onnx.layout import fresh, plain, rename_value, sub_array
 from mari_onnx.lift import pointwise
-from mari_onnx.op import BOOL, INT64, Context, Derived, Op, Selection
+from mari_onnx.op import BOOL, INT64, Context, Derived, Op
 from mari_onnx.rules.elementwise import with_forms
 from mari_onnx.tensors import Tensor
 
@@ -89,7 +90,7 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
             lambda ts, shape: ctx.b.make("Where", ts, shape, data.dtype),
         )
 
-    return with_forms(op, ctx, values, dims, data.dtype, since, run)
+    return [with_forms(op, ctx, values, dims, data.dtype, since, run)]
 
 
 def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, target: Axis) -> Array | None:

@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
 from mari_onnx.axes import Axis, Dims, extent_of, renamed
+from mari_onnx.facts import Normalized
 from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import bounds, cut, fill, groups, join, lay, merge, plain, sub_array
 from mari_onnx.lift import add_up, natural, pointwise
-from mari_onnx.op import Context, Normalized, Op
+from mari_onnx.op import Context, Op
 
 DTYPES = (1, 11)
 EXACT = 2**12
@@ -46,7 +47,6 @@ def remember(op: Op, ctx: Context, y: Value) -> None:
     if scale is None or not scale.constant or (shift is not None and not shift.constant):
         return
     rows = [None if v is None else Array(plain(ctx.b, v), ((x.parts.axis,),)) for v in (scale, shift)]
-    assert rows[0] is not None
     ctx.normalized[y.array.tensor] = Normalized(x.parts, rows[0], rows[1], op.attribute("epsilon", 1e-5))
 
 
@@ -125,9 +125,12 @@ class _Columns:
             self.ctx.b, operands, ranks, dims, lambda tensors, shape: self.ctx.b.make(op_type, tensors, shape)
         )
 
+    @property
+    def kind(self) -> np.dtype[Any]:
+        return onnx.helper.tensor_dtype_to_np_dtype(self.weight.tensor.dtype)
+
     def number(self, number: float) -> Array:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.weight.tensor.dtype)
-        return Array(self.ctx.b.constant(np.asarray(number, dtype)), ())
+        return Array(self.ctx.b.constant(np.asarray(number, self.kind)), ())
 
     def scaled(self, array: Array, times: int, by: int) -> Array:
         """Array * times / by: whole numbers are exact in any precision, their quotient is not."""
@@ -156,10 +159,14 @@ class _Columns:
         array = fill(b, array, own, [sub])
         mean = self._reduced("ReduceMean", array, own)
         centred = self.apply("Sub", array, mean, dims=own)
-        scale, weight = of(self.known.scale, ((parts.axis,),)), of(self.weight, self.w_dims)
+        weight = of(self.weight, self.w_dims)
         width = sub.extent
         assert isinstance(width, int)
-        scaled = self.apply("Mul", centred, scale, dims=own)
+        if self.known.scale is None:
+            scale, scaled = Array(b.constant(np.ones(width, self.kind)), ((sub,),)), centred
+        else:
+            scale = of(self.known.scale, ((parts.axis,),))
+            scaled = self.apply("Mul", centred, scale, dims=own)
         squares = self._reduced("ReduceSumSquare", centred, own)
         return _Group(sub, width, mean, squares, scaled, weight, self.row(scale, weight, sub))
 

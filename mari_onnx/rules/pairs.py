@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mari_onnx.axes import Axis, flat, renamed
+from mari_onnx.facts import PairProducts, Picked
 from mari_onnx.forms import Array, Parts, Value
 from mari_onnx.layout import bounds, cut, fill, groups, lay, merge, rename_value, sub_array
-from mari_onnx.op import DOUBLE, FLOAT, Context, Op, PairProducts, Picked
+from mari_onnx.op import DOUBLE, FLOAT, Context, Op
 from mari_onnx.rules.product import multiply
 
 Pair = tuple[int, int]

@@ -15,11 +15,12 @@ from dataclasses import replace
 
 from mari_onnx.axes import Dims, Refused, broadcast, extent_of, flat, refine
 from mari_onnx.extent import Extent
+from mari_onnx.facts import PairProducts
 from mari_onnx.forms import Array, Value
 from mari_onnx.heads import Heads
 from mari_onnx.layout import fill, fresh, lay, rename_value
 from mari_onnx.lift import Write, agree, natural, one_row, result_via, stored_shape
-from mari_onnx.op import Context, Derived, Op, PairProducts
+from mari_onnx.op import Context, Derived, Op
 from mari_onnx.remarks import explain_product
 from mari_onnx.rules.linear import explained, linear, swapped
 from mari_onnx.tensors import Tensor

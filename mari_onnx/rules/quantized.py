@@ -69,7 +69,7 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
         return pointwise(ctx.b, arrays, [len(out)], out, write)
 
-    return with_forms(op, ctx, [x], dims, dtype, since, run)
+    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
 
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
@@ -90,7 +90,7 @@ def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int)
         inputs = [tensor, *(lay(ctx.b, a, (out[axis],)) for a in arrays[1:])]
         return Array(ctx.again(op, inputs, [tensor.shape], [dtype])[0], layout, first.via)
 
-    return with_forms(op, ctx, values, dims, dtype, since, run)
+    return [with_forms(op, ctx, values, dims, dtype, since, run)]
 
 
 def dynamic_quantize(op: Op, ctx: Context) -> Derived:

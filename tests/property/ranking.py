@@ -58,6 +58,11 @@ def joined(w: Writer, tensors: list[Made], axis: int = -1) -> Made:
     return w.write("Concat", tensors, shape, hull(*tensors), axis=at if w.chance(50) else at - first.rank)
 
 
+def either(w: Writer, a: Made, b: Made) -> list[Made]:
+    """Two operands in one order or the other."""
+    return [a, b] if w.chance(50) else [b, a]
+
+
 def dense(w: Writer, x: Made, n: int, *, bias: bool = True) -> Made:
     """A Linear: Gemm in two dimensions, MatMul and Add otherwise."""
     width = x.shape[-1]
@@ -73,7 +78,7 @@ def dense(w: Writer, x: Made, n: int, *, bias: bool = True) -> Made:
     if not bias:
         return y
     shift = w.numbers([n], -1, 1)
-    return w.write("Add", [shift, y] if w.chance(50) else [y, shift], y.shape, (y.low - 1, y.high + 1))
+    return w.write("Add", either(w, shift, y), y.shape, (y.low - 1, y.high + 1))
 
 
 def activated(w: Writer, x: Made) -> Made:
@@ -386,17 +391,50 @@ def scaled(w: Writer) -> None:
 
 
 def normalized(w: Writer) -> None:
-    """LayerNorm as exporters decompose it."""
+    """LayerNormalization as exporters write it out, of one value or of columns of two; and a layer after it."""
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and isinstance(m.shape[-1], int), rough=True)
+    if w.chance(60):
+        x = joined(w, [x, w.pick(lambda m: m.dtype == FLOAT and m.shape[:-1] == x.shape[:-1], rough=True)])
+    if not isinstance(x.shape[-1], int):
+        raise UnfitError
     mean = summed(w, "ReduceMean", x, x.rank - 1, keep=True)
     centred = w.write("Sub", [x, mean], x.shape, (-2 * x.size, 2 * x.size))
-    squares = w.write("Mul", [centred, centred], x.shape, (0, 4 * x.size**2))
+    two = w.constant(np.array(2, np.float32))
+    op, times = ("Pow", two) if w.chance(50) else ("Mul", centred)
+    squares = w.write(op, [centred, times], x.shape, (0, 4 * x.size**2))
     variance = summed(w, "ReduceMean", squares, x.rank - 1, keep=True)
     one = w.constant(np.array(1, np.float32))
-    deviation = w.write(
-        "Sqrt", [w.write("Add", [variance, one], variance.shape, (1, 9999))], variance.shape, (1, 99), exact=False
-    )
-    w.write("Div", [centred, deviation], x.shape, (-99, 99), exact=False)
+    moved = w.write("Add", either(w, variance, one), variance.shape, (1, 9999))
+    deviation = w.write("Sqrt", [moved], variance.shape, (1, 99), exact=False)
+
+    def scaled(made: Made, by: Made) -> Made:
+        shape = broadcast(made.shape, by.shape)
+        assert shape is not None
+        return w.write("Mul", either(w, made, by), shape, (-999, 999), exact=False)
+
+    scale, shift = (w.numbers([x.shape[-1]], -2, 2) for _ in range(2))
+    match w.choice(["PyTorch", "PyTorch", "scaled first", "TensorFlow"]):
+        case "PyTorch":
+            y = w.write("Div", [centred, deviation], x.shape, (-99, 99), exact=False)
+            y = scaled(y, scale) if w.chance(80) else y
+        case "scaled first":
+            y = w.write("Div", [scaled(centred, scale), deviation], x.shape, (-99, 99), exact=False)
+        case _:
+            if w.chance(50):
+                reciprocal = w.write("Reciprocal", [deviation], deviation.shape, (0, 1), exact=False)
+            else:
+                reciprocal = w.write("Div", [one, deviation], deviation.shape, (0, 1), exact=False)
+            inverse = scaled(reciprocal, scale)
+            if w.chance(50):
+                shift = w.write("Sub", [shift, scaled(mean, inverse)], inverse.shape, (-999, 999), exact=False)
+            else:
+                negative = w.write("Neg", [mean], mean.shape, span(x))
+                shift = w.write("Add", [scaled(negative, inverse), shift], inverse.shape, (-999, 999), exact=False)
+            y = scaled(x, inverse)
+    if shift.rank > 1 or w.chance(70):
+        y = w.write("Add", either(w, y, shift), x.shape, (-999, 999), exact=False)
+    if w.chance(70):
+        dense(w, y, w.choice([2, 32]))
 
 
 def sequence(w: Writer) -> None:

@@ -48,7 +48,7 @@ READ_SHAPES = frozenset({"ConstantOfShape"})
 """Operators whose inputs are shapes, which are the same for every candidate as they are."""
 
 
-REMEMBERED = ("selections", "normalized", "pair_products", "picked", "multiplied")
+REMEMBERED = ("selections", "moments", "normalized", "pair_products", "picked", "multiplied")
 """What one rule leaves for another that may follow."""
 
 

@@ -1,0 +1,223 @@
+"""LayerNormalization written out, as exporters do before opset 17: what a value on the way is of a row and its mean.
+
+    (a x + c m + k) r + b      m = ReduceMean(x), r = 1 / sqrt(ReduceMean((x - m)^2) + epsilon); a, b, c, k constant
+
+is LayerNormalization(x, a, b) where c = -a and k = 0, in whatever order it was written:
+
+    (x - m) / sqrt(v + epsilon) * a + b            PyTorch
+    x * (r * a) + (b - m * (r * a))                TensorFlow and Keras
+
+Holds along the last dimension, where that is in parts. Nothing is written here: a product that reads it may be split
+(see `normalized`). Rounding: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mari_onnx.axes import Axis, extents
+from mari_onnx.facts import Affine, Moments, Normalized, Spread
+from mari_onnx.forms import Array, Value
+from mari_onnx.layout import plain
+from mari_onnx.op import Context, Op
+from mari_onnx.rules.normalized import DTYPES
+from mari_onnx.tensors import fold
+
+
+def of_row(op: Op, ctx: Context) -> Moments | None:
+    """What the node's result is of a row and its mean, where it is that."""
+    follow = FOLLOW.get(op.op_type)
+    return None if follow is None or op.data.dtype not in DTYPES else follow(op, ctx)
+
+
+def remember(found: Moments, ctx: Context, y: Value) -> None:
+    """Tell what follows what y is of its row; and products, where y was normalized."""
+    ctx.moments[y.array.tensor] = found
+    if isinstance(found, Affine) and (known := _normalized(ctx, found, y)) is not None:
+        ctx.normalized[y.array.tensor] = known
+
+
+def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
+    x, parts = found.x, found.x.parts
+    if parts is None or found.epsilon is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
+        return None
+    if x.known_dims[-1] != (parts.axis,):
+        return None
+    (sign, scale), (opposite, same) = (found.coefficients.get(of, (0, None)) for of in ("columns", "mean"))
+    if "one" in found.coefficients or (sign, opposite) != (1, -1) or scale is not same:
+        return None
+    axis = y.known_dims[-1][0]
+    a, b = (None if v is None else _of_columns(ctx, v, axis) for v in (scale, found.shift))
+    if (scale is not None and a is None) or (found.shift is not None and b is None):
+        return None
+    return Normalized(replace(parts, axis=axis), a, b, found.epsilon)
+
+
+def _of_columns(ctx: Context, constant: Value, axis: Axis) -> Array | None:
+    """A constant [1, ..., n] with a number for each column."""
+    if constant.dims is None or extents(constant.dims) != (*(1,) * (len(constant.dims) - 1), axis.extent):
+        return None
+    return Array(ctx.b.reshape(plain(ctx.b, constant), (axis.extent,)), ((axis,),))
+
+
+def _rows_of(x: Value, y: Value) -> bool:
+    return y.dims is not None and y.dims[:-1] == x.known_dims[:-1]
+
+
+def _number(ctx: Context, value: Value) -> float | None:
+    """A constant that is one number."""
+    if not value.array.tensor.stored:
+        return None
+    array = fold(value.array.tensor, ctx.array_of)
+    return float(array.item()) if array.size == 1 else None
+
+
+def _known(ctx: Context, value: Value) -> Moments | None:
+    found = ctx.moments.get(value.array.tensor)
+    return found if found is not None and _rows_of(found.x, value) else None
+
+
+def _both(op: Op, ctx: Context) -> tuple[Moments | None, Moments | None]:
+    """What both operands are; the columns themselves too, which may well have been normalized before."""
+    left, right = op.inputs
+    assert left is not None and right is not None
+    a, b = _known(ctx, left), _known(ctx, right)
+    if b is not None and _is(left, b.x):
+        return Affine(b.x, {"columns": (1, None)}), b
+    if a is not None and _is(right, a.x):
+        return a, Affine(a.x, {"columns": (1, None)})
+    return a, b
+
+
+def _is(value: Value, x: Value) -> bool:
+    return value.array.tensor is x.array.tensor and value.dims == x.dims
+
+
+def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
+    """An operand, and the other one where that is constant."""
+    left, right = op.inputs
+    assert left is not None and right is not None
+    if right.constant:
+        return _known(ctx, left), right
+    return (_known(ctx, right), left) if left.constant else None
+
+
+def _mean(op: Op, ctx: Context) -> Moments | None:
+    x, last = op.data, len(op.data.known_dims) - 1
+    if op.integers(1, "axes") not in ([-1], [last]):
+        return None
+    known = _known(ctx, x)
+    if isinstance(known, Spread):
+        return replace(known, what="variance") if known.what == "squares" else None
+    return Affine(x, {"mean": (1, None)})
+
+
+def _negated(known: Affine) -> Affine | None:
+    if known.shift is not None:
+        return None
+    return replace(known, coefficients={of: (-sign, c) for of, (sign, c) in known.coefficients.items()})
+
+
+def _neg(op: Op, ctx: Context) -> Moments | None:
+    known = _known(ctx, op.data)
+    return _negated(known) if isinstance(known, Affine) else None
+
+
+def _sum(op: Op, ctx: Context) -> Moments | None:
+    minus = op.op_type == "Sub"
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        if minus and op.inputs[1] is constant:
+            return None
+        if isinstance(known, Spread):
+            number = None if minus or known.what != "variance" or known.epsilon else _number(ctx, constant)
+            return None if number is None else replace(known, epsilon=number)
+        known = _negated(known) if known is not None and minus else known
+        if known is None or known.epsilon is None or known.shift is not None:
+            return None
+        return replace(known, shift=constant)
+    a, b = _both(op, ctx)
+    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x) or a.epsilon != b.epsilon:
+        return None
+    other = _negated(b) if minus else b
+    if other is None or (a.shift is not None and other.shift is not None) or set(a.coefficients) & set(b.coefficients):
+        return None
+    return replace(a, coefficients=a.coefficients | other.coefficients, shift=a.shift or other.shift)
+
+
+def _mul(op: Op, ctx: Context) -> Moments | None:
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        return _scaled(known, constant) if isinstance(known, Affine) else None
+    a, b = _both(op, ctx)
+    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x):
+        return None
+    if a.epsilon is None and b.epsilon is None:
+        return _squared(a) if a is b else None
+    undivided, reciprocal = (a, b) if a.epsilon is None else (b, a)
+    if undivided.epsilon is not None or reciprocal.shift is not None or set(reciprocal.coefficients) != {"one"}:
+        return None
+    sign, scale = reciprocal.coefficients["one"]
+    scaled = undivided if scale is None else _scaled(undivided, scale)
+    scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
+    return None if scaled is None else replace(scaled, epsilon=reciprocal.epsilon)
+
+
+def _scaled(known: Affine, by: Value) -> Affine | None:
+    """Two constants would have to be multiplied, which rounds them once more."""
+    if known.shift is not None or any(c is not None for _, c in known.coefficients.values()):
+        return None
+    return replace(known, coefficients={of: (sign, by) for of, (sign, _) in known.coefficients.items()})
+
+
+def _squared(known: Moments | None) -> Moments | None:
+    if not isinstance(known, Affine) or known.epsilon is not None:
+        return None
+    columns, mean = (known.coefficients.get(of) for of in ("columns", "mean"))
+    centred = {columns, mean} == {(1, None), (-1, None)}
+    return Spread(known.x, "squares") if centred else None
+
+
+def _pow(op: Op, ctx: Context) -> Moments | None:
+    exponent = op.inputs[1]
+    assert exponent is not None
+    return _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
+
+
+def _sqrt(op: Op, ctx: Context) -> Moments | None:
+    known = _known(ctx, op.data)
+    return replace(known, what="deviation") if isinstance(known, Spread) and known.what == "variance" else None
+
+
+def _reciprocal(op: Op, ctx: Context) -> Moments | None:
+    known = _known(ctx, op.data)
+    if not isinstance(known, Spread) or known.what != "deviation":
+        return None
+    return Affine(known.x, {"one": (1, None)}, known.epsilon)
+
+
+def _div(op: Op, ctx: Context) -> Moments | None:
+    numerator = op.data
+    a, b = _both(op, ctx)
+    if not isinstance(b, Spread) or b.what != "deviation":
+        return None
+    if numerator.constant:
+        scale = None if _number(ctx, numerator) == 1 else numerator
+        return Affine(b.x, {"one": (1, scale)}, b.epsilon)
+    if not isinstance(a, Affine) or not _is(a.x, b.x) or a.epsilon is not None:
+        return None
+    return replace(a, epsilon=b.epsilon)
+
+
+FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
+    "ReduceMean": _mean,
+    "Neg": _neg,
+    "Add": _sum,
+    "Sub": _sum,
+    "Mul": _mul,
+    "Pow": _pow,
+    "Sqrt": _sqrt,
+    "Reciprocal": _reciprocal,
+    "Div": _div,
+}
