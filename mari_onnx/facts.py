@@ -30,13 +30,30 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Step:
+    """An operator on a column of numbers, and the number that it takes beside them, as its second or its `first`."""
+
+    op_type: str
+    number: float | None = None
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Rows are multiplied or divided by a number each: what the `steps` make of their variance."""
+
+    op_type: Literal["Mul", "Div"]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
 class Normalized:
-    """What LayerNormalization was given along its last dimension: parts, and a scale and shift for each column."""
+    """What was normalized along its last dimension: parts, how, and a scale and shift for each column."""
 
     parts: Parts
+    scaling: Scaling
     scale: Array | None
     shift: Array | None
-    epsilon: float
 
 
 @dataclass(frozen=True)
@@ -80,26 +97,31 @@ class Picked:
 
 @dataclass(frozen=True)
 class Affine:
-    """(a x + c m + k) r + b of columns x (..., n), their mean m and the reciprocal r of their deviation.
+    """(a x + c m + k) r + b of columns x (..., n), their mean m and a number r for each row that is its `scaling`.
 
-    `coefficients` are a, c and k, those that are not 0: a sign, and a constant where that is not 1 alone. Without
-    `epsilon`, which is that of the deviation, there is no r.
+    `coefficients` are a, c and k, those that are not 0: a sign, and a constant where that is not 1 alone.
     """
 
     x: Value
     coefficients: dict[Of, tuple[int, Value | None]]
-    epsilon: float | None = None
+    scaling: Scaling | None = None
     shift: Value | None = None
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The squares of centred columns x (..., n), their mean, or the root of that and `epsilon`."""
+class Squares:
+    """Those of centred columns x (..., n)."""
 
     x: Value
-    what: Literal["squares", "variance", "deviation"]
-    epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the `steps` make of the variance of columns x (..., n)."""
+
+    x: Value
+    steps: tuple[Step, ...] = ()
 
 
 Of: TypeAlias = Literal["columns", "mean", "one"]
-Moments: TypeAlias = Affine | Spread
+Moments: TypeAlias = Affine | Squares | Spread

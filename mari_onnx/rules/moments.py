@@ -1,11 +1,12 @@
 """LayerNormalization written out, as exporters do before opset 17: what a value on the way is of a row and its mean.
 
-    (a x + c m + k) r + b      m = ReduceMean(x), r = 1 / sqrt(ReduceMean((x - m)^2) + epsilon); a, b, c, k constant
+    (a x + c m + k) r + b      m = ReduceMean(x), r a function of ReduceMean((x - m)^2); a, b, c, k constant
 
-is LayerNormalization(x, a, b) where c = -a and k = 0, in whatever order it was written:
+is a normalization with scale a and shift b where c = -a and k = 0, in whatever order it was written:
 
     (x - m) / sqrt(v + epsilon) * a + b            PyTorch
     x * (r * a) + (b - m * (r * a))                TensorFlow and Keras
+    a * (x - m) / (sqrt(v n / (n - 1)) + epsilon) + b      by hand, with the unbiased deviation
 
 Holds along the last dimension, where that is in parts. Nothing is written here: a product that reads it may be split
 (see `normalized`). Rounding: none.
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mari_onnx.axes import Axis, extents
-from mari_onnx.facts import Affine, Moments, Normalized, Spread
+from mari_onnx.facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.forms import Array, Value
 from mari_onnx.layout import plain
 from mari_onnx.op import Context, Op
@@ -28,7 +29,9 @@ from mari_onnx.tensors import fold
 def of_row(op: Op, ctx: Context) -> Moments | None:
     """What the node's result is of a row and its mean, where it is that."""
     follow = FOLLOW.get(op.op_type)
-    return None if follow is None or op.data.dtype not in DTYPES else follow(op, ctx)
+    if follow is None or op.data.dtype not in DTYPES or len(op.inputs) > 2:
+        return None
+    return follow(op, ctx)
 
 
 def remember(found: Moments, ctx: Context, y: Value) -> None:
@@ -40,18 +43,19 @@ def remember(found: Moments, ctx: Context, y: Value) -> None:
 
 def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
     x, parts = found.x, found.x.parts
-    if parts is None or found.epsilon is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
+    if parts is None or found.scaling is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
         return None
     if x.known_dims[-1] != (parts.axis,):
         return None
     (sign, scale), (opposite, same) = (found.coefficients.get(of, (0, None)) for of in ("columns", "mean"))
-    if "one" in found.coefficients or (sign, opposite) != (1, -1) or scale is not same:
+    if "one" in found.coefficients or sign * opposite != -1 or scale is not same:
         return None
+    scaling = found.scaling if sign == 1 else replace(found.scaling, steps=(*found.scaling.steps, Step("Neg")))
     axis = y.known_dims[-1][0]
     a, b = (None if v is None else _of_columns(ctx, v, axis) for v in (scale, found.shift))
     if (scale is not None and a is None) or (found.shift is not None and b is None):
         return None
-    return Normalized(replace(parts, axis=axis), a, b, found.epsilon)
+    return Normalized(replace(parts, axis=axis), scaling, a, b)
 
 
 def _of_columns(ctx: Context, constant: Value, axis: Axis) -> Array | None:
@@ -108,9 +112,19 @@ def _mean(op: Op, ctx: Context) -> Moments | None:
     if op.integers(1, "axes") not in ([-1], [last]):
         return None
     known = _known(ctx, x)
-    if isinstance(known, Spread):
-        return replace(known, what="variance") if known.what == "squares" else None
-    return Affine(x, {"mean": (1, None)})
+    return Spread(known.x) if isinstance(known, Squares) else Affine(x, {"mean": (1, None)})
+
+
+def _step(op: Op, ctx: Context) -> Moments | None:
+    """One more step from the variance, by itself or with a number."""
+    if len(op.inputs) == 1:
+        known = _known(ctx, op.data)
+        return replace(known, steps=(*known.steps, Step(op.op_type))) if isinstance(known, Spread) else None
+    known, constant = _constant(op, ctx) or (None, None)
+    number = _number(ctx, constant) if constant is not None else None
+    if not isinstance(known, Spread) or number is None:
+        return None
+    return replace(known, steps=(*known.steps, Step(op.op_type, number, op.inputs[0] is constant)))
 
 
 def _negated(known: Affine) -> Affine | None:
@@ -121,24 +135,21 @@ def _negated(known: Affine) -> Affine | None:
 
 def _neg(op: Op, ctx: Context) -> Moments | None:
     known = _known(ctx, op.data)
-    return _negated(known) if isinstance(known, Affine) else None
+    return _negated(known) if isinstance(known, Affine) else _step(op, ctx)
 
 
 def _sum(op: Op, ctx: Context) -> Moments | None:
     minus = op.op_type == "Sub"
     if (given := _constant(op, ctx)) is not None:
         known, constant = given
-        if minus and op.inputs[1] is constant:
+        if not isinstance(known, Affine) or (minus and op.inputs[1] is constant):
+            return _step(op, ctx)
+        shifted = _negated(known) if minus else known
+        if shifted is None or shifted.scaling is None or shifted.shift is not None:
             return None
-        if isinstance(known, Spread):
-            number = None if minus or known.what != "variance" or known.epsilon else _number(ctx, constant)
-            return None if number is None else replace(known, epsilon=number)
-        known = _negated(known) if known is not None and minus else known
-        if known is None or known.epsilon is None or known.shift is not None:
-            return None
-        return replace(known, shift=constant)
+        return replace(shifted, shift=constant)
     a, b = _both(op, ctx)
-    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x) or a.epsilon != b.epsilon:
+    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x) or a.scaling != b.scaling:
         return None
     other = _negated(b) if minus else b
     if other is None or (a.shift is not None and other.shift is not None) or set(a.coefficients) & set(b.coefficients):
@@ -149,19 +160,25 @@ def _sum(op: Op, ctx: Context) -> Moments | None:
 def _mul(op: Op, ctx: Context) -> Moments | None:
     if (given := _constant(op, ctx)) is not None:
         known, constant = given
+        if isinstance(known, Spread):
+            return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Mul", known.steps))
         return _scaled(known, constant) if isinstance(known, Affine) else None
     a, b = _both(op, ctx)
-    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x):
+    if a is None or b is None or not _is(a.x, b.x):
         return None
-    if a.epsilon is None and b.epsilon is None:
-        return _squared(a) if a is b else None
-    undivided, reciprocal = (a, b) if a.epsilon is None else (b, a)
-    if undivided.epsilon is not None or reciprocal.shift is not None or set(reciprocal.coefficients) != {"one"}:
-        return None
-    sign, scale = reciprocal.coefficients["one"]
-    scaled = undivided if scale is None else _scaled(undivided, scale)
-    scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
-    return None if scaled is None else replace(scaled, epsilon=reciprocal.epsilon)
+    if a is b:
+        return _squared(a)
+    for one, row in ((a, b), (b, a)):
+        if not isinstance(one, Affine) or one.scaling is not None:
+            continue
+        if isinstance(row, Spread):
+            return replace(one, scaling=Scaling("Mul", row.steps))
+        if isinstance(row, Affine) and row.shift is None and set(row.coefficients) == {"one"}:
+            sign, scale = row.coefficients["one"]
+            scaled = one if scale is None else _scaled(one, scale)
+            scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
+            return None if scaled is None else replace(scaled, scaling=row.scaling)
+    return None
 
 
 def _scaled(known: Affine, by: Value) -> Affine | None:
@@ -172,42 +189,29 @@ def _scaled(known: Affine, by: Value) -> Affine | None:
 
 
 def _squared(known: Moments | None) -> Moments | None:
-    if not isinstance(known, Affine) or known.epsilon is not None:
+    if not isinstance(known, Affine) or known.scaling is not None:
         return None
     columns, mean = (known.coefficients.get(of) for of in ("columns", "mean"))
-    centred = {columns, mean} == {(1, None), (-1, None)}
-    return Spread(known.x, "squares") if centred else None
+    return Squares(known.x) if {columns, mean} == {(1, None), (-1, None)} else None
 
 
 def _pow(op: Op, ctx: Context) -> Moments | None:
     exponent = op.inputs[1]
     assert exponent is not None
-    return _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
-
-
-def _sqrt(op: Op, ctx: Context) -> Moments | None:
-    known = _known(ctx, op.data)
-    return replace(known, what="deviation") if isinstance(known, Spread) and known.what == "variance" else None
-
-
-def _reciprocal(op: Op, ctx: Context) -> Moments | None:
-    known = _known(ctx, op.data)
-    if not isinstance(known, Spread) or known.what != "deviation":
-        return None
-    return Affine(known.x, {"one": (1, None)}, known.epsilon)
+    squared = _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
+    return squared or _step(op, ctx)
 
 
 def _div(op: Op, ctx: Context) -> Moments | None:
-    numerator = op.data
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        if not isinstance(known, Spread) or op.data is not constant:
+            return _step(op, ctx)
+        return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Div", known.steps))
     a, b = _both(op, ctx)
-    if not isinstance(b, Spread) or b.what != "deviation":
+    if not isinstance(a, Affine) or not isinstance(b, Spread) or not _is(a.x, b.x) or a.scaling is not None:
         return None
-    if numerator.constant:
-        scale = None if _number(ctx, numerator) == 1 else numerator
-        return Affine(b.x, {"one": (1, scale)}, b.epsilon)
-    if not isinstance(a, Affine) or not _is(a.x, b.x) or a.epsilon is not None:
-        return None
-    return replace(a, epsilon=b.epsilon)
+    return replace(a, scaling=Scaling("Div", b.steps))
 
 
 FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
@@ -216,8 +220,7 @@ FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
     "Add": _sum,
     "Sub": _sum,
     "Mul": _mul,
-    "Pow": _pow,
-    "Sqrt": _sqrt,
-    "Reciprocal": _reciprocal,
     "Div": _div,
+    "Pow": _pow,
+    **dict.fromkeys(("Sqrt", "Reciprocal", "Max"), _step),
 }

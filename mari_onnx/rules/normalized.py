@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 
 from mari_onnx.axes import Axis, Dims, extent_of, renamed
-from mari_onnx.facts import Normalized
+from mari_onnx.facts import Normalized, Scaling, Step
 from mari_onnx.forms import Array, Terms, Value
 from mari_onnx.layout import bounds, cut, fill, groups, join, lay, merge, plain, sub_array
 from mari_onnx.lift import add_up, natural, pointwise
@@ -47,7 +47,8 @@ def remember(op: Op, ctx: Context, y: Value) -> None:
     if scale is None or not scale.constant or (shift is not None and not shift.constant):
         return
     rows = [None if v is None else Array(plain(ctx.b, v), ((x.parts.axis,),)) for v in (scale, shift)]
-    ctx.normalized[y.array.tensor] = Normalized(x.parts, rows[0], rows[1], op.attribute("epsilon", 1e-5))
+    scaling = Scaling("Div", (Step("Add", op.attribute("epsilon", 1e-5)), Step("Sqrt")))
+    ctx.normalized[y.array.tensor] = Normalized(x.parts, scaling, *rows)
 
 
 def split(
@@ -85,9 +86,12 @@ def split(
     within = add_up(ctx.b, Terms(((1, once.squares), (1, each.squares))), out)
     between = x.scaled(x.apply("Mul", apart, apart), once.width * each.width, n)
     squares = add_up(ctx.b, Terms(((1, within), (1, between))), out)
-    variance = x.apply("Add", x.apply("Div", squares, x.number(n)), x.number(known.epsilon))
+    spread = x.apply("Div", squares, x.number(n))
+    for step in known.scaling.steps:
+        beside = [] if step.number is None else [x.number(step.number)]
+        spread = x.apply(step.op_type, *((*beside, spread) if step.first else (spread, *beside)))
     total = add_up(ctx.b, Terms(tuple((1, p) for p in products)), out)
-    scaled = x.apply("Div", total, x.apply("Sqrt", variance))
+    scaled = x.apply(known.scaling.op_type, total, spread)
     constants = [] if bias is None else [bias]
     if known.shift is not None:
         constants.append(x.row(known.shift, weight, axis))

@@ -404,8 +404,12 @@ def normalized(w: Writer) -> None:
     squares = w.write(op, [centred, times], x.shape, (0, 4 * x.size**2))
     variance = summed(w, "ReduceMean", squares, x.rank - 1, keep=True)
     one = w.constant(np.array(1, np.float32))
-    moved = w.write("Add", either(w, variance, one), variance.shape, (1, 9999))
+    if w.chance(30):  # unbiased
+        variance = w.write("Mul", [variance, two], variance.shape, (0, 9999), exact=False)
+    moved = w.write(w.choice(["Add", "Add", "Max"]), either(w, variance, one), variance.shape, (1, 9999), exact=False)
     deviation = w.write("Sqrt", [moved], variance.shape, (1, 99), exact=False)
+    if w.chance(30):
+        deviation = w.write("Add", either(w, deviation, one), variance.shape, (1, 99), exact=False)
 
     def scaled(made: Made, by: Made) -> Made:
         shape = broadcast(made.shape, by.shape)
