@@ -76,13 +76,15 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 class CostModel:
     """`reference` gives symbols their values; `batch` is that of the candidates.
 
-    `alone` is the cost of a call with a single candidate, and `emphasis` how much that counts beside this one.
+    `alone` is the cost of a call with a single candidate, and `emphasis` how much that counts beside this one. Where
+    it is `thrifty`, no form is offered that takes less time with more arithmetic.
     """
 
     batch: int
     reference: dict[str, int] = field(default_factory=dict)
     alone: CostModel | None = None
     emphasis: float = 0.0
+    thrifty: bool = False
 
     @property
     def launch(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.graphs import STYLES, Rewritten, integers, ranking, rewrite, rewrite_and_check
+from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -23,9 +23,17 @@ CONSTANTS: dict[str, Any] = {
     "lines": [-1, 4],
     "whole": [-1, STEPS, HEADS * SIZE],
     "mask": integers(1, 1, STEPS, STEPS, seed=7),
+    "packed": integers(4, 3 * HEADS * SIZE),
+    "biases": integers(3 * HEADS * SIZE, seed=1),
+    "wide": integers(4, 8, seed=2),
+    "narrow": np.eye(8, 4, dtype=np.float32),
+    "three": [-1, STEPS, 3, HEADS * SIZE],
+    **{f"n{i}": np.array(i) for i in range(3)},
 }
-STEPS_OF_BOTH = "i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i)"
-STEPS_THAT_VARY = "i = Unsqueeze (item, one) x = Mul (user, i)"
+OF_THE_USER = "u0 = MatMul (user, wide) u1 = MatMul (u0, narrow) u2 = MatMul (u1, wide) u = MatMul (u2, narrow)"
+"""What the user's steps save pays for a bias that is a row of the weight."""
+STEPS_OF_BOTH = f"{OF_THE_USER} i = Unsqueeze (item, one) x = Concat <axis = 1> (u, i)"
+STEPS_THAT_VARY = f"{OF_THE_USER} i = Unsqueeze (item, one) x = Mul (u, i)"
 
 LINEARS = {
     "no bias": "{p}m = MatMul (x, w{p})",
@@ -40,10 +48,29 @@ LINEARS = {
 BY_SHORT_RUNS = ["bias of a row", "of its own columns"]
 
 
+PACKED = {
+    "no bias": "a = MatMul (x, packed)",
+    "bias": "a0 = MatMul (x, packed) a = Add (a0, biases)",
+    "bias first": "a0 = MatMul (x, packed) a = Add (biases, a0)",
+    "gemm": "l = Reshape (x, lines) a = Gemm (l, packed, biases)",
+    "gemm, and rows again": "l = Reshape (x, lines) g = Gemm (l, packed, biases) a = Reshape (g, whole3)",
+    "scaled": "a0 = MatMul (x, packed) a = Mul (a0, two)",
+    "bias of a row": "a0 = MatMul (x, packed) a = Sub (a0, cq)",
+    "of its own columns": "a0 = MatMul (x, packed) a1 = Mul (a0, biases) a = Add (a1, two)",
+}
+"""Queries, keys and values as one product, and how they are taken out of it."""
+TAKEN = {
+    "split": "qm, km, vm = Split <axis = -1> (a)",
+    "gathered": "a3 = Reshape (a, three) at = Transpose <perm = [2, 0, 1, 3]> (a3) "
+    + " ".join(f"{p}m = Gather (at, n{i})" for i, p in enumerate("qkv")),
+}
+
+
 def attention(steps: str, linear: str, between: str = "r = Relu (s)") -> str:
     """Softmax is left out to stay exact."""
+    linears = " ".join(linear.format(p=p) for p in "qkv") if "{p}" in linear else linear
     return f"""
-        {steps} {" ".join(linear.format(p=p) for p in "qkv")}
+        {steps} {linears}
         {" ".join(f"{p}h = Reshape ({p}m, heads)" for p in "qkv")}
         q = Transpose <perm = [0, 2, 1, 3]> (qh)
         k = Transpose <perm = [0, 2, 3, 1]> (kh)
@@ -89,6 +116,27 @@ def test_what_meets_each_head_in_short_runs_is_not_done_by_head(style: str, line
     """For each row of a head it takes as long as moving it."""
     result = rewrite_and_check(model_of(style, attention(STEPS_THAT_VARY, LINEARS[linear]), STEPS_THAT_VARY))
     assert TURNED not in moved(result)
+
+
+@styles
+@pytest.mark.parametrize("taken", TAKEN)
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("steps", [STEPS_OF_BOTH, STEPS_THAT_VARY], ids=["of both", "that vary"])
+def test_no_head_of_packed_queries_keys_and_values_is_moved(style: str, steps: str, packed: str, taken: str) -> None:
+    body = attention(steps, f"{PACKED[packed]} {TAKEN[taken]}")
+    whole = {"whole3": [-1, STEPS, 3 * HEADS * SIZE]}
+    result = rewrite_and_check(model_of(style, body, steps, **whole))
+    if steps == STEPS_OF_BOTH or packed not in BY_SHORT_RUNS:
+        assert moved(result) == [TURNED, BACK]
+
+
+def test_where_a_bias_would_be_more_arithmetic_heads_are_moved() -> None:
+    """Nothing is saved that would pay for it, and a model that takes more arithmetic is refused as a whole."""
+    steps = "i = Unsqueeze (item, one) x = Mul (user, i)"
+    program = rewrite_and_check(model_of("one", attention(steps, LINEARS["bias"]), steps)).program
+    assert sum(map(program.context.cost.node_macs, program.plan[0])) == program.macs
+    without = rewrite_and_check(model_of("one", attention(steps, LINEARS["no bias"]), steps))
+    assert moved(without) == [TURNED, BACK]
 
 
 def test_a_bias_is_one_more_row_of_the_weight() -> None:
@@ -138,7 +186,7 @@ def test_what_others_read_is_not_computed_twice() -> None:
     body = attention(STEPS_THAT_VARY, LINEARS["no bias"]).replace("y = Reshape (t, whole)", "")
     body += "f = Reshape (t, whole) g = Add (f, qm) h = Add (g, km) y = Add (h, vm)"
     result = rewrite_and_check(model_of("one", body, STEPS_THAT_VARY))
-    assert result.ops.count("MatMul") == 5
+    assert result.ops.count("MatMul") == OF_THE_USER.count("MatMul") + 5
 
 
 def test_a_weight_that_is_computed_stays_as_it_is() -> None:
@@ -151,6 +199,21 @@ def test_a_product_scaled_by_itself_stays_as_it_is() -> None:
     linear = "{p}x = Reshape (x, lines) {p}m = Gemm <alpha = 2.0> ({p}x, w{p}, b{p})"
     result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, linear), STEPS_THAT_VARY))
     assert TURNED not in moved(result)
+
+
+def test_a_bias_for_each_row_is_none_for_each_column() -> None:
+    """As many steps as there are columns."""
+    body = """
+        l = Reshape (user, lines) q0 = Gemm (l, wq, c) q1 = Reshape (q0, heads) q = Transpose <perm = [0, 2, 1, 3]> (q1)
+        k0 = MatMul (item, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+        s = MatMul (q, k) y = Squeeze (s, last)
+    """
+    constants = {"wq": integers(4, 8), "wk": integers(4, 8, seed=2), "c": integers(8, 1, seed=5), "last": [3]}
+    shapes = {"lines": [8, 4], "heads": [-1, 8, 2, 4], "heads_of_k": [-1, 1, 2, 4]}
+    model = parse(
+        f"g (float[1, 8, 4] user, float[B, 4] item) => (float[B, 2, 8] y) {{ {body} }}", **constants, **shapes
+    )
+    assert rewrite_and_check(model, ()).ops.count("Gemm") == 1
 
 
 def test_names_say_of_what_they_are() -> None:

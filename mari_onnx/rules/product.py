@@ -127,7 +127,7 @@ def multiply(
     right = fill(ctx.b, sides[1], w_dims, w_dims[-2])
     left, right = agree(ctx.b, [left, right], dims[:-2], own)
     turned = [(*d[:-2], d[-1], d[-2]) for d in (w_dims, x_dims, dims)]
-    heads = Heads(ctx.b, ctx.uses, since)
+    heads = Heads(ctx.b, ctx.uses, since, ctx.cost.thrifty)
     lead = flat(dims[:-2])
     ways = [(left, right), (heads.outermost(left, lead), heads.outermost(right, lead))]
     since = heads.since
