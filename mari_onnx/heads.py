@@ -27,8 +27,8 @@ from mari_onnx.tensors import Builder, Node, Tensor
 
 BY_COLUMN = ("Add", "Sub", "Mul")
 
-Span: TypeAlias = "tuple[int, int] | None"
-"""Columns [start, stop) of a product; None: all of them."""
+Span: TypeAlias = tuple[int, int]
+"""Columns [start, stop) of a product."""
 
 
 @dataclass
@@ -51,15 +51,16 @@ class Heads:
         count = product(a.extent for a in columns[:outer])
         if count == 1 or not isinstance(count, int) or any(array.state(a) != "stored" for a in columns):
             return array
-        found = self._columns(array.tensor, count)
+        width = array.tensor.known_shape[-1]
+        found = self._columns(array.tensor, count, (0, width)) if isinstance(width, int) else None
         if found is None:
             return array
         return replace(array, tensor=found, layout=(columns[:outer], *array.layout[:-1], columns[outer:]))
 
-    def _columns(self, t: Tensor, count: int, span: Span = None) -> Tensor | None:
+    def _columns(self, t: Tensor, count: int, span: Span) -> Tensor | None:
         """[.., (h d)] as [h, .., d], of the columns in `span`; None where no product with a stored weight has them."""
         found = self._made_of(t, count, span)
-        if found is not None and found.name is None and t.name is not None and span is None:
+        if found is not None and found.name is None and t.name is not None and span == (0, t.known_shape[-1]):
             found.name = f"{t.name}.heads"
         return found
 
@@ -72,7 +73,7 @@ class Heads:
             return None
         self.since = min(self.since, t.node.serial - 1)
         (*rows, width), first = t.known_shape, t.node.inputs[0] if t.node.inputs else None
-        start, stop = span or (0, width)
+        start, stop = span
         match t.op_type:
             case "MatMul" | "Gemm":
                 return self._product(t, count, span)
@@ -80,11 +81,11 @@ class Heads:
                 return biased
             case op_type if op_type in BY_COLUMN:
                 sides = [self._operand(i, len(rows), count, width, span) for i in t.node.inputs if i is not None]
-                return self._made(op_type, sides, (count, *rows, _divided(stop - start, count)))
+                return self._made(op_type, sides, (count, *rows, (stop - start) // count))
             case "Reshape" | "Expand" if ours and first is not None and first.known_shape[-1] == width:
                 inner = self._columns(first, count, span)
                 move = self.b.reshape if t.op_type == "Reshape" else self.b.expand
-                return inner and move(inner, (count, *rows, _divided(stop - start, count)))
+                return inner and move(inner, (count, *rows, (stop - start) // count))
             case "Slice" if ours and first is not None and t.node.attribute("axis") == len(rows):
                 before = t.node.attribute("start")
                 return self._columns(first, count, (before + start, before + stop))
@@ -118,15 +119,14 @@ class Heads:
         if scaled.get("transB"):
             weight = self.b.transpose(weight, (1, 0))
         *rows, k = x.known_shape
-        start, stop = span or (0, int(str(t.known_shape[-1])))
-        weight = self.b.slice(weight, 1, start, stop)
-        each = _divided(stop - start, count)
+        weight = self.b.slice(weight, 1, *span)
+        each = (span[1] - span[0]) // count
         moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
         lines = self.b.reshape(x, (1, product(rows), k))
         if (row := added or next(iter(bias), None)) is not None:  # a sum would be short runs
             if self.thrifty or not _for_each_column(row, t):
                 return None
-            row = self.b.slice(row, len(row.known_shape) - 1, start, stop)
+            row = self.b.slice(row, len(row.known_shape) - 1, *span)
             ones = np.ones((1, 1, 1), helper.tensor_dtype_to_np_dtype(x.dtype))
             lines = self.b.concat([lines, self.b.expand(self.b.constant(ones), (1, product(rows), 1))], 2)
             moved = self.b.concat([moved, self.b.reshape(row, (count, 1, each))], 1)
@@ -139,9 +139,8 @@ class Heads:
         if shape[-1] == 1:
             return self.b.reshape(t, (1, *shape))
         if t.stored and shape[-1] == width:
-            start, stop = span or (0, int(str(width)))
-            own = self.b.slice(self.b.reshape(t, shape), rows, start, stop)
-            cut = self.b.reshape(own, (*shape[:-1], count, _divided(stop - start, count)))
+            own = self.b.slice(self.b.reshape(t, shape), rows, *span)
+            cut = self.b.reshape(own, (*shape[:-1], count, (span[1] - span[0]) // count))
             return self.b.transpose(cut, (rows, *range(rows), rows + 1))
         return self._columns(t, count, span) if len(shape) == len(t.known_shape) else None
 
@@ -153,8 +152,3 @@ class Heads:
 def _for_each_column(bias: Tensor, t: Tensor) -> bool:
     """Whether it is stored, one number for each column: C of Gemm may have as many rows, [n, 1]."""
     return bias.stored and bias.known_shape[-1:] == t.known_shape[-1:] == (product(bias.known_shape),)
-
-
-def _divided(width: Extent, count: int) -> int:
-    assert isinstance(width, int), "a product with a stored weight has as many columns as that"
-    return width // count

@@ -45,8 +45,8 @@ class Program:
 
     `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
     them; `signature` is how the result is called otherwise than the original. `plan` is what would be written, when
-    that is settled: the nodes that compute, and the shape arithmetic beside them. `weight` is what its time counts for,
-    more than 1 where it makes a call with a single candidate slower, and `weighted` that time, of a whole call.
+    that is settled: the nodes that compute, and the shape arithmetic beside them. `weight` is what its time counts for:
+    more than 1 where it makes a call with a single candidate slower.
     """
 
     context: Context
@@ -62,7 +62,6 @@ class Program:
     signature: Signature = AS_IT_WAS
     plan: tuple[Sequence[Node], Sequence[onnx.NodeProto]] = ((), ())
     weight: float = 1.0
-    weighted: float = 0.0
 
 
 def interpret(

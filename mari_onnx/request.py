@@ -185,7 +185,7 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     alone = CostModel(1, dict.fromkeys(reference, 1))
     call = NS_PER_CALL + NS_PER_INPUT * len(model.inputs)
 
-    def plan(emphasis: float, thrifty: bool) -> Program:
+    def plan(emphasis: float, thrifty: bool) -> tuple[float, Program]:
         cost = CostModel(batch, dict(reference), alone, emphasis, thrifty)
         program = interpret(model, given.tiled, cost, given.candidates, reasons, equal, rows, signature, items)
         for name in given.tiled:
@@ -201,16 +201,15 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
         program.plan = nodes, arithmetic = planned(program, model)
         many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
         program.weight = max(1.0, one / (program.time_alone + call) / ALONE) ** RARELY
-        program.weighted = many * program.weight
-        return program
+        return many * program.weight, program
 
     for thrifty in (False, True):
-        plans: list[Program] = []
+        plans: list[tuple[float, Program]] = []
         for emphasis in EMPHASES:
             plans.append(plan(emphasis, thrifty))
-            if plans[-1].weight == 1:
+            if plans[-1][1].weight == 1:
                 break
-        best = min(plans, key=lambda program: program.weighted)
+        _, best = min(plans, key=lambda plan: plan[0])
         if sum(map(best.context.cost.node_macs, best.plan[0])) <= best.macs:
             break
     return best
