@@ -15,10 +15,10 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from benchmarks.timing import paired, session
-from mari_onnx.cost import CostModel
-from mari_onnx.document import from_proto
-from mari_onnx.interpret import interpret
-from mari_onnx.model import Model
+from mari_onnx.analysis.interpret import interpret
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
+from mari_onnx.ir.cost import CostModel
 
 FEW, MANY = 2, 34
 

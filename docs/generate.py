@@ -25,9 +25,11 @@ from picture import before_after, described, optimized_ranker
 
 import mari_onnx
 from mari_onnx.cli import EPILOG
-from mari_onnx.report.text import count, ratio
-from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS, compare, inputs
-from mari_onnx.verification.cases import EDGE_BATCH, MANY
+from mari_onnx.report.words import count, ratio
+from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS
+from mari_onnx.verification.compare import judge as compare
+from mari_onnx.verification.inputs import draw as inputs
+from mari_onnx.verification.inputs.cases import EDGE_BATCH, MANY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -140,7 +142,7 @@ def exit_codes() -> str:
 def identities() -> str:
     """What each file of rules opens with."""
     lines = []
-    for path in sorted((PACKAGE / "rules").glob("[!_]*.py")):
+    for path in sorted((PACKAGE / "analysis/rules").glob("[!_]*.py")):
         doc = _docstring(path)
         first = " ".join(doc.split("\n\n")[0].split())
         lines += ["", f"{path.name}: {first}", *(line for line in doc.splitlines() if line.startswith("    "))]

@@ -10,17 +10,21 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.document import Document, ModelLike, as_document, check, facts
+from mari_onnx.analysis.input_roles import Sides, calls, declared_inputs, sides
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.check import check
+from mari_onnx.document.document import Document, ModelLike
+from mari_onnx.document.facts import facts
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import as_document
 from mari_onnx.emission import emit
 from mari_onnx.errors import UserError
-from mari_onnx.extent import symbols
-from mari_onnx.interpret import Program
-from mari_onnx.model import Model
+from mari_onnx.ir.expressions import Node
+from mari_onnx.ir.extents import symbols
+from mari_onnx.planning.search import run
 from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
-from mari_onnx.request import Sides, calls, declared_inputs, run, sides
-from mari_onnx.serving import INDEX_INPUT, Guard, Serving, UserBatch
-from mari_onnx.tensors import Node
-from mari_onnx.together import together
+from mari_onnx.serving.modes import INDEX_INPUT, Guard, Serving, UserBatch
+from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
@@ -150,7 +154,7 @@ def split(
 
     Raises UserError as `optimize` does, and where there is nothing to cut off.
     """
-    from mari_onnx.partition import partition
+    from mari_onnx.partition.partition import partition
 
     say = progress or _silent
     say("reading", 0, 3)
@@ -216,8 +220,9 @@ def verify(
     graph = Model(first)
     given = sides(graph, user_inputs, DEFAULT_BATCH, Serving(request_key=tuple(request_key)))
     parts = [as_document(part) for part in (user_model, item_model) if part is not None]
-    from mari_onnx.verification import attributed, structure
+    from mari_onnx.verification import attributed
     from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.compare.structure import structural_difference
 
     index = request_index if given.tiled else None
     tiled, keys = _drawn(given.tiled, request_key, index, [*parts, second])
@@ -241,7 +246,7 @@ def verify(
         "verify", __version__, facts(first), given.inputs, cost_before=_cost(program),
         cost_after=_cost(run(other, sides(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
         verification=verification, optimized=facts(second), changed=first.proto != second.proto,
-        structure=structure(first, result), configuration=Configuration(options),
+        structure=structural_difference(first, result), configuration=Configuration(options),
     )  # fmt: skip
 
 
@@ -253,8 +258,9 @@ def _verified(
     report: Report, document: Document, parts: Sequence[Document], given: Sides, progress: Progress | None
 ) -> Report:
     """The report, with how the verification of what was made went, and what it is made of."""
-    from mari_onnx.verification import attributed, structure  # onnxruntime takes its time to import
+    from mari_onnx.verification import attributed
     from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.compare.structure import structural_difference
 
     index = given.serving.request_index if given.tiled else None
     tiled, keys = _drawn(given.tiled, given.serving.request_key, index, parts)
@@ -264,7 +270,7 @@ def _verified(
     if verification.divergence is not None:
         verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
     result = parts[0] if len(parts) == 1 else whole
-    return replace(report, verification=verification, structure=structure(document, result))
+    return replace(report, verification=verification, structure=structural_difference(document, result))
 
 
 def _drawn(

@@ -18,13 +18,14 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from mari_onnx.document import from_proto
+from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.interpret import BUG, Program
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
 from mari_onnx.emission import Written, write
-from mari_onnx.interpret import BUG, Program
-from mari_onnx.model import Model
+from mari_onnx.planning.search import run
 from mari_onnx.report.model import Remark
-from mari_onnx.request import run, sides
-from mari_onnx.serving import AS_EXPORTED, INDEX_INPUT, Serving
+from mari_onnx.serving.modes import AS_EXPORTED, INDEX_INPUT, Serving
 from tests.property.evaluate import Forms, forms, with_outputs
 
 Array = npt.NDArray[Any]

@@ -55,7 +55,7 @@ def optimize(
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --report report.json -q
     """
     import mari_onnx
-    from mari_onnx.document import check_output, save
+    from mari_onnx.document.save import check_output, save
 
     check_output(output, model, overwrite=overwrite)
     options.check_report_file(report_file, model, output)

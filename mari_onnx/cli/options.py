@@ -116,7 +116,7 @@ def _without(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
 
 
 def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None) -> None:
-    from mari_onnx.configuration import find, read
+    from mari_onnx.cli.configuration import find, read
 
     if value is None and not ctx.meta.get(_WITHOUT):
         value = find(Path.cwd())
@@ -158,7 +158,7 @@ def verbosity(command: Command) -> Command:
 
 def check_report_file(report_file: Path | None, *others: Path) -> None:
     """Raise `UserError` unless a report can be written there without losing a model."""
-    from mari_onnx.document import check_writable
+    from mari_onnx.document.save import check_writable
 
     if report_file is None:
         return
@@ -177,7 +177,7 @@ def with_file(report: Report) -> Report:
 
 def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
     """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
-    from mari_onnx.document import write_file
+    from mari_onnx.document.save import write_file
     from mari_onnx.report import render, view_of
 
     report = with_file(report)
@@ -193,7 +193,7 @@ def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> N
     from rich.console import Console
 
     from mari_onnx.report import render
-    from mari_onnx.report.text import to_text
+    from mari_onnx.report.as_text import to_text
 
     if form != "text":
         click.echo(render(report, form), nl=False)

@@ -80,7 +80,7 @@ def split(
                       --item-input 'item_*' --item-model i.onnx
     """
     import mari_onnx
-    from mari_onnx.document import check_output, save_all
+    from mari_onnx.document.save import check_output, save_all
 
     if item_model is not None and not item_inputs:
         raise UserError("an item model needs to know the items' inputs", "Name them: --item-input 'item_*'.")

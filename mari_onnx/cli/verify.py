@@ -137,7 +137,7 @@ def verify(
       mari-onnx verify model.onnx rank.onnx -u 'user_*' --user-model user.onnx
     """
     import mari_onnx
-    from mari_onnx.document import check_writable
+    from mari_onnx.document.save import check_writable
 
     options.check_report_file(report_file, reference, optimized)
     if failing is not None:

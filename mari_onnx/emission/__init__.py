@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 import onnx
 
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.graft import graft
 from mari_onnx.emission.names import label, name_tensors
 from mari_onnx.emission.nodes import write_node
 from mari_onnx.emission.order import needed
+from mari_onnx.emission.protos import new_node
 from mari_onnx.emission.shapes import single_extents
 from mari_onnx.emission.state import Emission, append_ours
-from mari_onnx.graph import new_node
-from mari_onnx.interpret import Program
-from mari_onnx.layout import plain
-from mari_onnx.model import Model
-from mari_onnx.tensors import Node, Tensor
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.layout import plain
 
 __all__ = ["Written", "emit", "planned", "results", "write"]
 

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.emission.state import Emission
-from mari_onnx.tensors import Tensor, fold
+from mari_onnx.ir.expressions import Tensor, fold
 
 
 def write_constant(emission: Emission, tensor: Tensor, name: str) -> None:

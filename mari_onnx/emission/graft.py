@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx
 
-from mari_onnx.axes import extents
 from mari_onnx.emission.constants import folded
 from mari_onnx.emission.state import Emission
-from mari_onnx.tensors import Tensor
+from mari_onnx.ir.axes import extents
+from mari_onnx.ir.expressions import Tensor
 
 
 def graft(emission: Emission) -> onnx.ModelProto:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mari_onnx.axes import extents
+from mari_onnx.emission.protos import renamed_node
 from mari_onnx.emission.state import Emission
-from mari_onnx.forms import Value
-from mari_onnx.graph import renamed_node
-from mari_onnx.tensors import Node, Tensor
+from mari_onnx.ir.axes import extents
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.forms import Value
 
 
 def name_tensors(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) -> None:

@@ -8,11 +8,11 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx.emission.constants import write_constant
+from mari_onnx.emission.protos import new_node, renamed_node
 from mari_onnx.emission.shapes import integers, shape_tensor
 from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
-from mari_onnx.extent import ROW, Extent, Poly, divide, symbols
-from mari_onnx.graph import new_node, renamed_node
-from mari_onnx.tensors import Node, Tensor
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 
 AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
 """The opset from which a reduction takes its axes as an input."""

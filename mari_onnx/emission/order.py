@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
-from mari_onnx.cost import inputs_of, reachable
-from mari_onnx.extent import Extent, Poly, symbols
-from mari_onnx.interpret import Program
-from mari_onnx.tensors import Node, Tensor
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.ir.cost import inputs_of, reachable
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import Extent, Poly, symbols
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:

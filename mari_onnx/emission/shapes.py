@@ -7,10 +7,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.emission.constants import initialize
 from mari_onnx.emission.names import unique
+from mari_onnx.emission.protos import new_node
 from mari_onnx.emission.state import Emission, append_ours
-from mari_onnx.extent import Extent, Poly, symbols
-from mari_onnx.graph import new_node
-from mari_onnx.tensors import Tensor
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent, Poly, symbols
 
 
 def integers(emission: Emission, values: list[int], dtype: int = TensorProto.INT64) -> str:

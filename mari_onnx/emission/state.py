@@ -8,9 +8,9 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from mari_onnx.interpret import Program
-from mari_onnx.model import Model
-from mari_onnx.tensors import Tensor
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.graph_view import Model
+from mari_onnx.ir.expressions import Tensor
 
 MATRIX, ATTENDED = range(3), range(3, 5)
 """The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""

@@ -19,13 +19,10 @@ SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".txt":
 
 def render(report: Report, view: str) -> str:
     """The report in one of the `VIEWS`, as the content of a file."""
-    function: Callable[[Report], str] = getattr(import_module(_HOME[view]), f"to_{view}")
+    function: Callable[[Report], str] = getattr(import_module(f"mari_onnx.report.as_{view}"), f"to_{view}")
     return function(report)
 
 
 def view_of(path: PurePath) -> str:
     """The view for a file of this name."""
     return SUFFIXES.get(path.suffix.lower(), "json")
-
-
-_HOME = {view: f"mari_onnx.report.{view if view == 'text' else f'as_{view}'}" for view in VIEWS}

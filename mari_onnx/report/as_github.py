@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mari_onnx.report.model import Report
-from mari_onnx.report.text import judged
+from mari_onnx.report.words import judged
 
 SHOWN = 9
 """A step shows ten errors, ten warnings and ten notices, and drops what is more."""

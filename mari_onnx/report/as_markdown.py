@@ -6,17 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
-from mari_onnx.report.text import (
-    by_operator,
-    cost_rows,
-    counted,
-    judged,
-    known,
-    ratio,
-    size,
-    small,
-    sum_of_changes,
-)  # fmt: skip
+from mari_onnx.report.words import by_operator, cost_rows, counted, judged, known, ratio, size, small, sum_of_changes
 
 LIMIT = 65_536
 """The characters that a comment on GitHub may have."""

@@ -1,8 +1,8 @@
 """Is an optimized model the same function as the one it was made from, and as accurate?"""
 
-from mari_onnx.verification.cases import DEFAULT_EFFORT, EFFORTS
-from mari_onnx.verification.localize import attributed
-from mari_onnx.verification.structure import structure
-from mari_onnx.verification.verification import verify
+from mari_onnx.verification.compare.localize import attributed
+from mari_onnx.verification.compare.structure import structural_difference
+from mari_onnx.verification.comparison import verify
+from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
 
-__all__ = ["DEFAULT_EFFORT", "EFFORTS", "attributed", "structure", "verify"]
+__all__ = ["DEFAULT_EFFORT", "EFFORTS", "attributed", "structural_difference", "verify"]

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from onnx import parser
 
 import mari_onnx
-from mari_onnx import document
 from mari_onnx.cli import main
+from mari_onnx.document.document import Document
+from mari_onnx.document.read import load
 from mari_onnx.report.model import Report
 from tests.report import reports
 
@@ -29,7 +30,7 @@ g (float[N, 4] user_x, float[N, 4] item_x) => (float[N, 4] y) {
 class Optimized:
     model: onnx.ModelProto
     report: Report
-    document: document.Document
+    document: Document
     changed: bool
 
 
@@ -49,7 +50,7 @@ class Engine:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def optimize(self, model: Path, **given: Any) -> Optimized:
-        loaded = document.load(model)
+        loaded = load(model)
         self.calls.append(given)
         self.then()
         proto = onnx.ModelProto()
@@ -59,20 +60,20 @@ class Engine:
         return Optimized(proto, replace(self.report, written=None), loaded, self.report.changed)
 
     def inspect(self, model: Path, **given: Any) -> Report:
-        document.load(model)
+        load(model)
         self.calls.append(given)
         self.then()
         return self.report
 
     def split(self, model: Path, **given: Any) -> NoReturn:
-        document.load(model)
+        load(model)
         self.calls.append(given)
         self.then()
         raise AssertionError("what split returns is tested with real models")
 
     def verify(self, reference: Path, optimized: Path, **given: Any) -> Report:
-        document.load(reference)
-        document.load(optimized)
+        load(reference)
+        load(optimized)
         self.calls.append(given)
         self.then()
         return self.report

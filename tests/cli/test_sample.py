@@ -64,13 +64,13 @@ def test_an_interrupted_verification_writes_nothing(sample: Path, tmp_path: Path
     code = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
-from mari_onnx.verification import verification
-compare = verification.Comparison.compare
+from mari_onnx.verification import comparison
+compare = comparison.Comparison.compare
 def interrupted(self, case, *given):
     if case.batch == 7:
         os.kill(os.getpid(), signal.SIGINT)
     compare(self, case, *given)
-verification.Comparison.compare = interrupted
+comparison.Comparison.compare = interrupted
 from mari_onnx.cli import main
 main(sys.argv[1:])
 """

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from mari_onnx.axes import Axis, Dims
-from mari_onnx.document import from_proto
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
-from mari_onnx.extent import ROW, Extent, evaluate
-from mari_onnx.forms import Array, Factors, IndexMap, Parts, Terms, Value
-from mari_onnx.interpret import Program
-from mari_onnx.model import Model
-from mari_onnx.tensors import Tensor
+from mari_onnx.ir.axes import Axis, Dims
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import ROW, Extent, evaluate
+from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Terms, Value
 
 Ndarray = npt.NDArray[Any]
 

@@ -21,7 +21,8 @@ from random import Random
 import click
 import onnx
 
-from mari_onnx.document import check, from_proto
+from mari_onnx.document.check import check
+from mari_onnx.document.read import from_proto
 from tests.property.evaluate import session
 from tests.property.graphs import Case, write_case
 from tests.property.invariant import BrokenError, check_forms, check_optimized, originals

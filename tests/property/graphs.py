@@ -19,7 +19,7 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, printer
 
-from mari_onnx.extent import Extent, Poly, evaluate, product, symbol
+from mari_onnx.ir.extents import Extent, Poly, evaluate, product, symbol
 from tests.property.evaluate import session
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL

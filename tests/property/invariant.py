@@ -10,13 +10,15 @@ import numpy.typing as npt
 import onnx
 
 import mari_onnx
-from mari_onnx.document import check, from_proto
+from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.interpret import BUG, Program
+from mari_onnx.document.check import check
+from mari_onnx.document.graph_view import Model, captures
+from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
-from mari_onnx.extent import Poly, evaluate
-from mari_onnx.forms import Value
-from mari_onnx.interpret import BUG, Program
-from mari_onnx.model import Model, captures
-from mari_onnx.request import run, sides
+from mari_onnx.ir.extents import Poly, evaluate
+from mari_onnx.ir.forms import Value
+from mari_onnx.planning.search import run
 from tests.property.evaluate import Forms, forms, session, with_outputs
 from tests.property.graphs import Case
 from tests.property.seen import Seen

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mari_onnx.extent import Extent, Poly, divide, evaluate, product
+from mari_onnx.ir.extents import Extent, Poly, divide, evaluate, product
 from tests.property.graphs import BOOL, FLOAT, INT64, LARGEST, LOCAL, B, L, Made, R, UnfitError, Writer
 
 Maker = Callable[[Writer], object]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from mari_onnx.forms import Parts, Value
-from mari_onnx.interpret import Program
-from mari_onnx.op import Rule
-from mari_onnx.rules import DOMAINS, FUSED, RULES
-from mari_onnx.rules.fused import DOMAIN
+from mari_onnx.analysis.context import Rule
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
+from mari_onnx.analysis.rules.fused import DOMAIN
+from mari_onnx.ir.forms import Parts, Value
 from tests.property.evaluate import arrays, forms
 from tests.property.graphs import Case
 

@@ -13,14 +13,16 @@ import onnx
 from onnx import TensorProto, helper
 
 import mari_onnx
-from mari_onnx.document import check, from_proto
+from mari_onnx.analysis.input_roles import sides
+from mari_onnx.document.check import check
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
 from mari_onnx.errors import UserError
-from mari_onnx.extent import evaluate
-from mari_onnx.model import Model
-from mari_onnx.request import run, sides
-from mari_onnx.serving import Serving
-from mari_onnx.together import together
+from mari_onnx.ir.extents import evaluate
+from mari_onnx.planning.search import run
+from mari_onnx.serving.modes import Serving
+from mari_onnx.serving.recompose import together
 from tests.property.evaluate import session
 from tests.property.graphs import Case
 from tests.property.invariant import CRASHES_WHEN_EMPTY, SIZES, BrokenError, same

@@ -19,9 +19,9 @@ import onnx
 from benchmarks.calls import declared
 from benchmarks.models import samples
 from mari_onnx import optimize
-from mari_onnx.document import as_document
-from mari_onnx.model import Model
-from mari_onnx.request import sides
+from mari_onnx.analysis.input_roles import sides
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import as_document
 from mari_onnx.verification import verify
 from tests.corpus import test_corpus as corpus
 

@@ -25,14 +25,14 @@ import onnx
 from benchmarks.calls import call, declared
 from benchmarks.models import samples
 from mari_onnx import optimize
-from mari_onnx.document import as_document
+from mari_onnx.analysis.input_roles import sides
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.model import Model
-from mari_onnx.request import sides
 from mari_onnx.verification import verify
-from mari_onnx.verification.compare import ACCURACY_FACTOR, ACCURACY_FLOOR, distance, misplaced
-from mari_onnx.verification.exact import Exact
-from mari_onnx.verification.runtime import RunError, Source, runner
+from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, ACCURACY_FLOOR, distance, misplaced
+from mari_onnx.verification.float64.exact import Exact
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, runner
 from tests.verification.mutations import MUTATIONS, Patient
 
 NOT_SEEN = "NOT SEEN"

@@ -1,0 +1,433 @@
+"""The walk: each node once, in order, from the forms of its inputs to the forms of its outputs.
+
+This is partial evaluation in the sense of JAX's batching rules, undone: one rule for each operator family, no
+pattern matching and no rewriting to a fixpoint. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from math import prod
+from types import MappingProxyType
+
+import onnx
+from onnx import TensorProto
+
+from mari_onnx.analysis.context import Context, Derived, Op, Rule
+from mari_onnx.analysis.loop_bodies import once
+from mari_onnx.analysis.remarks import side
+from mari_onnx.analysis.rules import rule_for
+from mari_onnx.analysis.shape_inference import Inference, types_of_one
+from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
+from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
+from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.expressions import Node, Tensor, fold
+from mari_onnx.ir.extents import Extent, Poly, rename, symbol, symbols
+from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.layout import plain
+from mari_onnx.report.model import Remark
+from mari_onnx.serving.rows import FIRST_ROW, Rows
+
+BUG = "a bug in mari-onnx"
+"""How a remark about a rule that broke begins."""
+
+EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
+"""Element types whose small constants are known to shape arithmetic."""
+
+
+@dataclass
+class Program:
+    """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
+
+    `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
+    them; `signature` is how the result is called otherwise than the original. `plan` is what would be written, when
+    that is settled: the nodes that compute, and the shape arithmetic beside them. `weight` is what its time counts for:
+    more than 1 where it makes a call with a single candidate slower.
+    """
+
+    context: Context
+    values: dict[str, Value]
+    outputs: list[Value]
+    providers: dict[str, tuple[Tensor, int]]
+    macs: int = 0
+    time: float = 0.0
+    time_alone: float = 0.0
+    nodes: int = 0
+    macs_fixed: int = 0
+    same: dict[str, str] = field(default_factory=dict)
+    signature: Signature = AS_IT_WAS
+    plan: tuple[Sequence[Node], Sequence[onnx.NodeProto]] = ((), ())
+    weight: float = 1.0
+
+
+def interpret(
+    model: Model,
+    tiled: Collection[str],
+    cost: CostModel,
+    candidates: Iterable[str],
+    reasons: Mapping[str, str] = MappingProxyType({}),
+    equal: Iterable[tuple[Extent, Extent]] = (),
+    rows: Rows = FIRST_ROW,
+    signature: Signature = AS_IT_WAS,
+    items: Collection[str] = (),
+) -> Program:
+    """Walk the graph; again where the walk itself proved that two symbols are the same extent.
+
+    `tiled` are the inputs whose rows the caller repeats, and `rows` what is kept of those; `reasons` why inputs were
+    taken for the request's; `equal` extents that are the same by declaration; `items` the inputs that hold what an item
+    has whoever asks, where that is to be kept apart from the rest.
+    """
+    same = _merge({}, equal, cost)
+    while True:
+        walk = _Walk(model, tiled, rows, signature, items, cost, frozenset(candidates), same, reasons)
+        walk.graph(model.graph)
+        found = _merge(same, walk.ctx.equal, cost)
+        if found == same:
+            return walk.program()
+        same = found
+
+
+def _merge(same: dict[str, str], equal: Iterable[tuple[Extent, Extent]], cost: CostModel) -> dict[str, str]:
+    """Symbols by the symbol that stands for them, one with a reference where there is one."""
+    merged = dict(same)
+    for a, b in equal:
+        left, right = (_single(rename(e, merged)) for e in (a, b))
+        if left and right and left != right:
+            keep, drop = sorted((left, right), key=lambda s: (s not in cost.reference, s))
+            merged = {s: keep if to == drop else to for s, to in merged.items()} | {drop: keep}
+    return merged
+
+
+def _single(extent: Extent) -> str | None:
+    """The symbol that an extent consists of, apart from constant factors that both sides share."""
+    if isinstance(extent, Poly) and extent == symbol(name := next(iter(symbols(extent)))):
+        return name
+    return None
+
+
+class _Walk:
+    def __init__(
+        self,
+        model: Model,
+        tiled: Collection[str],
+        rows: Rows,
+        signature: Signature,
+        items: Collection[str],
+        cost: CostModel,
+        candidates: frozenset[str],
+        same: dict[str, str],
+        reasons: Mapping[str, str],
+    ) -> None:
+        self.model, self.same, self.reasons = model, same, reasons
+        self.tiled, self.rows, self.items = tiled, rows, items
+        self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
+        merged = frozenset(same.get(c, c) for c in candidates)
+        of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
+        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
+        self.cost = replace(cost, emphasis=0.0)
+        self.values: dict[str, Value] = {}
+        self.constants: set[str] = set()
+        self.providers = self.ctx.providers
+        self.inference = Inference(model)
+        self.program_ = Program(self.ctx, self.values, [], self.providers, same=same, signature=signature)
+
+    def program(self) -> Program:
+        self.program_.outputs = [self.values[o.name] for o in self.model.graph.output]
+        return self.program_
+
+    # Sources
+
+    def graph(self, graph: onnx.GraphProto) -> None:
+        for proto in self.model.initializers.values():
+            self._initializer(proto)
+        for sparse in graph.sparse_initializer:
+            self._sparse(sparse)
+        for info in self.model.inputs:
+            self._input(info)
+        for info in self.program_.signature.inputs:
+            self._provide(self._sent(info.name))
+        for node in graph.node:
+            self.node(node)
+
+    def _initializer(self, proto: onnx.TensorProto) -> None:
+        tensor = self.ctx.b.initializer(proto)
+        self.values[proto.name] = self._constant(proto.name, tensor, tuple(proto.dims))
+
+    def _sparse(self, proto: onnx.SparseTensorProto) -> None:
+        """A value that is there like an input: it stays in the document, and is never cut on paper."""
+        name, shape = proto.values.name, tuple(proto.dims)
+        tensor = self.ctx.b.input(name, shape, proto.values.data_type)
+        dims = new_dims(shape)
+        self.values[name] = Value(name, dims, tensor.dtype, Array(tensor, dims))
+
+    def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
+        self.constants.add(name)
+        dims = new_dims(shape)
+        exact = None
+        if tensor.dtype in EXACT and prod(shape) <= MAX_ELEMENTS:
+            exact = as_content(fold(tensor, self.model.array_of))
+        return Value(name, dims, tensor.dtype, Array(tensor, dims), content=exact)
+
+    def _declared(self, name: str) -> tuple[tuple[Extent, ...] | None, int]:
+        """Shape and element type of an input, as the original has it."""
+        info = self.inputs[name]
+        shape = shape_of(info)
+        dtype = info.type.tensor_type.elem_type if info.type.HasField("tensor_type") else 0
+        if shape is None:
+            return None, dtype
+        said = [symbol(e or f"{name}.{i}") if not isinstance(e, int) else e for i, e in enumerate(shape)]
+        return tuple(rename(e, self.same) for e in said), dtype
+
+    def _sent(self, name: str) -> Tensor:
+        return self.ctx.b.input(name, *self._declared(name))
+
+    def _input(self, info: onnx.ValueInfoProto) -> None:
+        name = info.name
+        shape, dtype = self._declared(name)
+        if shape is None:
+            self.values[name] = Value(name, None, dtype, Array(self._sent(name), ()))
+            return
+        dims, written = new_dims(shape), None
+        if name in self.tiled and dims and dims[0]:
+            kept = self.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
+            array, written = kept.array, kept.written
+            self._provide(kept.sent)
+            self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
+        else:
+            array = Array(self._sent(name), dims)
+            if name in self.items and dims and dims[0]:
+                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, own=True)),))
+            self._provide(array.tensor)
+        because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
+        self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
+
+    def _provide(self, tensor: Tensor) -> None:
+        """Extents that may be read off an input."""
+        for i, extent in enumerate(tensor.known_shape):
+            for s in symbols(extent):
+                self.providers.setdefault(s, (tensor, i))
+
+    # Nodes
+
+    def node(self, proto: onnx.NodeProto) -> None:
+        if proto.op_type == "Constant" and self._constant_node(proto):
+            return
+        inputs = tuple(self.values[i] if i else None for i in proto.input)
+        op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
+        results = self._derive(op)
+        for value in results:
+            if value.name:
+                self.values[value.name] = self._claim(replace(value, because=self._because(op, value)))
+        self._account(op, results)
+
+    def _constant_node(self, proto: onnx.NodeProto) -> bool:
+        tensor = self.model.constant(proto)
+        if tensor is None:
+            return False
+        source = self.ctx.b.initializer(tensor)
+        self.values[proto.output[0]] = self._constant(proto.output[0], source, tuple(tensor.dims))
+        return True
+
+    def _derive(self, op: Op) -> list[Value]:
+        exact = content(op, self.ctx)
+        if exact is not None and all(e is not None for e in exact.flat):
+            return [self._exact(op, exact)]
+        if op.op_type == "If" and (taken := self._branch(op)) is not None:
+            return taken
+        if op.op_type in ("Scan", "Loop"):
+            derived = self._once(op)
+            return self._plain(op, derived) if isinstance(derived, Refused) else derived
+        rule = rule_for(op.proto)
+        if rule is None or not all(op.inputs[:1]):
+            results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
+        else:
+            derived = self._ruled(rule, op)
+            results = self._plain(op, derived) if isinstance(derived, Refused) else derived
+        if exact is not None:
+            results[0] = replace(results[0], content=exact)
+        return results
+
+    def _ruled(self, rule: Rule, op: Op) -> Derived:
+        """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
+        try:
+            return rule(op, self.ctx)
+        except Exception as error:
+            bug = f"{BUG}: {type(error).__name__}: {error}"
+            step = "the node is left as it is; please report this, with the model if you can share it"
+            self.ctx.remarks.append(
+                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
+            )
+            return Refused(bug, step)
+
+    def _exact(self, op: Op, exact: Content) -> Value:
+        dtype = self.inference.dtype(op)
+        tensor = self.ctx.b.extents(exact, dtype)
+        dims = new_dims(exact.shape)
+        return Value(op.name, dims, dtype, Array(tensor, dims), content=exact)
+
+    def _plain(self, op: Op, why: Refused) -> list[Value]:
+        """The node as it is, on its inputs as they were."""
+        inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
+        captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
+        found = self._inferred(op)
+        shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
+        tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
+        # A node that is there already: the extents of its results have names.
+        found = [
+            (dims if dims is None or t.shape in (None, shape) else new_dims(t.shape), dtype)
+            for t, (dims, dtype), (shape, _) in zip(tensors, found, shapes, strict=True)
+        ]
+        for tensor, (shape, _) in zip(tensors, shapes, strict=True):
+            for position, extent in enumerate(shape or ()):
+                if not isinstance(extent, int) and (alone := _single(extent)):
+                    self.providers.setdefault(alone, (tensor, position))
+                    if op.op_type == "NonZero":  # at most every element of its input
+                        self.ctx.cost.assume(alone, extents(op.data.dims or ()))
+        given = [v for v in op.inputs if v is not None]
+        if any(self._repeats(v) for v in given) and not why.reason.startswith(BUG):
+            self.ctx.remarks.append(
+                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
+            )
+        return [
+            Value(name, dims, dtype, Array(tensor, dims or ()))
+            for name, tensor, (dims, dtype) in zip(op.proto.output, tensors, found, strict=True)
+        ]
+
+    def _repeats(self, value: Value) -> bool:
+        if value.dims is None or value.constant:
+            return False
+        return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
+
+    def _inferred(self, op: Op) -> list[tuple[Dims | None, int]]:
+        """Dims and element type of each output."""
+        said = [self.inference.output(op, i) for i in range(len(op.proto.output))]
+        open_ = any(shape is None or None in shape for shape, _ in said)
+        here = types_of_one(op) if open_ else [(None, 0)] * len(said)
+        return [
+            (self._named(op, i, shape, own), dtype or own_dtype)
+            for i, ((shape, dtype), (own, own_dtype)) in enumerate(zip(said, here, strict=True))
+        ]
+
+    def _named(self, op: Op, i: int, said: Shape | None, here: Sequence[Extent | None] | None) -> Dims | None:
+        """An output of which `said` is told and `here` follows; what neither knows has a name of its own."""
+        if said is None and here is None:
+            return None
+        rank = len(here or ()) if said is None else len(said)
+        own = here if here is not None and len(here) == rank else [None] * rank
+        named: list[Extent] = []
+        for position, (extent, known) in enumerate(zip(said or [None] * rank, own, strict=True)):
+            if isinstance(extent, int):
+                named.append(extent)
+            elif extent in self.providers:
+                named.append(rename(symbol(extent), self.same))
+            else:
+                alone = symbol(f"{op.proto.output[i]}.{position}")
+                named.append(rename(alone, self.same) if known is None else known)
+        return new_dims(named)
+
+    def _branch(self, op: Op) -> list[Value] | None:
+        """An If whose condition is known is the branch that it takes."""
+        condition = op.data.content
+        if condition is None or condition.size != 1 or condition.item() is None:
+            return None
+        body = op.attribute("then_branch" if condition.item() else "else_branch")
+        if body.sparse_initializer:
+            return None
+        outer = dict(self.values)
+        for tensor in body.initializer:
+            self._initializer(tensor)
+        for node in body.node:
+            self.node(node)
+        results = [self.values[o.name] for o in body.output]
+        self.values.clear()
+        self.values.update(outer)
+        return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
+
+    def _once(self, op: Op) -> Derived:
+        captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
+        if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
+            return Refused(f"no input of {op.op_type} repeats")
+        return once(self, op, captured)
+
+    def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
+        """What a body makes of these inputs. It is not written, and what it has to say is not said."""
+        outer, ctx, program = dict(self.values), self.ctx, self.program_
+        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "equal", "selected")}
+        self.ctx, self.program_ = replace(ctx, providers=dict(ctx.providers), **apart), replace(program)
+        self.providers = self.ctx.providers
+        self.values.update(inputs)
+        for tensor in graph.initializer:
+            self._initializer(tensor)
+        for node in graph.node:
+            self.node(node)
+        results = [self.values[o.name] for o in graph.output]
+        self.values.clear()
+        self.values.update(outer)
+        self.ctx, self.program_, self.providers = ctx, program, ctx.providers
+        return results
+
+    # Bookkeeping
+
+    def _because(self, op: Op, value: Value) -> tuple[str, ...]:
+        """`Gather(table, user_id)`, because `user_id` was declared: kept while a part or all of it lacks candidates."""
+        first = next((v for v in op.inputs if v is not None and v.because), None)
+        whole = value.parts is None and value.terms is None
+        if first is None or value.dims is None or (whole and side(self.ctx, value.array) == "item"):
+            return ()
+        names = list(op.proto.input) if len(op.proto.input) <= 3 else [first.name, "..."]
+        return (f"{op.op_type}({', '.join(names)})", *first.because)[:8]
+
+    def _claim(self, value: Value) -> Value:
+        """Name the tensors after the value that they are a form of."""
+        if value.dims is None or value.constant:
+            return value
+        array = value.array
+        is_plain = array.layout == value.dims and all(m.own for _, m in array.via)
+        for tensor, name in [
+            (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
+            *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),
+        ]:
+            if tensor.name is None and tensor.op_type != "<extents>":
+                tensor.name = name
+        for addend in _summands(array.tensor) if value.terms else ():  # a sum on the way
+            if addend is not None and addend.node.proto is None:
+                self._name_summand(value, addend)
+        return value
+
+    def _name_summand(self, value: Value, summand: Tensor) -> None:
+        """Name a sum on the way; of rows that are gathered for the candidates, what was summed before that."""
+        source = summand.node.inputs[0] if summand.op_type == "Gather" else summand
+        if source is not None and source.name is None and source.node.proto is None and not source.constant:
+            varies = any(symbols(e) & self.ctx.candidates for e in source.shape or ())
+            source.name = f"{value.name}.{'item' if varies else 'user'}"
+
+    def _account(self, op: Op, results: list[Value]) -> None:
+        """What the original spends on this node, in the shapes that it has there."""
+        program, cost = self.program_, self.ctx.cost
+        if op.op_type == "If":
+            return
+        if self.constants.issuperset(filter(None, op.proto.input)) and all(v.constant for v in results):
+            self.constants.update(v.name for v in results)  # runtimes compute them once
+            return
+        shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
+        outputs = [None if v.dims is None else extents(v.dims) for v in results]
+        macs = cost.macs(op.op_type, shapes, outputs, op.attributes)
+        varies = any(
+            not isinstance(e, int) and symbols(e) & self.ctx.candidates for shape in outputs if shape for e in shape
+        )
+        program.macs += macs
+        program.macs_fixed += 0 if varies else macs
+        program.nodes += 1
+        program.time += self.cost.time(op.op_type, shapes, outputs, op.attributes)
+        if cost.alone is not None:
+            program.time_alone += cost.alone.time(op.op_type, shapes, outputs, op.attributes)
+
+
+def _summands(t: Tensor) -> Sequence[Tensor | None]:
+    """What is added up in a tensor."""
+    return t.node.inputs[2:3] if t.op_type == "Gemm" else t.node.inputs if t.op_type in ("Add", "Sub") else ()

@@ -1,0 +1,61 @@
+"""What the rules have to say about a node, in words."""
+
+from __future__ import annotations
+
+from mari_onnx.analysis.context import Context, Op
+from mari_onnx.ir.axes import Dims, extents, show
+from mari_onnx.ir.cost import reachable
+from mari_onnx.ir.extents import ROW, Extent, symbol
+from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.report.model import Remark, Status
+
+
+def side(ctx: Context, array: Array) -> str:
+    """Who an array belongs to: "user" where it lacks the candidates, "item" where it has them."""
+    if any(ctx.is_candidate(a) and array.state(a) == "stored" for a, _ in array.names()):
+        return "item"
+    return "user"
+
+
+def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:
+    """One remark for each product: the axes that its parts really have, and what that saves.
+
+    `since` is what the builder had made before: the products of the chosen form are those made after.
+    """
+    dims = value.known_dims
+    before = ctx.cost.elements((*extents(dims), width))
+    nodes = reachable([value.array.tensor], since)
+    after = min(sum(ctx.cost.node_macs(n) for n in nodes), before)
+    status: Status = "applied" if after < before else "as is"
+    if status == "applied":
+        reason = f"{before:,} multiply-adds become {after:,}"
+    elif any(ctx.is_candidate(a) for d in dims for a in d):
+        reason = "every row and every column of it varies with the candidate"
+    else:
+        reason = "computed once for the request already"
+    ctx.remarks.append(
+        Remark(
+            status,
+            "product",
+            op.proto.name,
+            op.op_type,
+            op.name,
+            reason,
+            forms=_forms(ctx, dims, value),
+            because=x.because,
+            macs_before=before,
+            macs_after=after,
+        )
+    )
+
+
+def _forms(ctx: Context, dims: Dims, value: Value) -> str:
+    arrays = [a for _, a in value.terms.signed] if value.terms is not None else [value.array]
+    shown = []
+    for array in arrays:
+        if array.tensor.constant:
+            continue
+        states = [(a, array.state(a)) for d in dims[:-1] for a in d]
+        rows = [s.rows if isinstance(s, IndexMap) else a for a, s in states if s != "absent"]
+        shown.append(f"{side(ctx, array)} ({' '.join(str(r) for r in rows if r != symbol(ROW))})")
+    return f"{show(dims)} = {' + '.join(shown)}"

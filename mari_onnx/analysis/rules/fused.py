@@ -1,0 +1,181 @@
+"""Operators that runtimes fuse, as an offline optimization leaves them (domain com.microsoft).
+
+    FusedMatMul(x, w)             = MatMul(x^T, w^T) * alpha
+    FusedGemm(x, w, c)            = activation(Gemm(x, w, c))
+    FusedConv(x, w, b, z)         = activation(Conv(x, w, b) + z)
+    BiasGelu(x, b)                = Gelu(x + b), and FastGelu with a bias likewise
+    SkipLayerNormalization(x, y)  = LayerNormalization(x + y + bias)
+
+Holds where each operator on the right has a rule that holds; the result is written with those operators, and a
+runtime fuses again what is left. A node none of whose inputs could have a cheaper form stays as it is. Rounding: a
+fused node may keep more digits on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+
+from mari_onnx.analysis.context import Context, Derived, Op, Rule
+from mari_onnx.analysis.rules import elementwise, linear, product, recurrent, relabel
+from mari_onnx.analysis.rules.along import layer_normalization
+from mari_onnx.ir.axes import Refused, extents, flat
+from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.layout import plain
+
+DOMAIN = "com.microsoft"
+
+
+@dataclass
+class Unfolded:
+    """The nodes that a fused one stands for, one after the other; `refused` is why the last of them is not there."""
+
+    op: Op
+    ctx: Context
+    refused: Refused | None = None
+
+    def then(self, rule: Rule, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
+        """The output of one more node. After a refusal nothing is done any more."""
+        first = inputs[0]
+        assert first is not None
+        if self.refused is not None:
+            return first
+        names = ["" if v is None else v.name for v in inputs]
+        proto = onnx.helper.make_node(op_type, names, [self.op.name], self.op.proto.name, domain=domain, **attributes)
+        derived = rule(Op(proto, inputs, self.op.opset if domain else self.ctx.opset), self.ctx)
+        if isinstance(derived, Refused):
+            self.refused = derived
+            return first
+        return derived[0]
+
+    def scaled(self, value: Value, factor: float) -> Value:
+        if factor == 1.0:
+            return value
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.dtype)
+        tensor = self.ctx.b.constant(np.asarray(factor).astype(dtype))
+        number = Value(f"{self.op.name}.alpha", (), value.dtype, Array(tensor, ()))
+        return self.then(elementwise.elementwise, "Mul", value, number)
+
+    def sum(self, *values: Value | None) -> Value:
+        first, *rest = (v for v in values if v is not None)
+        for value in rest:
+            first = self.then(elementwise.elementwise, "Add", first, value)
+        return first
+
+    def activated(self, value: Value, name: str, parameters: Mapping[str, float]) -> Value:
+        """`parameters` are those of the fused node; what it leaves out is as the operator has it."""
+        if not name:
+            return value
+        if name not in ACTIVATIONS:
+            self.refused = self.refused or Refused(f"{self.op.op_type} with the activation {name}")
+            return value
+        given: dict[str, Any] = {k: v for k, v in parameters.items() if k in ACTIVATIONS[name]}
+        return self.then(elementwise.elementwise, name, value, **given)
+
+
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "Softsign": (),
+    "LeakyRelu": ("alpha",), "Elu": ("alpha",), "ThresholdedRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
+}  # fmt: skip
+"""What is fused after a product, and which attributes that has."""
+
+Unfolding: TypeAlias = Callable[[Unfolded], "list[Value]"]
+
+
+def unfolding(unfold: Unfolding) -> Rule:
+    """The rule of a fused operator: the node as it is where no input of it could have a cheaper form."""
+
+    def rule(op: Op, ctx: Context) -> Derived:
+        given = [v for v in op.inputs if v is not None]
+        if any(v.dims is None for v in given):
+            return Refused(f"the rank of an input of {op.op_type} is unknown")
+        nodes = Unfolded(op, ctx)
+        values = unfold(nodes)
+        if nodes.refused is not None:
+            return nodes.refused
+        if not any(map(_has_forms, given)):
+            inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
+            results = ctx.again(op, inputs, [extents(v.known_dims) for v in values], [v.dtype for v in values])
+            values = [
+                replace(v, array=Array(t, v.known_dims), parts=None, terms=None, factors=None)
+                for v, t in zip(values, results, strict=True)
+            ]
+        return [replace(v, name=name) for v, name in zip(values, op.proto.output, strict=True)]
+
+    return rule
+
+
+def _has_forms(value: Value) -> bool:
+    apart = value.parts is not None or value.terms is not None
+    stored = all(value.array.state(a) == "stored" for a in flat(value.known_dims) if a.extent != 1)
+    return not value.constant and (apart or not stored)
+
+
+@unfolding
+def matmul(nodes: Unfolded) -> list[Value]:
+    """FusedMatMul: either side transposed, and a factor."""
+    op, sides = nodes.op, []
+    for value, side in zip(op.inputs, "AB", strict=True):
+        assert value is not None
+        if len(value.known_dims) < 2:
+            nodes.refused = Refused("FusedMatMul of a vector")
+            return [value]
+        if op.attribute(f"transBatch{side}", 0):
+            nodes.refused = Refused("FusedMatMul of a batch that is not in front")
+        if op.attribute(f"trans{side}", 0):
+            rank = len(value.known_dims)
+            perm = [*range(rank - 2), rank - 1, rank - 2]
+            value = nodes.then(relabel.transpose, "Transpose", value, perm=perm)
+        sides.append(value)
+    return [nodes.scaled(nodes.then(product.matmul, "MatMul", *sides), op.attribute("alpha", 1.0))]
+
+
+@unfolding
+def gemm(nodes: Unfolded) -> list[Value]:
+    """FusedGemm: a Gemm and an activation."""
+    op = nodes.op
+    own = {k: v for k, v in op.attributes.items() if k in ("alpha", "beta", "transA", "transB")}
+    whole = nodes.then(linear.gemm, "Gemm", *op.inputs, **own)
+    names = {"activation_alpha": "alpha", "activation_beta": "beta"}
+    parameters = {names[k]: v for k, v in op.attributes.items() if k in names}
+    return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
+
+
+@unfolding
+def conv(nodes: Unfolded) -> list[Value]:
+    """FusedConv: a Conv, what is added to it, and an activation."""
+    op = nodes.op
+    own = {k: v for k, v in op.attributes.items() if not k.startswith("activation")}
+    whole = nodes.sum(nodes.then(recurrent.conv, "Conv", *op.inputs[:3], **own), op.input(3))
+    parameters = dict(zip(("alpha", "beta"), op.attribute("activation_params", []), strict=False))
+    return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
+
+
+@unfolding
+def gelu(nodes: Unfolded) -> list[Value]:
+    """BiasGelu, and FastGelu with a bias."""
+    op_type = "Gelu" if nodes.op.op_type == "BiasGelu" else "FastGelu"
+    return [nodes.then(elementwise.elementwise, op_type, nodes.sum(*nodes.op.inputs), domain=DOMAIN)]
+
+
+@unfolding
+def skip_layer_normalization(nodes: Unfolded) -> list[Value]:
+    """The sum of two values and a bias, normalized; that sum may be an output too."""
+    op = nodes.op
+    x, skip, scale, shift, bias = (op.input(i) for i in range(5))
+    total = nodes.sum(x, skip, bias)
+    if any(op.proto.output[1:3]):
+        nodes.refused = nodes.refused or Refused("the mean of SkipLayerNormalization is used")
+    if nodes.ctx.opset < LAYER_NORMALIZATION:
+        nodes.refused = nodes.refused or Refused(f"SkipLayerNormalization before opset {LAYER_NORMALIZATION}")
+    epsilon = op.attribute("epsilon", 1e-12)
+    y = nodes.then(layer_normalization, "LayerNormalization", total, scale, shift, axis=-1, epsilon=epsilon)
+    return [y, total, total, total][: len(op.proto.output)]
+
+
+LAYER_NORMALIZATION = 17
+"""The opset from which there is such an operator."""

@@ -1,0 +1,215 @@
+"""Gather and its kin.
+
+    Gather(table, ids)             an embedding: as few lookups as there are distinct ids, [a b] stays [a b]
+    Gather(x, [2, 0])              columns of x (see `columns`)
+    GatherND(x, [[0, 1], [0, 2]])  columns of two dimensions seen as one
+    Gather(rows, index)            rows of requests, one for each candidate: stored as `rows`, through the index
+    rows[i][j]                     is rows[i[j]]
+    Gather(x, i)                   is x, repeated as i is, where all rows of x are the same
+    OneHot(ids)                    lacks the axes that the ids lack
+
+Holds for tables that are constants or values that are stored in full. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mari_onnx.analysis.context import INT64, Context, Derived, Op
+from mari_onnx.analysis.rules import elements
+from mari_onnx.analysis.rules.columns import pick, select
+from mari_onnx.analysis.tensor_facts import Selection
+from mari_onnx.analysis.tiled_columns import lookup_as_given
+from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
+from mari_onnx.ir.expressions import Tensor, fold
+from mari_onnx.ir.extents import Poly
+from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.layout import fill, fresh, fuse, lay, plain, sub_array
+from mari_onnx.ir.unbatch import natural, part_by_part, stored_shape
+
+
+def gather(op: Op, ctx: Context) -> Derived:
+    """A lookup, a selection of columns or the rows of requests, by what the inputs are."""
+    data, indices = op.data, op.inputs[1]
+    assert indices is not None
+    if data.dims is None or indices.dims is None:
+        return Refused("the rank of an input of Gather is unknown")
+    axis = op.attribute("axis", 0) % len(data.dims)
+    if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
+        return [_any_row(op, data, indices.dims, axis)]
+    chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)
+    if chosen is not None and chosen.size:
+        selected = select(op, ctx, data, axis, chosen.flatten().tolist(), scalar=not indices.dims)
+        if selected is not None:
+            return selected
+    if axis == 0 and _by_request(data, indices):
+        return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
+    ctx.selects_rows(data, indices, axis)
+    return _lookup(op, ctx, data, indices, axis)
+
+
+def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
+    """Indices that are the same in every call."""
+    if indices.content is not None:
+        known = all(type(i) is int for i in indices.content.flat)
+        return indices.content.astype(np.int64) if known else None
+    array = indices.array
+    return fold(array.tensor, ctx.array_of) if array.tensor.stored and array.layout == indices.dims else None
+
+
+def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
+    """Rows that are all the same: the result repeats along the index's axes, whatever the index is.
+
+    index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. Out of range
+    fails in the original.
+    """
+    rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
+    dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
+    array = data.array
+    carrier = next((a for d in rows for a in d), None)
+    mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
+    if mapped and carrier is not None:
+        array = sub_array({mapped[0]: carrier}, array)
+    value = replace(data, name=op.name, dims=dims, array=array, content=None)
+    return value if not data.known_dims[axis] else replace(value, parts=None, terms=None, factors=None, written=None)
+
+
+def _by_request(data: Value, indices: Value) -> bool:
+    """Whether this takes rows of requests for candidates: one index for each, into an axis of another symbol."""
+    return (
+        not data.constant
+        and len(indices.known_dims) == 1
+        and len(indices.known_dims[0]) == 1
+        and len(data.known_dims[0]) == 1
+        and isinstance(indices.known_dims[0][0].extent, Poly)
+        and isinstance(data.known_dims[0][0].extent, Poly)
+        and indices.array.state(indices.known_dims[0][0]) == "stored"
+        and data.array.state(data.known_dims[0][0]) != "absent"
+    )
+
+
+def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, index: Tensor) -> Value:
+    rows = data.known_dims[0][0]
+    if not ctx.is_selected(axis):
+        ctx.selects_rows(data, indices, 0)
+    candidates = Axis(axis.extent, axis.name)
+    dims = ((candidates,), *data.known_dims[1:])
+    layout = renamed(data.array.layout, {rows: (candidates,)})
+    # rows[i][j] = rows[i[j]]
+    through, extent = index, rows.extent
+    if isinstance(before := data.array.state(rows), IndexMap) and before.index is not None:
+        through, extent = ctx.b.take(before.index, index), before.rows
+    via = tuple((a, m) for a, m in data.array.via if a is not rows)
+    array = Array(data.array.tensor, layout, (*via, (candidates, IndexMap(through, extent))))
+    return ctx.result(op, dims, array)
+
+
+def gather_nd(op: Op, ctx: Context) -> Derived:
+    """With one index for each row: Gather along axis 0."""
+    data, indices = op.data, op.inputs[1]
+    assert indices is not None
+    if data.dims is None or indices.dims is None:
+        return Refused("the rank of an input of GatherND is unknown")
+    selection = ctx.selection(indices)
+    if selection is not None and selection.within:
+        return _every_place(op, ctx, data, selection)
+    if (chosen := _numbers(ctx, indices)) is not None and not op.attribute("batch_dims", 0):
+        return _entries(op, ctx, data, chosen)
+    if selection is None:
+        ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
+    if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
+        return elements.gather_nd(op, ctx)
+    return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
+
+
+def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
+    """x[:, i, j] for constant i and j: columns of the leading dimensions as one."""
+    count = places.shape[-1]
+    lead = extents(data.known_dims)[:count]
+    numbers = [e for e in lead if isinstance(e, int)]
+    if len(numbers) < count or places.ndim != 2:
+        return Refused(f"GatherND by constants from axes of extents {', '.join(map(str, lead))}")
+    flat_places = np.ravel_multi_index(tuple((places % numbers).T), numbers).tolist()
+    merged = replace(data, dims=(tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
+    selected = select(op, ctx, merged, 0, flat_places, scalar=False)
+    if selected is not None:
+        return selected
+    merged = fuse(ctx.b, merged, 0)
+    (new,) = chosen = dim(len(flat_places), str(len(flat_places)))
+    return [
+        ctx.result(
+            op, (chosen, *merged.known_dims[1:]), pick(ctx, merged.array, merged.known_dims, 0, flat_places, new)
+        )
+    ]
+
+
+def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
+    """GatherND by one index for each row."""
+    if data.repeats(0) and indices.known_dims[0]:
+        return [_any_row(op, data, indices.known_dims, 0)]
+    if not _by_request(data, indices):
+        return Refused("GatherND of a value that does not have one row for each request")
+    return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.known_dims))]
+
+
+def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
+    """masked_select: x[mask] as one dimension, of the selected rows and all that they have."""
+    count = 1 + len(selection.within)
+    if extents(data.known_dims)[1:count] != selection.within:
+        return Refused("GatherND of some places in each of the rows that a mask selects")
+    dims = (dim(selection.rows, str(selection.rows)),)
+    rows = _rows(op, ctx, data, Value("", dims, INT64, Array(ctx.b.reshape(selection.index, extents(dims)), dims)))
+    if isinstance(rows, Refused):
+        return rows
+    (taken,) = rows
+    return [replace(taken, dims=(tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
+
+
+def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
+    """As many lookups as the indices have distinct entries."""
+    selected = [a for a in flat(indices.known_dims) if ctx.is_selected(a)]
+    if selected:  # an id that the mask leaves out need not be one of the table
+        indices = replace(indices, array=fill(ctx.b, indices.array, indices.known_dims, selected), parts=None)
+    since = ctx.b.count
+    data = fresh(ctx.b, replace(data, array=fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
+    table, stored = natural(ctx.b, data.array, data.known_dims)
+    before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
+    dims: Dims = (*before, *indices.known_dims, *after)
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        ids, layout = natural(ctx.b, arrays[0], renamed(indices.known_dims, part))
+        whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *arrays[0].via)
+        return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
+
+    array = run([indices.array], {})
+    array = replace(array, price=data.array.price + indices.array.price + ctx.price([array.tensor], since))
+    parts = part_by_part(ctx.b, [indices], dims, run)
+    if parts is not None and indices.parts is not None:
+        price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
+        parts = replace(parts, price=price)
+    written = run([indices.written], {}) if indices.written is not None and data.constant else None
+    if written is not None and parts is not None:
+        lookup_as_given(ctx, written, parts, dims)
+    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
+
+
+def one_hot(op: Op, ctx: Context) -> Derived:
+    """OneHot at a new axis, of a depth that is known."""
+    indices, depth, values = op.inputs
+    assert depth is not None and values is not None
+    if op.data.dims is None or depth.content is None or not isinstance(depth.content.item(), int):
+        return Refused("the depth of OneHot is computed by the model")
+    assert indices is not None
+    rank = len(op.data.dims) + 1
+    axis = op.attribute("axis", -1) % rank
+    ids, layout = natural(ctx.b, op.data.array, op.data.dims)
+    new = dim(depth.content.item())
+    dims = (*op.data.dims[:axis], new, *op.data.dims[axis:])
+    out = (*layout[:axis], new, *layout[axis:])
+    shape = stored_shape(out, op.data.array.via)
+    inputs = [ids, plain(ctx.b, depth), plain(ctx.b, values)]
+    tensor = ctx.again(op, inputs, [shape], [values.dtype])[0]
+    return [ctx.result(op, dims, Array(tensor, out, op.data.array.via), dtype=values.dtype)]

@@ -1,0 +1,226 @@
+"""LayerNormalization written out, as exporters do before opset 17: what a value on the way is of a row and its mean.
+
+    (a x + c m + k) r + b      m = ReduceMean(x), r a function of ReduceMean((x - m)^2); a, b, c, k constant
+
+is a normalization with scale a and shift b where c = -a and k = 0, in whatever order it was written:
+
+    (x - m) / sqrt(v + epsilon) * a + b            PyTorch
+    x * (r * a) + (b - m * (r * a))                TensorFlow and Keras
+    a * (x - m) / (sqrt(v n / (n - 1)) + epsilon) + b      by hand, with the unbiased deviation
+
+Holds along the last dimension, where that is in parts. Nothing is written here: a product that reads it may be split
+(see `normalized`). Rounding: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mari_onnx.analysis.context import Context, Op
+from mari_onnx.analysis.rules.normalized import DTYPES
+from mari_onnx.analysis.tensor_facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
+from mari_onnx.ir.axes import Axis, extents
+from mari_onnx.ir.expressions import fold
+from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.layout import plain
+
+
+def of_row(op: Op, ctx: Context) -> Moments | None:
+    """What the node's result is of a row and its mean, where it is that."""
+    follow = FOLLOW.get(op.op_type)
+    if follow is None or op.data.dtype not in DTYPES or len(op.inputs) > 2:
+        return None
+    return follow(op, ctx)
+
+
+def remember(found: Moments, ctx: Context, y: Value) -> None:
+    """Tell what follows what y is of its row; and products, where y was normalized."""
+    ctx.moments[y.array.tensor] = found
+    if isinstance(found, Affine) and (known := _normalized(ctx, found, y)) is not None:
+        ctx.normalized[y.array.tensor] = known
+
+
+def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
+    x, parts = found.x, found.x.parts
+    if parts is None or found.scaling is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
+        return None
+    if x.known_dims[-1] != (parts.axis,):
+        return None
+    (sign, scale), (opposite, same) = (found.coefficients.get(of, (0, None)) for of in ("columns", "mean"))
+    if "one" in found.coefficients or sign * opposite != -1 or scale is not same:
+        return None
+    scaling = found.scaling if sign == 1 else replace(found.scaling, steps=(*found.scaling.steps, Step("Neg")))
+    axis = y.known_dims[-1][0]
+    a, b = (None if v is None else _of_columns(ctx, v, axis) for v in (scale, found.shift))
+    if (scale is not None and a is None) or (found.shift is not None and b is None):
+        return None
+    return Normalized(replace(parts, axis=axis), scaling, a, b)
+
+
+def _of_columns(ctx: Context, constant: Value, axis: Axis) -> Array | None:
+    """A constant [1, ..., n] with a number for each column."""
+    if constant.dims is None or extents(constant.dims) != (*(1,) * (len(constant.dims) - 1), axis.extent):
+        return None
+    return Array(ctx.b.reshape(plain(ctx.b, constant), (axis.extent,)), ((axis,),))
+
+
+def _rows_of(x: Value, y: Value) -> bool:
+    return y.dims is not None and y.dims[:-1] == x.known_dims[:-1]
+
+
+def _number(ctx: Context, value: Value) -> float | None:
+    """A constant that is one number."""
+    if not value.array.tensor.stored:
+        return None
+    array = fold(value.array.tensor, ctx.array_of)
+    return float(array.item()) if array.size == 1 else None
+
+
+def _known(ctx: Context, value: Value) -> Moments | None:
+    found = ctx.moments.get(value.array.tensor)
+    return found if found is not None and _rows_of(found.x, value) else None
+
+
+def _both(op: Op, ctx: Context) -> tuple[Moments | None, Moments | None]:
+    """What both operands are; the columns themselves too, which may well have been normalized before."""
+    left, right = op.inputs
+    assert left is not None and right is not None
+    a, b = _known(ctx, left), _known(ctx, right)
+    if b is not None and _is(left, b.x):
+        return Affine(b.x, {"columns": (1, None)}), b
+    if a is not None and _is(right, a.x):
+        return a, Affine(a.x, {"columns": (1, None)})
+    return a, b
+
+
+def _is(value: Value, x: Value) -> bool:
+    return value.array.tensor is x.array.tensor and value.dims == x.dims
+
+
+def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
+    """An operand, and the other one where that is constant."""
+    left, right = op.inputs
+    assert left is not None and right is not None
+    if right.constant:
+        return _known(ctx, left), right
+    return (_known(ctx, right), left) if left.constant else None
+
+
+def _mean(op: Op, ctx: Context) -> Moments | None:
+    x, last = op.data, len(op.data.known_dims) - 1
+    if op.integers(1, "axes") not in ([-1], [last]):
+        return None
+    known = _known(ctx, x)
+    return Spread(known.x) if isinstance(known, Squares) else Affine(x, {"mean": (1, None)})
+
+
+def _step(op: Op, ctx: Context) -> Moments | None:
+    """One more step from the variance, by itself or with a number."""
+    if len(op.inputs) == 1:
+        known = _known(ctx, op.data)
+        return replace(known, steps=(*known.steps, Step(op.op_type))) if isinstance(known, Spread) else None
+    known, constant = _constant(op, ctx) or (None, None)
+    number = _number(ctx, constant) if constant is not None else None
+    if not isinstance(known, Spread) or number is None:
+        return None
+    return replace(known, steps=(*known.steps, Step(op.op_type, number, op.inputs[0] is constant)))
+
+
+def _negated(known: Affine) -> Affine | None:
+    if known.shift is not None:
+        return None
+    return replace(known, coefficients={of: (-sign, c) for of, (sign, c) in known.coefficients.items()})
+
+
+def _neg(op: Op, ctx: Context) -> Moments | None:
+    known = _known(ctx, op.data)
+    return _negated(known) if isinstance(known, Affine) else _step(op, ctx)
+
+
+def _sum(op: Op, ctx: Context) -> Moments | None:
+    minus = op.op_type == "Sub"
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        if not isinstance(known, Affine) or (minus and op.inputs[1] is constant):
+            return _step(op, ctx)
+        shifted = _negated(known) if minus else known
+        if shifted is None or shifted.scaling is None or shifted.shift is not None:
+            return None
+        return replace(shifted, shift=constant)
+    a, b = _both(op, ctx)
+    if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x) or a.scaling != b.scaling:
+        return None
+    other = _negated(b) if minus else b
+    if other is None or (a.shift is not None and other.shift is not None) or set(a.coefficients) & set(b.coefficients):
+        return None
+    return replace(a, coefficients=a.coefficients | other.coefficients, shift=a.shift or other.shift)
+
+
+def _mul(op: Op, ctx: Context) -> Moments | None:
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        if isinstance(known, Spread):
+            return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Mul", known.steps))
+        return _scaled(known, constant) if isinstance(known, Affine) else None
+    a, b = _both(op, ctx)
+    if a is None or b is None or not _is(a.x, b.x):
+        return None
+    if a is b:
+        return _squared(a)
+    for one, row in ((a, b), (b, a)):
+        if not isinstance(one, Affine) or one.scaling is not None:
+            continue
+        if isinstance(row, Spread):
+            return replace(one, scaling=Scaling("Mul", row.steps))
+        if isinstance(row, Affine) and row.shift is None and set(row.coefficients) == {"one"}:
+            sign, scale = row.coefficients["one"]
+            scaled = one if scale is None else _scaled(one, scale)
+            scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
+            return None if scaled is None else replace(scaled, scaling=row.scaling)
+    return None
+
+
+def _scaled(known: Affine, by: Value) -> Affine | None:
+    """Two constants would have to be multiplied, which rounds them once more."""
+    if known.shift is not None or any(c is not None for _, c in known.coefficients.values()):
+        return None
+    return replace(known, coefficients={of: (sign, by) for of, (sign, _) in known.coefficients.items()})
+
+
+def _squared(known: Moments | None) -> Moments | None:
+    if not isinstance(known, Affine) or known.scaling is not None:
+        return None
+    columns, mean = (known.coefficients.get(of) for of in ("columns", "mean"))
+    return Squares(known.x) if {columns, mean} == {(1, None), (-1, None)} else None
+
+
+def _pow(op: Op, ctx: Context) -> Moments | None:
+    exponent = op.inputs[1]
+    assert exponent is not None
+    squared = _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
+    return squared or _step(op, ctx)
+
+
+def _div(op: Op, ctx: Context) -> Moments | None:
+    if (given := _constant(op, ctx)) is not None:
+        known, constant = given
+        if not isinstance(known, Spread) or op.data is not constant:
+            return _step(op, ctx)
+        return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Div", known.steps))
+    a, b = _both(op, ctx)
+    if not isinstance(a, Affine) or not isinstance(b, Spread) or not _is(a.x, b.x) or a.scaling is not None:
+        return None
+    return replace(a, scaling=Scaling("Div", b.steps))
+
+
+FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
+    "ReduceMean": _mean,
+    "Neg": _neg,
+    "Add": _sum,
+    "Sub": _sum,
+    "Mul": _mul,
+    "Div": _div,
+    "Pow": _pow,
+    **dict.fromkeys(("Sqrt", "Reciprocal", "Max"), _step),
+}

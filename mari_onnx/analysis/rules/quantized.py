@@ -1,0 +1,145 @@
+"""Quantized models: QuantizeLinear, DequantizeLinear and products of integers.
+
+    Q([a b])                = [Q(a) Q(b)]       element by element; a scale per channel is cut as the parts are
+    MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
+    QLinearMatMul(x, w)     likewise
+    DynamicQuantizeLinear   the range of a repeated row is the range of the row
+
+Holds for a scale of the whole tensor or of one axis. A computed value that is quantized in blocks is left alone, and
+so are rows that an index selects before DynamicQuantizeLinear: its range is that of the rows that are there, not of
+all that could be. For the same reason it is not done part by part. And the range of no rows is not that of the row: it
+holds where there are rows, or no output has elements. Weights are no values of a request: however their scales are cut,
+they are constants (see `weights`). Rounding: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+
+from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.remarks import explain_product
+from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.analysis.rules.elementwise import with_forms
+from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent, positive
+from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.layout import fill, lay, plain, rename_value
+from mari_onnx.ir.unbatch import natural, pointwise
+
+FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
+
+
+def quantize(op: Op, ctx: Context) -> Derived:
+    """QuantizeLinear and DequantizeLinear."""
+    x, *scales = [v for v in op.inputs if v is not None]
+    if x.dims is None or any(s.dims is None for s in scales):
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
+    dtype = _dtype(op, scales)
+    if x.constant and not any(x.array.state(a) == "absent" for a in flat(x.dims)):
+        tensors = [lay(ctx.b, x.array, x.dims), *(plain(ctx.b, s) for s in scales)]
+        return [
+            ctx.result(op, x.dims, Array(ctx.again(op, tensors, [tensors[0].shape], [dtype])[0], x.dims), dtype=dtype)
+        ]
+    if all(extent_of(flat(s.known_dims)) == 1 for s in scales):
+        return _by_tensor(op, ctx, x, [plain(ctx.b, s) for s in scales], dtype)
+    if op.attribute("block_size", 0) or any(len(s.known_dims) != 1 for s in scales):
+        return Refused(f"{op.op_type} of a computed value, in blocks")
+    return _by_channel(op, ctx, x, scales, dtype)
+
+
+def _dtype(op: Op, scales: list[Value]) -> int:
+    if op.attribute("output_dtype"):
+        return int(op.attribute("output_dtype"))
+    if op.op_type == "DequantizeLinear":
+        return scales[0].dtype
+    return scales[1].dtype if len(scales) > 1 else UINT8
+
+
+def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int) -> Derived:
+    dims, since = x.known_dims, ctx.b.count
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
+
+        def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
+            return ctx.again(op, [*tensors, *scales], [shape], [dtype])[0]
+
+        return pointwise(ctx.b, arrays, [len(out)], out, write)
+
+    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
+
+
+def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
+    rank = len(x.known_dims)
+    axis = op.attribute("axis", 1) % rank
+    columns = [replace(s, dims=(*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
+    aligned = broadcast([v.known_dims for v in (x, *columns)])
+    if isinstance(aligned, Refused):
+        return aligned
+    dims, names = aligned
+    since = ctx.b.count
+    values = [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
+        first = fill(ctx.b, arrays[0], out, out[axis])
+        tensor, layout = natural(ctx.b, first, out)
+        inputs = [tensor, *(lay(ctx.b, a, (out[axis],)) for a in arrays[1:])]
+        return Array(ctx.again(op, inputs, [tensor.shape], [dtype])[0], layout, first.via)
+
+    return [with_forms(op, ctx, values, dims, dtype, since, run)]
+
+
+def dynamic_quantize(op: Op, ctx: Context) -> Derived:
+    """Quantized by the range of the whole tensor, which repeated rows do not widen."""
+    x = op.data
+    if x.dims is None:
+        return Refused("the rank of the input is unknown")
+    written = [a for a, rows in x.array.via if rows.index is not None]
+    repeated = [a for a in flat(x.dims) if x.array.state(a) == "absent"]
+    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.of_outputs]
+    array = fill(ctx.b, x.array, x.dims, written)
+    tensor, layout = natural(ctx.b, array, x.dims)
+    results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])
+    return [
+        ctx.result(op, x.dims if i == 0 else (), Array(t, layout if i == 0 else (), array.via if i == 0 else ()),
+                   dtype=dtype, output=i)
+        for i, (t, dtype) in enumerate(zip(results, (UINT8, FLOAT, UINT8), strict=True))
+    ]  # fmt: skip
+
+
+def product(op: Op, ctx: Context) -> Derived:
+    """MatMulInteger and QLinearMatMul with a weight: each row by itself."""
+    x = op.data
+    at = 1 if op.op_type == "MatMulInteger" else 3
+    w = op.inputs[at]
+    if x.dims is None or w is None or w.dims is None:
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
+    if len(w.dims) != 2 or len(x.dims) < 2:
+        return Refused(f"{op.op_type} of two computed values")
+    per_row = [op.input(i) for i in ((2,) if at == 1 else (1, 2, 6, 7))]
+    if any(v is not None and (v.dims is None or extent_of(flat(v.dims)) != 1) for v in per_row):
+        return Refused(f"{op.op_type} with a scale or zero point for each row")
+    result = op.input(7)
+    columns = tuple(Axis(a.extent, a.name) for a in w.dims[1])
+    dtype = INT32 if result is None else result.dtype
+    return _by_rows(op, ctx, columns, dtype)
+
+
+def packed(op: Op, ctx: Context) -> Derived:
+    """MatMulNBits, a product with a weight whose bits are packed: each row by itself."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    return _by_rows(op, ctx, dim(op.attribute("N"), str(op.attribute("N"))), op.data.dtype)
+
+
+def _by_rows(op: Op, ctx: Context, columns: Dim, dtype: int) -> Derived:
+    x, since = op.data, ctx.b.count
+    dims = (*x.known_dims[:-1], columns)
+    derived = run_along(op, ctx, [len(dims) - 1], [(dims, dtype)], op.inputs[1:])
+    if not isinstance(derived, Refused):
+        explain_product(op, ctx, derived[0], x, extent_of(x.known_dims[-1]), since)
+    return derived

@@ -1,0 +1,157 @@
+"""Operators that move no data: they give the same stored tensors other dimensions.
+
+    Reshape, Flatten, Squeeze, Unsqueeze, Transpose     the axes are cut, merged and ordered otherwise
+    Expand, Tile                                        a new axis that nothing is stored along; Tile's is outside [r n]
+    ConstantOfShape                                     one number, and no axis that it is stored along
+    Identity, Dropout                                   nothing at all
+
+Nothing is written for any of them: an axis is put in its place where a consumer needs it there.
+Holds when the new shape is known as extents. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mari_onnx.analysis.context import Context, Derived, Op, uniform
+from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.ir.axes import Dim, Dims, Refused, dim, extents, infer_shape
+from mari_onnx.ir.axes import reshape as recut
+from mari_onnx.ir.extents import Extent, Poly, product
+from mari_onnx.ir.forms import Value
+from mari_onnx.ir.layout import rename_value
+
+UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape can be computed from the inputs"
+
+
+def _as(op: Op, value: Value, dims: Dims) -> Derived:
+    return [replace(value, name=op.name, dims=dims, content=None)]
+
+
+def identity(op: Op, ctx: Context) -> Derived:
+    """The same value under another name."""
+    return [replace(op.data, name=op.name)]
+
+
+def dropout(op: Op, ctx: Context) -> Derived:
+    """Nothing in inference mode."""
+    training = op.input(2)
+    if training is not None and (training.content is None or training.content.item()):
+        return Refused("Dropout in training mode", "export the model in evaluation mode")
+    if len(op.proto.output) > 1:
+        return Refused("the mask of Dropout is used")
+    return identity(op, ctx)
+
+
+def reshape(op: Op, ctx: Context) -> Derived:
+    """The axes cut at other places: [(B L) 320] to [B L 20 16]."""
+    target = op.input(1)
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    if target is None or target.content is None or any(e is None for e in target.content.flat):
+        return Refused("the target shape is computed from data", UNKNOWN_SHAPE)
+    shape = infer_shape(list(target.content.flat), extents(op.data.dims), bool(op.attribute("allowzero", 0)))
+    return _recut(op, ctx, shape)
+
+
+def _recut(op: Op, ctx: Context, shape: Sequence[Extent] | None) -> Derived:
+    new = None if shape is None else recut(op.data.known_dims, shape)
+    if new is None:
+        return Refused(f"its axes cannot be cut to the target shape {shape}", UNKNOWN_SHAPE)
+    dims, split = new
+    return _as(op, rename_value(ctx.b, op.data, split), dims)
+
+
+def flatten(op: Op, ctx: Context) -> Derived:
+    """The dimensions before and after `axis`, each as one."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    dims = op.data.dims
+    axis = op.attribute("axis", 1)
+    return _as(op, op.data, (tuple(a for d in dims[:axis] for a in d), tuple(a for d in dims[axis:] for a in d)))
+
+
+def squeeze(op: Op, ctx: Context) -> Derived:
+    """Without dimensions that hold no axis."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    dims, axes = op.data.dims, op.integers(1, "axes")
+    if isinstance(axes, Refused):
+        return axes
+    if axes is None:
+        if any(isinstance(e, Poly) for e in extents(dims)):
+            return Refused("Squeeze of every axis of extent 1, and some extents are not known")
+        axes = [i for i, d in enumerate(dims) if not d]
+    axes = [a % len(dims) for a in axes]
+    taken = [a for i in axes for a in dims[i]]
+    if any(isinstance(a.extent, int) or ctx.is_candidate(a) for a in taken):
+        return Refused("Squeeze of an axis that is not known to have extent 1")
+    if taken:  # the node itself finds out
+        rest = tuple(d for i, d in enumerate(dims) if i not in axes)
+        return run_along(op, ctx, axes, [(rest, op.data.dtype)], op.inputs[1:])
+    return _as(op, op.data, tuple(d for i, d in enumerate(dims) if i not in axes))
+
+
+def unsqueeze(op: Op, ctx: Context) -> Derived:
+    """With dimensions that hold no axis."""
+    axes = op.integers(1, "axes")
+    if op.data.dims is None or axes is None or isinstance(axes, Refused):
+        return axes if isinstance(axes, Refused) else Refused("the rank of the input is unknown")
+    rank = len(op.data.dims) + len(axes)
+    new = {a % rank for a in axes}
+    rest = iter(op.data.dims)
+    return _as(op, op.data, tuple(() if i in new else next(rest) for i in range(rank)))
+
+
+def transpose(op: Op, ctx: Context) -> Derived:
+    """The dimensions in another order."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    perm = op.attribute("perm", list(range(len(op.data.dims)))[::-1])
+    return _as(op, op.data, tuple(op.data.dims[p] for p in perm))
+
+
+def expand(op: Op, ctx: Context) -> Derived:
+    """A dimension without axis gets one that nothing is stored along."""
+    target = op.input(1)
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    if target is None or target.content is None or any(e is None for e in target.content.flat):
+        return Refused("the target shape is computed from data", UNKNOWN_SHAPE)
+    shape = [e for e in target.content.flat if e is not None]
+    rank = max(len(shape), len(op.data.dims))
+    have = [()] * (rank - len(op.data.dims)) + list(op.data.dims)
+    shape = [1] * (rank - len(shape)) + shape
+    dims: list[Dim] = []
+    for d, extent in zip(have, shape, strict=True):
+        if not d:
+            dims.append(dim(extent, str(extent)))
+        elif extent == 1 or extent == product(a.extent for a in d):
+            dims.append(d)
+        else:
+            return Refused(f"Expand of extent {product(a.extent for a in d)} to {extent}, not proven equal")
+    return _as(op, op.data, tuple(dims))
+
+
+def tile(op: Op, ctx: Context) -> Derived:
+    """Repeats are the outer axis: element i of [n r] is element i % n."""
+    repeats = op.input(1)
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    if repeats is None or repeats.content is None or any(e is None for e in repeats.content.flat):
+        return Refused("the repeats are computed from data", UNKNOWN_SHAPE)
+    dims = tuple((*dim(r, str(r)), *d) for d, r in zip(op.data.dims, repeats.content.flat, strict=True))
+    return _as(op, op.data, dims)
+
+
+def constant_of_shape(op: Op, ctx: Context) -> Derived:
+    """The same number everywhere: an array without any axis."""
+    target = op.data
+    if target.content is None or any(e is None for e in target.content.flat):
+        return Refused("the shape is computed from data", UNKNOWN_SHAPE)
+    fill = op.attribute("value")
+    scalar = np.zeros((), np.float32) if fill is None else ctx.array_of(fill).reshape(())
+    return [uniform(ctx, op.name, scalar, list(target.content.flat))]

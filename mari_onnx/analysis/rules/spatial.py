@@ -1,0 +1,157 @@
+"""Operators that work within some dimensions, whose extents are numbers, and may change those.
+
+    Pad, Resize, pooling, DepthToSpace, Trilu, Compress, InstanceNormalization, ...
+
+    f(x)       lacks the axes that x lacks, in every dimension that f does not work within
+    f([a; b])  = [f(a); f(b)], for parts along such a dimension
+
+Holds when all inputs beside the first are constants, and the extents that the operator looks at are numbers: what
+it makes of them is then what onnx says. Rounding: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.analysis.rules.columns import select
+from mari_onnx.analysis.shape_inference import infer
+from mari_onnx.document.graph_view import shape_of
+from mari_onnx.ir.axes import Dims, Refused, dim, extent_of
+from mari_onnx.ir.expressions import fold
+from mari_onnx.ir.forms import Value
+from mari_onnx.ir.layout import plain
+
+SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
+
+
+def after(op: Op, ctx: Context) -> Derived:
+    """Everything but the first dimension, which is the batch."""
+    return _within(op, ctx, range(1, _rank(op)))
+
+
+def pool(op: Op, ctx: Context) -> Derived:
+    """Everything after batch and channels; those stay in place: onnxruntime pools an empty batch, no empty channels."""
+    return _within(op, ctx, range(2, _rank(op)), in_place=True)
+
+
+def triangle(op: Op, ctx: Context) -> Derived:
+    """The last two dimensions."""
+    return _within(op, ctx, range(_rank(op) - 2, _rank(op)))
+
+
+def channels(op: Op, ctx: Context) -> Derived:
+    """Neighbouring channels."""
+    return _within(op, ctx, [1])
+
+
+def mean_variance(op: Op, ctx: Context) -> Derived:
+    """The dimensions that are named, the first among them unless told."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    return _within(op, ctx, [a % _rank(op) for a in op.attribute("axes", [0, 2, 3])])
+
+
+def pad(op: Op, ctx: Context) -> Derived:
+    """The dimensions that are padded: before opset 11 an attribute says which, from 18 on perhaps of some only."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    pads, axes = op.integers(1, "pads"), op.integers(3, "axes")
+    for given in (pads, axes):
+        if isinstance(given, Refused):
+            return given
+    rank = _rank(op)
+    assert isinstance(pads, list), "Pad has pads"
+    named = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
+    return _within(op, ctx, [a for i, a in enumerate(named) if pads[i] or pads[i + len(named)]])
+
+
+def resize(op: Op, ctx: Context) -> Derived:
+    """The dimensions whose scale is not 1."""
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    scales = op.input(1 if op.opset < 11 else 2)
+    factors = None if scales is None else _array(ctx, scales)
+    if factors is None or factors.size != _rank(op) or op.attribute("axes"):
+        return Refused(f"{op.op_type} to sizes, or by scales that are computed")
+    return _within(op, ctx, [i for i, factor in enumerate(factors) if factor != 1])
+
+
+def compress(op: Op, ctx: Context) -> Derived:
+    """What a constant selects along one dimension: columns, as a Gather has them (see `columns`)."""
+    axis, chosen = op.attribute("axis"), op.inputs[1]
+    if op.data.dims is None:
+        return Refused("the rank of the input is unknown")
+    if axis is None or chosen is None or chosen.content is None or any(e is None for e in chosen.content.flat):
+        return Refused("Compress of all dimensions at once, or by a condition that is computed")
+    axis, places = axis % _rank(op), [i for i, e in enumerate(chosen.content.flat) if e]
+    dims = (*op.data.dims[:axis], dim(len(places)), *op.data.dims[axis + 1 :])
+    if not isinstance(extent_of(op.data.dims[axis]), int):
+        return Refused("Compress of an axis whose extent is not a number")
+    selected = select(op, ctx, op.data, axis, places, scalar=False) if places else None
+    return selected or run_along(op, ctx, [axis], [(dims, op.data.dtype)], op.inputs[1:])
+
+
+def _rank(op: Op) -> int:
+    return len(op.data.dims or ())
+
+
+def _within(op: Op, ctx: Context, own: Sequence[int], *, in_place: bool = False) -> Derived:
+    """The original node along `own`, which are as long after it as onnx says that they are."""
+    x = op.data
+    if x.dims is None or any(v is not None and v.dims is None for v in op.inputs):
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
+    if len(op.proto.output) > 1 or not all(v is None or v.constant or _numbers(v) for v in op.inputs[1:]):
+        return Refused(f"{op.op_type} with a second output, or by something that is computed")
+    if op.op_type in SAME_SHAPE:
+        return run_along(op, ctx, list(own), [(x.dims, x.dtype)], op.inputs[1:])
+    extents = [extent_of(d) if i in own else 1 for i, d in enumerate(x.dims)]
+    if not all(isinstance(e, int) for e in extents):
+        return Refused(f"{op.op_type} of axes whose extents are not numbers")
+    shape = _inferred(op, ctx, [int(str(e)) for e in extents])
+    if shape is None or len(shape) != len(extents):
+        return Refused(f"what {op.op_type} makes of its axes is not known")
+    dims: Dims = tuple(
+        d if i not in own or shape[i] == extents[i] else dim(shape[i], str(shape[i])) for i, d in enumerate(x.dims)
+    )
+    return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:], in_place=in_place)
+
+
+def _numbers(value: Value) -> bool:
+    """Whether it is shape arithmetic that comes to numbers, as exporters write pads."""
+    return value.content is not None and all(isinstance(e, int) for e in value.content.flat)
+
+
+def _array(ctx: Context, value: Value) -> npt.NDArray[Any] | None:
+    """What is the same in every call, where that needs no arithmetic but that of shapes."""
+    if value.array.tensor.stored:
+        return fold(plain(ctx.b, value), ctx.array_of)
+    if value.content is None or not _numbers(value):
+        return None
+    return np.array(value.content.tolist(), helper.tensor_dtype_to_np_dtype(value.dtype)).reshape(value.content.shape)
+
+
+def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
+    """The shape of the node's result on one of this shape, by onnx's own inference."""
+    info = helper.make_tensor_value_info(op.proto.input[0], op.data.dtype, shape)
+    stored = []
+    for name, value in zip(op.proto.input[1:], op.inputs[1:], strict=True):
+        if value is None:
+            continue
+        array = _array(ctx, value)
+        if array is None:
+            return None
+        stored.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+    name = op.proto.output[0]
+    graph = helper.make_graph([op.proto], "one", [info], [onnx.ValueInfoProto(name=name)], stored)
+    found = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)]))
+    dims = (shape_of(found[name]) if name in found else None) or [None]
+    numbers = [e for e in dims if isinstance(e, int)]
+    return numbers if len(numbers) == len(dims) else None

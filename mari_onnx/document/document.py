@@ -1,0 +1,33 @@
+"""A model, and the files that it came from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+
+from mari_onnx.document.external import external_bytes
+
+
+@dataclass(frozen=True)
+class Document:
+    """A model, and where it came from.
+
+    `proto` has no external data in it; `base_dir` is the folder against which external locations resolve, None for a
+    model that never was a file. `bytes` counts the model and every external file that it refers to.
+    """
+
+    path: Path | None
+    proto: onnx.ModelProto
+    base_dir: Path | None
+    bytes: int
+
+    def with_proto(self, proto: onnx.ModelProto) -> Document:
+        """Another model that refers to the same external data: what the optimizer made of this one."""
+        return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + external_bytes(proto, self.base_dir))
+
+
+ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | Document"

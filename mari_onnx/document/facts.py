@@ -1,0 +1,34 @@
+"""What a report says about a model as a file."""
+
+from __future__ import annotations
+
+import onnx
+
+from mari_onnx.document.document import Document
+from mari_onnx.report.model import ModelFacts, TensorFacts
+
+
+def facts(document: Document) -> ModelFacts:
+    """What a report says about the model itself."""
+    proto, graph = document.proto, document.proto.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    return ModelFacts(
+        path=str(document.path) if document.path else None,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        ir_version=proto.ir_version,
+        opsets={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
+        nodes=len(graph.node),
+        initializers=len(graph.initializer) + len(graph.sparse_initializer),
+        bytes=document.bytes,
+        inputs=tuple(_tensor_facts(value) for value in graph.input if value.name not in stored),
+        outputs=tuple(_tensor_facts(value) for value in graph.output),
+    )
+
+
+def _tensor_facts(value: onnx.ValueInfoProto) -> TensorFacts:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return TensorFacts(value.name, (kind or "unknown").removesuffix("_type"), ())
+    tensor = value.type.tensor_type
+    dims = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
+    return TensorFacts(value.name, onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), tuple(dims))

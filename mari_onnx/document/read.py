@@ -1,0 +1,83 @@
+"""Reading models from files and from memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from mari_onnx.document.check import check
+from mari_onnx.document.document import Document, ModelLike
+from mari_onnx.document.external import PROTOBUF_LIMIT, external_bytes
+from mari_onnx.errors import ModelError, UserError
+
+# Reading
+
+
+def load(path: str | Path) -> Document:
+    """Read and check a model; its external data is only looked at. Raises `UserError`, which names the file."""
+    path = Path(path)
+    proto = _parse(path)
+    document = Document(path, proto, path.parent, 0)
+    check(document)
+    return replace(document, bytes=path.stat().st_size + external_bytes(proto, path.parent))
+
+
+def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Document:
+    """Check a model that is in memory, and take it for a document."""
+    base_dir = Path(base_dir) if base_dir is not None else None
+    document = Document(None, proto, base_dir, 0)
+    check(document)
+    return replace(document, bytes=proto.ByteSize() + external_bytes(proto, base_dir))
+
+
+def as_document(model: ModelLike) -> Document:
+    """The model of a file, one that is in memory, or a document as it is; checked unless it is one already."""
+    if isinstance(model, Document):
+        return model
+    return from_proto(model) if isinstance(model, onnx.ModelProto) else load(Path(model))
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.exists():
+        raise UserError(f"{path} does not exist", "Give the path of an exported ONNX model.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", "Give the .onnx file in it.")
+    size = path.stat().st_size
+    if size > PROTOBUF_LIMIT:
+        raise ModelError(
+            f"{path} has {size / 1e9:.1f} GB in one file, and ONNX allows 2 GB without external data",
+            "Export it with external data (`onnx.save_model(..., save_as_external_data=True)`).",
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check its permissions.") from error
+    if not data:
+        raise ModelError(f"{path} is empty", "Copy or export the model again.")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        if _is_text(data):
+            raise ModelError(f"{path} is a text file and not an ONNX model", _pointer(data)) from error
+        raise ModelError(
+            f"{path} is cut short, or is not an ONNX model: its {size:,} bytes do not parse",
+            "Compare its size with the original's, then copy or export it again.",
+        ) from error
+    if not proto.HasField("graph"):
+        raise ModelError(f"{path} is not an ONNX model: there is no graph in it", "Give a file that an exporter wrote.")
+    return proto
+
+
+def _is_text(data: bytes) -> bool:
+    head = data[:4096]
+    return b"\0" not in head and all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
+
+
+def _pointer(data: bytes) -> str:
+    if data.startswith(b"version https://git-lfs"):
+        return "It is a Git LFS pointer: `git lfs pull` fetches the model."
+    return "Give the .onnx file that the exporter wrote."

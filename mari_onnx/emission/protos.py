@@ -1,0 +1,70 @@
+"""Making nodes: the only place that uses onnx-graphsurgeon.
+
+What is written is grafted onto the original document node by node. A whole graph exported by graphsurgeon would
+lose metadata, doc strings and functions, so only new and changed nodes ever pass through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+from mari_onnx.document.graph_view import bodies, stored_names
+
+
+def new_node(op_type: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    """A node of the standard domain with one output."""
+    node = gs.Node(
+        op_type,
+        name,
+        attrs={k: list(v) if isinstance(v, tuple) else v for k, v in attributes.items()},
+        inputs=[gs.Variable(i) for i in inputs],
+        outputs=[gs.Variable(output)],
+    )
+    proto: onnx.NodeProto = OnnxExporter.export_node(node)
+    return proto
+
+
+def renamed_node(
+    proto: onnx.NodeProto,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    name: str | None = None,
+    captures: Mapping[str, str] = MappingProxyType({}),
+) -> onnx.NodeProto:
+    """The node, on other tensors: attributes, doc string and metadata stay as they are.
+
+    `captures` are other names for what its bodies read of the graphs around them.
+    """
+    if list(proto.input) == list(inputs) and list(proto.output) == list(outputs) and name is None and not captures:
+        return proto
+    copy = onnx.NodeProto()
+    copy.CopyFrom(proto)
+    copy.ClearField("input")
+    copy.ClearField("output")
+    copy.input.extend(inputs)
+    copy.output.extend(outputs)
+    if name is not None:
+        copy.name = name
+    for body in bodies(copy) if captures else ():
+        _rename_captures(body, captures)
+    return copy
+
+
+def _rename_captures(body: onnx.GraphProto, captures: Mapping[str, str]) -> None:
+    """Have a body read by other names, in place; what it has under such a name itself stays."""
+    own = {i.name for i in body.input} | stored_names(body)
+    for node in body.node:
+        others = {name: other for name, other in captures.items() if name not in own}
+        node.input[:] = [others.get(name, name) for name in node.input]
+        for inner in bodies(node):
+            _rename_captures(inner, others)
+        own.update(node.output)
+    for output in body.output:
+        if output.name not in own:
+            output.name = captures.get(output.name, output.name)

@@ -1,0 +1,1 @@
+"""The intermediate representation: extents, named axes, forms, the expression graph, and what it costs."""

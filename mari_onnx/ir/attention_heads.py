@@ -1,0 +1,155 @@
+"""Products whose columns are (h d), had with h outermost: each head has a product of its own, and none is moved.
+
+    x [.., k] @ W [k, (h d)]        is, as [h, .., d],    x [1, (..), k] @ W [h, k, d]
+    x [.., k] @ W [k, (h d)] + b                          [x 1] @ [W; b]
+    (x @ [Wq Wk Wv]) [.., columns of q]                   x @ Wq
+
+The weight is only moved and cut. What is done to each column of the product, or to its rows, is done to that instead:
+a bias, a Concat of rows, an Expand.
+
+Holds for stored weights, and for what nobody else reads: that would be computed twice. Rounding: none, but for the
+order in which a runtime adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from onnx import helper
+
+from mari_onnx.ir.axes import Axis
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import Extent, product
+from mari_onnx.ir.forms import Array
+
+BY_COLUMN = ("Add", "Sub", "Mul")
+
+Span: TypeAlias = tuple[int, int]
+"""Columns [start, stop) of a product."""
+
+
+@dataclass
+class Heads:
+    """One walk over what columns are made of; `since` is what the builder had made before any of that.
+
+    `uses` counts how often each tensor of the original is read: what others read too would be computed twice. Where it
+    is `thrifty`, no bias is one more row: that is one more multiply-add for each element.
+    """
+
+    b: Builder
+    uses: Mapping[str, int]
+    since: int
+    thrifty: bool = False
+
+    def outermost(self, array: Array, lead: Collection[Axis]) -> Array:
+        """The array with the outer axes of its last dimension, those in `lead`, outermost; itself if it cannot be."""
+        columns = array.layout[-1] if array.layout else ()
+        outer = next((i for i, a in enumerate(columns) if a not in lead and a.extent != 1), 0)
+        count = product(a.extent for a in columns[:outer])
+        if count == 1 or not isinstance(count, int) or any(array.state(a) != "stored" for a in columns):
+            return array
+        width = array.tensor.known_shape[-1]
+        found = self._columns(array.tensor, count, (0, width)) if isinstance(width, int) else None
+        if found is None:
+            return array
+        return replace(array, tensor=found, layout=(columns[:outer], *array.layout[:-1], columns[outer:]))
+
+    def _columns(self, t: Tensor, count: int, span: Span) -> Tensor | None:
+        """[.., (h d)] as [h, .., d], of the columns in `span`; None where no product with a stored weight has them."""
+        found = self._made_of(t, count, span)
+        if found is not None and found.name is None and t.name is not None and span == (0, t.known_shape[-1]):
+            found.name = f"{t.name}.heads"
+        return found
+
+    def _made_of(self, t: Tensor, count: int, span: Span) -> Tensor | None:
+        proto = t.node.proto
+        ours, standard = proto is None, proto is None or proto.domain in ("", "ai.onnx")
+        if not standard or (t.name is not None and self.uses.get(t.name, 1) > 1):
+            return None
+        if any(i is not None and i.shape is None for i in t.node.inputs):
+            return None
+        self.since = min(self.since, t.node.serial - 1)
+        (*rows, width), first = t.known_shape, t.node.inputs[0] if t.node.inputs else None
+        start, stop = span
+        match t.op_type:
+            case "MatMul" | "Gemm":
+                return self._product(t, count, span)
+            case "Add" if (biased := self._biased(t.node, count, span)) is not None:
+                return biased
+            case op_type if op_type in BY_COLUMN:
+                sides = [self._operand(i, len(rows), count, width, span) for i in t.node.inputs if i is not None]
+                return self._made(op_type, sides, (count, *rows, (stop - start) // count))
+            case "Reshape" | "Expand" if ours and first is not None and first.known_shape[-1] == width:
+                inner = self._columns(first, count, span)
+                move = self.b.reshape if t.op_type == "Reshape" else self.b.expand
+                return inner and move(inner, (count, *rows, (stop - start) // count))
+            case "Slice" if ours and first is not None and t.node.attribute("axis") == len(rows):
+                before = t.node.attribute("start")
+                return self._columns(first, count, (before + start, before + stop))
+            case "Concat" if ours and t.node.attribute("axis") < len(rows):
+                pieces = [self._columns(piece, count, span) for piece in t.node.inputs if piece is not None]
+                found = [piece for piece in pieces if piece is not None]
+                return self.b.concat(found, t.node.attribute("axis") + 1) if len(found) == len(pieces) else None
+            case "Gather" if ours and first is not None and t.node.attribute("axis") < len(first.known_shape) - 1:
+                index = t.node.inputs[1]
+                assert index is not None
+                inner = self._columns(first, count, span)
+                return inner and self.b.take(inner, index, t.node.attribute("axis") + 1)
+        return None
+
+    def _biased(self, node: Node, count: int, span: Span) -> Tensor | None:
+        """A product with as many columns as what is added to each of its rows."""
+        for t, bias in (node.inputs, node.inputs[::-1]):
+            if t is None or bias is None or t.op_type != "MatMul" or self.uses.get(t.name or "", 1) > 1:
+                continue
+            if _for_each_column(bias, t):
+                return self._product(t, count, span, bias)
+        return None
+
+    def _product(self, t: Tensor, count: int, span: Span, added: Tensor | None = None) -> Tensor | None:
+        x, weight, *bias = t.node.inputs
+        scaled = dict(t.node.attributes)
+        if x is None or weight is None or not weight.stored or len(weight.known_shape) != 2:
+            return None
+        if scaled.get("transA") or any(scaled.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return None
+        if scaled.get("transB"):
+            weight = self.b.transpose(weight, (1, 0))
+        *rows, k = x.known_shape
+        weight = self.b.slice(weight, 1, *span)
+        each = (span[1] - span[0]) // count
+        moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
+        lines = self.b.reshape(x, (1, product(rows), k))
+        if (row := added or next(iter(bias), None)) is not None:  # a sum would be short runs
+            if self.thrifty or not _for_each_column(row, t):
+                return None
+            row = self.b.slice(row, len(row.known_shape) - 1, *span)
+            ones = np.ones((1, 1, 1), helper.tensor_dtype_to_np_dtype(x.dtype))
+            lines = self.b.concat([lines, self.b.expand(self.b.constant(ones), (1, product(rows), 1))], 2)
+            moved = self.b.concat([moved, self.b.reshape(row, (count, 1, each))], 1)
+        whole = self.b.make("MatMul", [lines, moved], (count, product(rows), each))
+        return self.b.reshape(whole, (count, *rows, each))
+
+    def _operand(self, t: Tensor, rows: int, count: int, width: Extent, span: Span) -> Tensor | None:
+        """What meets columns: one for all of them, constants, or columns itself."""
+        shape = (*(1,) * (rows + 1 - len(t.known_shape)), *t.known_shape)
+        if shape[-1] == 1:
+            return self.b.reshape(t, (1, *shape))
+        if t.stored and shape[-1] == width:
+            own = self.b.slice(self.b.reshape(t, shape), rows, *span)
+            cut = self.b.reshape(own, (*shape[:-1], count, (span[1] - span[0]) // count))
+            return self.b.transpose(cut, (rows, *range(rows), rows + 1))
+        return self._columns(t, count, span) if len(shape) == len(t.known_shape) else None
+
+    def _made(self, op_type: str, sides: list[Tensor | None], shape: tuple[Extent, ...]) -> Tensor | None:
+        inputs = [side for side in sides if side is not None]
+        return self.b.make(op_type, inputs, shape) if len(inputs) == len(sides) else None
+
+
+def _for_each_column(bias: Tensor, t: Tensor) -> bool:
+    """Whether it is stored, one number for each column: C of Gemm may have as many rows, [n, 1]."""
+    return bias.stored and bias.known_shape[-1:] == t.known_shape[-1:] == (product(bias.known_shape),)

@@ -1,0 +1,409 @@
+"""Tensors that may never be written: an expression graph in which equal expressions are one object.
+
+The rules describe what could be computed; `Builder` records it here, each expression once, and simplifies
+what only moves data as it goes (a Reshape of a Reshape, a Slice of a Concat). Nothing exists in the output
+model until `emit` asks for it, so describing a form that nobody chooses costs nothing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mari_onnx.ir import stored_weights
+from mari_onnx.ir.expressions import (
+    MOVES_DATA,
+    NONDETERMINISTIC,
+    Node,
+    Tensor,
+    first_input,
+    is_place,
+    is_reshape,
+    is_selection,
+    is_slice,
+)
+from mari_onnx.ir.extents import ROW, Extent, divide, product, symbol
+
+_Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
+
+
+MANY_SLICES = 4
+"""So many slices of one tensor are one Gather."""
+
+
+FEW_TIMES = 4
+"""So often a tensor stands in one Concat, which no shape has to be computed for."""
+
+
+ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+class Builder:
+    """Makes tensors, and counts the nodes made: a node's serial is larger than those of its inputs."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[Any, Node] = {}
+        self.count = 0
+        self.choices: list[dict[Tensor, Tensor]] = []
+        self.chosen: dict[Tensor, Tensor] = {}
+
+    def also(self, t: Tensor, other: Tensor) -> None:
+        """Two tensors that hold the same: which of them is cheaper to have depends on what else is written.
+
+        What consumers read is the tensor under a Reshape: the next Reshape takes its place.
+        """
+        while is_reshape(t):
+            t, other = first_input(t), self.reshape(other, first_input(t).known_shape)
+        self._either(t, other)
+
+    def _either(self, t: Tensor, other: Tensor) -> None:
+        if other is not t and other.shape == t.shape and {t: other} not in self.choices:
+            self.choices.append({t: other})
+
+    def resolve(self, t: Tensor) -> Tensor:
+        """The tensor that was chosen to stand for this one (see `choose`)."""
+        return self.chosen.get(t, t)
+
+    # Sources
+
+    def input(self, name: str, shape: tuple[Extent, ...] | None, dtype: int) -> Tensor:
+        return self._source("<input>", name, shape, dtype, name=name)
+
+    def initializer(self, proto: onnx.TensorProto) -> Tensor:
+        """A stored tensor, not found by its name: two bodies may each have one of that name."""
+        return self._source(
+            "<initializer>",
+            self.count,
+            tuple(proto.dims),
+            proto.data_type,
+            payload=proto,
+            constant=True,
+            name=proto.name,
+        )
+
+    def constant(self, array: npt.NDArray[Any]) -> Tensor:
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        key = (dtype, array.shape, array.tobytes())
+        return self._source("<constant>", key, tuple(array.shape), dtype, payload=array, constant=True)
+
+    def extents(self, content: npt.NDArray[Any], dtype: int) -> Tensor:
+        """An integer tensor of extents: a constant, or written from the shapes of graph inputs where it is needed."""
+        if all(isinstance(e, int) for e in content.flat):
+            return self.constant(content.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype)))
+        key = (dtype, content.shape, tuple(content.flat))
+        return self._source("<extents>", key, tuple(content.shape), dtype, payload=content)
+
+    def _source(
+        self,
+        op_type: str,
+        key: Any,
+        shape: tuple[Extent, ...] | None,
+        dtype: int,
+        *,
+        payload: Any = None,
+        constant: bool = False,
+        name: str | None = None,
+    ) -> Tensor:
+        node = self._nodes.get((op_type, key))
+        if node is None:
+            node = self._nodes[op_type, key] = self._node(op_type, (), (), payload=payload)
+            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name, stored=constant))
+        return node.outputs[0]
+
+    def _node(self, op_type: str, attributes: Any, inputs: Any, **fields: Any) -> Node:
+        self.count += 1
+        return Node(op_type, attributes, inputs, self.count, **fields)
+
+    # Nodes
+
+    def make(
+        self,
+        op_type: str,
+        inputs: Sequence[Tensor],
+        shape: tuple[Extent, ...],
+        dtype: int | None = None,
+        /,
+        **attributes: Any,
+    ) -> Tensor:
+        """A node of our own with one output, of the dtype of its first input unless told."""
+        items = tuple(sorted(attributes.items()))
+        key = (op_type, items, tuple(map(id, inputs)))
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
+            constant = _constant(inputs, shape)
+            stored = constant and op_type in MOVES_DATA and all(t.stored for t in inputs)
+            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
+        return node.outputs[0]
+
+    def again(
+        self,
+        proto: onnx.NodeProto,
+        inputs: Sequence[Tensor | None],
+        results: Sequence[tuple[tuple[Extent, ...] | None, int]],
+        captures: Sequence[tuple[str, Tensor]] = (),
+    ) -> list[Tensor]:
+        """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
+        attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
+        unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
+        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # as `make` has it
+        if unique or len(results) > 1:
+            key = (*key, tuple(map(bool, proto.output)), id(proto) if unique else 0)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(
+                proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
+            )
+            same = not unique and not any(a.type in BODIES for a in proto.attribute)
+            node.outputs.extend(
+                Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
+            )
+        for t, (shape, _) in zip(node.outputs, results, strict=True):  # of one of two that are equal onnx may know less
+            t.shape = shape if t.shape is None else t.shape
+        return node.outputs
+
+    # What only moves data, simplified
+
+    def reshape(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+        while t.op_type == "Reshape" and t.node.proto is None:
+            t = first_input(t)
+        if t.known_shape == tuple(shape):
+            return t
+        if is_slice(t):
+            axis, start = t.node.attribute("axis"), t.node.attribute("start")
+            if t.known_shape[axis] == 1 and (*t.known_shape[:axis], *t.known_shape[axis + 1 :]) == tuple(shape):
+                return self.take(
+                    first_input(t), self.constant(np.array(start, np.int64)), axis
+                )  # one node instead of two
+        if (moved := stored_weights.reshaped(self, t, shape)) is not None:
+            return moved
+        reshaped = self.make("Reshape", [t], tuple(shape), shape=tuple(shape))
+        source = t.node.inputs[0] if t.op_type == "Cast" else None
+        if source is not None and is_slice(source) and is_place(place := self.reshape(source, shape)):
+            cast = self.make("Cast", [place], tuple(shape), t.dtype, **dict(t.node.attributes))
+            cast.name = cast.name or t.name
+            self._either(reshaped, cast)
+        return reshaped
+
+    def _before_reshape(self, t: Tensor) -> Tensor:
+        """What a Reshape, or the Gather of one place that stands for a Slice and a Reshape, was made of."""
+        if is_place(t):
+            axis, (_, place) = t.node.attribute("axis"), t.node.inputs
+            assert place is not None
+            start = int(place.node.payload)
+            return self.slice(first_input(t), axis, start, start + 1)
+        return first_input(t) if is_reshape(t) else t
+
+    def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
+        if t.op_type == "Transpose" and first_input(t).shape is not None:  # an exporter may describe the result alone
+            inner = t.node.attribute("perm")
+            return self.transpose(first_input(t), [inner[p] for p in perm])
+        if list(perm) == list(range(len(perm))):
+            return t
+        if (moved := stored_weights.transposed(self, t, perm)) is not None:
+            return moved
+        shape = tuple(t.known_shape[p] for p in perm)
+        if (order := _order(t.known_shape, perm)) == sorted(order):  # nothing has another place in memory
+            return self.reshape(t, shape)
+        turned = self.make("Transpose", [t], shape, perm=tuple(perm))
+        operands = [i for i in t.node.inputs if i is not None and i.shape is not None]
+        if t.op_type in ARITHMETIC and len(operands) == 2 and all(i.shape != t.shape for i in operands):
+            self.also(turned, self.make(t.op_type, [self._operand_turned(i, perm) for i in operands], shape))
+        return turned
+
+    def _operand_turned(self, t: Tensor, perm: Sequence[int]) -> Tensor:
+        """What is smaller than the sum or product that it is an operand of, for the transposed result.
+
+        A Reshape is written around it: Transposes of both operands, onnxruntime makes one of the result again.
+        """
+        shape = (*(1,) * (len(perm) - len(t.known_shape)), *t.known_shape)
+        order = _order(shape, perm)
+        kept = sorted(order)
+        small = self.transpose(self.reshape(t, [shape[i] for i in kept]), [kept.index(i) for i in order])
+        return self.reshape(small, [shape[p] for p in perm])
+
+    def expand(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+        """Broadcast to exactly `shape`, of the tensor's own rank."""
+        if t.op_type == "Expand" and t.node.proto is None:
+            t = first_input(t)
+        if t.known_shape == tuple(shape):
+            return t
+        (axis, *more) = [i for i, (have, want) in enumerate(zip(t.known_shape, shape, strict=True)) if have != want]
+        times = shape[axis]
+        if not more and isinstance(times, int) and times <= FEW_TIMES and not all(isinstance(e, int) for e in shape):
+            return self.concat([t] * times, axis)
+        return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
+
+    def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:
+        """[start, stop) of one axis; an axis of unknown extent only from its start (row 0 of an input)."""
+        shape = t.known_shape
+        if start == 0 and stop == shape[axis]:
+            return t
+        if is_slice(t) and t.node.attribute("axis") == axis:
+            offset = t.node.attribute("start")
+            return self.slice(first_input(t), axis, offset + start, offset + stop)
+        if t.op_type == "Concat" and t.node.attribute("axis") == axis:
+            pieces = []
+            for piece, low, high in _spans(t.node.inputs, axis):
+                if start < high and low < stop:
+                    pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
+            if len(pieces) == 1 and pieces[0].known_shape[axis] == stop - start:
+                return pieces[0]
+        if (moved := stored_weights.sliced(self, t, axis, start, stop)) is not None:
+            return moved
+        extent: Extent = stop - start
+        out = (*shape[:axis], extent, *shape[axis + 1 :])
+        return self.make("Slice", [t], out, axis=axis, start=start, stop=stop)
+
+    def first_row(self, t: Tensor, rows: Extent) -> Tensor:
+        """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch."""
+        return self.make("Slice", [t], (rows, *t.known_shape[1:]), axis=0, start=0, stop=1)
+
+    def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
+        merged: list[Tensor] = []
+        for t in tensors:
+            last = merged[-1] if merged else None
+            if last is not None and _adjoining(last, t, axis):
+                merged[-1] = self.slice(first_input(t), axis, last.node.attribute("start"), t.node.attribute("stop"))
+            else:
+                merged.append(t)
+        if len(merged) == 1:
+            return merged[0]
+        if (moved := stored_weights.joined(self, merged, axis)) is not None:
+            return moved
+        if len(merged) >= MANY_SLICES and (base := _sliced(merged, axis)) is not None:
+            spans = [range(t.node.attribute("start"), t.node.attribute("stop")) for t in merged]
+            return self.take(base, self.constant(np.array([i for span in spans for i in span], np.int64)), axis)
+        shape = _joined(merged, axis)
+        if _writable(shape) and (sources := self._sources(merged, product(shape[:axis]))) is not None:
+            together = self.reshape(self.concat(*sources), shape)
+            if any(is_reshape(source) for source in sources[0]):  # somebody else may need what it was before
+                self.also(together, self.make("Concat", merged, shape, axis=axis))
+            return together
+        return self.make("Concat", merged, shape, axis=axis)
+
+    def _sources(self, tensors: Sequence[Tensor], rows: Extent) -> tuple[list[Tensor], int] | None:
+        """Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): stacked embeddings, squeezed scores.
+
+        What is joined then, and along which axis: the same `rows` as before, to [rows, ...]. What is unlike most of it,
+        as columns beside embeddings are, is reshaped to be like them, if those are fewer Reshapes.
+        """
+        sources = [self._before_reshape(t) for t in tensors]
+        alike: dict[_Around, list[int]] = {}
+        for i, source in enumerate(sources):
+            for around in _cuts(source, rows):
+                alike.setdefault(around, []).append(i)
+        if not alike or sources == list(tensors):
+            return None
+
+        def preferred(around: _Around) -> tuple[int, bool, int]:
+            before, members = around[0], alike[around]
+            adjoin = any(_adjoining(sources[i], sources[k], len(before)) for i, k in pairwise(members) if k == i + 1)
+            return len(members), adjoin, len(before)
+
+        before, after = most = max(alike, key=preferred)
+        others = [i for i in range(len(sources)) if i not in alike[most]]
+        if others and len(others) + 1 >= sum(map(is_reshape, tensors)):
+            return None
+        for i in others:
+            width = divide(product(tensors[i].known_shape), product((*before, *after)))
+            if width is None or not _writable(shape := (*before, width, *after)):
+                return None
+            sources[i] = self.reshape(tensors[i], shape)
+        return sources, len(before)
+
+    def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
+        """Gather; of a selection by a constant, another selection of what that was taken from."""
+        while is_selection(t, axis) and indices.op_type == "<constant>":
+            inner = t.node.inputs[1]
+            assert inner is not None
+            indices, t = self.constant(inner.node.payload[indices.node.payload]), first_input(t)
+        if (moved := stored_weights.taken(self, t, indices, axis)) is not None:
+            return moved
+        shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
+        return self.make("Gather", [t, indices], shape, axis=axis)
+
+
+def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:
+    """The axes in their new order, without those of extent 1."""
+    return [p for p in perm if shape[p] != 1]
+
+
+def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
+    """Whether a node gives the same in every call: it has inputs, which do, and its shape is known."""
+    given = [t for t in inputs if t is not None]
+    known = shape is not None and all(isinstance(e, int) for e in shape)
+    return known and bool(given) and all(t.constant for t in given)
+
+
+def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
+    """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
+
+    def along(t: Tensor) -> bool:
+        return is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
+
+    ours = all(map(along, tensors))
+    bases = {t.node.inputs[0] for t in tensors} if ours else set()
+    return bases.pop() if len(bases) == 1 else None
+
+
+def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
+    """The shape of their Concat."""
+    shape = list(tensors[0].known_shape)
+    for t in tensors[1:]:
+        shape[axis] = shape[axis] + t.known_shape[axis]
+    return tuple(shape)
+
+
+def _writable(shape: Sequence[Extent]) -> bool:
+    """Whether a Reshape to this shape needs no arithmetic: one extent may be -1."""
+    return sum(not isinstance(e, int) for e in shape) <= 1
+
+
+def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
+    """The axes along which it is joined with others as [rows, ...]: the extents before and after each.
+
+    Of at most one row it is all the same whether its axis comes before or after.
+    """
+    shape = t.known_shape
+    alike = {rows, 1} if rows == symbol(ROW) else {rows}
+    return ((shape[:axis], shape[axis + 1 :]) for axis in range(len(shape)) if product(shape[:axis]) in alike)
+
+
+def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:
+    position = 0
+    for t in inputs:
+        width = t.known_shape[axis] if t is not None and t.shape is not None else None
+        if t is None or not isinstance(width, int):
+            return
+        yield t, position, position + width
+        position += width
+
+
+def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
+    """Whether b is the slice of the same tensor that begins where a ends."""
+    return (
+        is_slice(a)
+        and is_slice(b)
+        and a.node.inputs[0] is b.node.inputs[0]
+        and a.node.attribute("axis") == b.node.attribute("axis") == axis
+        and bool(a.node.attribute("stop") == b.node.attribute("start"))
+    )
+
+
+def _plain(attribute: onnx.AttributeProto) -> Any:
+    """An attribute's value, hashable: tensors, graphs and the like by their bytes."""
+    kind = onnx.AttributeProto
+    if attribute.type in (kind.INT, kind.FLOAT, kind.STRING):
+        return onnx.helper.get_attribute_value(attribute)
+    if attribute.type in (kind.INTS, kind.FLOATS, kind.STRINGS):
+        return tuple(onnx.helper.get_attribute_value(attribute)) if attribute.ByteSize() else ()
+    return attribute.SerializeToString()

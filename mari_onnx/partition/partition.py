@@ -1,0 +1,237 @@
+"""Two models of one, or three: the user's part, the items' part, and the ranking model that takes what they computed.
+
+The optimized graph is cut (see `cut`) between what depends on the request alone and the rest; it has the request's row
+once, or a row for each of several requests. What depends on the item alone is cut off the rest in the same way. There,
+a value may cross only where each candidate's row of it depends on that candidate's row of the inputs and on nothing
+else (see `by_row`): a catalogue is computed in batches of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import onnx
+from onnx import TensorProto, helper
+
+from mari_onnx.analysis.input_roles import Sides
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.check import copy_fields
+from mari_onnx.document.graph_view import Model, reads, stored_names
+from mari_onnx.emission import Written, write
+from mari_onnx.errors import UserError
+from mari_onnx.ir.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
+from mari_onnx.ir.extents import Extent, evaluate, symbols
+from mari_onnx.partition.min_cut import Cut, Priced, cut
+from mari_onnx.partition.row_independence import Rows
+from mari_onnx.report.model import Crossing, Part, Role, Split
+
+STRING_BYTES = 16
+"""What a string is taken to have."""
+
+NOT_CUT = {
+    "user": "no value is computed from the request's inputs alone",
+    "item": "no value that comes, row by row, from the items' inputs alone is worth sending",
+}
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The models, by role, the ranking model last, and what is said about them."""
+
+    models: Mapping[Role, onnx.ModelProto]
+    report: Split
+
+
+def partition(program: Program, model: Model, given: Sides, items: Collection[str]) -> Partition:
+    """Cut the model that the program computes; `items` are the inputs of the items' part, if there is to be one.
+
+    Raises UserError where there is nothing to cut off.
+    """
+    return _Splitter(program, model, write(program, model), given).parts(items)
+
+
+@dataclass
+class _Splitter:
+    """What is left of the graph, as the ranking model, and what was cut off it."""
+
+    program: Program
+    model: Model
+    written: Written
+    given: Sides
+    models: dict[Role, onnx.ModelProto] = field(default_factory=dict)
+    parts_: list[Part] = field(default_factory=list)
+    crossings: list[Crossing] = field(default_factory=list)
+    choice: list[str] = field(default_factory=list)
+
+    def parts(self, items: Collection[str]) -> Partition:
+        """The user's part is cut off first: it depends on no item."""
+        rank = self.written.model
+        whole = self._macs(rank.graph.node)
+        rank = self._cut_off("user", rank, {i.name for i in self.given.inputs}, None)
+        if items:
+            rank = self._cut_off("item", rank, items, self._by_row(items))
+        self.models["rank"] = rank
+        self.parts_.append(Part("rank", len(rank.graph.node), self._macs(rank.graph.node), rank.ByteSize()))
+        report = Split(tuple(self.parts_), tuple(self.crossings), tuple(self.choice), whole)
+        return Partition(dict(self.models), report)
+
+    def _cut_off(
+        self, role: Role, rank: onnx.ModelProto, side: Collection[str], may_cross: Collection[str] | None
+    ) -> onnx.ModelProto:
+        """The ranking model without what depends on the inputs of a side alone, which becomes a model of this role."""
+
+        def size(name: str) -> float | None:
+            allowed = may_cross is None or name in may_cross or name in side
+            each = self._bytes(name, role) if allowed else None
+            return each and each * (self.program.context.cost.batch if role == "item" else 1)
+
+        given = [i.name for i in rank.graph.input]
+        own = [name for name in given if name in side]
+        priced = Priced(size, self._time, lambda node: self._macs([node]))
+        found = cut(rank.graph, own, given, priced)
+        if found is None:
+            step = "declare the user's inputs: -u 'user_*'" if role == "user" else "leave the item model out"
+            raise UserError(f"the model cannot be split: {NOT_CUT[role]}", step)
+        behind = {name for node in found.behind for name in reads(node)} | {o.name for o in rank.graph.output}
+        before = {name for node in found.before for name in reads(node)}
+        answers = {o.name for o in rank.graph.output}
+        # An output of the whole is one of the ranking model's, and so comes to it under another name.
+        sent = {name: self._unused(f"{name}.{role}") if name in answers else name for name in found.computed}
+        outputs = [self._info(name, sent[name]) for name in found.computed]
+        out = [helper.make_node("Identity", [n], [other]) for n, other in sent.items() if n != other]
+        back = [helper.make_node("Identity", [other], [n]) for n, other in sent.items() if n != other]
+        ahead = [i for i in rank.graph.input if i.name in before or (i.name in own and i.name not in behind)]
+        self.models[role] = _part(rank, role, [*found.before, *out], ahead, outputs)
+        kept = [i for i in rank.graph.input if i.name not in own or i.name in behind]
+        self.parts_.append(Part(role, len(found.before), self._macs(found.before), self.models[role].ByteSize()))
+        self._explain(role, found, [i for i in kept if i.name in own], sent)
+        return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output))
+
+    def _explain(self, role: Role, found: Cut, inputs: Sequence[onnx.ValueInfoProto], sent: Mapping[str, str]) -> None:
+        names = [*(i.name for i in inputs), *found.computed]
+        of = "request" if role == "user" else "item"
+        sizes = [self._bytes(name, role) or 0 for name in names]
+        for name, bytes_ in zip(names, sizes, strict=True):
+            info = self._info(name, sent.get(name, name))
+            shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in _dims(info))
+            kind = TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
+            self.crossings.append(Crossing(role, info.name, kind, shape, round(bytes_), name in found.computed))
+        most = [self._bytes(name, role) for name in found.frontier]
+        least = (
+            f"for each {of} {_values(names)} of {sum(sizes):,.0f} bytes go from the {role}'s part to the ranking model"
+        )
+        rest = f"where the two meet there are {_values(most)} of {sum(b or 0 for b in most):,.0f} bytes"
+        self.choice.append(f"{least}; {rest}")
+        if found.repeated:
+            macs = self._macs(found.repeated)
+            what = f"{len(found.repeated)} of the {role}'s nodes, {macs:,} multiply-adds,"
+            self.choice.append(f"{what} run in the ranking model: that is cheaper than to send what they make")
+
+    def _unused(self, wanted: str) -> str:
+        graph = self.written.model.graph
+        taken = {i.name for i in graph.input} | {name for node in graph.node for name in node.output}
+        while wanted in taken | stored_names(graph):
+            wanted += "_"
+        return wanted
+
+    # What is known of tensors and nodes
+
+    def _shape(self, name: str) -> tuple[Extent, ...] | None:
+        tensor = self.written.tensors.get(name)
+        return (1,) if name in self.written.extents else None if tensor is None else tensor.shape
+
+    @cached_property
+    def _requests(self) -> set[str]:
+        """The symbols that count several requests."""
+        shapes = [self._shape(i.name) for i in self.given.inputs if i.rows == "requests"]
+        return {s for shape in shapes if shape for s in symbols(shape[0])}
+
+    def _dtype(self, name: str) -> int:
+        tensor = self.written.tensors.get(name)
+        return TensorProto.INT64 if tensor is None else tensor.dtype
+
+    def _bytes(self, name: str, role: Role) -> float | None:
+        """Bytes of a value for one request, or for one item; None where they are not known."""
+        shape, dtype = self._shape(name), self._dtype(name)
+        if shape is None or not dtype:
+            return None
+        context = self.program.context
+        one = context.candidates if role == "item" else self._requests
+        reference = {**context.cost.reference, **dict.fromkeys(one, 1)}
+        size = STRING_BYTES if dtype == TensorProto.STRING else helper.tensor_dtype_to_np_dtype(dtype).itemsize
+        return float(size * prod(evaluate(e, reference, UNKNOWN_EXTENT) for e in shape))
+
+    def _time(self, node: onnx.NodeProto) -> float:
+        made = self.written.tensors.get(node.output[0])
+        return NS_PER_LAUNCH if made is None else self.program.context.cost.node_time(made.node)
+
+    def _macs(self, nodes: Sequence[onnx.NodeProto]) -> int:
+        made = [self.written.tensors[n.output[0]] for n in nodes if n.output[0] in self.written.tensors]
+        return sum(self.program.context.cost.node_macs(tensor.node) for tensor in made)
+
+    def _info(self, name: str, called: str) -> onnx.ValueInfoProto:
+        """The value as an input or an output; extents have a name where a graph input has that, too."""
+        graph = self.written.model.graph
+        stated: dict[str, onnx.ValueInfoProto] = {i.name: i for i in graph.input}
+        if name in stated:
+            return stated[name]
+        shape = self._shape(name)
+        known = {d.dim_param for i in graph.input for d in _dims(i)}
+        assert shape is not None, "what crosses has a size"
+        return helper.make_tensor_value_info(
+            called, self._dtype(name), [e if isinstance(e, int) else str(e) if str(e) in known else None for e in shape]
+        )
+
+    def _by_row(self, items: Collection[str]) -> set[str]:
+        """The values that may be computed for each item on its own."""
+        graph, context = self.written.model.graph, self.program.context
+        leading = [shape[0] for shape in map(self._shape, items) if shape]
+        candidates = [e for e in leading if symbols(e) & context.candidates]
+        if not candidates:
+            return set()
+        stored = {t.name: t for t in graph.initializer if t.data_type == TensorProto.INT64}
+
+        def integers(name: str) -> list[int] | None:
+            return [int(e) for e in self.model.array_of(stored[name]).flat] if name in stored else None
+
+        return Rows(graph, candidates[0], self._shape, integers).walk(items)
+
+
+def _values(some: Sequence[object]) -> str:
+    return f"{len(some)} value{'s' * (len(some) != 1)}"
+
+
+def _dims(info: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    dims: Sequence[onnx.TensorShapeProto.Dimension] = info.type.tensor_type.shape.dim
+    return dims
+
+
+def _part(
+    whole: onnx.ModelProto,
+    role: str,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+) -> onnx.ModelProto:
+    """A model of these nodes, with what they need of the whole's constants; everything else is the whole's."""
+    out = onnx.ModelProto()
+    copy_fields(whole, out, but="graph")
+    graph, source = out.graph, whole.graph
+    graph.name = f"{source.name.removesuffix('.rank')}.{role}"
+    graph.doc_string = source.doc_string
+    graph.metadata_props.extend(source.metadata_props)
+    graph.node.extend(nodes)
+    graph.input.extend(inputs)
+    graph.output.extend(outputs)
+    read = {name for node in nodes for name in reads(node)} | {o.name for o in outputs}
+    read |= {i.name for i in inputs}  # an input's default
+    graph.initializer.extend(t for t in source.initializer if t.name in read)
+    graph.sparse_initializer.extend(t for t in source.sparse_initializer if t.values.name in read)
+    there = {name for node in nodes for name in node.output} | stored_names(graph)
+    taken = {o.name for o in outputs} | {i.name for i in inputs}
+    graph.value_info.extend(v for v in source.value_info if v.name in there - taken)
+    graph.quantization_annotation.extend(a for a in source.quantization_annotation if a.tensor_name in there | taken)
+    return out

@@ -1,0 +1,155 @@
+"""A check inside the graph that rows which are declared identical are.
+
+    identical = ReduceMin(Cast(Concat(x == row 0, ...)))        one comparison an input, one reduction for all
+    NaN       = If(identical, true, compare again, NaN being equal to NaN)
+
+The inputs are compared as they are sent, before any embedding: ids are narrow. 0.0 and -0.0 are equal. With the guard
+`nan` each output is multiplied by 1, which changes no bit of it, or by NaN; with `output` the model has one more,
+`mari_guard`, a boolean of shape [1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.document.graph_view import Model
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import product
+from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.layout import plain
+from mari_onnx.serving.guard import FLOATS
+from mari_onnx.serving.modes import GUARD_OUTPUT, Guard
+
+BOOL, INT64, UINT8, FLOAT = TensorProto.BOOL, TensorProto.INT64, TensorProto.UINT8, TensorProto.FLOAT
+
+
+def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) -> Program:
+    """The program with a check that the rows of the tiled inputs are what they were declared to be."""
+    b = program.context.b
+    identical = _identical(program, model, [program.values[name] for name in tiled])
+    if guard == "output":
+        shown = b.reshape(identical, (1,))
+        shown.name = GUARD_OUTPUT
+        outputs = [*program.outputs, Value(GUARD_OUTPUT, None, BOOL, Array(shown, ()))]
+        info = helper.make_tensor_value_info(GUARD_OUTPUT, BOOL, [1])
+        signature = replace(program.signature, outputs=(*program.signature.outputs, info))
+        return replace(program, outputs=outputs, signature=signature)
+    return replace(program, outputs=[_poisoned(b, value, identical) for value in program.outputs])
+
+
+def _poisoned(b: Builder, value: Value, identical: Tensor) -> Value:
+    """The output times 1, or times NaN."""
+    tensor = plain(b, value)
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.dtype)
+    one, nan = (b.constant(np.array(number, dtype)) for number in (1, np.nan))
+    factor = b.make("Where", [identical, one, nan], (), tensor.dtype)
+    proto = helper.make_node("Mul", ["", ""], [f"{value.name}.guarded"])
+    (product_,) = b.again(proto, [tensor, factor], [(tensor.shape, tensor.dtype)])
+    if tensor.name == value.name:
+        tensor.name = f"{value.name}.unguarded"
+    return Value(value.name, None, value.dtype, Array(product_, ()))
+
+
+def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor:
+    """A boolean scalar: whether every row of the tiled inputs is the one that is kept for it."""
+    b = program.context.b
+    pairs = [_sent_and_kept(b, value) for value in tiled]
+    exact = [pair for pair in pairs if pair[0].dtype not in FLOATS]
+    floats = [pair for pair in pairs if pair[0].dtype in FLOATS]
+    results = []
+    if exact:
+        results.append(_all(b, model, [_equal(b, *pair) for pair in exact]))
+    if floats:
+        same = _all(b, model, [_equal(b, *pair) for pair in floats])
+        results.append(_unless_nan(b, model, same, floats))
+    return results[0] if len(results) == 1 else b.make("And", results, (), BOOL)
+
+
+def _sent_and_kept(b: Builder, value: Value) -> tuple[Tensor, Tensor]:
+    """The input, and for each of its rows the one that is kept for it; strings by numbers that tell them apart."""
+    assert value.written is not None, "tiled rows are sent as they were"
+    sent, kept = value.written.tensor, value.array.tensor
+    state = value.array.state(value.known_dims[0][0])
+    index = state.index if isinstance(state, IndexMap) else None
+    if sent.dtype == TensorProto.STRING:  # before opset 19 nothing compares strings, but Unique
+        numbers = _numbered(b, sent)
+        kept = b.first_row(numbers, kept.known_shape[0]) if index is None else b.take(numbers, _first_rows(kept))
+        sent = numbers
+    return sent, kept if index is None else b.take(kept, index)
+
+
+def _first_rows(kept: Tensor) -> Tensor:
+    indices = kept.node.inputs[1]
+    assert indices is not None, "kept rows are gathered"
+    return indices
+
+
+def _numbered(b: Builder, strings: Tensor) -> Tensor:
+    shape = strings.known_shape
+    flat = b.reshape(strings, (product(shape),))
+    proto = helper.make_node("Unique", ["strings"], ["mari.strings", "", "mari.numbers"], sorted=0)
+    results = [(None, strings.dtype), (None, 0), (flat.shape, INT64)]
+    return b.reshape(b.again(proto, [flat], results)[2], shape)
+
+
+def _equal(b: Builder, sent: Tensor, kept: Tensor) -> Tensor:
+    return b.make("Equal", [sent, kept], sent.known_shape, BOOL)
+
+
+def _all(b: Builder, model: Model, tests: Sequence[Tensor]) -> Tensor:
+    """Whether all elements of all of them are true. The least uint8 is found much faster than the least int32."""
+    flat = [b.reshape(t, (product(t.known_shape),)) for t in tests]
+    true = b.constant(np.array([True]))  # a call without candidates has nothing else
+    total = sum((t.known_shape[0] for t in flat), start=true.known_shape[0])
+    together = b.make("Concat", [true, *flat], (total,), axis=0)
+    narrow = UINT8 if model.opset >= 12 else FLOAT
+    numbers = b.make("Cast", [together], (total,), narrow, to=narrow)
+    return b.make("Cast", [b.make("ReduceMin", [numbers], (), keepdims=0)], (), BOOL, to=BOOL)
+
+
+def _unless_nan(b: Builder, model: Model, same: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Where floats are not the same, whether NaN is all that is different: NaN == NaN is false.
+
+    That takes several times as long, and is only ever needed for a call with NaN in it, or for a wrong one.
+    """
+    prefix = "mari.guard"
+    while any(name.startswith(f"{prefix}.") for name in model.names):
+        prefix += "_"
+    captures = {f"{prefix}.{kind}{i}": t for i, pair in enumerate(pairs) for kind, t in zip("xy", pair, strict=True)}
+    nodes, tests = [], []
+    for i in range(len(pairs)):
+        x, y = f"{prefix}.x{i}", f"{prefix}.y{i}"
+        for op_type, inputs, output in [
+            ("Equal", (x, y), "equal"), ("IsNaN", (x,), "x_nan"), ("IsNaN", (y,), "y_nan"),
+            ("And", (f"{prefix}.x_nan{i}", f"{prefix}.y_nan{i}"), "nan"),
+            ("Or", (f"{prefix}.equal{i}", f"{prefix}.nan{i}"), "either"),
+            ("Reshape", (f"{prefix}.either{i}", f"{prefix}.flat"), "flat"),
+        ]:  # fmt: skip
+            nodes.append(helper.make_node(op_type, inputs, [f"{prefix}.{output}{i}"]))
+        tests.append(f"{prefix}.flat{i}")
+    narrow = UINT8 if model.opset >= 12 else FLOAT
+    nodes += [
+        helper.make_node("Concat", [f"{prefix}.true", *tests], [f"{prefix}.all"], axis=0),
+        helper.make_node("Cast", [f"{prefix}.all"], [f"{prefix}.numbers"], to=narrow),
+        helper.make_node("ReduceMin", [f"{prefix}.numbers"], [f"{prefix}.least"], keepdims=0),
+        helper.make_node("Cast", [f"{prefix}.least"], [f"{prefix}.result"], to=BOOL),
+    ]
+    constants = [
+        helper.make_tensor(f"{prefix}.flat", INT64, [1], [-1]), helper.make_tensor(f"{prefix}.true", BOOL, [1], [True])
+    ]  # fmt: skip
+    again = helper.make_graph(nodes, "again", [], [_scalar(f"{prefix}.result")], constants)
+    yes = helper.make_tensor(f"{prefix}.yes", BOOL, [], [True])
+    done = helper.make_graph([], "done", [], [_scalar(f"{prefix}.yes")], [yes])
+    proto = helper.make_node("If", [""], [f"{prefix}.identical"], then_branch=done, else_branch=again)
+    return b.again(proto, [same], [((), BOOL)], list(captures.items()))[0]
+
+
+def _scalar(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, BOOL, [])

@@ -1,0 +1,211 @@
+"""Numbers and verdicts in words, the same in every view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
+from mari_onnx.report.model import (
+    Change,
+    Cost,
+    Difference,
+    Report,
+    Split,
+    Structure,
+    Verification,
+)
+
+GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
+
+
+MARKS = {
+    "applied": ("✓", GOOD),
+    "refused": ("✗", "yellow"),
+    "as is": ("·", WEAK),
+    True: ("✓", GOOD),
+    False: ("✗", BAD),
+}
+
+
+Row: TypeAlias = tuple[str, Callable[[float], str], list[float]]
+
+
+def cost_rows(report: Report) -> Iterator[Row]:
+    """What is counted of a model: a label, how its numbers are written, and they themselves, before and after."""
+    costs = [cost for cost in (report.cost_before, report.cost_after if report.changed else None) if cost]
+    if not costs:
+        return
+    yield "multiply-adds", count, [cost.macs for cost in costs]
+    yield "  once for the request", count, [cost.macs_fixed for cost in costs]
+    yield "  for each candidate", count, [cost.macs_per_candidate for cost in costs]
+    yield "nodes that compute", count, [cost.nodes for cost in costs]
+    yield "estimated time", microseconds, [cost.time_us for cost in costs]
+    if report.optimized and report.changed:
+        yield "size", size, [report.model.bytes, report.optimized.bytes]
+
+
+def by_operator(changes: Iterable[Change]) -> list[Change]:
+    """The changes of all scopes together, those of the most nodes first."""
+    found: dict[str, Change] = {}
+    for one in changes:
+        so_far = found.get(one.op_type, Change(one.op_type, "", 0, 0, 0))
+        added, removed = so_far.added + one.added, so_far.removed + one.removed
+        found[one.op_type] = replace(so_far, added=added, removed=removed, changed=so_far.changed + one.changed)
+    return sorted(found.values(), key=lambda one: (-(one.added + one.removed + one.changed), one.op_type))
+
+
+def sum_of_changes(structure: Structure) -> str:
+    """The structural difference in one line."""
+    changes = structure.changes
+    added, removed, changed = (sum(getattr(c, kind) for c in changes) for kind in ("added", "removed", "changed"))
+    nodes = f"{structure.kept:,} nodes kept, {changed:,} changed, {added:,} added, {removed:,} removed"
+    more, less, other = structure.initializers_added, structure.initializers_removed, structure.initializers_changed
+    before, after = structure.initializer_bytes
+    grown = f"{size(before)} → {size(after)}" if before != after else size(after)
+    return f"{nodes}; initializers {more:,} added, {less:,} removed, {other:,} changed ({grown})"
+
+
+def counted(candidates: int) -> str:
+    """1 candidate, 2 candidates"""
+    return f"{candidates:,} candidate{'s' * (candidates != 1)}"
+
+
+def closeness(difference: Difference) -> float:
+    """How near a comparison came to failing: its difference in units of what is allowed."""
+    return difference.max_abs / difference.bound if difference.bound else difference.max_abs
+
+
+def where(difference: Difference) -> str:
+    """In which case the two were compared, in words."""
+    batch = f"batch {difference.batch}"
+    return batch if difference.case == "drawn" else f"{batch} ({difference.case})"
+
+
+def judged(report: Report) -> tuple[str, str, str]:
+    """The verdict: a mark, its style on a terminal, and one sentence."""
+    verification = report.verification
+    if verification is not None and not verification.passed:
+        return (*MARKS[False], _failure(report, verification))
+    match report.command:
+        case "split" if report.split is not None:
+            return _was_split(report, report.split)
+        case "verify":
+            return (*MARKS[True], _same(verification))
+        case "inspect":
+            return (*MARKS["as is"], _prospect(report))
+        case _:
+            return _optimized(report)
+
+
+def _optimized(report: Report) -> tuple[str, str, str]:
+    where = f"written to {report.written}" if report.written else "nothing was written"
+    if not report.changed:
+        where = where if report.written is None else f"{where} as it was"
+        return (*MARKS["as is"], f"Nothing can be gained here: {where}")
+    gain = _gain(report.cost_before, report.cost_after)
+    gain = gain[:1].upper() + gain[1:]
+    if report.verification is None:
+        return ("!", "bold yellow", f"{gain}, not verified: {where}")
+    return (*MARKS[True], f"{gain}, the same predictions: {where}")
+
+
+def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
+    per = {"user": "request", "item": "item"}
+    said = []
+    for role, name in per.items():
+        bytes_ = [one.bytes for one in split.crossings if one.role == role]
+        if bytes_:
+            said.append(f"{len(bytes_)} value{'s' * (len(bytes_) != 1)}, {size(sum(bytes_))} for each {name}")
+    where = ", ".join(part.written for part in split.parts if part.written)
+    where = f"written to {where}" if where else "nothing was written"
+    same = "not verified" if report.verification is None else "the same predictions"
+    mark = ("!", "bold yellow") if report.verification is None else MARKS[True]
+    return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
+
+
+def _gain(before: Cost | None, after: Cost | None) -> str:
+    if before is None or after is None:
+        return "optimized"
+    if after.macs < 0.99 * before.macs:
+        less = f"{ratio(before.macs, after.macs)} arithmetic"
+        return f"{less} ({count(before.macs)} → {count(after.macs)} multiply-adds)"
+    return f"{before.nodes:,} → {after.nodes:,} nodes, about {ratio(before.time_us, after.time_us)} time"
+
+
+def _prospect(report: Report) -> str:
+    if report.cost_before and report.cost_after and report.changed:
+        return f"To be gained: {_gain(report.cost_before, report.cost_after)}"
+    if not report.request_inputs:
+        return "No input is known to belong to the request: --user-input 'user_*' names those that do"
+    return "Nothing can be gained here"
+
+
+def _same(verification: Verification | None) -> str:
+    if verification is None or not verification.differences:
+        return "Nothing was compared"
+    batches = sorted({one.batch for one in verification.differences})
+    outputs = {one.output for one in verification.differences}
+    drawn = [one for one in verification.differences if one.case == "drawn"]  # edge cases may be of any scale
+    largest = max(one.max_rel for one in drawn or verification.differences)
+    which = ", ".join(map(str, batches))
+    n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
+    return f"The same predictions: {n} at batches {which}, at most {small(largest)} of the scale apart"
+
+
+def _failure(report: Report, verification: Verification) -> str:
+    failed = [one for one in verification.differences if not one.passed]
+    nothing = "; nothing was written" if report.command == "optimize" else ""
+    if not failed:
+        return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
+    worst = max(failed, key=closeness)
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return (
+        f"The predictions differ: {worst.output} at {where(worst)} by {small(worst.max_abs)}, "
+        f"where {small(worst.bound)} is allowed{more}{nothing}"
+    )
+
+
+# Numbers
+
+
+def count(number: float) -> str:
+    """12345678 -> 12.3 M"""
+    for unit, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * unit:
+            return f"{number / unit:.3g}{suffix}" if number < 999.5 * unit else f"{number / unit:,.0f}{suffix}"
+    return f"{number:.3g}"
+
+
+def size(number: float) -> str:
+    """1636722 -> 1.64 MB"""
+    return f"{count(number)}B" if number >= 999.5 else f"{number:.0f} B"
+
+
+def microseconds(number: float) -> str:
+    """1234.5 -> 1.23 ms"""
+    return f"{number / 1000:.3g} ms" if number >= 999.5 else f"{number:.3g} µs"
+
+
+def small(number: float) -> str:
+    """0.00000012345 -> 1.2e-07"""
+    return "0" if number == 0 else f"{number:.1e}" if math.isfinite(number) else str(number)
+
+
+def known(number: float | None) -> str:
+    """The number, and a dash where there is none."""
+    return "-" if number is None else small(number)
+
+
+def ratio(before: float, after: float) -> str:
+    """What became of a quantity: 3.0 times less, 12% more, the same"""
+    if before == after or abs(after - before) < 0.005 * before:
+        return "the same"
+    if after == 0:
+        return "none is left"
+    if before == 0:
+        return ""
+    if after <= before:
+        return f"{before / after:.1f} times less" if before / after >= 1.25 else f"{1 - after / before:.0%} less"
+    return f"{after / before:.1f} times more" if after / before >= 1.25 else f"{after / before - 1:.0%} more"

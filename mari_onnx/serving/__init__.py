@@ -1,0 +1,1 @@
+"""How a written model is called: what the caller sends of the request's rows."""

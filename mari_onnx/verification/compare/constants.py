@@ -1,0 +1,120 @@
+"""Are the constants of one model those of another, only moved? The answer decides how near float64 has to come.
+
+A constant that is cut, joined, reordered or repeated keeps its values; two that are added or multiplied with each other
+give values that neither has, rounded once more to the precision in which they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from mari_onnx.document.graph_view import bodies
+from mari_onnx.verification.runtimes.onnxruntime import Array, Source
+
+_HALF = 2
+_FEW = 8
+"""So many values in half precision may be found by chance."""
+
+_WHOLE = 2.0**24
+"""Whole numbers below this are in float32 what they are meant to be: nobody rounded them."""
+
+
+def combined(reference: Source, optimized: Source) -> dict[str, float]:
+    """The constants of the optimized model that are not made of values of the reference's.
+
+    Each comes with the unit roundoff (2^-24 for float32) of the type in which it is stored.
+    """
+    ours = dict(_floats(optimized.proto.graph))
+    theirs = dict(_floats(reference.proto.graph))
+    new = {name: optimized.array_of(t) for name, t in ours.items() if name not in theirs or theirs[name] != t}
+    gone = [reference.array_of(t) for name, t in theirs.items() if name not in ours or ours[name] != t]
+    unmoved = _unmoved(new, gone)
+    if unmoved:  # what is still there may have been cut or repeated elsewhere
+        unmoved = _unmoved({name: new[name] for name in unmoved}, [reference.array_of(t) for t in theirs.values()])
+    return {name: _roundoff(new[name].dtype) for name in unmoved}
+
+
+def changed_rows(reference: Source, optimized: Source, table: str) -> Array:
+    """The rows of a stored table, of the same name and shape in both models, that are not the same."""
+    theirs, ours = ({t.name: t for t in m.proto.graph.initializer}.get(table) for m in (reference, optimized))
+    if ours is None or theirs is None or ours == theirs or not ours.dims:
+        return np.zeros(0, np.int64)
+    a, b = reference.array_of(theirs), optimized.array_of(ours)
+    if a.shape != b.shape:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((a != b).reshape(len(a), -1).any(axis=1))
+
+
+def jittered(model: onnx.ModelProto, roundings: Mapping[str, float], rng: np.random.Generator) -> onnx.ModelProto:
+    """A raised model whose constants of these names are off by so much of themselves, up or down at random."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for name, tensor in _floats(copy.graph):
+        if name in roundings and not uses_external_data(tensor):
+            array = numpy_helper.to_array(tensor)
+            signs = rng.choice([-1.0, 1.0], array.shape)
+            tensor.CopyFrom(numpy_helper.from_array(array * (1 + roundings[name] * signs), tensor.name))
+    return copy
+
+
+def _unmoved(new: dict[str, Array], known: list[Array]) -> list[str]:
+    """The names of arrays whose values do not come from the known ones."""
+    types = {a.dtype for a in new.values()}
+    values = {d: np.sort(np.concatenate([np.zeros(0, d), *(a.ravel() for a in known if a.dtype == d)])) for d in types}
+    pairs = _pairs([a for a in known if a.dtype.itemsize == _HALF])
+    return [name for name, array in new.items() if not _moved(array, values[array.dtype], pairs)]
+
+
+def _moved(array: Array, values: Array, pairs: Array) -> bool:
+    plain = array.ravel()
+    new = plain[~_among(plain, values)].astype(np.float64)
+    if not (np.abs(new) < _WHOLE).all() or (new != np.rint(new)).any():
+        return False
+    if array.dtype.itemsize > _HALF or array.size < _FEW:
+        return True
+    # Nearly any value in half precision is somewhere in a large table; neighbours tell whether they were moved.
+    return any(_among(beside, pairs).mean() >= 0.5 for beside in _neighbours(array) if beside.size)
+
+
+def _among(array: Array, ordered: Array) -> Array:
+    """Which values are among those of a sorted array (np.isin hashes them first, which takes seconds)."""
+    if not ordered.size:
+        return np.zeros(array.shape, np.bool_)
+    found: Array = ordered[np.minimum(np.searchsorted(ordered, array), ordered.size - 1)] == array
+    return found
+
+
+def _pairs(arrays: list[Array]) -> Array:
+    beside = [each for array in arrays for each in _neighbours(array)]
+    return np.sort(np.concatenate(beside)) if beside else np.zeros(0, np.uint32)
+
+
+def _neighbours(array: Array) -> Iterator[Array]:
+    """Each value and the next along one axis, as one number, for every axis."""
+    bits = array.view(np.uint16).astype(np.uint32)
+    for axis in range(array.ndim):
+        first, second = np.split(bits, [-1], axis)[0], np.split(bits, [1], axis)[1]
+        yield ((first << 16) | second).ravel()
+
+
+def _roundoff(dtype: np.dtype[np.generic]) -> float:
+    """Half the distance from 1 to the next larger number."""
+    return math.ldexp(1, -8) if dtype.name == "bfloat16" else float(np.finfo(str(dtype)).eps) / 2
+
+
+def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """The stored floats of a graph and of the bodies in it."""
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    yield from ((tensor.name, tensor) for tensor in graph.initializer if tensor.data_type in kinds)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and attribute.t.data_type in kinds:
+                yield node.output[0], attribute.t
+        for body in bodies(node):
+            yield from _floats(body)

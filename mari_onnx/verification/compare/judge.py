@@ -1,0 +1,260 @@
+"""Compare what two models computed: is it the same function, and is it as accurate?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from mari_onnx.report.model import Difference
+from mari_onnx.verification.inputs.cases import Case
+from mari_onnx.verification.runtimes.onnxruntime import Array
+
+SAME_FUNCTION = 1e-10
+"""Largest difference in float64, in units of the output's scale, between models that store the same constants.
+
+Float64 rounds to 1e-16. Sums in another order, over the hundreds of operations between an input and a score, come to
+at most 3e-14 in the models that this was measured on; the mildest mistake that matters is a million times as large.
+"""
+
+COMBINED_CONSTANTS = 16.0
+"""How many roundings of their type constants that were combined may be off: 1e-6 for float32, 0.8 % for float16.
+
+What so much does to the output is measured; where it cannot be, it is allowed of the output's scale.
+"""
+
+WITHIN_FLOAT32 = 1e-5
+"""Largest difference in float64, in units of the output's scale, where some operator had to stay in float32."""
+
+ACCURACY_FACTOR = 3.0
+"""How many times the original's own rounding error the optimized model may have."""
+
+UNUSUAL_FACTOR = 30.0
+"""The same for features of unusual size, where the original's error is that of one or two scores that cancel most."""
+
+ACCURACY_FLOOR = 4
+"""Units in the last place, at the output's scale, that are allowed whatever the original's error."""
+
+UNGUARDED_FLOOR = 64
+"""The same where no float64 result is to be had, so that the original's own error is unknown."""
+
+TIES = 0.05
+"""The share of integers that may fall otherwise where float64 agrees on all of them: choices between near ties."""
+
+HARDLY_JUDGED = 0.02
+"""An own error of the original, in units of the output's scale, next to which accuracy cannot be judged.
+
+It is more than rounding in half precision: a choice (TopK, Greater) fell otherwise, or values left the range.
+"""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|optimized - reference| <= atol + rtol * max|reference|, in place of the two questions."""
+
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One output in one case of both models, in their own precision and, where it could be had, in float64."""
+
+    case: Case
+    output: str
+    reference: Array
+    optimized: Array
+    exact: tuple[Array, Array] | None = None
+
+
+def judge(
+    observations: Sequence[Observation],
+    tolerance: Tolerance | None = None,
+    same: float = SAME_FUNCTION,
+    constants: Mapping[str, float] = MappingProxyType({}),
+) -> list[Difference]:
+    """Judge each observation. The observations are of one output, in all cases.
+
+    Without a `tolerance` two questions are asked, in the max-norm:
+
+    1. Is it the same function? In float64 the two differ by at most `same` of the output's scale, and what
+       `constants` say, by kinds of cases, that their own rounding may add.
+    2. Is it as accurate? The optimized output is at most `ACCURACY_FACTOR` times as far from the float64 result as
+       the reference is itself, plus `ACCURACY_FLOOR` units in the last place at the output's scale. That is the
+       `bound` reported. Without a float64 result, the bound is `UNGUARDED_FLOOR` units, on the distance of the two.
+
+    The output's scale (its largest magnitude) and the reference's own error are those over all cases of a kind: what
+    one candidate shows of them is luck. Integers and booleans must be equal, NaN and infinities at the same places.
+    """
+    judged = []
+    for seen in observations:
+        alike = [other for other in observations if other.case.scale == seen.case.scale]
+        # Large features may drive every score into saturation, where nothing but the usual scale is left to go by.
+        scale = max(_scale(alike), _scale([other for other in observations if other.case.usual]))
+        judged.append(
+            _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.scale, 0))
+        )
+    return judged
+
+
+def own_error(observations: Sequence[Observation]) -> float:
+    """The reference's own distance to its float64 result, in units of the output's scale."""
+    return _own_error(observations) / (_scale(observations) or 1.0)
+
+
+def failure(case: Case, outputs: Iterable[str], message: str) -> list[Difference]:
+    """Report that the optimized model gave nothing to compare."""
+    return [
+        Difference(case.batch, output, math.inf, math.inf, 0.0, False, message, case=case.label) for output in outputs
+    ]
+
+
+def _judge(
+    seen: Observation, tolerance: Tolerance | None, scale: float, reference_error: float, same: float
+) -> Difference:
+    a, b = seen.reference, seen.optimized
+    for what, of_a, of_b in (("shape", list(a.shape), list(b.shape)), ("type", a.dtype, b.dtype)):
+        if of_a != of_b:
+            return failure(seen.case, [seen.output], f"{what} {of_b}, but the reference has {of_a}")[0]
+
+    found, magnitude = distance(a, b), _magnitude(a)
+    relative = found / magnitude if magnitude else math.inf if found else 0.0
+    exact = seen.exact
+    in_float64 = None if exact is None else distance(*exact)
+    error = None if exact is None else distance(b, exact[0])
+    bound = 0.0
+    if np.issubdtype(a.dtype, np.floating):
+        bound = _bound(seen, tolerance, scale, reference_error, same)
+    problem = _problem(seen, exact, bound, reference_error, same)
+    if problem and math.isfinite(found) and found > 0 and bound:
+        problem += f"; {_would_pass(found, magnitude)}"
+    return Difference(
+        seen.case.batch, seen.output, found, relative, bound, not problem, problem,
+        case=seen.case.label, float64=in_float64, float64_bound=None if exact is None else same, error=error,
+    )  # fmt: skip
+
+
+def _bound(seen: Observation, tolerance: Tolerance | None, scale: float, reference_error: float, same: float) -> float:
+    """How far the output may be: from the float64 result where there is one, else from the reference's."""
+    dtype = seen.reference.dtype
+    if tolerance is not None:
+        return tolerance.atol + tolerance.rtol * _magnitude(seen.reference)
+    if seen.exact is None:
+        return UNGUARDED_FLOOR * _ulp(scale, dtype)
+    # A model in float64 is its own float64 result: its error cannot be measured, and is bounded by the first question.
+    factor = ACCURACY_FACTOR if seen.case.usual or seen.case.style == "given" else UNUSUAL_FACTOR
+    return factor * reference_error + ACCURACY_FLOOR * _ulp(scale, dtype) if dtype.itemsize < 8 else same
+
+
+def _problem(
+    seen: Observation, exact: tuple[Array, Array] | None, bound: float, reference_error: float, same: float
+) -> str:
+    """What is wrong with the output; "" when nothing is."""
+    a, b = seen.reference, seen.optimized
+    if not np.issubdtype(a.dtype, np.floating):
+        return _unequal(seen)
+    if exact is not None and (problem := _same_function(*exact, same)):
+        return problem
+    if place := misplaced(a, b):
+        return place
+    error = distance(b, a if exact is None else exact[0])
+    if error <= bound:
+        return ""
+    if exact is None:
+        return f"differs by {error:.3g} at {_worst(a, b)}, where {bound:.3g} is allowed"
+    return (
+        f"less accurate: {error:.3g} from the float64 result at {_worst(b, exact[0])}, "
+        f"where the reference is within {reference_error:.3g} and {bound:.3g} is allowed"
+    )
+
+
+def _own_error(observations: Sequence[Observation]) -> float:
+    return max((distance(seen.reference, seen.exact[0]) for seen in observations if seen.exact), default=0.0)
+
+
+def _unequal(seen: Observation) -> str:
+    """What is wrong with an output of integers, booleans or strings: they have to be equal.
+
+    One that float64 agrees on may fall otherwise in a few places, as an ArgMax does between scores that are equal to
+    within rounding.
+    """
+    unequal = int(np.count_nonzero(seen.reference != seen.optimized))
+    if seen.exact is None:
+        return f"{unequal} of {seen.reference.size} values are not equal" if unequal else ""
+    in_float64 = int(np.count_nonzero(seen.exact[0] != seen.exact[1]))
+    if in_float64:
+        return f"not the same function: in float64 {in_float64} of {seen.reference.size} values are not equal"
+    return f"{unequal} of {seen.reference.size} values are not equal" if unequal > TIES * seen.reference.size else ""
+
+
+def _would_pass(found: float, magnitude: float) -> str:
+    """The plain tolerances that accept this difference, as options of the command line."""
+    atol = f"--atol {_above(found)}"
+    return f"{atol} or --rtol {_above(found / magnitude)} would pass" if magnitude else f"{atol} would pass"
+
+
+def _above(number: float) -> str:
+    """The number in two digits, rounded up."""
+    if not number or not math.isfinite(number):
+        return f"{number:g}"
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return f"{(math.floor(number / unit) + 1) * unit:.2g}"
+
+
+def _same_function(reference: Array, optimized: Array, bound: float) -> str:
+    if reference.shape != optimized.shape:
+        return f"in float64, shape {list(optimized.shape)}, but the reference has {list(reference.shape)}"
+    if place := misplaced(reference, optimized):
+        return f"in float64, {place}"
+    found = distance(reference, optimized)
+    if found <= bound:
+        return ""
+    return (
+        f"not the same function: in float64 it differs by {found:.3g} at {_worst(reference, optimized)}, "
+        f"where {bound:.3g} is allowed"
+    )
+
+
+def misplaced(reference: Array, optimized: Array) -> str:
+    """Where one of the two is not a finite number and the other is not the same; "" where there is no such place."""
+    if reference.dtype.kind != "f":
+        return ""
+    for what, test in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
+        unequal = np.argwhere(test(reference) != test(optimized))
+        if len(unequal):
+            return f"{what} in only one of the two at {unequal[0].tolist()} ({len(unequal)} of {reference.size} values)"
+    return ""
+
+
+def distances(a: Array, b: Array) -> Array:
+    """|a - b|, and 0 where one of the two is not finite."""
+    if a.dtype.kind not in "fiub":
+        return np.asarray(a != b, np.float64)
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    found: Array = np.abs(np.where(finite, a, 0) - np.where(finite, b, 0))
+    return found
+
+
+def distance(a: Array, b: Array) -> float:
+    """The largest of the distances; inf for arrays of different shapes."""
+    return float(distances(a, b).max(initial=0.0)) if a.shape == b.shape else math.inf
+
+
+def _worst(a: Array, b: Array) -> list[int]:
+    return [int(i) for i in np.unravel_index(np.argmax(distances(a, b)), a.shape)]
+
+
+def _scale(observations: Sequence[Observation]) -> float:
+    return max((_magnitude(seen.reference) for seen in observations), default=0.0)
+
+
+def _magnitude(a: Array) -> float:
+    return distance(a, np.zeros_like(a)) if a.dtype.kind in "fiub" else 0.0
+
+
+def _ulp(scale: float, dtype: np.dtype[np.generic]) -> float:
+    return float(np.spacing(np.asarray(scale, dtype)))

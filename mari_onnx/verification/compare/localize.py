@@ -1,0 +1,196 @@
+"""When a verification fails: the least that still fails, and where in the graph it begins."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from mari_onnx.report.model import Divergence, Remark
+from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, distance, misplaced
+from mari_onnx.verification.float64.exact import Exact
+from mari_onnx.verification.inputs.draw import Input
+from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Source, Values, runner
+
+PATIENCE = 5.0
+"""Seconds that the search for smaller inputs may take."""
+
+_ULPS = 64
+"""Units in the last place that a tensor within the graph may be off in the model's own precision."""
+
+Fails = Callable[[Mapping[str, Array]], bool]
+
+
+def smallest(
+    feeds: Mapping[str, Array], inputs: Sequence[Input], batches: Collection[str], fails: Fails, first: int = 0
+) -> Values:
+    """Fewer candidates, and as many inputs as possible zero, that still fail.
+
+    Candidate `first` alone is tried before halves, quarters and so on are left out (delta debugging, Zeller 1999).
+    Each is a call that the models can be given: what has an axis of candidates is cut along it, the rest is whole.
+    """
+    end = time.monotonic() + PATIENCE
+
+    def cut(kept: Array) -> Values:
+        small = dict(feeds)
+        for each in inputs:
+            for axis, dim in enumerate(each.dims):
+                if dim in batches:
+                    small[each.name] = small[each.name].take(kept, axis)
+        return small
+
+    total = max((feeds[e.name].shape[a] for e in inputs for a, d in enumerate(e.dims) if d in batches), default=0)
+    kept = np.arange(total)
+    for alone in dict.fromkeys((min(first, max(total - 1, 0)), 0)):
+        if total and fails(cut(np.array([alone]))):
+            kept = np.array([alone])
+            break
+    pieces = 2
+    while len(kept) > 1 and pieces <= len(kept) and time.monotonic() < end:
+        parts = np.array_split(kept, pieces)
+        rests = (np.concatenate([*parts[:i], *parts[i + 1 :]]) for i in range(pieces))
+        smaller = next((rest for rest in rests if len(rest) and fails(cut(rest))), None)
+        kept, pieces = (kept, pieces * 2) if smaller is None else (smaller, max(pieces - 1, 2))
+    small = cut(kept)
+    for each in inputs:
+        array = small[each.name]
+        if array.dtype.kind not in "fiu" or not array.any() or time.monotonic() > end:
+            continue
+        if fails({**small, each.name: np.zeros_like(array)}):
+            small[each.name] = np.zeros_like(array)
+    return small
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """The optimized graph: who makes each tensor."""
+
+    nodes: Sequence[onnx.NodeProto]
+    stored: Collection[str]
+
+    @property
+    def makers(self) -> dict[str, onnx.NodeProto]:
+        return {name: node for node in self.nodes for name in node.output if name}
+
+    def between(self, tensor: str, agreeing: Collection[str]) -> tuple[list[onnx.NodeProto], list[str]]:
+        """The nodes that make a tensor of those that agree, in order, and which of those they take."""
+        makers, wanted = self.makers, [tensor]
+        found: dict[int, onnx.NodeProto] = {}
+        taken: dict[str, None] = {}
+        while wanted:
+            name = wanted.pop()
+            node = makers.get(name)
+            if node is None or id(node) in found:
+                continue
+            found[id(node)] = node
+            for read in node.input:
+                if read in agreeing:
+                    taken.update({read: None} if read in makers or read not in self.stored else {})
+                elif read:
+                    wanted.append(read)
+        return [node for node in self.nodes if id(node) in found], list(taken)
+
+
+def divergence(
+    models: tuple[Source, Source], feeds: Mapping[str, Array], same: float, *, exactly: bool
+) -> Divergence | None:
+    """The first tensor that the two models share and do not agree on; None when there is none.
+
+    Tensors are the same when they have a name in common, and a shape; a form of one (`scores.user`), which lacks axes
+    that it repeats along, agrees when it is that one broadcast. In float64, two tensors agree when they are within
+    `same` of their scale; otherwise when the second is about as near to the first's float64 value as the first is.
+    """
+    shared = _shared(*(source.proto.graph for source in models))
+    names = (list(dict.fromkeys(shared.values())), list(shared))
+    try:
+        exact = Exact(models[0], names[0])(feeds)
+        if exactly:
+            first, second = exact, Exact(models[1], names[1])(feeds)
+        else:
+            first, second = (_expose(source, exposed)(feeds) for source, exposed in zip(models, names, strict=True))
+    except RunError:
+        return None
+    stored = {t.name for t in models[1].proto.graph.initializer}
+    graph, agreeing = _Graph(models[1].proto.graph.node, stored), set(feeds) | stored
+    for name, original in shared.items():
+        if original not in first or name not in second:
+            continue
+        a, b, truth = first[original], second[name], exact.get(original)
+        if name != original:
+            if _is_form(a, b) and _off(np.broadcast_to(b, a.shape), a, truth, same, exactly) == 0:
+                agreeing.add(name)
+            continue
+        if a.shape != b.shape or truth is None or truth.shape != a.shape:
+            continue
+        off = _off(b, a, truth, same, exactly)
+        if off:
+            nodes, taken = graph.between(name, agreeing)
+            shown = [f"{node.op_type} {node.output[0]}" for node in nodes]
+            return Divergence(name, off, exactly, "", "", 0, nodes=tuple(shown), agreeing=tuple(taken))
+        agreeing.add(name)
+    return None
+
+
+def attributed(found: Divergence, remarks: Sequence[Remark]) -> Divergence:
+    """The divergence with the rule that the report remarks on one of its nodes."""
+    made = [found.tensor, *(node.partition(" ")[2] for node in reversed(found.nodes))]
+    for name in made:
+        for remark in remarks:
+            if remark.status == "applied" and remark.tensor and (name + ".").startswith(remark.tensor + "."):
+                reason = f"{remark.forms}: {remark.reason}" if remark.forms else remark.reason
+                return replace(found, rule=remark.rule, reason=reason)
+    return found
+
+
+def _off(b: Array, a: Array, truth: Array | None, same: float, exactly: bool) -> float:
+    """How far two tensors are apart, if that is more than it may be; else 0."""
+    if a.dtype.kind != "f":
+        return float(np.count_nonzero(a != b))
+    if misplaced(a, b):
+        return math.inf
+    scale = float(np.abs(np.where(np.isfinite(a), a, 0)).max(initial=0.0))
+    if exactly:
+        off, allowed = distance(a, b), same * scale
+    else:
+        assert truth is not None
+        off = distance(b, truth)
+        allowed = ACCURACY_FACTOR * distance(a, truth) + _ULPS * float(np.spacing(np.asarray(scale, a.dtype)))
+    return off if off > allowed else 0.0
+
+
+def _is_form(a: Array, b: Array) -> bool:
+    try:
+        return bool(np.broadcast_shapes(a.shape, b.shape) == a.shape)
+    except ValueError:
+        return False
+
+
+def _shared(first: onnx.GraphProto, second: onnx.GraphProto) -> dict[str, str]:
+    """Tensors of the second graph, in its order, by the tensor of the first that each is or is a form of."""
+    ours = {name for node in first.node for name in node.output if name}
+    found = {}
+    for name in (name for node in second.node for name in node.output if name):
+        original = next((n for n in _stems(name) if n in ours), None)
+        if original is not None:
+            found[name] = original
+    return found
+
+
+def _stems(name: str) -> Iterator[str]:
+    """`scores.user.2`: itself, `scores.user`, `scores`."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _expose(source: Source, names: Sequence[str]) -> Run:
+    """The model in its own precision, with more of its tensors as outputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(source.proto)
+    present = {output.name for output in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
+    return runner(source.variant(copy))

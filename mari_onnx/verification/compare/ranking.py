@@ -1,0 +1,108 @@
+"""What becomes of the order of the candidates: what a ranking team looks at beside the differences of scores.
+
+Scores that are equal are tied: their candidates share a range of places, and no order among them is right or wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mari_onnx.report.model import Ranking
+from mari_onnx.verification.runtimes.onnxruntime import Array
+
+TOP = 10
+"""How many of the best are compared, where there are more candidates than that; half of them where there are not."""
+
+MOST = 2000
+"""Candidates that are compared with each other in pairs; of more, as many are picked evenly."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of one list of candidates before and after."""
+
+    candidates: int
+    top: int
+    overlap: float
+    tau: float
+    move: int
+    gap: float
+
+
+def order(before: Array, after: Array) -> Order:
+    """Compare two lists of scores of the same candidates, both of shape [candidates] and finite.
+
+    Ties at the end of the top are counted for whoever is tied: the overlap is the best that the order allows.
+    """
+    n = len(before)
+    if n > MOST:
+        picked = np.linspace(0, n - 1, MOST).astype(np.int64)
+        before, after, n = before[picked], after[picked], MOST
+    top = min(TOP, (n + 1) // 2)
+    first = [_places(scores) for scores in (before, after)]
+    last = [_places(scores, last=True) for scores in (before, after)]
+    # A candidate whose ranges of places overlap need not have moved.
+    moves = np.maximum(np.maximum(first[1] - last[0], first[0] - last[1]), 0)
+    kept = min(top, int(((first[0] < top) & (first[1] < top)).sum()))
+    signs = [np.sign(scores[:, None] - scores[None, :]).astype(np.int8) for scores in (before, after)]
+    swapped = signs[0] * signs[1] < 0
+    gap = float(np.abs(before[:, None] - before[None, :])[swapped].max(initial=0.0))
+    return Order(n, top, kept / top if top else 1.0, _tau(*signs), int(moves.max(initial=0)), gap)
+
+
+def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]) -> tuple[Ranking, ...]:
+    """One entry for each output with a score for each candidate, from what was seen of it at these batches."""
+    seen: dict[str, list[tuple[Order, Array]]] = {}
+    for (output, before, after), batch in zip(outputs, batches, strict=True):
+        for name, a, b in _columns(output, before, after, batch):
+            seen.setdefault(name, []).append((order(a, b), np.abs(a - b)))
+    return tuple(_worst(name, pairs) for name, pairs in seen.items())
+
+
+def _worst(name: str, pairs: list[tuple[Order, Array]]) -> Ranking:
+    orders = [each for each, _ in pairs]
+    differences = np.concatenate([difference for _, difference in pairs])
+    quantiles = np.quantile(differences, (0.5, 0.9, 0.99, 1)).tolist()
+    return Ranking(
+        output=name,
+        candidates=max(each.candidates for each in orders),
+        top=max(each.top for each in orders),
+        overlap=min(each.overlap for each in orders),
+        tau=min(each.tau for each in orders),
+        move=max(each.move for each in orders),
+        gap=max(each.gap for each in orders),
+        quantiles=(quantiles[0], quantiles[1], quantiles[2], quantiles[3]),
+    )
+
+
+def _columns(output: str, before: Array, after: Array, batch: int) -> Iterator[tuple[str, Array, Array]]:
+    """The lists of scores in an output: one of shape [batch], or the columns of a few of them."""
+    if before.shape != after.shape or before.dtype.kind != "f" or batch < 2 or batch not in before.shape:
+        return
+    axis = before.shape.index(batch)
+    a, b = (np.moveaxis(x, axis, 0).reshape(batch, -1).astype(np.float64) for x in (before, after))
+    if a.shape[1] > TOP:  # an embedding, and not a score for each task
+        return
+    for i in range(a.shape[1]):
+        finite = np.isfinite(a[:, i]) & np.isfinite(b[:, i])
+        if finite.sum() > 1:
+            yield f"{output}[{i}]" if a.shape[1] > 1 else output, a[finite, i], b[finite, i]
+
+
+def _places(scores: Array, *, last: bool = False) -> Array:
+    """The first (or last) of the places, from 0 for the best, that each candidate shares with those tied with it."""
+    ordered = np.sort(-scores)
+    found: Array = np.searchsorted(ordered, -scores, side="right" if last else "left") - int(last)
+    return found
+
+
+def _tau(before: Array, after: Array) -> float:
+    """Kendall's tau-b, of the signs of all pairs; 1 where there is no order that could change."""
+    ours, theirs = np.count_nonzero(before), np.count_nonzero(after)
+    if not ours or not theirs:
+        return 1.0 if ours == theirs else 0.0
+    agree = int((before.astype(np.int64) * after).sum())
+    return float(agree / np.sqrt(float(ours) * float(theirs)))

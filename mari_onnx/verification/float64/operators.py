@@ -1,0 +1,72 @@
+"""Operators in float64 that neither onnxruntime nor ONNX's interpreter has there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+from mari_onnx.verification.runtimes.onnxruntime import Array
+
+
+class Erf(OpRun):
+    """Erf in float64; that of ONNX's interpreter gives float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (_erf(x),)
+
+
+class Gelu(OpRun):
+    """Gelu in float64: that of ONNX's interpreter is made of its Erf."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, approximate: str = "none") -> tuple[Array]:
+        if approximate == "tanh":
+            return (0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),)
+        return (0.5 * x * (1 + _erf(x / math.sqrt(2))),)
+
+
+def _erf(x: Array) -> Array:
+    found: Array = np.array([math.erf(value) for value in x.flat], np.float64).reshape(x.shape)
+    return found
+
+
+class QuantizeLinear(OpRun):
+    """With scales in float64, in any opset; ONNX's interpreter knows it from opset 19 on."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, scale: Array, zero: Array | None = None, **given: Any) -> tuple[Array]:
+        zero = np.zeros(1, np.uint8) if zero is None else zero
+        scale, shift = (_along(v, x, given) for v in (scale, zero))
+        limits = np.iinfo(zero.dtype)
+        return (np.clip(np.rint(x / scale) + shift, limits.min, limits.max).astype(zero.dtype),)
+
+
+class DequantizeLinear(OpRun):
+    """The same the other way round."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, scale: Array, zero: Array | None = None, **given: Any) -> tuple[Array]:
+        shift = 0 if zero is None else _along(zero, x, given).astype(np.int64)
+        return ((x.astype(np.int64) - shift) * _along(scale, x, given),)
+
+
+def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
+    """One value, or one for each place along an axis of x. Raises NotImplementedError for other forms."""
+    if values.dtype.kind not in "fiu" or given.get("block_size") or given.get("precision"):
+        raise NotImplementedError("quantization in blocks")
+    if values.size == 1:
+        return values.reshape(())
+    shape = [1] * x.ndim
+    shape[given.get("axis", 1) or 0] = values.size
+    return values.reshape(shape)
+
+
+STAND_INS = [Erf, Gelu, QuantizeLinear, DequantizeLinear]

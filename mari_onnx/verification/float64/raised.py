@@ -1,0 +1,107 @@
+"""The same model in float64, to tell a wrong function from a rounded one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
+from onnx.inliner import inline_local_functions
+
+from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds
+
+_LARGE = 1 << 26
+_TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype"}
+
+
+def raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` in which every float16, bfloat16 and float32 value is a float64, in bodies and functions too.
+
+    External and large constants stay as they are stored and are cast inside the graph, so that the copy is never
+    larger than what ONNX can hold. The copy need not be valid: some operators have no float64 form.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(inline_local_functions(model) if model.functions else model)
+    _RAISE.graph(copy.graph)
+    return copy
+
+
+def lowered(node: NodeProto) -> NodeProto:
+    """A node of a raised model in float32."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    _LOWER.node(copy)
+    return copy
+
+
+def raise_feeds(feeds: Feeds) -> dict[str, Array]:
+    """The same inputs for a raised model: exact, because every narrower float is a float64."""
+    return {name: a.astype(np.float64) if np.issubdtype(a.dtype, np.floating) else a for name, a in feeds.items()}
+
+
+@dataclass(frozen=True)
+class _Retyping:
+    """Floats of some types become those of another, in place."""
+
+    sources: Collection[int]
+    target: int
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.target))
+
+    def graph(self, graph: GraphProto) -> None:
+        casts = []
+        for tensor in graph.initializer:
+            if tensor.data_type not in self.sources:
+                continue
+            if uses_external_data(tensor) or tensor.ByteSize() > _LARGE:
+                stored = f"{tensor.name}.stored"
+                casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=self.target))
+                tensor.name = stored
+            else:
+                self.tensor(tensor)
+        for node in graph.node:
+            self.node(node)
+        if casts:
+            nodes = [NodeProto.FromString(node.SerializeToString()) for node in (*casts, *graph.node)]
+            del graph.node[:]
+            graph.node.extend(nodes)
+        del graph.value_info[:]
+        for value in [*graph.input, *graph.output]:
+            self.type(value.type)
+
+    def node(self, node: NodeProto) -> None:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                self.graph(attribute.g)
+            elif attribute.type == AttributeProto.TENSOR:
+                self.tensor(attribute.t)
+            elif attribute.name in _TYPE_ATTRIBUTES and attribute.i in self.sources:
+                attribute.i = self.target
+            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                values = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                tensor = numpy_helper.from_array(np.asarray(values, self.dtype))
+                attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, self.dtype))
+            node.attribute.append(onnx.helper.make_attribute("value", zero))
+
+    def tensor(self, tensor: TensorProto) -> None:
+        if tensor.data_type in self.sources:
+            values = numpy_helper.to_array(tensor).astype(self.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    def type(self, type_: TypeProto) -> None:
+        kind = type_.WhichOneof("value")
+        if kind == "tensor_type" and type_.tensor_type.elem_type in self.sources:
+            type_.tensor_type.elem_type = self.target
+        elif kind in ("sequence_type", "optional_type"):
+            self.type(getattr(type_, kind).elem_type)
+
+
+_RAISE = _Retyping({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}, TensorProto.DOUBLE)
+_LOWER = _Retyping({TensorProto.DOUBLE}, TensorProto.FLOAT)

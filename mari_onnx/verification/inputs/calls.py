@@ -1,0 +1,135 @@
+"""The calls that both models are given: drawn, or recorded somewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mari_onnx.verification.inputs import recorded as data
+from mari_onnx.verification.inputs.cases import Case, Effort, plan
+from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, extents
+from mari_onnx.verification.inputs.ranges import Trace
+from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Values
+
+
+@dataclass
+class Drawn:
+    """Inputs made up for each case, that the reference is not known to refuse."""
+
+    inputs: Sequence[Input]
+    traced: Trace
+    tiled: Collection[str]
+    keys: Collection[str]
+    seed: int
+    effort: Effort
+    batches: Sequence[int]
+    notes: list[str]
+    chosen: Mapping[str, Array] = field(default_factory=dict)
+    """Ids to look at in particular, by input: "changed rows" has no others."""
+
+    @property
+    def seconds(self) -> float:
+        """How long all cases may take, before those that are not `needed` are left out."""
+        return self.effort.seconds
+
+    @property
+    def needed(self) -> int:
+        """How many of the cases are always run."""
+        return len(self.batches)
+
+    def cases(self) -> list[Case]:
+        """What is to be run, most telling first."""
+        styles = edges(self.inputs, self.traced.bounds, extents(self.inputs, 2, self.traced.requests), self.tiled)
+        if self.chosen:
+            styles.insert(0, "changed rows")
+        return plan(self.effort, self.batches, self.seed, styles)
+
+    def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:
+        """The inputs of a case."""
+        sizes = extents(self.inputs, case.batch, self.traced.requests)
+        rng = np.random.default_rng(case.seed)
+        feeds = draw(
+            self.inputs,
+            self.traced.bounds,
+            sizes,
+            rng,
+            style=case.style,
+            chosen=self.chosen,
+            tiled=() if self.keys else self.tiled,
+            largest_id=largest_id,
+            nonnegative=nonnegative,
+        )
+        return by_key(feeds, self.tiled, self.keys, rng) if self.keys else feeds
+
+    def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
+        """Inputs that the reference can run, and what it makes of them; None, and a note, when there are none."""
+
+        def attempt(largest_id: int | None, *, nonnegative: bool) -> tuple[Values, Values] | RunError:
+            feeds = self.feeds(case, largest_id=largest_id, nonnegative=nonnegative)
+            try:
+                return feeds, run(feeds)
+            except RunError as error:
+                return error
+
+        usual, where, largest_id = case.style == "drawn", case.where, None
+        found = attempt(largest_id, nonnegative=False)
+        if isinstance(found, RunError):
+            problem, largest_id = found, 1
+            found = attempt(largest_id, nonnegative=False)
+            if isinstance(found, RunError):
+                self.notes.append(f"{where} was skipped: the reference does not run ({problem})")
+                return None
+            self.notes.append(
+                f"{where}: only ids 0 and 1, because the reference does not run on larger ones ({problem})"
+            )
+        if usual and not _is_finite(found[1]):  # the logarithm or the root of a negative feature tells nothing
+            again = attempt(largest_id, nonnegative=True)
+            found = again if not isinstance(again, RunError) and _is_finite(again[1]) else found
+        for name, value in found[1].items():
+            if usual and value.size and value.dtype.kind == "f" and not np.isfinite(value).any():
+                self.notes.append(f"{where}: output `{name}` of the reference is nowhere finite, so this tells little")
+        return found
+
+
+@dataclass
+class Given:
+    """Inputs that were recorded somewhere."""
+
+    inputs: Sequence[Input]
+    traced: Trace
+    tiled: Collection[str]
+    notes: list[str]
+    path: Path
+    seconds: float = math.inf
+    needed: int = 0
+    calls: dict[Case, Values] = field(default_factory=dict)
+
+    def cases(self) -> list[Case]:
+        """A case for each call that is there."""
+        for name, feeds in data.read(self.path, self.inputs):
+            case = Case(name, data.candidates(self.inputs, feeds, self.traced.requests), "given")
+            self.calls[case] = feeds
+            for each in self.tiled:
+                if (feeds[each] != feeds[each][:1]).any():
+                    self.notes.append(f"{name}: the rows of `{each}` differ, and only the first of them counts")
+        return list(self.calls)
+
+    def feeds(self, case: Case) -> Values:
+        """The inputs of a case."""
+        return self.calls[case]
+
+    def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
+        """The inputs, and what the reference makes of them; None, and a note, when it does not run."""
+        try:
+            return self.calls[case], run(self.calls[case])
+        except RunError as error:
+            self.notes.append(f"{case.where} was skipped: the reference does not run ({error})")
+            return None
+
+
+def _is_finite(outputs: Values) -> bool:
+    return all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f")

@@ -1,0 +1,199 @@
+"""Inputs that somebody has: real requests, recorded in one of the usual formats.
+
+FILE.npz, a folder of NAME.npy      one call: an array for each input
+a folder test_data_set_N            one call, in ONNX's own format: input_0.pb, input_1.pb, ... in the model's order
+a folder of such folders            a call for each
+FILE.jsonl                          a JSON object of the inputs by name in each line, which is a call or a candidate
+FILE.parquet                        a column for each input, a row for each candidate (needs pyarrow)
+
+Where there is one candidate in a line or a row, they are put together to calls of at most `ROWS` candidates. An input
+whose leading extent is 1 then has to be the same for all candidates of a call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from mari_onnx.errors import UserError
+from mari_onnx.verification.inputs.draw import Input, batch_symbols
+from mari_onnx.verification.runtimes.onnxruntime import Array
+
+ROWS = 1000
+"""The most candidates that rows are put together to."""
+
+Row = Mapping[str, Any]
+
+
+def read(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, dict[str, Array]]]:
+    """The calls in a file or a folder, each with a name. Raises UserError for what does not fit the model's inputs."""
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist", "Give a file or a folder with inputs: .npz, .npy, .pb, .jsonl, .parquet."
+        )
+    for name, call in _calls(path, inputs):
+        yield name, {each.name: _fit(each, call, name) for each in inputs}
+
+
+def _calls(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
+    if path.is_dir():
+        yield from _folder(path, inputs)
+    elif path.suffix == ".npz":
+        with _opened(path) as arrays:
+            yield path.name, {name: arrays[name] for name in arrays.files}
+    elif path.suffix in (".jsonl", ".json", ".ndjson"):
+        yield from _lines(path, inputs)
+    elif path.suffix in (".parquet", ".pq"):
+        yield from _stacked(path.name, _parquet_rows(path, inputs), inputs)
+    else:
+        raise UserError(
+            f"{path} is in no format that is known here",
+            "Inputs are read from .npz, .jsonl and .parquet, and from folders of .npy or test_data_set_N.",
+        )
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}", "Write it with numpy.savez.") from error
+
+
+def _folder(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
+    if arrays := sorted(path.glob("*.npy")):
+        yield path.name, {array.stem: _opened(array) for array in arrays}
+        return
+    if sets := sorted((each for each in path.glob("test_data_set_*") if each.is_dir()), key=_number):
+        for folder in sets:
+            yield from _folder(folder, inputs)
+        return
+    tensors = sorted(path.glob("input_*.pb"), key=_number)
+    if not tensors:
+        raise UserError(f"there are no inputs in {path}", "It should hold NAME.npy, input_0.pb or test_data_set_0.")
+    call = {}
+    for file, each in zip(tensors, inputs, strict=False):
+        try:
+            tensor = onnx.TensorProto.FromString(file.read_bytes())
+            call[each.name] = numpy_helper.to_array(tensor)
+        except Exception as error:  # protobuf's, numpy's and onnx's
+            raise UserError(
+                f"{file} is not a tensor: {error}", "Write it with onnx.numpy_helper.from_array."
+            ) from error
+    yield path.name, call
+
+
+def _number(path: Path) -> int:
+    digits = path.stem.rpartition("_")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _lines(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path.name}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{where} is not JSON: {error}", "Each line has to be an object of inputs by name."
+            ) from error
+        if not isinstance(row, dict):
+            raise UserError(f"{where} is not an object", "Each line has to be an object of inputs by name.")
+        if _is_candidate(row, inputs):
+            rows.append(row)
+        else:
+            yield where, row
+    yield from _stacked(path.name, iter(rows), inputs)
+
+
+def _is_candidate(row: Row, inputs: Sequence[Input]) -> bool:
+    """Whether every input in it lacks its leading axis."""
+    given = [(each, np.ndim(row[each.name])) for each in inputs if each.name in row and each.dims]
+    return bool(given) and all(rank == len(each.dims) - 1 for each, rank in given)
+
+
+def _parquet_rows(path: Path, inputs: Sequence[Input]) -> Iterator[Row]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UserError(f"{path} needs pyarrow to be read", "pip install 'mari-onnx[parquet]'") from error
+    try:
+        file = parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow's errors have no common base
+        raise UserError(f"{path} cannot be read: {error}", "Check that it is a Parquet file.") from error
+    columns = [each.name for each in inputs if each.name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=ROWS, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _stacked(name: str, rows: Iterator[Row], inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
+    """Rows of one candidate each, put together."""
+    first = 1
+    while some := [row for _, row in zip(range(ROWS), rows, strict=False)]:
+        where = f"{name}, rows {first} to {first + len(some) - 1}"
+        yield where, {each.name: _column(each, some, where) for each in inputs if each.name in some[0]}
+        first += len(some)
+
+
+def _column(each: Input, rows: Sequence[Row], where: str) -> Any:
+    try:
+        values = np.array([row[each.name] for row in rows])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{where}: input `{each.name}` is not there, or not of one shape, in each of them",
+            "Pad histories to one length, and give every input in every row.",
+        ) from error
+    if each.rows is not None or not each.dims:
+        return values
+    if (values != values[:1]).any():
+        raise UserError(
+            f"{where}: input `{each.name}` has one row for all candidates, and differs among them",
+            "Give the candidates of one request in a file, or whole calls in lines of JSON.",
+        )
+    return values[:1]
+
+
+def _fit(each: Input, call: Row, where: str) -> Array:
+    """The input's array in its own type, or a UserError that says what is wrong with it."""
+    if each.name not in call:
+        raise UserError(f"{where} has no input `{each.name}`", f"It has: {', '.join(sorted(call)) or 'nothing'}.")
+    try:
+        given = np.asarray(call[each.name])
+        numeric = each.dtype.kind in "fiub" and given.dtype.kind in "fiub"
+        array = given.astype(each.dtype if each.dtype.kind != "U" else object)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: input `{each.name}` cannot be read as {each.dtype}: {error}") from error
+    if numeric and each.dtype.kind in "iub" and (array != given).any():
+        raise UserError(
+            f"{where}: input `{each.name}` has values that {each.dtype} has not", "Give whole numbers in its range."
+        )
+    expected = " ".join(str(dim) for dim in each.dims)
+    fits = array.ndim == len(each.dims) and all(
+        isinstance(dim, str) or dim == extent for dim, extent in zip(each.dims, array.shape, strict=False)
+    )
+    if not fits:
+        raise UserError(
+            f"{where}: input `{each.name}` has shape {list(array.shape)}, and the model wants [{expected}]",
+            "Give the arrays as the model is called.",
+        )
+    return np.ascontiguousarray(array)
+
+
+def candidates(inputs: Sequence[Input], feeds: Mapping[str, Array], requests: frozenset[str]) -> int:
+    """How many candidates a call has."""
+    symbols = batch_symbols(inputs, requests)
+    extents = [
+        extent
+        for each in inputs
+        for dim, extent in zip(each.dims, feeds[each.name].shape, strict=True)
+        if dim in symbols
+    ]
+    return max(extents, default=1)

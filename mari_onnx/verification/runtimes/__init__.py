@@ -1,0 +1,1 @@
+"""The runtimes in which models are run, one file each."""

@@ -1,0 +1,50 @@
+"""A second runtime: the models in OpenVINO, in the precision that they are stored in."""
+
+from __future__ import annotations
+
+import onnx
+
+from mari_onnx.errors import UserError
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
+
+
+def run_in_openvino(source: Source) -> Run:
+    """The model in OpenVINO on the CPU, on one thread, as a function from feeds to outputs by name.
+
+    Raises UserError when OpenVINO is not installed, and RunError when it cannot read or compile the model.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise UserError("openvino is not installed", "pip install 'mari-onnx[openvino]'") from error
+    core = openvino.Core()
+    # By itself it may run a float32 model in bfloat16, and half precision in float32.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    try:
+        if source.document.path is not None:
+            model = core.read_model(str(source.document.path))
+        else:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(source.proto)
+            if source.document.base_dir is not None:
+                onnx.load_external_data_for_model(copy, str(source.document.base_dir))
+            model = core.read_model(copy.SerializeToString(), b"")
+        compiled = core.compile_model(model, "CPU", settings)
+    except Exception as error:  # OpenVINO's errors have no common base
+        raise RunError(_brief(error)) from error
+    names = [output.name for output in source.proto.graph.output]
+    inputs = {name for port in compiled.inputs for name in port.names}
+
+    def run(feeds: Feeds) -> Values:
+        try:
+            found = compiled({name: array for name, array in feeds.items() if name in inputs})
+            return {name: found[compiled.output(name)].copy() for name in names}
+        except Exception as error:
+            raise RunError(_brief(error)) from error
+
+    return run
+
+
+def _brief(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,426 @@
+"""f(x, y) on the union of the axes, part by part; sums stay terms; BatchNormalization on the parts' own constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx.analysis.rules import RULES
+from mari_onnx.analysis.rules.elementwise import elementwise
+from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+UNARY = [
+    "Abs",
+    "Ceil",
+    "Elu",
+    "Floor",
+    "HardSigmoid",
+    "LeakyRelu",
+    "Neg",
+    "Relu",
+    "Selu",
+    "Sign",
+    "Softsign",
+    "Sqrt",
+    "ThresholdedRelu",
+]
+BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Mean"]
+
+
+@styles
+@pytest.mark.parametrize("op_type", ["Relu", "Neg", "Abs"])
+def test_what_lacks_the_candidates_is_computed_without_them(style: str, op_type: str) -> None:
+    result = rewrite_and_check(ranking(style, f"a = {op_type} (user) y = Mul (a, item)", item="float[4]"))
+    made = [op for op in result.ops if op not in ("Slice", "Gather")]
+    assert made == [op_type, "Mul"]
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("op_type", BINARY)
+def test_two_operands_on_the_union_of_their_axes(style: str, op_type: str) -> None:
+    body = f"a = {op_type} (user, k) y = {op_type} (a, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    assert result.ops.count(op_type) == 2
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_lower_ranks_and_scalars(style: str) -> None:
+    body = "a = Mul (user, k) b = Clip (a, low, high) c = Where (mask, b, k) y = Mul (c, item)"
+    constants = {"k": np.float32(2), "low": np.float32(-2), "high": np.float32(3), "mask": integers(4) > 0}
+    result = rewrite_and_check(ranking(style, body, item="float[4]", **constants))
+    assert "Expand" not in result.ops
+
+
+def test_an_optional_input_that_is_left_out() -> None:
+    model = ranking("one", "a = Clip (user, low, high) y = Mul (a, item)", item="float[4]", high=np.float32(1))
+    next(n for n in model.graph.node if n.op_type == "Clip").input[1] = ""
+    result = rewrite_and_check(model)
+    assert list(next(n for n in result.model.graph.node if n.op_type == "Clip").input) == ["user_row", "", "high"]
+
+
+@pytest.mark.parametrize(
+    "op_type", ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Xor", "Not", "IsInf", "IsNaN"]
+)
+def test_element_types_of_what_is_compared(op_type: str) -> None:
+    bodies = {
+        "Xor": "u = Cast <to = 9> (user) i = Cast <to = 9> (item) y = Xor (u, i)",
+        "IsInf": "r = Reciprocal (user) u = IsInf (r) i = Cast <to = 9> (item) y = And (u, i)",
+        "IsNaN": "u = IsNaN (user) i = Cast <to = 9> (item) y = Or (u, i)",
+        "And": "u = Cast <to = 9> (user) i = Cast <to = 9> (item) y = And (u, i)",
+        "Not": "u = Cast <to = 9> (user) n = Not (u) i = Cast <to = 9> (item) y = Or (n, i)",
+    }
+    body = bodies.get(op_type, f"y = {op_type} (user, item)")
+    result = rewrite_and_check(ranking("one", body, item="float[4]", output="bool[B, 4] y"))
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_long_sequences_of_the_user_against_items(style: str) -> None:
+    """(B 1 D) * (L D): one product that really varies, nothing of the user repeated."""
+    body = "q = Unsqueeze (item, one) k = Relu (user) y = Mul (q, k)"
+    model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 5, 4] y", one=[1])
+    result = rewrite_and_check(model)
+    assert result.ops.count("Relu") == result.ops.count("Mul") == 1
+    assert "Expand" not in result.ops
+
+
+# Parts
+
+
+@styles
+def test_part_by_part(style: str) -> None:
+    """f([a b], c) = [f(a, c) f(b, c)], the constant cut as the parts are."""
+    body = "x = Concat <axis = 1> (user, item) m = Mul (x, k) r = Relu (m) y = MatMul (r, w)"
+    result = rewrite_and_check(ranking(style, body, k=integers(7), w=integers(7, 2)))
+    assert result.ops.count("Mul") == result.ops.count("Relu") == 2
+    assert "Concat" not in result.ops
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_parts_of_equal_axes_are_gathered(style: str) -> None:
+    """[item user item user] takes two nodes, not four."""
+    body = "x = Concat <axis = 1> (item, user, item, user) r = Relu (x) y = MatMul (r, w)"
+    result = rewrite_and_check(ranking(style, body, w=integers(14, 2)))
+    assert result.ops.count("Relu") == 2
+
+
+@styles
+def test_parts_that_are_cut_differently(style: str) -> None:
+    """[user item] + [item user]: every interval varies, and is right."""
+    body = "a = Concat <axis = 1> (user, item) b = Concat <axis = 1> (item, user) m = Mul (a, b) y = MatMul (m, w)"
+    rewrite_and_check(ranking(style, body, w=integers(7, 2)))
+
+
+@styles
+def test_parts_meet_a_value_that_is_whole(style: str) -> None:
+    body = """
+        a = Concat <axis = 1> (user, item) p = MatMul (item, v) m = Mul (a, p) y = MatMul (m, w)
+    """
+    rewrite_and_check(ranking(style, body, v=integers(3, 7), w=integers(7, 2)))
+
+
+# Terms
+
+
+@styles
+def test_sums_are_added_smallest_first(style: str) -> None:
+    """(item + user) + k: the user's row and the constant are added before the items are touched."""
+    body = "s = Add (item, user) y = Add (s, k)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    first, second = result.nodes("Add")
+    assert "k.part" in first.input
+    assert "item" in second.input
+
+
+@styles
+@pytest.mark.parametrize("body", ["y = Sub (user, item)", "n = Neg (item) y = Sub (n, user)", "y = Sub (item, user)"])
+def test_signs(style: str, body: str) -> None:
+    rewrite_and_check(ranking(style, body, item="float[4]"))
+
+
+@styles
+def test_signs_of_a_sum_that_is_taken_away(style: str) -> None:
+    """k - (item - user): the user's row and the constant first, by the signs that they have in the end."""
+    body = "d = Sub (item, user) s = Sub (k, d) y = Relu (s)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    terms = result.program.values["s"].terms
+    assert terms is not None
+    items, others = ([sign for sign, a in terms.signed if (a.tensor.name == "item") is own] for own in (True, False))
+    assert items == [-1]
+    assert set(others) == {1}
+
+
+@styles
+@pytest.mark.parametrize("last", ["Add (d, m)", "Sub (m, d)", "Sum (m, d, user)"])
+def test_terms_that_differ_along_the_same_axes(style: str, last: str) -> None:
+    """Those of one sign are one term; f(item) - item is two."""
+    body = f"d = Sub (user, item) m = Mul (item, k) y = {last}"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    terms = result.program.values["y"].terms
+    assert terms is not None
+    assert len(terms.signed) == (2 if "Sub" in last else 3)
+
+
+def test_a_sum_of_which_every_term_is_taken_away() -> None:
+    """-(item (B 1 k) + user (L k)) @ W is -(item @ W + user @ W), where that is less to multiply."""
+    body = "i = Unsqueeze (item, one) s = Add (i, user) n = Neg (s) y = MatMul (n, w)"
+    model = ranking(
+        "one", body, user="float[50, 32]", item="float[32]", output="float[B, 50, 2] y", w=integers(32, 2), one=[1]
+    )
+    result = rewrite_and_check(model)
+    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 2
+
+
+@styles
+def test_terms_through_a_product(style: str) -> None:
+    """(user - item) @ W is two products, the user's for one row."""
+    result = rewrite_and_check(
+        ranking(style, "d = Sub (user, item) y = MatMul (d, w)", item="float[4]", w=integers(4, 2))
+    )
+    assert "Expand" not in result.ops
+
+
+def test_a_sum_of_more_terms_than_are_kept() -> None:
+    products = [f"a{i} = Mul ({'item' if i % 2 else 'user'}, k{i})" for i in range(9)]
+    sums = [f"s{i} = Add ({f's{i - 1}' if i > 1 else 'a0'}, a{i})" for i in range(1, 9)]
+    constants = {f"k{i}": integers(4, seed=i) for i in range(9)}
+    body = f"{' '.join([*products, *sums])} y = MatMul (s8, w)"
+    rewrite_and_check(ranking("one", body, item="float[4]", w=integers(4, 2), **constants))
+
+
+@styles
+def test_sum_of_several(style: str) -> None:
+    result = rewrite_and_check(ranking(style, "y = Sum (user, item, k)", item="float[4]", k=integers(4)))
+    assert "Expand" not in result.ops
+
+
+# PRelu
+
+
+@styles
+@pytest.mark.parametrize("slope", [(1, 5), (5,), (4, 1), (1, 1), (4, 5)])
+def test_prelu(style: str, slope: tuple[int, ...]) -> None:
+    body = "p = PRelu (user, slope) q = Unsqueeze (item, one) y = Mul (p, q)"
+    model = ranking(
+        style, body, user="float[4, 5]", item="float[5]", output="float[B, 4, 5] y", slope=integers(*slope), one=[1]
+    )
+    result = rewrite_and_check(model)
+    assert "Expand" not in result.ops
+
+
+def test_a_slope_is_never_broadcast_to() -> None:
+    """PRelu(user, item): ONNX broadcasts the slope only, so the user's row is written out."""
+    result = rewrite_and_check(ranking("one", "y = PRelu (user, item)", item="float[4]"))
+    assert result.ops[-2:] == ["Expand", "PRelu"]
+
+
+# BatchNormalization
+
+
+def statistics(width: int) -> dict[str, Any]:
+    """Constants with which BatchNormalization is exact on integers."""
+    drawn = {name: integers(width, seed=seed) for seed, name in enumerate(("scale", "shift", "mean"))}
+    return {**drawn, "var": np.ones(width, np.float32)}
+
+
+NORM = "BatchNormalization <epsilon = 0.0>"
+
+
+@styles
+def test_batch_normalization_of_the_user(style: str) -> None:
+    body = f"n = {NORM} (user, scale, shift, mean, var) y = Mul (n, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", **statistics(4)))
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_batch_normalization_of_parts(style: str) -> None:
+    body = f"x = Concat <axis = 1> (user, item) n = {NORM} (x, scale, shift, mean, var) y = MatMul (n, w)"
+    result = rewrite_and_check(ranking(style, body, w=integers(7, 2), **statistics(7)))
+    assert result.ops.count("BatchNormalization") == 2
+    assert "Concat" not in result.ops
+
+
+@styles
+def test_batch_normalization_of_a_sequence(style: str) -> None:
+    body = f"n = {NORM} (user, scale, shift, mean, var) q = Unsqueeze (item, one) y = Mul (n, q)"
+    model = ranking(
+        style, body, user="float[4, 5]", item="float[5]", output="float[B, 4, 5] y", one=[1], **statistics(4)
+    )
+    assert "Expand" not in rewrite_and_check(model).ops
+
+
+@styles
+def test_batch_normalization_of_channels_that_are_not_stored(style: str) -> None:
+    """One number, repeated, is scaled otherwise in each channel."""
+    body = f"e = Expand (user, wide) n = {NORM} (e, scale, shift, mean, var) y = Mul (n, item)"
+    types = {"user": "float[1, 5]", "item": "float[4, 5]", "output": "float[B, 4, 5] y"}
+    result = rewrite_and_check(ranking(style, body, **types, wide=[1, 4, 1], **statistics(4)))
+    assert "B" not in map(str, result.program.values["n"].array.tensor.known_shape)
+
+
+def test_batch_normalization_in_training_mode_is_refused() -> None:
+    body = "n, m, v = BatchNormalization <training_mode = 1> (user, scale, shift, mean, var) y = Mul (n, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]", **statistics(4)), rtol=1e-6)
+    assert result.refusals("BatchNormalization") == ["BatchNormalization in training mode"]
+    assert "Expand" in result.ops
+
+
+# What does not hold
+
+
+def test_extents_that_are_not_proven_equal() -> None:
+    """One of the two may be 1 at run time."""
+    model = parse("g (float[B, K] user, float[B, M] item) => (float[B, N] y) { r = Relu (user) y = Mul (r, item) }")
+    result = rewrite_and_check(model)
+    assert result.refusals("Mul") == ["extents K and M are not known to be equal"]
+    assert result.ops == ["Relu", "Mul"]
+
+
+def test_an_unknown_rank() -> None:
+    body = "r = Reshape (item, index) p = Mul (user, r) s = ReduceSum <keepdims = 0> (p) y = Reshape (s, one)"
+    model = parse(f"g (float[B, 4] user, float[B, 4] item, int64[M] index) => (float[1] y) {{ {body} }}", one=[1])
+    assert rewrite(model).refusals("Mul") == ["the rank of an input of Mul is unknown"]
+
+
+def test_the_table_of_operators() -> None:
+    assert all(RULES[op] is elementwise for op in [*UNARY, *BINARY, "Where", "Clip", "Cast", "PRelu", "Sum"])
+
+
+@pytest.mark.parametrize("op_type", UNARY)
+def test_each_operator_keeps_its_attributes(op_type: str) -> None:
+    attributes = {"LeakyRelu": "<alpha = 0.5>", "ThresholdedRelu": "<alpha = 2.0>", "HardSigmoid": "<alpha = 0.5>"}
+    body = f"a = {op_type} {attributes.get(op_type, '')} (user) y = Mul (a, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]"), rtol=1e-6)
+    assert "Expand" not in result.ops
+
+
+# CastLike
+
+
+@styles
+def test_of_what_is_cast_like_only_the_type_matters(style: str) -> None:
+    body = "c = CastLike (user, item) one = CastLike (scalar, item) s = Add (c, one) y = Mul (s, item)"
+    result = rewrite_and_check(ranking(style, body, user="int64[3]", scalar=np.array(2)))
+    assert result.refusals("CastLike") == []
+    assert result.nodes("CastLike") == []
+    assert result.program.values["one"].dims == ()
+    assert "B" not in map(str, result.program.values["s"].array.tensor.known_shape)
+
+
+def test_a_cast_that_saturates_is_refused() -> None:
+    """Cast says it in its own way, and not in every opset."""
+    result = rewrite(ranking("one", "c = CastLike <saturate = 0> (user, item) y = Neg (c)", opset=19))
+    assert result.refusals("CastLike") == ["CastLike of an input of unknown rank, or to a type that is not known"]
+
+
+# As stored
+
+HEADS = """
+    q0 = MatMul (item, wq) q1 = Reshape (q0, heads) q = Unsqueeze (q1, two)
+    k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+    s = MatMul (q, k)
+"""
+"""Scores (B h 1 L) of two heads, stored as (h B L)."""
+
+
+def attention(style: str, body: str) -> onnx.ModelProto:
+    sizes = {"heads": [-1, 2, 3], "heads_of_k": [-1, 5, 2, 3], "two": [2], "n": [-1, 10]}
+    weights = {"wq": integers(3, 6), "wk": integers(4, 6, seed=1), "c": np.array(4, np.float32)}
+    return ranking(style, HEADS + body, user="float[5, 4]", output="float[B, 10] y", **sizes, **weights)
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+@pytest.mark.parametrize(
+    ("op_type", "body"),
+    [
+        ("Div", "d = Div (s, c) y = Reshape (d, n)"),
+        ("Relu", "d = Relu (s) y = Reshape (d, n)"),
+        ("Mul", "d = Mul (s, s) y = Reshape (d, n)"),
+        ("Softmax", "d = Softmax <axis = 3> (s) y = Reshape (d, n)"),
+        ("Sub", "d = ReduceMax <axes = [3]> (s) e = Sub (s, d) y = Reshape (e, n)"),
+        (
+            "ReduceMax",
+            "d = ReduceMax <axes = [3], keepdims = 0> (s) e = Concat <axis = 2> (d, d, d, d, d) y = Reshape (e, n)",
+        ),
+    ],
+)
+def test_the_order_in_which_a_product_is_stored_is_kept(style: str, op_type: str, body: str) -> None:
+    """Two heads of five steps: scores come as (h B L), and are turned to (B h L) after the last operator."""
+    result = rewrite_and_check(attention(style, body), rtol=1e-6 if op_type == "Softmax" else 0.0)
+    product = max(i for i, op in enumerate(result.ops) if op == "MatMul")
+    assert "Transpose" not in result.ops[product : result.ops.index(op_type)]
+    assert result.ops[product:].count("Transpose") == 1
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_operands_in_two_orders(style: str) -> None:
+    """As many in the order of the model as in another: the model's is taken."""
+    model = attention(style, "f = Cast <to = 1> (other) a = Add (s, f) y = Reshape (a, n)")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("other", onnx.TensorProto.INT64, ["B", 2, 1, 5]))
+    result = rewrite_and_check(model)
+    assert result.ops[-3:] == ["Transpose", "Add", "Reshape"] or result.ops[-2:] == ["Add", "Reshape"]
+
+
+# A product and its bias
+
+
+@pytest.mark.parametrize("order", ["(p, b)", "(b, p)"])
+@pytest.mark.parametrize("activation", ["", "r = Relu (a) "])
+def test_a_bias_on_rows_is_the_c_of_a_gemm(order: str, activation: str) -> None:
+    """(B L k) @ (k n) + (n) is one Gemm of (B L) rows, and an activation follows it there."""
+    body = f"p = MatMul (item, w) a = Add {order} {activation} y = Mul ({'r' if activation else 'a'}, item)"
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
+    result = rewrite_and_check(model)
+    assert result.ops == ["Reshape", "Gemm", *(["Relu"] if activation else []), "Reshape", "Mul"]
+
+
+def test_a_bias_that_does_not_pay_is_added() -> None:
+    body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
+    assert rewrite(model, batch=1).ops == ["MatMul", "Add", "Mul"]
+
+
+def test_a_bias_of_integers_is_added() -> None:
+    """Runtimes have a Gemm of floats alone."""
+    body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
+    weights = {"w": integers(3, 3).astype(np.int32), "b": integers(3, seed=1).astype(np.int32)}
+    types = {"user": "int32[2]", "item": "int32[5, 3]", "output": "int32[B, 5, 3] y"}
+    assert rewrite_and_check(ranking("tiled", body, **types, **weights)).ops == ["MatMul", "Add", "Mul"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "item"),
+    [
+        ("p = MatMul (item, w) a = Add (p, b) y = Mul (a, p)", "float[5, 3]"),  # the product is read twice
+        ("p = MatMul (item, w) a = Add (p, long) y = Relu (a)", "float[5, 3]"),  # a bias that differs from row to row
+        ("p = MatMul (item, item) a = Add (p, b) y = Relu (a)", "float[3, 3]"),  # no weight
+    ],
+)
+def test_products_that_are_no_gemm_with_a_bias(nodes: str, item: str) -> None:
+    weights = {"w": integers(3, 3), "b": integers(3, seed=1), "long": integers(5, 3, seed=2)}
+    model = ranking("tiled", nodes, item=item, output="float[B, M, 3] y", **weights)
+    result = rewrite_and_check(model)
+    assert result.nodes("Gemm") == [] and len(result.nodes("MatMul")) == 1
+
+
+def test_the_graph() -> None:
+    """(relu(user) * k + item) + k: one operator for each candidate."""
+    body = "r = Relu (user) m = Mul (r, k) s = Add (item, m) y = Add (s, k)"
+    model = ranking("one", body, item="float[4]", output="float[B, 4] y", k=integers(4))
+    result = rewrite_and_check(model)
+    assert result.graph == [
+        "r.user [1 4] = Relu (user_row)",
+        "m.user [1 4] = Mul (r.user, k)",
+        "y.user [1 4] = Add (k.part, m.user)",
+        "y [B 4] = Add (item, y.user)",
+    ]

@@ -1,0 +1,174 @@
+"""Quantizing is element by element; products of integers treat their rows independently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mari_onnx.ir.extents import symbol
+from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+
+styles = pytest.mark.parametrize("style", STYLES)
+
+TENSOR = {"s": np.float32(2), "z": np.int8(1)}
+CHANNELS = {"s": np.array([1, 2, 4, 1, 2, 1, 4], np.float32), "z": np.array([0, 1, 2, 0, 1, 2, 0], np.int8)}
+
+
+def lacks_candidates(result: Rewritten, name: str) -> bool:
+    shape = result.program.values[name].array.tensor.known_shape
+    return symbol("B") not in shape
+
+
+@styles
+@pytest.mark.parametrize(("scales", "attributes"), [(TENSOR, ""), (CHANNELS, ""), (CHANNELS, "<axis = -1>")])
+def test_part_by_part(style: str, scales: dict[str, Any], attributes: str) -> None:
+    """Q([a b]) = [Q(a) Q(b)], and back: the scales of channels are cut as the parts are."""
+    body = f"""x = Concat <axis = 1> (user, item) q = QuantizeLinear {attributes} (x, s, z)
+               d = DequantizeLinear {attributes} (q, s, z) y = MatMul (d, w)"""
+    result = rewrite_and_check(ranking(style, body, w=integers(7, 2), **scales))
+    assert result.ops.count("QuantizeLinear") == result.ops.count("DequantizeLinear") == 2
+    assert "Concat" not in result.ops
+
+
+@styles
+def test_channels_that_are_not_stored(style: str) -> None:
+    """One number, repeated, has a scale of its own at each position."""
+    body = """e = Expand (user, shape) q = QuantizeLinear (e, s, z) d = DequantizeLinear (q, s, z)
+              y = Add (d, item)"""
+    scales = {k: v[:4] for k, v in CHANNELS.items()}
+    rewrite_and_check(ranking(style, body, user="float[1]", item="float[4]", shape=[1, 4], **scales))
+
+
+def test_without_a_zero_point() -> None:
+    body = "q = QuantizeLinear (user, s) d = DequantizeLinear (q, s) y = Add (d, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]", s=np.float32(2)))
+    assert result.ops == ["QuantizeLinear", "DequantizeLinear", "Add"]
+
+
+def test_an_element_type_by_name() -> None:
+    body = "q = QuantizeLinear <output_dtype = 3> (user, s) d = DequantizeLinear (q, s) y = Add (d, item)"
+    result = rewrite_and_check(ranking("one", body, item="float[4]", opset=21, s=np.float32(2)))
+    assert result.program.values["q"].dtype == 3
+
+
+def test_computed_values_in_blocks_are_refused() -> None:
+    body = "q = QuantizeLinear <axis = 1, block_size = 2> (user, s) d = Cast <to = 1> (q) y = Add (d, item)"
+    result = rewrite(ranking("one", body, item="float[4]", opset=21, s=np.ones((1, 2), np.float32)))
+    assert result.refusals("QuantizeLinear") == ["QuantizeLinear of a computed value, in blocks"]
+
+
+# The range of the whole tensor
+
+DYNAMIC = "q, s, z = DynamicQuantizeLinear ({}) "
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_the_range_of_a_repeated_row(style: str) -> None:
+    body = DYNAMIC.format("user") + "d = DequantizeLinear (q, s, z) y = Add (d, item)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]"))
+    assert lacks_candidates(result, "q")
+
+
+def test_the_range_of_rows_that_an_index_selects() -> None:
+    """Not of those that it could have selected."""
+    body = DYNAMIC.format("user") + "d = DequantizeLinear (q, s, z) y = Add (d, item)"
+    result = rewrite_and_check(ranking("requests", body, item="float[4]"))
+    assert not lacks_candidates(result, "q")
+
+
+@styles
+def test_the_range_of_nothing(style: str) -> None:
+    """Where there is an answer without candidates, it is not by the range of the user's row."""
+    body = DYNAMIC.format("user") + "d = DequantizeLinear (q, s, z) a = Add (d, item) y = Identity (s)"
+    result = rewrite_and_check(ranking(style, body, item="float[4]", output="float y"))
+    assert lacks_candidates(result, "q") == (style == "tiled")  # row 0 of nothing is no row
+
+
+@styles
+def test_the_range_of_parts_is_that_of_all_of_them(style: str) -> None:
+    body = "x = Concat <axis = 1> (user, item) " + DYNAMIC.format("x") + "d = DequantizeLinear (q, s, z) y = Neg (d)"
+    rewrite_and_check(ranking(style, body))
+
+
+# Products of integers
+
+
+@styles
+def test_an_integer_product_of_the_user(style: str) -> None:
+    body = """q = QuantizeLinear (user, s, z) m = MatMulInteger (q, w, z) f = Cast <to = 1> (m) y = Add (f, item)"""
+    w = integers(4, 3).astype(np.int8)
+    result = rewrite_and_check(ranking(style, body, w=w, **TENSOR))
+    assert lacks_candidates(result, "m") or style == "requests"
+    assert "Expand" not in result.ops
+
+
+@styles
+def test_an_integer_product_of_what_is_not_stored(style: str) -> None:
+    """One number, repeated, is multiplied by each row of the weight."""
+    body = """e = Expand (user, wide) q = QuantizeLinear (e, s, z) m = MatMulInteger (q, w, z) f = Cast <to = 1> (m)
+              y = Add (f, item)"""
+    w = integers(4, 3).astype(np.int8)
+    result = rewrite_and_check(ranking(style, body, user="float[1]", w=w, wide=[1, 4], **TENSOR))
+    assert lacks_candidates(result, "m")
+
+
+def test_as_quantizers_write_it() -> None:
+    """A range that is computed is no constant, but it has no axes either."""
+    body = (
+        DYNAMIC.format("user")
+        + """m = MatMulInteger (q, w, z) f = Cast <to = 1> (m) k = Mul (s, t)
+              h = Mul (f, k) y = Add (h, item)"""
+    )
+    result = rewrite_and_check(ranking("one", body, w=integers(4, 3).astype(np.int8), t=np.float32(2)))
+    assert lacks_candidates(result, "m")
+    (remark,) = [r for r in result.remarks if r.rule == "product"]
+    assert remark.status == "applied"
+
+
+@styles
+def test_a_product_that_is_quantized_again(style: str) -> None:
+    body = """q = QuantizeLinear (user, s, z) m = QLinearMatMul (q, s, z, w, s, z, s, z)
+              d = DequantizeLinear (m, s, z) y = Add (d, item)"""
+    result = rewrite_and_check(ranking(style, body, w=integers(4, 3).astype(np.int8), **TENSOR))
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("stored", [4, 1])
+def test_a_weight_of_packed_bits(style: str, stored: int) -> None:
+    """Two numbers of four bits to a byte, with a scale for each column: each row by itself."""
+    body = """x = Expand (user, wide) p = com.microsoft.MatMulNBits <K = 4, N = 3, bits = 4, block_size = 16> (x, w, s)
+              y = Add (p, item)"""
+    packed = np.random.default_rng(0).integers(0, 256, (3, 1, 8)).astype(np.uint8)
+    constants = {"w": packed, "s": np.array([1, 2, 4], np.float32), "wide": [1, 4]}
+    domains = ', "com.microsoft" : 1'
+    result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", domains=domains, **constants))
+    assert lacks_candidates(result, "p")
+    assert result.program.values["p"].array.tensor.known_shape[1] == 3
+
+
+def test_products_that_are_refused() -> None:
+    text = "g (int8[1, 4] user, int8[4, 4] item, int8[4] zero, float[B, 4] x) => (int32[B, 4] y)"
+    expand = "shape = Shape (x) u = Expand (user, shape)"
+    result = rewrite(parse(f"{text} {{ {expand} y = MatMulInteger (u, item, zero) }}"))
+    assert result.refusals("MatMulInteger") == ["MatMulInteger with a scale or zero point for each row"]
+    batched = text.replace("int8[4, 4]", "int8[1, 4, 4]").replace("int32[B", "int32[1, B")
+    result = rewrite(parse(f"{batched} {{ {expand} y = MatMulInteger (u, item) }}"))
+    assert result.refusals("MatMulInteger") == ["MatMulInteger of two computed values"]
+
+
+def test_the_graph() -> None:
+    """To integers and back, on either side."""
+    body = """x = Concat <axis = 1> (user, item) q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+              y = MatMul (d, w)"""
+    result = rewrite_and_check(ranking("one", body, output="float[B, 2] y", w=integers(7, 2), **TENSOR))
+    assert result.graph == [
+        "q.part [1 4] = QuantizeLinear (user_row, s, z)",
+        "q.part.2 [B 3] = QuantizeLinear (item, s, z)",
+        "d.part [1 4] = DequantizeLinear (q.part, s, z)",
+        "d.part.2 [B 3] = DequantizeLinear (q.part.2, s, z)",
+        "y.user [1 2] = Gemm (d.part, w.user)",
+        "y [B 2] = Gemm (d.part.2, w.item, y.user)",
+    ]

@@ -1,0 +1,247 @@
+"""Which inputs belong to the request, and why."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from mari_onnx import optimize
+from mari_onnx.analysis.input_roles import Sides, declared_inputs, sides
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
+from mari_onnx.errors import UserError
+from mari_onnx.planning import search
+from mari_onnx.planning.search import run
+from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
+
+BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
+WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+INDEXED = "g (float[R, 4] rows, int64[B] index, float[B, 3] item) => (float[B, 2] y) { user = Gather (rows, index) "
+
+
+def graph(proto: onnx.ModelProto) -> Model:
+    return Model(from_proto(proto))
+
+
+def found(proto: onnx.ModelProto, *globs: str) -> Sides:
+    return sides(graph(proto), globs, 500)
+
+
+def rows(given: Sides) -> dict[str, str]:
+    return {i.name: i.rows for i in given.inputs}
+
+
+# Globs
+
+
+@pytest.mark.parametrize(
+    ("globs", "names"),
+    [
+        (["user_*"], {"user_a": "user_*", "user_b": "user_*"}),
+        (["user_b", "user_*"], {"user_b": "user_b", "user_a": "user_*"}),
+        (["*_[ab]"], {"user_a": "*_[ab]", "user_b": "*_[ab]"}),
+        (["User"], {"User": "User"}),
+        ([], {}),
+    ],
+)
+def test_globs(globs: list[str], names: dict[str, str]) -> None:
+    text = "g (float[B] user_a, float[B] user_b, float[B] User, float[B] item) => (float[B] y) { y = Relu (item) }"
+    assert declared_inputs(graph(parse(text)), globs) == names
+
+
+@pytest.mark.parametrize("glob", ["users", "user[", "USER", "weight"])
+def test_a_glob_that_matches_nothing_lists_the_inputs(glob: str) -> None:
+    model = parse(
+        "g (float[B, 3] user, float[B, 3] item) => (float[B, 3] y) { y = Add (user, weight) }", weight=integers(3)
+    )
+    with pytest.raises(UserError) as caught:
+        found(model, "item", glob)
+    assert caught.value.message == f"no input of the model matches the user input {glob!r}"
+    assert caught.value.next_step == "its inputs are: user, item"
+
+
+# The four kinds
+
+
+def test_literal_one_beside_dynamic_ones_is_found() -> None:
+    given = found(ranking("one", BODY, **WEIGHTS))
+    assert rows(given) == {"user_row": "one"}
+    assert given.inputs[0].reason == "found: leading extent 1 beside dynamic ones"
+    assert (given.tiled, given.candidates) == ((), ("B",))
+
+
+def test_literal_one_that_is_declared() -> None:
+    (given,) = found(ranking("one", BODY, **WEIGHTS), "user*").inputs
+    assert given.reason == "declared by 'user*': leading extent 1 beside dynamic ones"
+
+
+def test_tiled_only_if_declared() -> None:
+    model = ranking("tiled", BODY, **WEIGHTS)
+    assert found(model).inputs == ()
+    given = found(model, "user")
+    assert rows(given) == {"user": "tiled"}
+    assert given.tiled == ("user",)
+    assert given.inputs[0].reason == "declared by 'user': the caller repeats its row"
+    assert given.candidates == ("B",)
+
+
+@pytest.mark.parametrize("globs", [(), ("rows",)])
+def test_requests_are_found_by_their_index(globs: tuple[str, ...]) -> None:
+    given = found(parse(f"{INDEXED} {BODY} }}", **WEIGHTS), *globs)
+    assert rows(given) == {"rows": "requests"}
+    why = "declared by 'rows'" if globs else "found"
+    assert given.inputs[0].reason == f"{why}: an index selects its rows for the candidates"
+    assert given.candidates == ("B",)
+
+
+def test_rows_that_are_used_as_they_are_need_no_index() -> None:
+    """Several inputs of one symbol: an index into one of them makes all of them rows of requests."""
+    text = "g (float[R, 4] rows, float[R, 4] more, int64[B] index, float[B, 3] item) => (float[B, 2] y)"
+    body = f"both = Add (rows, more) user = Gather (both, index) {BODY}"
+    assert rows(found(parse(f"{text} {{ {body} }}", **WEIGHTS))) == {"rows": "requests", "more": "requests"}
+
+
+def test_shared_inputs_have_no_candidates_in_them() -> None:
+    text = "g (float[4] context, float[L, 4] history, float[B, 4] item) => (float[B, 4] y)"
+    model = parse(
+        f"{text} {{ m = ReduceSum <keepdims = 0> (history, zero) s = Add (context, m) y = Mul (s, item) }}", zero=[0]
+    )
+    given = found(model, "context")
+    assert rows(given) == {"context": "shared"}
+    assert given.inputs[0].reason == "declared by 'context': it has no axis of candidates"
+
+
+def test_everything_static() -> None:
+    """Leading 1 says nothing where nothing is dynamic."""
+    text = "g (float[1, 4] user, float[8, 4] item) => (float[8, 4] y) { y = Mul (user, item) }"
+    given = found(parse(text))
+    assert (given.inputs, given.candidates) == ((), ())
+
+
+def test_declared_rows_of_another_axis_are_all_used() -> None:
+    """To keep row 0 alone would be a wrong score, and verification would repeat that row as well."""
+    model = parse(
+        """g (float[R, 4] user, float[B, 4] item) => (float[B, 4] y) {
+            largest = ReduceMax <axes = [0]> (user)
+            y = Add (largest, item)
+        }"""
+    )
+    given = found(model, "user")
+    assert rows(given) == {"user": "requests"}
+    assert "not known to be the candidates'" in given.inputs[0].reason
+    assert given.tiled == ()
+    rewrite_and_check(model)
+
+
+def test_rows_that_entries_are_gathered_from() -> None:
+    model = parse(
+        """g (float[unk__1, 4] user, float[unk__2, 4] item, int64[unk__2] index) => (float[unk__2, 4] y)
+        <int64[1] one = {1}> {
+            column = Unsqueeze (index, one)
+            shape = Shape (item)
+            indices = Expand (column, shape)
+            rows = GatherElements <axis = 0> (user, indices)
+            y = Add (rows, item)
+        }"""
+    )
+    assert rows(found(model, "user")) == {"user": "requests"}
+
+
+def test_items_that_a_mask_selects_are_the_candidates_still() -> None:
+    """Were they rows of requests, the rows of another input would be taken for the candidates."""
+    model = parse(
+        """g (float[unk__1, 4] user, float[B, 2, 4] item, float[R, 3] other) => (float[N] y, float[M, 4] z)
+        <float[1] zero = {0}, int64[1] one = {1}> {
+            rows = ReduceMax <axes = [2], keepdims = 0> (item)
+            mask = Greater (rows, zero)
+            place = NonZero (mask)
+            places = Transpose <perm = [1, 0]> (place)
+            picked = GatherND (item, places)
+            y = ReduceSum <keepdims = 0> (picked, one)
+            z = Neg (user)
+        }"""
+    )
+    given = found(model, "user")
+    assert given.candidates == ("B", "R")
+    assert rows(given) == {"user": "tiled"}
+
+
+# Symbols
+
+
+def test_unnamed_extents_are_symbols_of_their_input() -> None:
+    model = parse("g (float[B, 4] user, float[B, 3] item, float s) => (float[B, 2] y) { " + BODY + "}", **WEIGHTS)
+    for info in model.graph.input[:2]:
+        info.type.tensor_type.shape.dim[0].ClearField("dim_param")
+    assert graph(model).leading_symbols == {"user": "user.0", "item": "item.0"}
+    assert rewrite_and_check(model).ops.count("Gemm") == 2
+
+
+def test_a_symbol_of_each_input_as_tf2onnx_writes_them() -> None:
+    text = "g (float[unk__1, 4] user, float[unk__2, 3] item) => (float[unk__3, 2] y)"
+    model = parse(f"{text} {{ {BODY} }}", **WEIGHTS)
+    given = found(model, "user")
+    assert rows(given) == {"user": "tiled"}
+    assert given.candidates == ("unk__2",)
+    program = run(graph(model), given, MANY)
+    assert [r.status for r in program.context.remarks] == ["applied"]
+    assert rewrite_and_check(model).ops == ["Slice", "Gemm", "Gemm"]
+
+
+def test_only_the_user_is_an_input() -> None:
+    """All that is declared: its symbol counts the candidates."""
+    model = parse("g (float[B, 4] user) => (float[B, 4] y) { y = Relu (user) }")
+    assert found(model, "user").candidates == ("B",)
+    rewrite_and_check(model)
+
+
+def test_the_reference_of_the_cost_model() -> None:
+    model = parse(f"{INDEXED} {BODY} }}", **WEIGHTS)
+    reference = run(graph(model), found(model), 300).context.cost.reference
+    assert (reference["B"], reference["R"]) == (300, 4)
+
+
+# What the optimizer may rely on
+
+
+def test_one_row_is_what_the_first_row_says() -> None:
+    """Tiled rows are taken from row 0, and an empty batch has none."""
+    result = rewrite_and_check(ranking("tiled", "r = Relu (user) y = Mul (r, item)", item="float[4]"))
+    assert result.ops == ["Slice", "Relu", "Mul"]
+
+
+# One plan of several
+
+
+def din(width: int, hidden: int) -> onnx.ModelProto:
+    """What a candidate asks of each step of a history: [q k q*k] @ W, which is k @ (W2 + q*W3) with a bias."""
+    body = """i = Unsqueeze (item, one) q = Expand (i, steps) m = Mul (q, user)
+        x = Concat <axis = 2> (q, user, m) h = MatMul (x, w) y = Relu (h)"""
+    types = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
+    return ranking("tiled", body, **types, one=[1], steps=[1, 40, 1], w=integers(3 * width, hidden))
+
+
+def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight for each candidate is more to compute for one than the whole product, and a little less for many."""
+
+    def estimates() -> tuple[float, float]:
+        program = run(graph(model), given, 500)
+        cost = program.context.cost
+        assert cost.alone is not None and program.plan is not None
+        many, one = (sum(map(model.node_time, program.plan[0])) for model in (cost, cost.alone))
+        return many, one
+
+    model = din(width=64, hidden=256)
+    given = found(model, "user")
+    many, one = estimates()
+    monkeypatch.setattr(search, "EMPHASES", (0.0,))
+    fastest, for_one = estimates()
+    assert fastest < many < 1.5 * fastest
+    assert one < for_one / 3
+
+
+def test_a_model_is_left_alone_where_a_single_candidate_loses_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ranking("tiled", "x = Concat <axis = 1> (user, item) h = MatMul (x, w) y = Relu (h)", w=integers(7, 32))
+    assert optimize(model, user_inputs=["user"], verify=False).changed
+    monkeypatch.setattr(search, "RARELY", 20.0)
+    assert not optimize(model, user_inputs=["user"], verify=False).changed

@@ -1,0 +1,75 @@
+"""What only moves data is simplified as it is recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
+from tests.graphs import ranking, rewrite_and_check
+
+B, L = symbol("B"), symbol("L")
+
+
+def test_stacking_is_one_concat_and_one_reshape() -> None:
+    b = Builder()
+    sources = [b.input(name, (B, 4), 1) for name in "xyz"]
+    stacked = b.concat([b.reshape(t, (B, 1, 4)) for t in sources], 1)
+    assert stacked.shape == (B, 3, 4)
+    assert stacked.op_type == "Reshape"
+    (joined,) = stacked.node.inputs
+    assert joined is not None
+    assert (joined.op_type, joined.shape, list(joined.node.inputs)) == ("Concat", (B, 12), sources)
+
+
+def test_squeezed_pieces_of_unequal_widths() -> None:
+    b = Builder()
+    sources = [b.input(name, (B, 1, width), 1) for name, width in (("x", 4), ("y", 2))]
+    flat = b.concat([b.reshape(t, (B, width)) for t, width in zip(sources, (4, 2), strict=True)], 1)
+    (joined,) = flat.node.inputs
+    assert joined is not None
+    assert (flat.shape, joined.shape) == ((B, 6), (B, 1, 6))
+
+
+def test_columns_beside_embeddings() -> None:
+    """They are made to be like most of what they are joined with, if that is fewer Reshapes."""
+    b = Builder()
+    sources = [b.input(name, (B, 1, 4), 1) for name in "xyz"]
+    price, scores = b.reshape(b.input("price", (B,), 1), (B, 1)), b.input("scores", (B, 2), 1)
+    embeddings = [b.reshape(t, (B, 4)) for t in sources]
+    flat = b.concat([*embeddings, price, scores], 1)
+    (joined,) = flat.node.inputs
+    assert joined is not None
+    assert (flat.shape, joined.shape) == ((B, 15), (B, 1, 15))
+    assert [t.shape for t in joined.node.inputs if t is not None] == [(B, 1, 4)] * 3 + [(B, 1, 1), (B, 1, 2)]
+    assert b.concat([*embeddings[:2], scores], 1).op_type == "Concat"
+    assert b.concat([*embeddings, b.input("of rows", (B, L), 1)], 1).op_type == "Concat"
+
+
+def test_pieces_that_were_cut_otherwise_are_joined_as_they_are() -> None:
+    b = Builder()
+    x, y = b.input("x", (B, 6), 1), b.input("y", (B, 3, 2), 1)
+    assert b.concat([b.reshape(x, (B, 2, 3)), b.input("z", (B, 2, 3), 1)], 1).op_type == "Concat"
+    assert b.concat([b.reshape(x, (B * 6,)), b.reshape(y, (B * 6,))], 0).op_type == "Concat"
+
+
+def test_a_shape_of_two_symbols_would_have_to_be_computed() -> None:
+    b = Builder()
+    sources = [b.input(name, (B, L, 4), 1) for name in "xy"]
+    assert b.concat([b.reshape(t, (B, L, 1, 4)) for t in sources], 2).op_type == "Concat"
+
+
+def test_the_values_of_a_stack() -> None:
+    body = """u = Unsqueeze (user, one) i = Unsqueeze (item, one) x = Concat <axis = 1> (u, i, i)
+              y = ReduceProd <axes = [1], keepdims = 0> (x)"""
+    result = rewrite_and_check(ranking("tiled", body, user="float[3]", item="float[3]", one=np.array([1])))
+    assert result.ops.count("Reshape") <= 2
+
+
+def test_a_few_repeats_need_no_shape() -> None:
+    """Where the rest of the shape would have to be computed, so many times the same is one Concat."""
+    b = Builder()
+    x = b.input("x", (B, 1, 4), 1)
+    assert b.expand(x, (B, 2, 4)).op_type == "Concat"
+    assert b.expand(x, (B, 9, 4)).op_type == "Expand"
+    assert b.expand(b.input("y", (1, 4), 1), (2, 4)).op_type == "Expand"

@@ -1,0 +1,152 @@
+"""Models that are called otherwise, compared with the original: what is right passes, and what is wrong does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from mari_onnx import UserError, optimize, verify
+from mari_onnx.document.read import from_proto
+from mari_onnx.serving.recompose import together
+from tests.graphs import assert_same, integers, parse
+
+BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
+TYPES = "int64[B] i, int64[B] user_id, float[B, 4] user, float[B, 3] item"
+
+SERVINGS: list[dict[str, Any]] = [
+    {},
+    {"user_batch": "one"},
+    {"user_batch": "requests"},
+    {"request_index": "i"},
+    {"request_key": ["user_id"]},
+    {"guard": "nan"},
+    {"guard": "output"},
+    {"request_key": ["user_id"], "guard": "output"},
+]
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    return parse(f"g ({TYPES}) => (float[B, 2] y) {{ {BODY} }}", w=integers(7, 2), b=integers(2))
+
+
+def passed(reference: onnx.ModelProto, result: onnx.ModelProto, serving: dict[str, Any], **more: Any) -> bool:
+    names = {name: serving[name] for name in ("request_index", "request_key") if name in serving}
+    report = verify(reference, result, user_inputs=["user*"], **names, **more)
+    assert report.verification is not None
+    return report.verification.passed
+
+
+def spoiled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Every weight a little larger."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    for tensor in out.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.01), tensor.name))
+    return out
+
+
+@pytest.mark.parametrize("serving", SERVINGS, ids=str)
+def test_each_way_of_serving(model: onnx.ModelProto, serving: dict[str, Any]) -> None:
+    result = optimize(model, user_inputs=["user*"], **serving)
+    assert result.changed == (serving not in ({}, {"request_key": ["user_id"]}))
+    assert result.report.verification is None or result.report.verification.passed
+    assert passed(model, result.model, serving)
+    assert not passed(model, spoiled(result.model), serving)
+
+
+def test_a_call_without_candidates(model: onnx.ModelProto) -> None:
+    for serving in ({"user_batch": "one"}, {"user_batch": "requests"}, {"guard": "output"}):
+        assert passed(model, optimize(model, user_inputs=["user*"], **serving).model, serving, batches=[0])
+
+
+def test_rows_of_the_wrong_request(model: onnx.ModelProto) -> None:
+    """An index that is off by one selects rows that are there, and wrong."""
+    right = optimize(model, user_inputs=["user*"], user_batch="requests").model
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(right)
+    for node in wrong.graph.node:
+        node.input[:] = ["shifted" if name == "request_index" else name for name in node.input]
+    wrong.graph.node.insert(0, onnx.helper.make_node("Add", ["request_index", "one"], ["shifted"]))
+    wrong.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    assert passed(model, right, {"user_batch": "requests"})
+    assert not passed(model, wrong, {"user_batch": "requests"})
+
+
+def test_the_first_row_for_all_of_several_requests(model: onnx.ModelProto) -> None:
+    tiled = optimize(model, user_inputs=["user*"], guard="nan").model
+    assert passed(model, tiled, {})
+    assert not passed(model, tiled, {"request_key": ["user_id"]})
+
+
+def test_a_guard_that_always_speaks(model: onnx.ModelProto) -> None:
+    guarded = optimize(model, user_inputs=["user*"], guard="output").model
+    for node in guarded.graph.node:
+        if node.output[0] == "mari_guard":
+            node.op_type = "Not"
+            del node.input[1:]
+    assert not passed(model, guarded, {})
+
+
+def test_what_is_called_alike_stays_as_it_is(model: onnx.ModelProto) -> None:
+    document = from_proto(model)
+    assert together(document, [document]) is document
+
+
+# Parts
+
+USER = "g (float[1, 4] user) => (float[1, 2] h) { u = MatMul (user, w) h = Add (u, b) }"
+RANK = "g (float[1, 2] h, float[B, 3] item) => (float[B, 2] y) { v = MatMul (item, w) s = Add (v, h) y = Relu (s) }"
+ITEM = "g (float[B, 3] item) => (float[B, 2] v) { v = MatMul (item, w) }"
+
+
+def parts() -> Sequence[onnx.ModelProto]:
+    """The user's part, the ranking model and the original; tensors and weights of one name that are not the same."""
+    w, b = integers(7, 2), integers(2)
+    whole = parse(f"g (float[B, 4] user, float[B, 3] item) => (float[B, 2] y) {{ {BODY} }}", w=w, b=b)
+    return parse(USER, w=w[:4], b=b), parse(RANK, w=w[4:]), whole
+
+
+def test_a_user_model() -> None:
+    user, rank, whole = parts()
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    assert [i.name for i in joined.proto.graph.input] == ["user", "item"]
+    assert_same(whole, joined.proto)
+    report = verify(whole, rank, user_inputs=["user"], user_model=user)
+    assert report.verification is not None
+    assert report.verification.passed
+    with pytest.raises(UserError, match="`user` is only in the reference model"):
+        verify(whole, rank, user_inputs=["user"])
+
+
+def test_an_item_model() -> None:
+    user, _, whole = parts()
+    item = parse(ITEM, w=integers(7, 2)[4:])
+    rank = parse("g (float[1, 2] h, float[B, 2] v) => (float[B, 2] y) { s = Add (v, h) y = Relu (s) }")
+    joined = together(from_proto(whole), [from_proto(part) for part in (user, item, rank)])
+    assert_same(whole, joined.proto)
+
+
+def test_bodies_keep_what_they_capture() -> None:
+    """A name of the outer graph that an If reads is called otherwise there too."""
+    user = parse(
+        """g (float[1, 4] user) => (float[1, 2] h) {
+            u = MatMul (user, w)
+            c = ReduceMax <keepdims = 0> (u)
+            p = Greater (c, zero)
+            h = If (p) <
+                then_branch = t () => (float[1, 2] a) { a = Add (u, b) },
+                else_branch = e () => (float[1, 2] d) { d = Sub (u, b) }
+            >
+        }""",
+        w=integers(4, 2), b=integers(2), zero=np.float32(0),
+    )  # fmt: skip
+    _, rank, whole = parts()
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    onnx.checker.check_model(joined.proto, full_check=True)

@@ -1,0 +1,175 @@
+"""Float64 for every operator, by whoever has it; and what could not be had is named."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx.document.read import as_document
+from mari_onnx.verification import verify
+from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
+from mari_onnx.verification.float64.exact import Exact
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
+from tests.verification.models import parse
+
+
+def exact(model: onnx.ModelProto, *expose: str) -> Exact:
+    return Exact(Source("reference", as_document(model)), expose)
+
+
+def test_others_stand_in_where_onnxruntime_has_no_kernel() -> None:
+    """Erf, before and after operators that onnxruntime has."""
+    model = parse(
+        """f (float[B, 2] x) => (float[B, 2] y) {
+            a = Mul (x, c) e = Erf (a) b = Mul (e, c) g = Erf (b) y = Add (g, a)
+        }""",
+        c=np.float32([0.3]),
+    )
+    run = exact(model, "e", "b")
+    x = np.float32([[0.5, -0.5]])
+    found = run({"x": x})
+    c = np.float64(np.float32(0.3))
+    a = x * c
+    e = np.vectorize(math.erf)(a)
+    np.testing.assert_allclose(found["e"], e, rtol=1e-15)
+    np.testing.assert_allclose(found["b"], e * c, rtol=1e-15)
+    np.testing.assert_allclose(found["y"], np.vectorize(math.erf)(e * c) + a, rtol=1e-15)
+    assert run.limits == {}
+    assert verify(model, model).rtol == SAME_FUNCTION
+
+
+def test_a_stand_in_within_a_body() -> None:
+    model = parse(
+        """f (float[B, 2] x) => (float[B, 2] y) {
+            n = Size (x)
+            many = Greater (n, zero)
+            y = If (many) <
+                then_branch = yes () => (float[B, 2] a) { a = Erf (x) },
+                else_branch = no () => (float[B, 2] b) { b = Neg (x) }
+            >
+        }""",
+        zero=np.array(0),
+    )
+    assert exact(model)({"x": np.float32([[1, 2]])})["y"][0, 0] == pytest.approx(0.8427007929497149, abs=1e-15)
+
+
+@pytest.mark.parametrize("op_type", ["GRU", "LSTM", "RNN"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("lengths", [True, False])
+def test_recurrence_is_that_of_onnxruntime(op_type: str, direction: str, lengths: bool) -> None:
+    rng = np.random.default_rng(0)
+    gates, d = {"GRU": 3, "LSTM": 4, "RNN": 1}[op_type], 1 + (direction == "bidirectional")
+    w, r, b = (
+        rng.standard_normal(s).astype(np.float32) for s in ((d, gates * 4, 3), (d, gates * 4, 4), (d, gates * 8))
+    )
+    h = rng.standard_normal((d, 5, 4)).astype(np.float32)
+    more = "(x, w, r, b, length, h, h)" if op_type == "LSTM" else "(x, w, r, b, length, h)"
+    text = f"""f (float[6, 5, 3] x, int32[5] length) => (float[6, {d}, 5, 4] y, float[{d}, 5, 4] last) {{
+        y, last = {op_type} <hidden_size = 4, direction = "{direction}"> {more if lengths else "(x, w, r, b)"}
+    }}"""
+    constants = {"w": w, "r": r, "b": b, **({"h": h} if lengths else {})}
+    model = parse(text, **constants)
+    feeds = {"x": rng.standard_normal((6, 5, 3)).astype(np.float32), "length": np.int32([6, 0, 3, 1, 5])}
+    run = exact(model)
+    expected = dict(zip(("y", "last"), Source("r", as_document(model)).session().run(None, feeds), strict=True))
+    for name, value in run(feeds).items():
+        np.testing.assert_allclose(value, expected[name], atol=2e-6)
+    assert run.limits == {}
+
+
+def test_sequences_that_are_all_empty_are_not_run() -> None:
+    """onnxruntime's GRU has taken the process down on them."""
+    w, r = (np.ones((1, 9, 3), np.float32) for _ in range(2))
+    text = """f (int64[B, 5] ids, float[5, B, 3] x) => (float[1, B, 3] y) {
+        e = Gather (table, ids)
+        seen = Greater (ids, zero)
+        counted = Cast <to = 6> (seen)
+        length = ReduceSum <keepdims = 0> (counted, axis)
+        all, y = GRU <hidden_size = 3> (x, w, r, , length)
+        rows = ReduceMax (e)
+    }"""
+    constants = {"zero": np.array(0), "axis": np.array([1]), "table": np.ones((9, 1), np.float32)}
+    model = parse(text, w=w, r=r, **constants)
+    with pytest.raises(RunError, match="empty"):
+        exact(model)({"ids": np.zeros((2, 5), np.int64), "x": np.zeros((5, 2, 3), np.float32)})
+    verification = verify(model, model)
+    assert verification.passed
+    assert any("padding at batch 7 was skipped" in note for note in verification.notes)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_a_mistake_in_a_recurrence_is_seen(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    w, r = (rng.standard_normal((1, 9, 3)).astype(np.float32) for _ in range(2))
+    text = """f (float[4, B, 3] x, int32[B] length) => (float[1, B, 3] y) {
+        all, y = GRU <hidden_size = 3> (x, w, r, , length)
+        m = Greater (four, length)
+    }"""
+    reference = parse(text, w=w, r=r, four=np.int32([2, 4]))
+    other = parse(text, w=w, r=r * np.float32(factor), four=np.int32([2, 4]))
+    assert verify(reference, other, batches=(2,)).passed == (factor == 1.0)
+
+
+def test_what_nobody_has_in_float64_stays_in_float32_and_is_named() -> None:
+    text = """f (float[B, 8] x) => (float[B, 8] y) {
+        a = Mul (x, c)
+        t = com.microsoft.FusedGemm <activation = "Relu"> (a, w)
+        y = Mul (t, c)
+    }"""
+    model = parse(text, c=np.float32([0.3]), w=np.eye(8, dtype=np.float32))
+    model.opset_import.add(domain="com.microsoft", version=1)
+    verification = verify(model, model)
+    assert verification.passed
+    assert verification.rtol == WITHIN_FLOAT32
+    assert "float32, in which these stayed: `t`" in verification.basis
+    assert any("FusedGemm at `t`" in note for note in verification.notes)
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(model)
+    assert wrong.graph.initializer[0].name == "c"
+    wrong.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32([0.3001]), "c"))
+    assert not verify(model, wrong).passed
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_quantization(axis: int | None, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    n = 1 if axis is None else 4
+    s, z = rng.uniform(0.01, 0.1, n).astype(np.float32), rng.integers(0, 9, n).astype(dtype)
+    given = "" if axis is None else f"<axis = {axis}>"
+    shape = {"s": s[0], "z": z[0]} if axis is None else {"s": s, "z": z}
+    text = f"""f (float[4, 4] x) => (float[4, 4] y, {np.dtype(dtype).name}[4, 4] q) {{
+        q = QuantizeLinear {given} (x, s, z) y = DequantizeLinear {given} (q, s, z)
+    }}"""
+    model = parse(text, **shape)
+    x = rng.standard_normal((4, 4)).astype(np.float32)
+    run = exact(model)
+    found = run({"x": x})
+    y, q = Source("r", as_document(model)).session().run(None, {"x": x})
+    np.testing.assert_array_equal(found["q"], q)
+    np.testing.assert_allclose(found["y"], y, rtol=1e-6)
+    assert run.limits == {}
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_an_operator_that_onnxruntime_takes_apart(approximate: str) -> None:
+    """Gelu is defined by Erf, which has no float64 kernel."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 20]> f (float[B] x) => (float[B] y) {{
+            y = Gelu <approximate = "{approximate}"> (x)
+        }}"""
+    )
+    x = np.float32([0.3, -2])
+
+    def gelu(v: float) -> float:
+        if approximate == "none":
+            return 0.5 * v * (1 + math.erf(v / math.sqrt(2)))
+        return 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+
+    # onnxruntime defines the approximation with a factor in float32.
+    near = 1e-14 if approximate == "none" else 1e-6
+    np.testing.assert_allclose(exact(model)({"x": x})["y"], [gelu(float(v)) for v in x], rtol=near)
+    assert verify(model, model).notes == ()

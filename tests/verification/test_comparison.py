@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx.errors import ModelError, UserError
+from mari_onnx.report.model import Difference, Verification
+from mari_onnx.verification import verify
+from mari_onnx.verification.compare.judge import SAME_FUNCTION
+
+from . import models
+from .models import parse
+
+
+def failures(verification: Verification) -> str:
+    assert not verification.passed
+    return " ".join(d.message for d in verification.differences if not d.passed)
+
+
+def drawn(verification: Verification) -> list[Difference]:
+    return [d for d in verification.differences if d.case == "drawn"]
+
+
+def test_a_model_is_itself() -> None:
+    verification = verify(models.tower(), models.tower())
+    assert verification.passed
+    assert [(d.case, d.batch) for d in verification.differences] == [
+        *(("drawn", batch) for batch in (1, 2, 7, 64)),
+        ("zeros", 7),
+        ("large", 64),
+        ("not finite", 64),
+    ]
+    assert all(d.max_abs == 0 and 0 < d.bound < 1e-5 for d in verification.differences)
+    assert verification.rtol == SAME_FUNCTION
+    assert "same constants" in verification.basis
+    assert verification.notes == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("batches", [(1, 2, 7, 64), (1,), (0,), (0, 5)])
+def test_a_sum_in_another_order_is_the_same(seed: int, batches: tuple[int, ...]) -> None:
+    assert verify(models.tower(), models.split_tower(), seed=seed, batches=batches, tiled=["user"]).passed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        models.tower(w=models.W * np.where(np.arange(len(models.W)) == 3, 1.01, 1)[:, None]),
+        models.tower(w=models.W * 1.01),
+        models.split_tower(swapped=True),
+        models.split_tower(cut=models.USER - 1, swapped=True),
+        models.split_tower(bias=False),
+        models.tower(w=np.roll(models.W, 1, axis=0)),
+    ],
+    ids=["row off by 1 %", "weight off by 1 %", "swapped slices", "segment off by one", "no bias", "rows off by one"],
+)
+def test_a_mistake_is_seen(wrong: onnx.ModelProto) -> None:
+    assert "not the same function" in failures(verify(models.tower(), wrong, tiled=["user"]))
+
+
+def test_rounding_that_the_reference_does_not_have_is_seen() -> None:
+    text = "f (float[B, 4] x) => (float[B, 4] y) {{ {} }}"
+    precise = parse(text.format("y = Tanh (x)"))
+    coarse = parse(text.format("t = Tanh (x) far = Add (t, c) y = Sub (far, c)"), c=np.float32([1024]))
+    assert "less accurate" in failures(verify(precise, coarse))
+    assert verify(coarse, precise).passed
+
+
+def test_shape_and_type_of_an_output() -> None:
+    text = "f (float[B, 4] x) => (float[A, C] y) {{ {} }}"
+    reference = parse(text.format("y = Relu (x)"))
+    other = parse(text.format("r = Relu (x) y = Transpose (r)"))
+    assert "shape [4, 2], but the reference has [2, 4]" in failures(verify(reference, other, batches=(2,)))
+
+
+def test_nan_must_be_at_the_same_places() -> None:
+    text = "f (float[B, 4] x) => (float[B, 4] y) {{ {} }}"
+    reference = parse(text.format("zero = Sub (x, x) y = Mul (x, zero)"))
+    other = parse(text.format("zero = Sub (x, x) o = Div (zero, zero) y = Mul (x, o)"))
+    assert "NaN in only one of the two" in failures(verify(reference, other))
+    assert "NaN in only one of the two" in failures(verify(reference, other, rtol=1, atol=1))
+
+
+def test_a_feature_under_a_root_is_made_positive() -> None:
+    verification = verify(*[parse("f (float[B, 4] x) => (float[B, 4] y) { y = Sqrt (x) }")] * 2)
+    assert verification.passed
+    assert verification.notes == ()
+
+
+def test_nothing_finite_is_said() -> None:
+    verification = verify(*[parse("f (float[B, 4] x) => (float[B, 4] y) { z = Sub (x, x) y = Div (z, z) }")] * 2)
+    assert verification.passed
+    assert "nowhere finite" in verification.notes[0]
+
+
+def test_integers_must_be_equal() -> None:
+    text = "f (float[B, 4] x) => (int64[B] y) {{ y = {} <axis = 1, keepdims = 0> (x) }}"
+    assert "not equal" in failures(verify(parse(text.format("ArgMax")), parse(text.format("ArgMin"))))
+
+
+def test_tolerances_replace_the_questions() -> None:
+    reference, other = models.tower(), models.tower(w=models.W * 1.01)
+    found = verify(reference, other)
+    largest = max(d.max_abs for d in found.differences)
+    relative = max(d.max_rel for d in found.differences)
+    assert verify(reference, other, atol=largest * 1.001).passed
+    assert not verify(reference, other, atol=largest * 0.999).passed
+    assert not verify(reference, other, rtol=relative * 0.9).passed
+    loose = verify(reference, other, rtol=0.1, atol=0.5)
+    assert (loose.passed, loose.rtol, loose.atol) == (True, 0.1, 0.5)
+    for d in drawn(loose):
+        assert d.bound == pytest.approx(0.5 + 0.1 * d.max_abs / d.max_rel)
+
+
+def test_a_batch_that_the_reference_cannot_run_is_skipped() -> None:
+    needs_two = "f (float[B, 2] x) => (float[B, 2] y) { h = Split <axis = 0> (x) y = Relu (x) }"
+    reference = parse(
+        needs_two.replace("h = Split", "h, i = Split").replace("(x) y", "(x, half) y"), half=np.array([1, 1])
+    )
+    verification = verify(reference, reference, batches=(1, 2))
+    assert verification.passed
+    assert [d.batch for d in drawn(verification)] == [2]
+    assert verification.notes[0].startswith("batch 1 was skipped: the reference does not run")
+    nothing = verify(reference, reference, batches=(1,))
+    assert not nothing.passed
+    assert nothing.differences == ()
+    optimized_only = verify(parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }"), reference, batches=(1, 2))
+    assert [(d.batch, d.passed) for d in drawn(optimized_only)] == [(1, False), (2, True)]
+    assert "does not run" in optimized_only.differences[0].message
+    assert optimized_only.differences[0].max_abs == math.inf
+
+
+@pytest.mark.parametrize(
+    ("optimized", "says"),
+    [
+        ("f (float[B, 2] z) => (float[B, 2] y) { y = Relu (z) }", "input `x` is only in the reference"),
+        ("f (double[B, 2] x) => (float[B, 2] y) { y = Cast <to = 1> (x) }", "input `x` is tensor(float)"),
+        ("f (float[B, 2, 1] x) => (float[B, 2, 1] y) { y = Relu (x) }", "input `x` has shape"),
+        ("f (float[B, 2] x) => (float[B, 2] out) { out = Relu (x) }", "output `y` is only in the reference"),
+    ],
+)
+def test_another_signature_cannot_be_compared(optimized: str, says: str) -> None:
+    reference = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
+    with pytest.raises(UserError) as raised:
+        verify(reference, parse(optimized))
+    assert says in raised.value.message
+    assert raised.value.next_step
+
+
+def test_what_cannot_be_loaded(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"\x08\x07\x12\xff not a model")
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        verify(bad, bad)
+    with pytest.raises(UserError, match="does not exist"):
+        verify(tmp_path / "none.onnx", bad)
+    unknown = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
+    unknown.graph.node[0].op_type = "Unheard"
+    with pytest.raises(UserError, match="Unheard"):
+        verify(models.tower(), unknown)
+    with pytest.raises(UserError, match="no input `users`"):
+        verify(models.tower(), models.tower(), tiled=["users"])
+    with pytest.raises(UserError):
+        verify(models.tower(), models.tower(), batches=())
+
+
+def test_external_data(tmp_path: Path) -> None:
+    for name, model in (("a", models.tower()), ("b", models.split_tower()), ("c", models.tower(w=models.W * 1.01))):
+        onnx.save(
+            model, tmp_path / f"{name}.onnx", save_as_external_data=True, location=f"{name}.bin", size_threshold=100
+        )
+    assert verify(tmp_path / "a.onnx", tmp_path / "b.onnx").passed
+    assert "not the same function" in failures(verify(tmp_path / "a.onnx", str(tmp_path / "c.onnx")))
+
+
+def test_a_fixed_batch_is_run_once() -> None:
+    model = parse("f (float[3, 2] x) => (float[3, 2] y) { y = Relu (x) }")
+    verification = verify(model, model)
+    assert {d.batch for d in verification.differences} == {3}
+    assert "no input has a dynamic axis" in verification.notes[0]
+
+
+def test_the_seed_decides() -> None:
+    reference, other = models.tower(), models.split_tower()
+    assert verify(reference, other, seed=3) == verify(reference, other, seed=3)
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    verify(models.tower(), models.tower(), batches=(2, 3), progress=lambda *step: told.append(step))
+    assert told[:3] == [("tracing inputs", 0, 1), ("batch 2", 1, 6), ("batch 3", 2, 6)]
+    assert told[-1] == ("not finite at batch 3", 5, 6)
