@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import Sides, calls, declared_inputs, sides
+from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
@@ -23,7 +23,9 @@ from mari_onnx.ir.expressions import Node
 from mari_onnx.ir.extents import symbols
 from mari_onnx.planning.search import run
 from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
-from mari_onnx.serving.modes import INDEX_INPUT, Guard, Serving, UserBatch
+from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.modes import mode_of, mode_of_result
+from mari_onnx.serving.names import ONE, TILED, GuardName, UserBatch
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
@@ -59,10 +61,10 @@ def optimize(
     *,
     user_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "tiled",
+    user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: Sequence[str] = (),
-    guard: Guard | None = None,
+    guard: GuardName | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -87,8 +89,7 @@ def optimize(
     document = as_document(model)
     say("analysing", 1, 3)
     graph = Model(document)
-    serving = Serving(user_batch, request_index, tuple(request_key), guard)
-    given = sides(graph, user_inputs, batch, serving)
+    given = roles_of(graph, user_inputs, batch, mode_of(user_batch, request_index, request_key, guard))
     program = run(graph, given, batch)
     report = _report("optimize", graph, given, program, user_inputs)
     say("writing", 2, 3)
@@ -107,10 +108,10 @@ def inspect(
     *,
     user_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "tiled",
+    user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: Sequence[str] = (),
-    guard: Guard | None = None,
+    guard: GuardName | None = None,
 ) -> Report:
     """What `optimize` would do, and why: the paper's colouring for a person.
 
@@ -118,7 +119,7 @@ def inspect(
     """
     document = as_document(model)
     graph = Model(document)
-    given = sides(graph, user_inputs, batch, Serving(user_batch, request_index, tuple(request_key), guard))
+    given = roles_of(graph, user_inputs, batch, mode_of(user_batch, request_index, request_key, guard))
     return _report("inspect", graph, given, run(graph, given, batch), user_inputs)
 
 
@@ -140,7 +141,7 @@ def split(
     user_inputs: Sequence[str] = (),
     item_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "one",
+    user_batch: UserBatch = ONE,
     request_index: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
@@ -161,8 +162,7 @@ def split(
     document = as_document(model)
     say("analysing", 1, 3)
     graph = Model(document)
-    serving = Serving(user_batch, request_index)
-    given = sides(graph, user_inputs, batch, serving)
+    given = roles_of(graph, user_inputs, batch, mode_of(user_batch, request_index))
     items = declared_inputs(graph, item_inputs, "item")
     both = [i.name for i in given.inputs if i.name in items]
     if both:
@@ -174,7 +174,7 @@ def split(
         check(document.with_proto(part))
     report = _report("split", graph, given, program, user_inputs)
     configuration = Configuration(
-        {**_configuration(user_inputs, batch, serving).options, "item_inputs": tuple(item_inputs)}
+        {**_configuration(user_inputs, batch, given.mode).options, "item_inputs": tuple(item_inputs)}
     )
     report = replace(report, changed=True, split=parts.report, configuration=configuration)
     if verify:
@@ -218,18 +218,19 @@ def verify(
     """
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
-    given = sides(graph, user_inputs, DEFAULT_BATCH, Serving(request_key=tuple(request_key)))
+    given = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
     parts = [as_document(part) for part in (user_model, item_model) if part is not None]
     from mari_onnx.verification import attributed
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.compare.structure import structural_difference
 
     index = request_index if given.tiled else None
-    tiled, keys = _drawn(given.tiled, request_key, index, [*parts, second])
-    whole = together(first, [*parts, second], index)
+    mode = mode_of_result(first, [*parts, second], index, request_key)
+    drawn = mode.drawn_rows(given.tiled, request_key)
+    whole = together(first, [*parts, second], mode)
     verification = compare(
-        first, whole, tiled=tiled, keys=keys, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
-        runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
+        first, whole, tiled=drawn.tiled, keys=drawn.keys, batches=batches, seed=seed, rtol=rtol, atol=atol,
+        effort=effort, runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
         failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
     program = run(graph, given, DEFAULT_BATCH)
@@ -244,7 +245,7 @@ def verify(
     }  # fmt: skip
     return Report(
         "verify", __version__, facts(first), given.inputs, cost_before=_cost(program),
-        cost_after=_cost(run(other, sides(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
+        cost_after=_cost(run(other, roles_of(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
         verification=verification, optimized=facts(second), changed=first.proto != second.proto,
         structure=structural_difference(first, result), configuration=Configuration(options),
     )  # fmt: skip
@@ -255,35 +256,21 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def _verified(
-    report: Report, document: Document, parts: Sequence[Document], given: Sides, progress: Progress | None
+    report: Report, document: Document, parts: Sequence[Document], given: InputRoles, progress: Progress | None
 ) -> Report:
     """The report, with how the verification of what was made went, and what it is made of."""
     from mari_onnx.verification import attributed
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.compare.structure import structural_difference
 
-    index = given.serving.request_index if given.tiled else None
-    tiled, keys = _drawn(given.tiled, given.serving.request_key, index, parts)
+    drawn = given.mode.drawn_rows(given.tiled)
     # Constants are only ever moved, so that float64 is the whole of what may round.
-    whole = together(document, parts, index)
-    verification = compare(document, whole, tiled=tiled, keys=keys, moved=True, progress=progress)
+    whole = together(document, parts, given.mode)
+    verification = compare(document, whole, tiled=drawn.tiled, keys=drawn.keys, moved=True, progress=progress)
     if verification.divergence is not None:
         verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
     result = parts[0] if len(parts) == 1 else whole
     return replace(report, verification=verification, structure=structural_difference(document, result))
-
-
-def _drawn(
-    tiled: Sequence[str], key: Sequence[str], index: str | None, parts: Sequence[Document]
-) -> tuple[Sequence[str], Sequence[str]]:
-    """The inputs of which several rows are alike when a call is made up, and what tells the requests apart.
-
-    A new index gives each candidate a request of its own: then no rows are alike.
-    """
-    if key or index:
-        return tiled, [*key, *([index] if index else ())]
-    new_index = any(i.name == INDEX_INPUT for part in parts for i in part.proto.graph.input)
-    return () if new_index else tiled, ()
 
 
 def _pays(report: Report, weight: float) -> bool:
@@ -294,7 +281,7 @@ def _pays(report: Report, weight: float) -> bool:
     return bool(report.request_inputs) and after.macs <= before.macs and faster
 
 
-def _report(command: Command, graph: Model, given: Sides, program: Program, user_inputs: Sequence[str]) -> Report:
+def _report(command: Command, graph: Model, given: InputRoles, program: Program, user_inputs: Sequence[str]) -> Report:
     nodes, arithmetic = program.plan
     cost = program.context.cost
     batch = cost.batch
@@ -306,9 +293,10 @@ def _report(command: Command, graph: Model, given: Sides, program: Program, user
     )  # fmt: skip
     report = Report(
         command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program),
-        after, calls=calls(given), configuration=_configuration(user_inputs, batch, given.serving),
+        after, calls=given.mode.instructions(given.tiled),
+        configuration=_configuration(user_inputs, batch, given.mode),
     )  # fmt: skip
-    return replace(report, changed=given.serving.demanded or _pays(report, program.weight))
+    return replace(report, changed=given.mode.demanded or _pays(report, program.weight))
 
 
 def _cost(program: Program) -> Cost:
@@ -320,8 +308,8 @@ def _cost(program: Program) -> Cost:
     )  # fmt: skip
 
 
-def _configuration(user_inputs: Sequence[str], batch: int, serving: Serving) -> Configuration:
-    return Configuration({"user_inputs": tuple(user_inputs), "batch": batch, **asdict(serving)})
+def _configuration(user_inputs: Sequence[str], batch: int, mode: Mode) -> Configuration:
+    return Configuration({"user_inputs": tuple(user_inputs), "batch": batch, **asdict(mode.options)})
 
 
 def _varies(node: Node, program: Program) -> bool:

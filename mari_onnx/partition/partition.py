@@ -16,7 +16,7 @@ from math import prod
 import onnx
 from onnx import TensorProto, helper
 
-from mari_onnx.analysis.input_roles import Sides
+from mari_onnx.analysis.input_roles import InputRoles
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.check import copy_fields
 from mari_onnx.document.graph_view import Model, reads, stored_names
@@ -45,7 +45,7 @@ class Partition:
     report: Split
 
 
-def partition(program: Program, model: Model, given: Sides, items: Collection[str]) -> Partition:
+def partition(program: Program, model: Model, given: InputRoles, items: Collection[str]) -> Partition:
     """Cut the model that the program computes; `items` are the inputs of the items' part, if there is to be one.
 
     Raises UserError where there is nothing to cut off.
@@ -60,7 +60,7 @@ class _Splitter:
     program: Program
     model: Model
     written: Written
-    given: Sides
+    given: InputRoles
     models: dict[Role, onnx.ModelProto] = field(default_factory=dict)
     parts_: list[Part] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -146,7 +146,7 @@ class _Splitter:
     @cached_property
     def _requests(self) -> set[str]:
         """The symbols that count several requests."""
-        shapes = [self._shape(i.name) for i in self.given.inputs if i.rows == "requests"]
+        shapes = [self._shape(name) for name in self.given.of_requests]
         return {s for shape in shapes if shape for s in symbols(shape[0])}
 
     def _dtype(self, name: str) -> int:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-import onnx
-from onnx import TensorProto, helper
-
-from mari_onnx.analysis.input_roles import Sides, named
+from mari_onnx.analysis.input_roles import InputRoles
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.document.graph_view import Model
-from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.emission import planned
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.extents import ROW, symbol
 from mari_onnx.planning.alternatives import choose
 from mari_onnx.planning.guard import guarded
-from mari_onnx.serving.modes import INDEX_INPUT
-from mari_onnx.serving.rows import FIRST_ROW, ByIndex, ByKey, OneRow, Rows
+from mari_onnx.serving.requests import requests_symbol
 
 REQUESTS = 4
 """Requests in a batch of several, for the cost model."""
@@ -41,8 +36,8 @@ NS_PER_CALL, NS_PER_INPUT = 4500.0, 600.0
 """What a call takes before any node runs."""
 
 
-def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> Program:
-    """Interpret the model for these sides, and settle what is to be written; `items` are kept apart.
+def run(model: Model, given: InputRoles, batch: int, items: Collection[str] = ()) -> Program:
+    """Interpret the model for these roles of its inputs, and settle what is to be written; `items` are kept apart.
 
     `items` are inputs of which what depends on them alone has forms of its own. The plan is the fastest at `batch`
     candidates. Where that makes a call with a single candidate slower than the original, plans that count such a call
@@ -52,11 +47,10 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
     Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
     """
     leading = model.leading_symbols
-    selected = {leading[i.name] for i in given.inputs if i.rows == "requests" and i.name not in given.tiled}
-    counted = sorted({leading[name] for name in given.tiled})
-    rows, signature, requests = _rows(model, given, leading)
-    if given.tiled and isinstance(rows, ByIndex):
-        counted.append(leading.get(rows.index) or _leading_symbol(signature.inputs[0]))
+    selected = {leading[name] for name in given.of_requests if name not in given.tiled}
+    requests, mode = requests_symbol(model), given.mode
+    rows, signature = mode.rows(requests), mode.signature(leading, given.tiled, requests)
+    counted = mode.counted(leading, given.tiled)
     reference = {
         ROW: 1, **dict.fromkeys({*selected, requests}, REQUESTS), **dict.fromkeys((*given.candidates, *counted), batch)
     }  # fmt: skip
@@ -76,8 +70,8 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
                     f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
                     "declare only the user's inputs with -u, or leave the user's batch as it is",
                 )
-        if given.serving.guard is not None:
-            program = guarded(program, model, given.tiled, given.serving.guard)
+        if mode.guard is not None:
+            program = guarded(program, model, given.tiled, mode.guard)
         choose(program)
         program.context.cost = cost = replace(cost, emphasis=0.0)
         program.plan = nodes, arithmetic = planned(program, model)
@@ -95,28 +89,3 @@ def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> 
         if sum(map(best.context.cost.node_macs, best.plan[0])) <= best.macs:
             break
     return best
-
-
-def _rows(model: Model, given: Sides, leading: dict[str, str]) -> tuple[Rows, Signature, str]:
-    """What is kept of tiled rows, how the model is called for that, and the symbol that counts several requests."""
-    requests = "requests"
-    while requests in {*leading.values(), *model.input_symbols}:
-        requests += "_"
-    serving = given.serving
-    match serving.user_batch:
-        case "one":
-            return OneRow(), Signature(tuple((name, 1) for name in given.tiled)), requests
-        case "requests" if given.tiled:
-            changed = tuple((name, requests) for name in given.tiled)
-            if serving.request_index is not None:
-                return ByIndex(serving.request_index, symbol(requests)), Signature(changed), requests
-            count = leading[given.tiled[0]]
-            index = helper.make_tensor_value_info(INDEX_INPUT, TensorProto.INT64, [count if named(count) else None])
-            return ByIndex(INDEX_INPUT, symbol(requests)), Signature(changed, (index,)), requests
-    if serving.request_key:
-        return ByKey(serving.request_key, symbol(requests)), AS_IT_WAS, requests
-    return FIRST_ROW, AS_IT_WAS, requests
-
-
-def _leading_symbol(info: onnx.ValueInfoProto) -> str:
-    return info.type.tensor_type.shape.dim[0].dim_param or f"{info.name}.0"

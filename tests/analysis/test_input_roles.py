@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from mari_onnx import optimize
-from mari_onnx.analysis.input_roles import Sides, declared_inputs, sides
+from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.errors import UserError
@@ -23,11 +23,11 @@ def graph(proto: onnx.ModelProto) -> Model:
     return Model(from_proto(proto))
 
 
-def found(proto: onnx.ModelProto, *globs: str) -> Sides:
-    return sides(graph(proto), globs, 500)
+def found(proto: onnx.ModelProto, *globs: str) -> InputRoles:
+    return roles_of(graph(proto), globs, 500)
 
 
-def rows(given: Sides) -> dict[str, str]:
+def rows(given: InputRoles) -> dict[str, str]:
     return {i.name: i.rows for i in given.inputs}
 
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import load
 from mari_onnx.emission import emit
@@ -342,7 +342,7 @@ def test_external_data_of_what_is_not_split_is_not_touched(tmp_path: Path) -> No
     original = external(tmp_path)
     document = load(tmp_path / "m.onnx")
     graph = Model(document)
-    result = emit(run(graph, sides(graph, [], MANY), MANY), graph)
+    result = emit(run(graph, roles_of(graph, [], MANY), MANY), graph)
     stored = {t.name: t for t in result.graph.initializer}
     assert stored["table"] == next(t for t in document.proto.graph.initializer if t.name == "table")
     assert stored["table"].data_location == TensorProto.EXTERNAL

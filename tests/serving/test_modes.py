@@ -10,13 +10,13 @@ import onnx
 import pytest
 
 from mari_onnx import UserError, inspect, optimize
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.interpret import BUG
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
 from mari_onnx.planning.search import run
-from mari_onnx.serving.modes import Serving
+from mari_onnx.serving.modes import mode_of
 from tests.graphs import MANY, Array, evaluate, integers, parse
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -33,7 +33,7 @@ def ranker(types: str = TYPES, body: str = BODY, output: str = "float[B, 2] y", 
 def served(model: onnx.ModelProto, globs: Sequence[str] = ("user*",), **serving: Any) -> onnx.ModelProto:
     """What is written, whether or not it pays."""
     graph = Model(from_proto(model))
-    program = run(graph, sides(graph, globs, MANY, Serving(**serving)), MANY)
+    program = run(graph, roles_of(graph, globs, MANY, mode_of(**serving)), MANY)
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
     result = emit(program, graph)
     onnx.checker.check_model(result, full_check=True)
@@ -174,7 +174,7 @@ def test_several_keys() -> None:
 
 def test_a_key_need_not_be_declared() -> None:
     model = ranker(f"int64[B] session, {TYPES}")
-    given = sides(Model(from_proto(model)), ["user"], 500, Serving(request_key=("session",)))
+    given = roles_of(Model(from_proto(model)), ["user"], 500, mode_of(request_key=("session",)))
     assert given.tiled == ("session", "user")
     assert given.inputs[0].reason == "the key: the caller repeats its rows, the first of each `session` is used"
 
@@ -300,7 +300,7 @@ def test_an_output_that_cannot_be_nan() -> None:
 )
 def test_contradictions(serving: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Serving(**serving)
+        mode_of(**serving)
 
 
 @pytest.mark.parametrize(

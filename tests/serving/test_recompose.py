@@ -13,6 +13,8 @@ from onnx import numpy_helper
 from mari_onnx import UserError, optimize, verify
 from mari_onnx.document.read import from_proto
 from mari_onnx.serving.recompose import together
+from mari_onnx.serving.single_row import SingleRow
+from mari_onnx.serving.tiled import AS_EXPORTED
 from tests.graphs import assert_same, integers, parse
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -96,7 +98,7 @@ def test_a_guard_that_always_speaks(model: onnx.ModelProto) -> None:
 
 def test_what_is_called_alike_stays_as_it_is(model: onnx.ModelProto) -> None:
     document = from_proto(model)
-    assert together(document, [document]) is document
+    assert together(document, [document], AS_EXPORTED) is document
 
 
 # Parts
@@ -115,7 +117,7 @@ def parts() -> Sequence[onnx.ModelProto]:
 
 def test_a_user_model() -> None:
     user, rank, whole = parts()
-    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow())
     assert [i.name for i in joined.proto.graph.input] == ["user", "item"]
     assert_same(whole, joined.proto)
     report = verify(whole, rank, user_inputs=["user"], user_model=user)
@@ -129,7 +131,7 @@ def test_an_item_model() -> None:
     user, _, whole = parts()
     item = parse(ITEM, w=integers(7, 2)[4:])
     rank = parse("g (float[1, 2] h, float[B, 2] v) => (float[B, 2] y) { s = Add (v, h) y = Relu (s) }")
-    joined = together(from_proto(whole), [from_proto(part) for part in (user, item, rank)])
+    joined = together(from_proto(whole), [from_proto(part) for part in (user, item, rank)], SingleRow())
     assert_same(whole, joined.proto)
 
 
@@ -148,5 +150,5 @@ def test_bodies_keep_what_they_capture() -> None:
         w=integers(4, 2), b=integers(2), zero=np.float32(0),
     )  # fmt: skip
     _, rank, whole = parts()
-    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow())
     onnx.checker.check_model(joined.proto, full_check=True)
