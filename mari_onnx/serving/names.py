@@ -30,6 +30,9 @@ OUTPUT: Final = "output"
 
 GUARDS: tuple[GuardName, ...] = (NAN, OUTPUT)
 
+UNGUARDED: Final = "off"
+"""The word for no guard where there has to be one, as on a command line that overrides a configuration."""
+
 INDEX_INPUT: Final = "request_index"
 """The input that is added for several requests, where the model has no index of its own."""
 
