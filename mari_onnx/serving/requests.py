@@ -112,7 +112,7 @@ class ExistingIndex(SeveralRequests):
         if not call.has(name):
             column = call.node("Reshape", [self.index, call.ints("flat", [-1])], f"{name}.flat")
             flat = call.node("Cast", [column], f"{name}.int64", to=INT64)
-            padded = call.node("Concat", [flat, call.ints("none", [0])], f"{name}.padded", axis=0)
+            padded = call.node("Concat", [flat, call.ints("none", [-1])], f"{name}.padded", axis=0)
             largest = call.node("ReduceMax", [padded], f"{name}.largest", keepdims=0)
             count = call.node("Add", [largest, call.ints("one", [1])], f"{name}.count")
             zero = numpy_helper.from_array(np.zeros(1, np.int64))
