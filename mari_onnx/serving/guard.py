@@ -75,12 +75,15 @@ class NanGuard(Guard):
     sentence = "Where they are not identical, every output is NaN."
 
     def _check_outputs(self, model: Model) -> None:
+        step = f"use --guard={OUTPUT}, which adds an output `{GUARD_OUTPUT}` and leaves the others alone"
+        inputs = {i.name for i in model.inputs}
         for output in model.graph.output:
-            if output.type.tensor_type.elem_type not in FLOATS:
+            if output.name in inputs:
                 raise UserError(
-                    f"output `{output.name}` is no float, and so cannot be NaN where rows differ",
-                    f"use --guard={OUTPUT}, which adds an output `{GUARD_OUTPUT}` and leaves the others alone",
+                    f"output `{output.name}` is an input as well, and so cannot be NaN where rows differ", step
                 )
+            if output.type.tensor_type.elem_type not in FLOATS:
+                raise UserError(f"output `{output.name}` is no float, and so cannot be NaN where rows differ", step)
 
     def guarded(self, b: Builder, outputs: Sequence[Value], identical: Tensor) -> list[Value]:
         return [_poisoned(b, value, identical) for value in outputs]
@@ -113,7 +116,7 @@ class OutputGuard(Guard):
         """
         for info in outputs:
             name, dtype = info.name, info.type.tensor_type.elem_type
-            if name == GUARD_OUTPUT:
+            if name == GUARD_OUTPUT or name in call.inputs:  # an input that is an output as well stays what it is
                 continue
             if dtype not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
                 call.node("Identity", [answers[name]], name)

@@ -51,13 +51,9 @@ class SeveralRequests(SentOnce):
         return Signature(tuple((name, requests) for name in tiled))
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        if (
-            original is None
-            or not isinstance(leading_extent(info), str)
-            or leading_extent(info) == leading_extent(original)
-        ):
-            return None
-        return partial(self._send_rows, info.name)
+        extent = leading_extent(info)
+        changed = original is not None and isinstance(extent, str) and extent != leading_extent(original)
+        return partial(self._send_rows, info.name) if changed else None
 
     @abstractmethod
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
@@ -161,7 +157,8 @@ class AddedIndex(SeveralRequests):
         return super().drawn_rows(tiled, keys) if keys else DrawnRows()
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        return _count_down if original is None and info.name == INDEX_INPUT else super().feed(info, original)
+        added = original is None and info.name == INDEX_INPUT
+        return partial(_count_down, info) if added else super().feed(info, original)
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
         """The rows of all candidates in reverse order, twice: there are requests that no candidate has."""
@@ -170,9 +167,13 @@ class AddedIndex(SeveralRequests):
         call.node("Concat", [backwards, backwards], to, axis=0)
 
 
-def _count_down(call: CallGraph, to: str) -> None:
-    """Candidate b has the b-th row from behind, of as many as there are candidates."""
-    some = next(name for name, info in call.inputs.items() if isinstance(leading_extent(info), str))
+def _count_down(index: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
+    """Candidate b has the b-th row from behind, of as many as there are candidates.
+
+    Those are counted by an input with the index's leading axis; where the exporter named none, by any dynamic one.
+    """
+    dynamic = [i for i in call.inputs.values() if shape_of(i) and not isinstance(leading_extent(i), int)]
+    some = next((i for i in dynamic if leading_extent(i) == leading_extent(index)), dynamic[0]).name
     up = call.row_numbers(some, f"{to}.up")
     last = call.node("Sub", [call.row_count(some, f"{to}.all"), call.ints("one", [1])], f"{to}.last")
     call.node("Sub", [last, up], to)

@@ -57,6 +57,17 @@ def test_an_output_that_cannot_be_nan() -> None:
     assert speaks(served(model, OUTPUT), call(7, user=numbers(7, 4)))
 
 
+def test_an_output_that_is_an_input() -> None:
+    """It has the values and the name that it was sent with."""
+    model = ranker(output="float[B, 2] y, float[B, 4] user")
+    with pytest.raises(UserError, match="output `user` is an input as well"):
+        served(model, NAN)
+    result = optimize(model, user_inputs=["user"], guard="output")
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+    assert speaks(result.model, call(7, user=numbers(7, 4)))
+
+
 @pytest.mark.parametrize("guard", [NanGuard(), OutputGuard()], ids=str)
 def test_before_opset_11(guard: Guard) -> None:
     with pytest.raises(UserError, match="a guard needs opset 11, and the model has 10"):

@@ -175,6 +175,17 @@ def test_a_new_index_selects_the_rows_that_the_original_was_given() -> None:
         np.testing.assert_array_equal(found["user"][found["request_index"]], sent["user"])
 
 
+def test_candidates_are_counted_by_an_input_that_has_them() -> None:
+    """The first input has another dynamic axis, and the others may have none with a name."""
+    model = ranker(f"float[L, 3] history, {TYPES}")
+    sent = call(3, history=integers(5, 3))
+    assert len(fed(ADDED, model, served(model, ADDED), sent)["request_index"]) == 3
+    unnamed = ranker()
+    for info in unnamed.graph.input:
+        info.type.tensor_type.shape.dim[0].ClearField("dim_param")
+    assert len(fed(ADDED, unnamed, served(unnamed, ADDED), call(3))["request_index"]) == 3
+
+
 @pytest.mark.parametrize("kind", ["int64[B] i", "int32[B, 1] i"])
 def test_an_index_that_is_there_selects_the_rows_that_the_original_was_given(kind: str) -> None:
     model = ranker(f"{kind}, {TYPES}")
