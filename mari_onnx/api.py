@@ -25,7 +25,7 @@ from mari_onnx.planning.search import run
 from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
-from mari_onnx.serving.names import ONE, TILED, GuardName, UserBatch
+from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
@@ -162,7 +162,8 @@ def split(
     document = as_document(model)
     say("analysing", 1, 3)
     graph = Model(document)
-    given = roles_of(graph, user_inputs, batch, mode_of(user_batch, request_index))
+    mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
+    given = roles_of(graph, user_inputs, batch, mode)
     items = declared_inputs(graph, item_inputs, "item")
     both = [i.name for i in given.inputs if i.name in items]
     if both:

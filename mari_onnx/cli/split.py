@@ -76,8 +76,6 @@ def split(
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise UserError("two of the models have one name", "Give each of them a name of its own.")
     writing.check(model, paths.values())
-    if asked["request_index"] is not None:
-        asked["user_batch"] = names.REQUESTS
     with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.split(
             model,

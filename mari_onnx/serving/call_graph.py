@@ -1,4 +1,4 @@
-"""Nodes that make of a call of the original model what a model is sent that is called otherwise."""
+"""Nodes that turn a call of the original model into a call of a model with another signature."""
 
 from __future__ import annotations
 

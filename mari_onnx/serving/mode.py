@@ -1,4 +1,4 @@
-"""What a way of calling a written model has to say.
+"""What every way of calling a written model defines: rows, signature, checks, instructions, verification.
 
 Tiled           as exported: the caller repeats the request's row for each candidate, and the first row is used
 TiledByKey      the same for calls that mix requests: the first row of each distinct key is used
@@ -26,14 +26,15 @@ from mari_onnx.serving.names import ONE, REQUESTS, Options
 from mari_onnx.serving.rows import Rows
 
 Feed: TypeAlias = Callable[[CallGraph, str], None]
-"""Writes what an input is sent in a call of the original, as a tensor of the given name."""
+"""Writes nodes that compute, from a call of the original, the input of a result, as a tensor of the given name."""
 
 
 @dataclass(frozen=True)
 class DrawnRows:
-    """Which rows are identical in a call of the original that is made up.
+    """Which rows are identical in a generated call of the original.
 
-    The rows of the inputs `tiled` are: all of them, or where there are `keys` those with the same values of these.
+    Without `keys`, all rows of a tiled input are identical: the call is one request's. With keys, which are inputs too,
+    candidates with the same values of the keys have identical rows in each of the tiled inputs.
     """
 
     tiled: tuple[str, ...] = ()
@@ -41,10 +42,11 @@ class DrawnRows:
 
 
 class Mode(ABC):
-    """A way of calling a written model: what becomes of the rows that the caller of the original repeats.
+    """A way of calling a written model: what the caller sends where the original's caller repeats rows.
 
-    `tiled` are the inputs whose rows the original's caller repeats, `leading` the symbols of all leading axes by input,
-    and `requests` is the symbol that counts several requests.
+    In the methods, `tiled` are the inputs whose rows the caller of the original repeats, `leading` the symbols of all
+    dynamic leading axes, by input, and `requests` is the symbol that counts several requests: with tiled `user` [B, 4]
+    and `leading` {"user": "B", "item": "B"}, a mode of several requests makes `user` [requests, 4].
     """
 
     guard: Guard | None = None
@@ -71,7 +73,7 @@ class Mode(ABC):
         """Raise `UserError` where the mode cannot be had with these tiled inputs; `inputs` are all of the request's."""
 
     def declared(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        """The inputs that hold the request, and why, where `reasons` are those that the user declared."""
+        """The inputs that belong to the request, each with a reason; `reasons` are those that the user declared."""
         return dict(reasons)
 
     @abstractmethod
@@ -89,7 +91,7 @@ class Mode(ABC):
         """How inputs and outputs differ from the original's."""
 
     def counted(self, leading: Mapping[str, str], tiled: Sequence[str]) -> list[str]:
-        """The symbols that count candidates, because the mode says so of their inputs."""
+        """The symbols that count candidates by what is known of the inputs in this mode, in a fixed order."""
         return sorted({leading[name] for name in tiled})
 
     # What the caller has to know
@@ -104,16 +106,16 @@ class Mode(ABC):
     # Verification
 
     def drawn_rows(self, tiled: Sequence[str], keys: Sequence[str] = ()) -> DrawnRows:
-        """Which rows are identical in the calls that tell the result from the original.
+        """Which rows are identical in the calls by which the result is verified.
 
-        `keys` tell the requests of a call apart besides what the mode has for it.
+        `keys` are inputs that tell the requests of a call apart, in addition to what the mode itself uses for that.
         """
         return DrawnRows(tuple(tiled), tuple(keys))
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        """What an input of the result is sent; None where that is what the original's input of its name gets.
+        """How an input of the result is computed in a call of the original; None where it is sent unchanged.
 
-        `original` is None for an input that only the result has.
+        `info` is the input, and `original` the original's input of that name, None where the original has none.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Which mode is meant, by the words of an option or by the signature of a written model."""
+"""The mode that options ask for, and the mode that the signature of a written model shows."""
 
 from __future__ import annotations
 

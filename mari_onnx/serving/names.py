@@ -1,4 +1,4 @@
-"""The words for the ways of calling a model, on the command line, in a configuration, in the Python API and in reports.
+"""The words for the ways of calling a model: in options, configurations and reports.
 
 This module imports nothing of ONNX, so that the command line can list the words without loading it.
 """

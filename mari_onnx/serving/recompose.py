@@ -1,12 +1,12 @@
 """What was made of a model, as one model that is called like the original.
 
-A result that is called otherwise, or that consists of several models, is compared with the original by what stands
-here: the original's inputs, a few nodes that make of them what each part is sent, and the parts. Everything that can be
-asked of a model that kept its signature (in float64 too) can be asked of that. What the parts are sent is for the mode
-to say (see `Mode.feed`), but for this:
+A result with another signature, or one that consists of several models, is compared with the original as one model
+that has the original's inputs. A few nodes compute from these what each part is sent, and the parts follow. Whatever is
+verified of a model that kept its signature, in float64 too, can be verified of that.
 
+    inputs                as the mode defines it; see `Mode.feed`
     user and item model   each of their outputs goes to the ranking model's input of that name
-    `mari_guard`          outputs are NaN where it is false
+    `mari_guard`          outputs are NaN where it is false; see `OutputGuard.fold`
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The caller sends a row for each of several requests, and an index says which of them each candidate has.
+"""The caller sends a row for each of several requests, and an index selects one of them for each candidate.
 
 AddedIndex      the index is a new input, `request_index`
 ExistingIndex   the index is an input of the original, which may use it for something else as well

@@ -68,12 +68,18 @@ def test_what_was_written_shows_its_mode(words: dict[str, Any], mode: Mode) -> N
     assert found == (Tiled() if mode == Tiled(guard=NanGuard()) else mode)
 
 
-@pytest.mark.parametrize(("batch", "mode"), [("one", SingleRow()), ("requests", AddedIndex())])
-def test_what_was_split_shows_its_mode(batch: Any, mode: Mode) -> None:
-    types = "float[B, 256] user, float[B, 3] item"
+@pytest.mark.parametrize(
+    ("words", "mode"),
+    [({}, SingleRow()), ({"user_batch": "requests"}, AddedIndex()), ({"request_index": "i"}, ExistingIndex("i"))],
+)
+def test_what_was_split_shows_its_mode(words: dict[str, Any], mode: Mode) -> None:
+    types = "int64[B] i, float[B, 256] user, float[B, 3] item"
     model = parse(f"g ({types}) => (float[B, 32] y) {{ {BODY} }}", w=integers(259, 32), b=integers(32))
-    parts = split(model, user_inputs=["user"], user_batch=batch, verify=False).models.values()
-    assert mode_of_result(from_proto(model), [from_proto(part) for part in parts]) == mode
+    result = split(model, user_inputs=["user"], **words)
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+    documents = [from_proto(part) for part in result.models.values()]
+    assert mode_of_result(from_proto(model), documents, words.get("request_index")) == mode
 
 
 def test_what_the_reference_has_too_shows_nothing() -> None:
