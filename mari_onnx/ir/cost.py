@@ -73,6 +73,24 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a graph takes for one call.
+
+    `macs` are its multiply-adds, `fixed` those of them that do not vary with the candidates. `nodes` compute something;
+    stored tensors do not. `time` is in nanoseconds, and so is `alone`, that of a call with a single candidate.
+    """
+
+    macs: int = 0
+    fixed: int = 0
+    nodes: int = 0
+    time: float = 0.0
+    alone: float = 0.0
+
+
+NO_WORK = Work()
+
+
+@dataclass(frozen=True)
 class CostModel:
     """`reference` gives symbols their values; `batch` is that of the candidates.
 
