@@ -103,6 +103,7 @@ class CostModel:
     alone: CostModel | None = None
     emphasis: float = 0.0
     thrifty: bool = False
+    _times: dict[Node, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def launch(self) -> float:
@@ -241,7 +242,16 @@ class CostModel:
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
 
     def node_time(self, node: Node) -> float:
-        """Nanoseconds of a node that may never be written. Runtimes compute constants once."""
+        """Nanoseconds of a node that may never be written. Runtimes compute constants once.
+
+        It is remembered: a node whose inputs are others is asked of another cost model (see `choose`).
+        """
+        time = self._times.get(node)
+        if time is None:
+            time = self._times[node] = self._node_time(node)
+        return time
+
+    def _node_time(self, node: Node) -> float:
         if node.is_source or node.outputs[0].constant:
             return self.launch if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
