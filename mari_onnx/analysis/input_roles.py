@@ -19,6 +19,7 @@ from enum import Enum, auto
 import onnx
 
 from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.document.graph_view import Model, is_named, shape_of
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import CostModel
@@ -103,7 +104,7 @@ def _leading_axes(model: Model, batch: int) -> LeadingAxes:
     stated = model.leading_symbols
     if len(set(stated.values())) <= 1:
         return LeadingAxes(stated, stated)
-    program = interpret(model, (), CostModel(batch), ())
+    program = interpret(model, NOTHING, CostModel(batch))
     proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
     selected, counts = program.context.selected, set(proven.values())
     return LeadingAxes(

@@ -10,10 +10,11 @@ import pytest
 from mari_onnx.analysis import input_roles
 from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program, interpret
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.errors import UserError
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.requests import AddedIndex
 from mari_onnx.serving.single_row import SingleRow
 from mari_onnx.serving.tiled import AS_EXPORTED
@@ -219,7 +220,7 @@ def test_a_symbol_of_each_input_as_tf2onnx_writes_them() -> None:
     given = found(model, "user")
     assert rows(given) == {"user": "tiled"}
     assert given.candidates == ("unk__2",)
-    program = run(graph(model), given, MANY)
+    program = best_plan(read(graph(model), given), MANY).program
     assert [r.status for r in program.context.remarks] == ["applied"]
     assert rewrite_and_check(model).ops == ["Slice", "Gemm", "Gemm"]
 

@@ -9,10 +9,11 @@ import onnx
 
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.interpret import BUG
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.call_graph import CallGraph
 from mari_onnx.serving.mode import Mode
 from tests.graphs import MANY, Array, evaluate, integers, parse
@@ -31,7 +32,7 @@ def ranker(types: str = TYPES, body: str = BODY, output: str = "float[B, 2] y", 
 def served(model: onnx.ModelProto, mode: Mode, globs: Sequence[str] = ("user*",)) -> onnx.ModelProto:
     """What is written, whether or not it pays."""
     graph = Model(from_proto(model))
-    program = run(graph, roles_of(graph, globs, MANY, mode), MANY)
+    program = best_plan(read(graph, roles_of(graph, globs, MANY, mode)), MANY).program
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
     result = emit(program, graph)
     onnx.checker.check_model(result, full_check=True)
