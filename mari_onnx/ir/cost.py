@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-import onnx
-
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, evaluate
 
@@ -256,9 +254,9 @@ class CostModel:
             return self.launch if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
 
-    def shape_arithmetic(self, nodes: Iterable[onnx.NodeProto]) -> float:
-        """Nanoseconds of nodes that compute shapes, a few numbers each."""
-        return sum(self.time(node.op_type, [(1,)] * len(node.input), [(1,)], {}) for node in nodes)
+    def shape_arithmetic(self, nodes: Iterable[tuple[str, int]]) -> float:
+        """Nanoseconds of nodes that compute shapes, a few numbers each: their operators and numbers of operands."""
+        return sum(self.time(op_type, [(1,)] * operands, [(1,)], {}) for op_type, operands in nodes)
 
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
         """What it takes to compute the tensors from those that the builder had made by `since`."""

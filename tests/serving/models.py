@@ -12,7 +12,7 @@ from mari_onnx.analysis.interpret import BUG
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.call_graph import CallGraph
 from mari_onnx.serving.mode import Mode
@@ -34,7 +34,7 @@ def served(model: onnx.ModelProto, mode: Mode, globs: Sequence[str] = ("user*",)
     graph = Model(from_proto(model))
     program = best_plan(read(graph, roles_of(graph, globs, MANY, mode)), MANY).program
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
-    result = emit(program, graph)
+    result = write(lower(program, graph)).model
     onnx.checker.check_model(result, full_check=True)
     return result
 
