@@ -13,9 +13,7 @@ from mari_onnx.emission.shapes import integers, shape_tensor
 from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
-
-AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
-"""The opset from which a reduction takes its axes as an input."""
+from mari_onnx.ir.operators import OPERATORS
 
 
 def write_node(emission: Emission, node: Node) -> None:
@@ -78,11 +76,11 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
             return new_node("Expand", name, [*inputs, target_name], name)
         case "Slice":
             axis, start, stop = attributes["axis"], attributes["start"], attributes["stop"]
-            if emission.model.opset < 10:
+            if emission.model.opset < OPERATORS["Slice"].axes_input_from:
                 return new_node("Slice", name, inputs, name, axes=[axis], starts=[start], ends=[stop])
             bounds = [integers(emission, [v]) for v in (start, stop, axis)]
             return new_node("Slice", name, [*inputs, *bounds], name)
-        case "ReduceSum" | "ReduceMean" | "ReduceSumSquare" if emission.model.opset >= AXES_ARE_INPUTS[node.op_type]:
+        case op_type if "axes" in attributes and emission.model.opset >= OPERATORS[op_type].axes_input_from:
             axes = integers(emission, list(attributes.pop("axes")))
             return new_node(node.op_type, name, [*inputs, axes], name, **attributes)
         case _:
@@ -96,7 +94,7 @@ def _adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
 def _unsqueeze(emission: Emission, shape: Sequence[Extent], inputs: list[str], name: str) -> onnx.NodeProto:
     """To this shape, of which the source has every extent but those of 1."""
     units = [i for i, e in enumerate(shape) if e == 1]
-    if emission.model.opset >= 13:
+    if emission.model.opset >= OPERATORS["Unsqueeze"].axes_input_from:
         return new_node("Unsqueeze", name, [*inputs, integers(emission, units)], name)
     return new_node("Unsqueeze", name, inputs, name, axes=units)
 
