@@ -125,6 +125,8 @@ def _one_product(b: Builder, members: Sequence[Node], found: Mapping[Tensor, tup
 def _after(b: Builder, stack: Stack, users: Mapping[Tensor, list[Node]], opset: int) -> Iterator[Stack]:
     """Stacks of what is computed of each sibling alike."""
     for node in users.get(stack.siblings[0], ()):
+        if node.proto is not None and node.proto.domain not in ("", "ai.onnx"):  # what is written here is ONNX's own
+            continue
         alike = [_alike(node, stack.siblings[0], t, users.get(t, ())) for t in stack.siblings]
         siblings = tuple(n.outputs[0] for n in alike if n is not None)
         if len(set(siblings)) < len(stack.siblings) or len(node.outputs) > 1:

@@ -145,3 +145,15 @@ def test_the_graph() -> None:
         "g0.siblings.relu [B 2 3] = Relu (g0.siblings.reshape)",
         "y [B 6] = Reshape (g0.siblings.relu)",
     ]
+
+
+def test_an_operator_of_onnxruntime_is_written_for_each_expert() -> None:
+    """ONNX has a Gelu of its own, but not in opset 17."""
+    body = "x = Concat <axis = 1> (user, item)" + gemms(EXPERTS)
+    body += " ".join(f"r{i} = com.microsoft.Gelu (g{i}) e{i} = Unsqueeze (r{i}, one)" for i in range(EXPERTS))
+    body += f"all = Concat <axis = 1> ({', '.join(f'e{i}' for i in range(EXPERTS))})"
+    body += "y = ReduceMax <axes = [1], keepdims = 0> (all)"
+    imports = ', "com.microsoft": 1'
+    result = rewrite_and_check(ranking("one", body, domains=imports, one=[1], **linears(EXPERTS, 7, 3)))
+    gelus = [node for node in result.model.graph.node if node.op_type == "Gelu"]
+    assert [node.domain for node in gelus] == ["com.microsoft"] * EXPERTS
