@@ -7,7 +7,6 @@ opset are used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -19,15 +18,13 @@ from mari_onnx.emission.names import label, name_tensors
 from mari_onnx.emission.nodes import write_node
 from mari_onnx.emission.order import needed
 from mari_onnx.emission.protos import new_node
+from mari_onnx.emission.runtime_quirks import overlooked
 from mari_onnx.emission.shapes import single_extents
 from mari_onnx.emission.state import Emission, append_ours
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.layout import plain
 
 __all__ = ["Written", "emit", "planned", "results", "write"]
-
-MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"})
-"""What onnxruntime moves a QuantizeLinear before."""
 
 
 def planned(program: Program, model: Model) -> tuple[list[Node], list[onnx.NodeProto]]:
@@ -67,7 +64,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     emission = Emission(program, model, taken=set(model.names))
     outputs = results(program)
     nodes = needed(program, outputs)
-    emission.apart = _rewritten_by_runtimes(nodes, outputs)
+    emission.apart = overlooked(nodes, outputs)
     name_tensors(emission, nodes, outputs)
     for node in nodes:
         write_node(emission, node)
@@ -76,30 +73,3 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
             append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     label(emission)
     return emission, nodes
-
-
-def _rewritten_by_runtimes(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
-    """Outputs that onnxruntime 1.32 overlooks where one node alone reads them; beside an Identity it sees them.
-
-    Transpose, a product without a bias and Transpose become one Gemm, and what is between them is not found: the model
-    does not load. What is moved and then quantized it quantizes before it is moved, the output too: a rounded score.
-    """
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in (*node.inputs, *(t for _, t in node.captures)):
-            if tensor is not None:
-                readers.setdefault(tensor, []).append(node)
-
-    def overlooked(output: Tensor) -> bool:
-        made, reader = output.node, readers[output][0]
-        if made.op_type == "Gemm" and reader.op_type == "Transpose" and all(t is None for t in made.inputs[2:]):
-            return any(t is not None and t.op_type == "Transpose" for t in made.inputs)
-        behind, quantized = [reader] if reader.op_type in MOVES else [], False
-        while behind and not quantized:
-            found = readers.get(behind.pop().outputs[0], [])
-            quantized = any(node.op_type == "QuantizeLinear" for node in found)
-            behind.extend(node for node in found if node.op_type in MOVES)
-        return quantized
-
-    computed = (t for t in outputs if not (t.node.is_source or t.stored))
-    return {t for t in computed if len(readers.get(t, ())) == 1 and overlooked(t)}

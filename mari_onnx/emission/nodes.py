@@ -9,8 +9,9 @@ from onnx import TensorProto
 
 from mari_onnx.emission.constants import write_constant
 from mari_onnx.emission.protos import new_node, renamed_node
+from mari_onnx.emission.runtime_quirks import adds_units, attended, is_described, needs_unsqueeze
 from mari_onnx.emission.shapes import integers, shape_tensor
-from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
+from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.operators import OPERATORS
@@ -30,9 +31,8 @@ def write_node(emission: Emission, node: Node) -> None:
         return
     inputs = ["" if t is None else emission.names[t] for t in node.inputs]
     if node.proto is not None:
-        if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
-            for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):
-                describe(emission, t, ATTENDED)
+        for t in attended(node):
+            describe(emission, t)
         captures = {name: emission.names[t] for name, t in node.captures if emission.names[t] != name}
         again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs], captures=captures)
         append(emission, again)
@@ -40,7 +40,7 @@ def write_node(emission: Emission, node: Node) -> None:
         assert node.inputs[0] is not None
         append(emission, _lowered(emission, node, inputs, name), len(node.inputs[0].known_shape))
     for t in node.outputs:
-        if emission.names[t] and emission.names[t] not in emission.model.names:
+        if is_described(t) and emission.names[t] and emission.names[t] not in emission.model.names:
             describe(emission, t)
 
 
@@ -60,8 +60,7 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
         case "Reshape":
             shape = list(attributes["shape"])
             assert source is not None
-            # onnxruntime 1.32 does not survive Transpose, Reshape and MatMul of half precision; Unsqueeze it does.
-            if source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and _adds_units(source, shape):
+            if needs_unsqueeze(source, shape):
                 return _unsqueeze(emission, shape, inputs, name)
             unknown = [i for i, e in enumerate(shape) if not isinstance(e, int)]
             if len(unknown) <= 1:
@@ -87,10 +86,6 @@ def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> on
             return new_node(node.op_type, name, inputs, name, **attributes)
 
 
-def _adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
-    return [e for e in shape if e != 1] == list(source.known_shape)
-
-
 def _unsqueeze(emission: Emission, shape: Sequence[Extent], inputs: list[str], name: str) -> onnx.NodeProto:
     """To this shape, of which the source has every extent but those of 1."""
     units = [i for i, e in enumerate(shape) if e == 1]
@@ -107,7 +102,7 @@ def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], na
     source, shape = node.inputs[0], list(node.attribute("shape"))
     assert source is not None
     have = source.known_shape
-    if _adds_units(source, shape):
+    if adds_units(source, shape):
         return _unsqueeze(emission, shape, inputs, name)
     providers = emission.program.providers.items()
     counted = {s for s, (t, _) in providers if t.op_type == "NonZero"}  # as many as a mask selects: none, perhaps
