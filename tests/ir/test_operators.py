@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
 
 from mari_onnx.analysis import rules
 from mari_onnx.analysis.shape_values import EVALUATORS
+from mari_onnx.document.arrays import tensor_array
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.operators import FUSED_OPERATORS, NEVER, ONNXRUNTIME, OPERATORS, named, traits_of
 
 OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
@@ -81,6 +86,32 @@ def test_the_result_has_the_type_that_the_schema_says(op_type: str) -> None:
             assert result == inputs[0]
         case "second":
             assert result == inputs[1] != inputs[0]
+
+
+MOVED: dict[str, Callable[[Builder, Tensor], Tensor]] = {
+    "Reshape": lambda b, x: b.reshape(x, (3, 2)),
+    "Expand": lambda b, x: b.expand(b.reshape(x, (1, 2, 3)), (2, 2, 3)),
+    "Transpose": lambda b, x: b.transpose(x, (1, 0)),
+    "Concat": lambda b, x: b.concat([x, x], 1),
+    "Gather": lambda b, x: b.take(x, b.constant(np.array([2, 0])), 1),
+    "Slice": lambda b, x: b.slice(x, 1, 0, 2),
+}
+FOLDED: dict[str, Any] = {
+    "Reshape": [[0, 1], [2, 3], [4, 5]],
+    "Expand": [[[0, 1, 2], [3, 4, 5]]] * 2,
+    "Transpose": [[0, 3], [1, 4], [2, 5]],
+    "Concat": [[0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]],
+    "Gather": [[2, 0], [5, 3]],
+    "Slice": [[0, 1], [3, 4]],
+}
+
+
+@pytest.mark.parametrize("op_type", named(lambda t: t.foldable))
+def test_what_is_foldable_is_evaluated(op_type: str) -> None:
+    b = Builder()
+    moved = MOVED[op_type](b, b.constant(np.arange(6).reshape(2, 3)))
+    assert (moved.op_type, moved.stored) == (op_type, True)
+    assert fold(moved, tensor_array).tolist() == FOLDED[op_type]
 
 
 def test_softmax_works_along_one_axis_since_opset_13() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, printer
 
 from mari_onnx.ir.extents import Extent, Poly, evaluate, product, symbol
-from mari_onnx.ir.operators import OPERATORS
+from mari_onnx.ir.operators import OPERATORS, traits_of
 from tests.property.evaluate import session
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -251,6 +251,8 @@ class Writer:
         exact: bool = True,
         **attributes: Any,
     ) -> list[Made]:
+        traits = traits_of(op_type, attributes.get("domain", ""))
+        assert traits is None or traits.least <= len(inputs) <= traits.most, (op_type, len(inputs))
         given = [m for m in inputs if m is not None]
         exact = exact and all(m.exact for m in given)
         results = []
