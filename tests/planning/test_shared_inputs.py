@@ -62,6 +62,16 @@ def test_normalization_and_bias_of_each_sibling() -> None:
     assert [result.ops.count(op) for op in ("Gemm", "BatchNormalization", "Add", "Concat")] == [1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("node", ["Softsign ({x})", "Max ({x}, {c})", "Sub ({c}, {x})"])
+def test_elementwise_operators_are_one_of_all_siblings(node: str) -> None:
+    """Of one operand, or with constants beside it for each column."""
+    body = gemms(3, "item") + " ".join(f"r{i} = {node.format(x=f'g{i}', c=f'c{i}')}" for i in range(3))
+    constants = linears(3, 3, 4) | {f"c{i}": integers(4, seed=20 + i) for i in range(3)}
+    text = f"g (float[1, 2] user, float[B, 3] item) => (float[B, 12] y, float[1, 2] z) {{ z = Relu (user) {body}"
+    result = rewrite_and_check(parse(f"{text} y = Concat <axis = 1> (r0, r1, r2) }}", **constants), rtol=1e-5)
+    assert [result.ops.count(op) for op in ("Gemm", node.split()[0], "Concat")] == [1, 1, 0]
+
+
 def test_siblings_that_are_wanted_alone_stay_alone() -> None:
     """A copy of each would cost more than the launches that it saves."""
     body = gemms(2, "item") + " r0 = Relu (g0) r1 = Relu (g1) h0 = MatMul (r0, v) h1 = MatMul (r1, w)"
