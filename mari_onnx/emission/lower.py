@@ -17,13 +17,12 @@ from onnx import TensorProto
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.order import needed
+from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.layout import plain
-
-AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
-"""The opset from which a reduction takes its axes as an input."""
+from mari_onnx.ir.operators import OPERATORS
 
 
 @dataclass
@@ -76,7 +75,7 @@ def lower(program: Program, model: Model) -> Lowered:
     outputs = [b.resolve(plain(b, value)) for value in program.outputs]
     nodes = needed(program, outputs)
     arithmetic = ShapeArithmetic(program.providers, model.opset)
-    lowered = Lowered(program, model, outputs, nodes, overlooked_outputs(nodes, outputs), arithmetic)
+    lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs), arithmetic)
     for node in nodes:
         _lower(lowered, node)
     return lowered
@@ -122,10 +121,10 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
             return "Expand", [*operands, shape], {}
         case "Slice":
             axis, start, stop = attributes["axis"], attributes["start"], attributes["stop"]
-            if arithmetic.opset < 10:
+            if arithmetic.opset < OPERATORS["Slice"].axes_input_from:
                 return "Slice", operands, {"axes": [axis], "starts": [start], "ends": [stop]}
             return "Slice", [*operands, *(arithmetic.integers([v]) for v in (start, stop, axis))], {}
-        case op_type if op_type in AXES_ARE_INPUTS and arithmetic.opset >= AXES_ARE_INPUTS[op_type]:
+        case op_type if "axes" in attributes and arithmetic.opset >= OPERATORS[op_type].axes_input_from:
             axes = arithmetic.integers(list(attributes.pop("axes")))
             return op_type, [*operands, axes], attributes
         case op_type:
@@ -135,8 +134,7 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
 def _reshape(lowered: Lowered, node: Node) -> _Operator:
     source, shape, arithmetic = node.inputs[0], list(node.attribute("shape")), lowered.arithmetic
     assert source is not None
-    # onnxruntime 1.32 does not survive Transpose, Reshape and MatMul of half precision; Unsqueeze it does.
-    if source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and _adds_units(source, shape):
+    if needs_unsqueeze(source, shape):
         return _unsqueeze(lowered, source, shape)
     if sum(not isinstance(e, int) for e in shape) <= 1:
         return "Reshape", [source, arithmetic.integers([e if isinstance(e, int) else -1 for e in shape])], {}
@@ -145,14 +143,10 @@ def _reshape(lowered: Lowered, node: Node) -> _Operator:
     return _reshape_without_zeros(lowered, source, shape)
 
 
-def _adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
-    return [e for e in shape if e != 1] == list(source.known_shape)
-
-
 def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:
     """To this shape, of which the source has every extent but those of 1."""
     units = [i for i, e in enumerate(shape) if e == 1]
-    if lowered.arithmetic.opset >= 13:
+    if lowered.arithmetic.opset >= OPERATORS["Unsqueeze"].axes_input_from:
         return "Unsqueeze", [source, lowered.arithmetic.integers(units)], {}
     return "Unsqueeze", [source], {"axes": units}
 
@@ -163,7 +157,7 @@ def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]
     That is the wrong one where no candidates are left and the source has something else there: -1 says it then.
     """
     have = source.known_shape
-    if _adds_units(source, shape):
+    if adds_units(source, shape):
         return _unsqueeze(lowered, source, shape)
     program = lowered.program
     counted = {
@@ -177,34 +171,3 @@ def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]
     if unlike == may_be_empty:
         shape[unlike[0]] = -1
     return "Reshape", [source, lowered.arithmetic.shape(shape, TensorProto.INT64, source)], {}
-
-
-MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"})
-"""What onnxruntime moves a QuantizeLinear before."""
-
-
-def overlooked_outputs(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
-    """Outputs that onnxruntime 1.32 overlooks where one node alone reads them; beside an Identity it sees them.
-
-    Transpose, a product without a bias and Transpose become one Gemm, and what is between them is not found: the model
-    does not load. What is moved and then quantized it quantizes before it is moved, the output too: a rounded score.
-    """
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in (*node.inputs, *(t for _, t in node.captures)):
-            if tensor is not None:
-                readers.setdefault(tensor, []).append(node)
-
-    def overlooked(output: Tensor) -> bool:
-        made, reader = output.node, readers[output][0]
-        if made.op_type == "Gemm" and reader.op_type == "Transpose" and all(t is None for t in made.inputs[2:]):
-            return any(t is not None and t.op_type == "Transpose" for t in made.inputs)
-        behind, quantized = [reader] if reader.op_type in MOVES else [], False
-        while behind and not quantized:
-            found = readers.get(behind.pop().outputs[0], [])
-            quantized = any(node.op_type == "QuantizeLinear" for node in found)
-            behind.extend(node for node in found if node.op_type in MOVES)
-        return quantized
-
-    computed = (t for t in outputs if not (t.node.is_source or t.stored))
-    return {t for t in computed if len(readers.get(t, ())) == 1 and overlooked(t)}

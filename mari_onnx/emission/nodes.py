@@ -8,8 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mari_onnx.emission.constants import initialize, write_constant
 from mari_onnx.emission.names import unique
 from mari_onnx.emission.protos import new_node, renamed_node
+from mari_onnx.emission.runtime_quirks import attended, is_described
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand
-from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
+from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
 
 
@@ -70,9 +71,8 @@ def _write_instruction(emission: Emission, instruction: Instruction) -> None:
 def _write_original(emission: Emission, node: Node) -> None:
     """The original node on these inputs."""
     assert node.proto is not None
-    if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
-        for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):
-            describe(emission, t, ATTENDED)
+    for t in attended(node):
+        describe(emission, t)
     inputs = ["" if t is None else name_of(emission, t) for t in node.inputs]
     captures = {name: to for name, t in node.captures if (to := name_of(emission, t)) != name}
     outputs = [emission.names[t] for t in node.outputs]
@@ -83,5 +83,5 @@ def _write_original(emission: Emission, node: Node) -> None:
 def _describe_new(emission: Emission, node: Node) -> None:
     """Say the shapes of results that the original does not have."""
     for t in node.outputs:
-        if emission.names[t] and emission.names[t] not in emission.model.names:
+        if is_described(t) and emission.names[t] and emission.names[t] not in emission.model.names:
             describe(emission, t)

@@ -14,9 +14,6 @@ from mari_onnx.emission.lower import Lowered
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers
 from mari_onnx.ir.expressions import Tensor
 
-MATRIX, ATTENDED = range(3), range(3, 5)
-"""The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""
-
 
 @dataclass
 class Emission:
@@ -85,14 +82,9 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
     return attributes(original) == attributes(node)
 
 
-def describe(emission: Emission, tensor: Tensor, ranks: range = MATRIX) -> None:
-    """The shapes of matrices: a product and its bias become one Gemm where they are known.
-
-    Of more dimensions they are left out. onnxruntime takes Add and LayerNormalization of two operands whose shapes it
-    can prove equal for SkipLayerNormalization, which on CPU takes several times as long as the two (BST: 1.4 times the
-    model).
-    """
-    if tensor.shape is None or not tensor.dtype or len(tensor.shape) not in ranks:
+def describe(emission: Emission, tensor: Tensor) -> None:
+    """Write down the shape of a tensor, with the symbols of the model's own inputs."""
+    if tensor.shape is None or not tensor.dtype:
         return
     known = emission.model.input_symbols
     shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
