@@ -64,10 +64,10 @@ def sides(model: Model, globs: Sequence[str], batch: int, serving: Serving = AS_
     if len(set(leading.values())) > 1:
         program = interpret(model, (), CostModel(batch), ())
         known = {name: program.same.get(s, s) for name, s in leading.items()}
-        selected = set(program.context.selected)
+        selected = set(program.context.row_selectors)
         # Rows of requests are selected for the rows of another input; some of the items, by a mask or a TopK, are not.
         counts = set(known.values())
-        by_index = {rows for rows, of in program.context.selected.items() if of & counts}
+        by_index = {rows for rows, of in program.context.row_selectors.items() if of & counts}
     candidates = {s for name, s in known.items() if name not in declared and s not in by_index}
     inputs: list[RequestInput] = []
     tiled: list[str] = []

@@ -86,7 +86,7 @@ def interpret(
     while True:
         walk = _Walk(model, tiled, rows, signature, items, cost, frozenset(candidates), same, reasons)
         walk.graph(model.graph)
-        found = _merge(same, walk.ctx.equal, cost)
+        found = _merge(same, walk.ctx.proven_equal, cost)
         if found == same:
             return walk.program()
         same = found
@@ -128,7 +128,9 @@ class _Walk:
         self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
         merged = frozenset(same.get(c, c) for c in candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
-        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
+        self.ctx = Context(
+            Builder(), cost, model.array_of, model.opset, merged, read_counts=model.uses, output_extents=of_outputs
+        )
         self.cost = replace(cost, emphasis=0.0)
         self.values: dict[str, Value] = {}
         self.constants: set[str] = set()
@@ -357,7 +359,7 @@ class _Walk:
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""
         outer, ctx, program = dict(self.values), self.ctx, self.program_
-        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "equal", "selected")}
+        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
         self.ctx, self.program_ = replace(ctx, providers=dict(ctx.providers), **apart), replace(program)
         self.providers = self.ctx.providers
         self.values.update(inputs)

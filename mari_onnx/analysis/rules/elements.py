@@ -38,7 +38,7 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
     if x.dims is None or indices is None or indices.dims is None or len(x.dims) != len(indices.dims):
         return Refused("the rank of an input of GatherElements is unknown")
     axis = op.attribute("axis", 0) % len(x.dims)
-    ctx.selects_rows(x, indices, axis)
+    ctx.note_selected_rows(x, indices, axis)
     rows = _in_common(op, ctx, [x, indices], [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 1)
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mari_onnx.analysis.context import BOOL, INT64, Context, Derived, Op
-from mari_onnx.analysis.rules.elementwise import with_forms
-from mari_onnx.analysis.tensor_facts import Selection
+from mari_onnx.analysis.facts import Selection
+from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, renamed
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.expressions import Tensor
@@ -41,7 +41,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
         tensor = ctx.again(op, [plain(ctx.b, op.data)], [shape], [INT64])[0]
     else:
         tensor = index = ctx.again(op, [plain(ctx.b, mask)], [(1, rows)], [INT64])[0]
-    selected = ctx.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
+    selected = ctx.facts.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
     if selected.rows == rows:
         ctx.providers.setdefault(str(rows), (index, 1))
         ctx.cost.reference.setdefault(str(rows), ctx.cost.elements((extent_of(lead),)))
@@ -53,7 +53,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
 def scatter_nd(op: Op, ctx: Context) -> Derived:
     """Where(mask, updates, data): each selected row is put back where it came from."""
     data, indices, updates = (v for v in op.inputs if v is not None)
-    if data.dims is None or updates.dims is None or (selection := ctx.selection(indices)) is None:
+    if data.dims is None or updates.dims is None or (selection := ctx.facts.selection(indices)) is None:
         return Refused("ScatterND to places that are computed, and are not those of a mask")
     if op.attribute("reduction", b"none") != b"none":
         return Refused("ScatterND that adds to what is there")
@@ -90,7 +90,7 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
             lambda ts, shape: ctx.b.make("Where", ts, shape, data.dtype),
         )
 
-    return [with_forms(op, ctx, values, dims, data.dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise(values, dims, data.dtype, run), since)]
 
 
 def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, target: Axis) -> Array | None:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.analysis.facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.analysis.rules.normalized import DTYPES
-from mari_onnx.analysis.tensor_facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.ir.axes import Axis, extents
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.forms import Array, Value
@@ -36,9 +36,9 @@ def of_row(op: Op, ctx: Context) -> Moments | None:
 
 def remember(found: Moments, ctx: Context, y: Value) -> None:
     """Tell what follows what y is of its row; and products, where y was normalized."""
-    ctx.moments[y.array.tensor] = found
+    ctx.facts.moments[y.array.tensor] = found
     if isinstance(found, Affine) and (known := _normalized(ctx, found, y)) is not None:
-        ctx.normalized[y.array.tensor] = known
+        ctx.facts.normalized[y.array.tensor] = known
 
 
 def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
@@ -78,7 +78,7 @@ def _number(ctx: Context, value: Value) -> float | None:
 
 
 def _known(ctx: Context, value: Value) -> Moments | None:
-    found = ctx.moments.get(value.array.tensor)
+    found = ctx.facts.moments.get(value.array.tensor)
     return found if found is not None and _rows_of(found.x, value) else None
 
 

@@ -21,7 +21,7 @@ import onnx
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.analysis.rules.elementwise import with_forms
+from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
@@ -69,7 +69,7 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
         return pointwise(ctx.b, arrays, [len(out)], out, write)
 
-    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise([x], dims, dtype, run), since)]
 
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
@@ -90,7 +90,7 @@ def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int)
         inputs = [tensor, *(lay(ctx.b, a, (out[axis],)) for a in arrays[1:])]
         return Array(ctx.again(op, inputs, [tensor.shape], [dtype])[0], layout, first.via)
 
-    return [with_forms(op, ctx, values, dims, dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise(values, dims, dtype, run), since)]
 
 
 def dynamic_quantize(op: Op, ctx: Context) -> Derived:
@@ -100,7 +100,7 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     written = [a for a, rows in x.array.via if rows.index is not None]
     repeated = [a for a in flat(x.dims) if x.array.state(a) == "absent"]
-    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.of_outputs]
+    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.output_extents]
     array = fill(ctx.b, x.array, x.dims, written)
     tensor, layout = natural(ctx.b, array, x.dims)
     results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])

@@ -95,7 +95,7 @@ def compress(op: Op, ctx: Context) -> Derived:
     dims = (*op.data.dims[:axis], dim(len(places)), *op.data.dims[axis + 1 :])
     if not isinstance(extent_of(op.data.dims[axis]), int):
         return Refused("Compress of an axis whose extent is not a number")
-    selected = select(op, ctx, op.data, axis, places, scalar=False) if places else None
+    selected = select(op, ctx, op.data, axis, places) if places else None
     return selected or run_along(op, ctx, [axis], [(dims, op.data.dtype)], op.inputs[1:])
 
 
