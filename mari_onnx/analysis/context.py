@@ -188,7 +188,7 @@ Rule: TypeAlias = Callable[[Op, Context], Derived]
 
 
 def uniform(ctx: Context, name: str, scalar: npt.NDArray[Any], shape: Sequence[Extent]) -> Value:
-    """A value that is the same number everywhere: stored as one."""
+    """A value of this shape that is the same number everywhere: stored as that one number, without any axis."""
     tensor = ctx.b.constant(scalar.reshape(()))
     dims = new_dims(shape)
     array = Array(ctx.b.reshape(tensor, (1,) * len(dims)), tuple(() for _ in dims))

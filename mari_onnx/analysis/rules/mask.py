@@ -4,10 +4,12 @@
     y = x, y[mask] = u     is Where(mask, u, x), where u is known for each row of x: what the request has once, or
                            rows that were taken from there by the same mask
 
-This is how exporters write boolean indexing, by which libraries leave empty histories out.
+This is how exporters write boolean indexing, by which libraries leave empty histories out. Example: only candidates
+with a known brand (`mask`) are compared with the user's brands, by one row u of the user. All others keep x.
 
-Holds for a mask of one dimension, or one that says the same along all others. What is computed of rows that the mask
-leaves out is not used; lookups, which could fail on such a row, are done for the selected rows alone. Rounding: none.
+Holds for a mask of one dimension, or one that says the same along all others. For rows that the mask leaves out, a
+result is computed and not used; lookups, which could fail on such a row, are done for the selected rows alone.
+Rounding: none.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from mari_onnx.ir.unbatch import pointwise
 
 
 def nonzero(op: Op, ctx: Context) -> Derived:
-    """[rank, rows * within]: the selected rows of the first dimension, each with every place of the others."""
+    """The places [rank, rows * within] where a mask is true.
+
+    They are the selected `rows` of the first dimension, each with every place of the other dimensions, `within`.
+    """
     if not op.data.dims:
         return Refused("NonZero of a number, or of an input of unknown rank")
     lead, *rest = op.data.dims
@@ -51,7 +56,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
 
 
 def scatter_nd(op: Op, ctx: Context) -> Derived:
-    """Where(mask, updates, data): each selected row is put back where it came from."""
+    """ScatterND to the places of a mask is Where(mask, updates, data): each selected row is put back where it came from."""
     data, indices, updates = (v for v in op.inputs if v is not None)
     if data.dims is None or updates.dims is None or (selection := ctx.facts.selection(indices)) is None:
         return Refused("ScatterND to places that are computed, and are not those of a mask")
@@ -94,7 +99,7 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
 
 
 def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, target: Axis) -> Array | None:
-    """An array of selected rows as one of all rows, of which the others do not matter; None where it has no others."""
+    """An array of selected rows as one of all rows, whose other rows are arbitrary; None where only those are known."""
     match array.state(rows):
         case "stored":
             return None
