@@ -7,7 +7,8 @@ choose from:
     all rows are wanted anyway    the original's Concat or lookup of B rows is as good as it was, with no Slice
     many inputs, little to do     the original's Concat of B rows, and one Slice of row 0 of all its columns
 
-Example: at a single candidate, eight Slices of the user's ids cost more than eight lookups in vain would.
+Example: eight ids of the user are looked up. Row 0 of each takes eight Slices; one Slice of the eight columns side by
+side takes less, and at a single candidate the lookup of all rows takes no Slice at all.
 """
 
 from __future__ import annotations

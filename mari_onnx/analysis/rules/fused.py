@@ -71,7 +71,7 @@ class Unfolded:
         return first
 
     def activated(self, value: Value, name: str, parameters: Mapping[str, float]) -> Value:
-        """An activation, if it has a name. Parameters that the fused node leaves out are the activation's own defaults."""
+        """An activation, if it has a name; parameters that the fused node leaves out have their defaults."""
         if not name:
             return value
         if name not in ACTIVATIONS:

@@ -56,7 +56,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
 
 
 def scatter_nd(op: Op, ctx: Context) -> Derived:
-    """ScatterND to the places of a mask is Where(mask, updates, data): each selected row is put back where it came from."""
+    """ScatterND to the places of a mask is Where(mask, updates, data): selected rows are put back where they were."""
     data, indices, updates = (v for v in op.inputs if v is not None)
     if data.dims is None or updates.dims is None or (selection := ctx.facts.selection(indices)) is None:
         return Refused("ScatterND to places that are computed, and are not those of a mask")

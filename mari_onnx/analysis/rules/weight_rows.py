@@ -1,8 +1,8 @@
 """Cutting a weight by the columns that it is multiplied by: the paper's split, gathered by who the columns belong to.
 
-    [a b] @ [Wa; Wb]      = a@Wa + b@Wb               parts on the contracted axis become terms
-    [a b c d] @ W         = [a c]@[Wa; Wc] + [b d]@[Wb; Wd]    where a and c are the user's, b and d the item's
-    [q k q-k m] @ W       = [q q]@[W1; W3] + [k -k]@[W2; W3] + m@W4    a piece that is a sum, by its terms
+    [a b] @ [Wa; Wb]    = a@Wa + b@Wb                               parts on the contracted axis become terms
+    [a b c d] @ W       = [a c]@[Wa; Wc] + [b d]@[Wb; Wd]           a and c are the user's, b and d the item's
+    [q k q-k m] @ W     = [q q]@[W1; W3] + [k -k]@[W2; W3] + m@W4   a piece that is a sum, by its terms
 
 Parts that are stored along the same axes are gathered into one product first: splitting forty interleaved features
 one by one is slower than not splitting, and gathered it is the paper's neat layout. A part that saves less than the
@@ -48,9 +48,9 @@ class Columns:
 
 
 def ways_to_cut(ctx: Context, parts: Parts) -> list[tuple[list[Columns], float]]:
-    """The input's columns by its pieces, and with sums taken apart where that is less to multiply; the price of each.
+    """The input's columns piece by piece, and with sums by their terms where that is less to multiply.
 
-    None where the width of a piece is not a number.
+    Each way comes with the price of having these columns. There is none where the width of a piece is not a number.
     """
     edges = bounds(parts)
     if edges is None:
@@ -149,14 +149,15 @@ def _worthwhile(
 ) -> list[list[int]]:
     """Positions of columns by product, where each product saves more than it takes to launch.
 
-    Columns that save less are joined to the smallest product whose columns differ along their axes and more. Example:
-    one column of the user beside 64 of the item is multiplied B times with them, and not once by itself.
+    Columns that save less join the smallest product whose columns differ along the same axes and more. Example: one
+    column of the user beside 64 of the item becomes the 65th column of the item's product, with B equal rows.
     """
     lead = set(flat(product.dims[:-1]))
 
     def rows(names: Names) -> int:
         return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))
 
+    # Of a contracted dimension (F d), the pieces are along F: each column of them stands for d.
     inner = ctx.cost.elements(tuple(a.extent for a in product.contracted if a is not axis))
     out = dict(by_names)
     for key in sorted(by_names, key=rows):
