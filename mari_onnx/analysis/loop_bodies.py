@@ -198,7 +198,7 @@ def _candidates(ctx: Context, value: Value) -> list[Axis]:
 
 
 def _stored(ctx: Context, value: Value) -> Value:
-    """The value with all axes but those of candidates written out."""
+    """The value with all axes but those of candidates written out, as a body reads them by position."""
     axes = [a for a in flat(value.known_dims) if not ctx.is_candidate(a)]
     return replace(value, array=fill(ctx.b, value.array, value.known_dims, axes), parts=None, terms=None)
 

@@ -66,7 +66,10 @@ class _Joined:
 
 
 def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
-    """The values as parts, and written out: piece by piece, value by value, or as the caller sends them."""
+    """The values as parts; and as one array, written out piece by piece, value by value, or as the caller sends them.
+
+    The cheapest of the three arrays is kept. `since` is what the builder had made before the rule.
+    """
     subs = joined.subs
     width = total(sub.extent for sub in subs)
     axis = Axis(width, str(width))
@@ -96,7 +99,7 @@ def _pieces(
 ) -> tuple[list[tuple[Axis, Array]], list[int], list[Terms | Factors | None]]:
     """The pieces of all values in order, how many each value has, and each piece as a sum or product, if it is one.
 
-    A value that is in parts itself has their pieces. Each piece gets an axis of its own: one input may come twice.
+    A value that is in parts along its axis gives its own pieces. Each piece gets a new axis: one input may come twice.
     """
     pieces: list[tuple[Axis, Array]] = []
     apart: list[Terms | Factors | None] = []

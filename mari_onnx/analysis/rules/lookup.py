@@ -65,10 +65,10 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
-    """Rows that are all the same: the result repeats along the index's axes, whatever the index is.
+    """Rows of data whose rows are all the same: the result repeats along the index's axes, whatever the index is.
 
-    index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. Out of range
-    fails in the original.
+    Example: index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. An index
+    that is out of range fails in the original, so it need not be looked at.
     """
     rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
     dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
@@ -159,7 +159,7 @@ def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
 
 
 def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
-    """masked_select: x[mask] as one dimension, of the selected rows and all that they have."""
+    """masked_select: x[mask] as one dimension, of the selected rows and of every place in each of them."""
     count = 1 + len(selection.within)
     if extents(data.known_dims)[1:count] != selection.within:
         return Refused("GatherND of some places in each of the rows that a mask selects")
