@@ -106,7 +106,7 @@ def _leading_axes(model: Model, batch: int) -> LeadingAxes:
         return LeadingAxes(stated, stated)
     program = interpret(model, NOTHING, CostModel(batch))
     proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
-    selected, counts = program.context.selected, set(proven.values())
+    selected, counts = program.context.row_selectors, set(proven.values())
     return LeadingAxes(
         stated, proven, frozenset(selected), frozenset(rows for rows, of in selected.items() if of & counts)
     )
