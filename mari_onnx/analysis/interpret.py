@@ -201,7 +201,7 @@ class _Walk:
         else:
             array = Array(self._sent(name), dims)
             if name in self.items and dims and dims[0]:
-                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, own=True)),))
+                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, item_rows=True)),))
             self._provide(array.tensor)
         because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
@@ -222,7 +222,7 @@ class _Walk:
         results = self._derive(op)
         for value in results:
             if value.name:
-                self.values[value.name] = self._claim(replace(value, because=self._because(op, value)))
+                self.values[value.name] = self._claim(value.changed(because=self._because(op, value)))
         self._account(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
@@ -249,7 +249,7 @@ class _Walk:
             derived = self._ruled(rule, op)
             results = self._plain(op, derived) if isinstance(derived, Refused) else derived
         if exact is not None:
-            results[0] = replace(results[0], content=exact)
+            results[0] = results[0].changed(content=exact)
         return results
 
     def _ruled(self, rule: Rule, op: Op) -> Derived:
@@ -346,7 +346,7 @@ class _Walk:
         results = [self.values[o.name] for o in body.output]
         self.values.clear()
         self.values.update(outer)
-        return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
+        return [v.named(name) for v, name in zip(results, op.proto.output, strict=True)]
 
     def _once(self, op: Op) -> Derived:
         captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
@@ -387,7 +387,7 @@ class _Walk:
         if value.dims is None or value.constant:
             return value
         array = value.array
-        is_plain = array.layout == value.dims and all(m.own for _, m in array.via)
+        is_plain = array.layout == value.dims and all(m.item_rows for _, m in array.via)
         for tensor, name in [
             (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
             *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),

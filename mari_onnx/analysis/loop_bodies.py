@@ -14,7 +14,6 @@ Holds when each state keeps its shape. Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import cycle
 from typing import Protocol
 
@@ -62,7 +61,7 @@ def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Ref
     steps = [None] * states + time + [None] * len(read)
     inputs = [_within(ctx, op, str(i), v, step) for i, (v, step) in enumerate(zip(values, steps, strict=True))]
     names = [*(i.name for i in graph.input[first:]), *read]
-    known = {n: replace(v, name=n) for n, v in zip(names, inputs, strict=True)}
+    known = {n: v.named(n) for n, v in zip(names, inputs, strict=True)}
     for k, dtype in enumerate(
         (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)[:first]
     ):  # the iteration, and whether to go on
@@ -105,7 +104,7 @@ def _candidates(ctx: Context, value: Value) -> list[Axis]:
 def _stored(ctx: Context, value: Value) -> Value:
     """The value with all axes but those of candidates written out."""
     axes = [a for a in flat(value.known_dims) if not ctx.is_candidate(a)]
-    return replace(value, array=fill(ctx.b, value.array, value.known_dims, axes), parts=None, terms=None)
+    return value.stored_as(fill(ctx.b, value.array, value.known_dims, axes))
 
 
 def _on_rows(ctx: Context, value: Value, row: State) -> Value:
@@ -115,7 +114,7 @@ def _on_rows(ctx: Context, value: Value, row: State) -> Value:
     array = value.array
     for axis in _candidates(ctx, value):
         array = mapped(ctx.b, array, value.known_dims, axis, row)
-    return replace(value, array=array)
+    return value.stored_as(array)
 
 
 def _within(ctx: Context, op: Op, i: str, value: Value, time: int | None) -> Value:

@@ -14,9 +14,9 @@ The one invariant, the whole of soundness: *every form of a value evaluates to t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy.typing as npt
 
@@ -27,19 +27,24 @@ from mari_onnx.ir.extents import Extent
 
 @dataclass(frozen=True)
 class IndexMap:
-    """Which stored row each index of an axis stands for; None: row 0, there is one (or none, for no candidates).
+    """Which of the stored rows each index of an axis has.
 
-    `own` is the map that changes nothing. It only tells rows that depend on the item alone from other rows of
-    candidates, so that the two are kept apart.
+        index [0 0 1], 2 rows     candidates 0 and 1 have the row of request 0, candidate 2 that of request 1
+        no index, 1 row           all have row 0; an empty batch may have no row at all
+        `item_rows`               candidate b has row b: the identity map, with no index and all rows
+
+    The identity map is a mark. It stands at inputs such as `item_id` [B] whose rows depend on the item alone, and tells
+    what is computed from them, which can be had before any request, from other values that differ along B as well.
     """
 
     index: Tensor | None
     rows: Extent
-    own: bool = False
+    item_rows: bool = False
 
 
 State: TypeAlias = IndexMap | str
-"""How an array has an axis: by itself ("stored"), not at all ("absent"), or through an index map."""
+"""How an array has an axis: row for row ("stored", also through the identity map), not at all ("absent"), or through
+an index map."""
 
 Names: TypeAlias = frozenset[tuple[Axis, State]]
 """The axes along which an array differs, and how it has each."""
@@ -62,15 +67,18 @@ class Array:
         if not any(axis in d for d in self.layout):
             return "absent"
         mapped = dict(self.via).get(axis)
-        return "stored" if mapped is None or mapped.own else mapped
+        return "stored" if mapped is None or mapped.item_rows else mapped
 
     @property
-    def own(self) -> bool:
+    def of_item(self) -> bool:
         """Whether it is known to depend on the item alone."""
-        return any(m.own for _, m in self.via)
+        return any(m.item_rows for _, m in self.via)
 
     def names(self) -> Names:
-        """The axes along which the array is known to differ, an item's own apart. An extent of 1 is no difference."""
+        """The axes along which the array is known to differ, and how it has each: (B, "stored") is not (B, item rows).
+
+        An axis of extent 1 is no difference.
+        """
         maps = dict(self.via)
         return frozenset((a, maps.get(a, "stored")) for a in flat(self.layout) if a.extent != 1)
 
@@ -115,6 +123,39 @@ class Factors:
         return replace(self, left=change(self.left), right=change(self.right))
 
 
+Form: TypeAlias = Array | Parts | Terms | Factors
+
+F = TypeVar("F", Array, Parts, Terms, Factors)
+
+
+def stores_only(form: Form, axes: Collection[Axis]) -> bool:
+    """Whether every axis along which the form differs is one of these."""
+    match form:
+        case Array():
+            return all(a in axes for a in flat(form.layout) if a.extent != 1)
+        case Parts():
+            pieces = zip(form.pieces, form.apart or (None,) * len(form.pieces), strict=True)
+            return form.axis in axes and all(
+                stores_only(given, {*axes, sub}) for (sub, array), apart in pieces for given in (array, apart) if given
+            )
+        case Terms():
+            return all(stores_only(array, axes) for _, array in form.signed)
+        case Factors():
+            return stores_only(form.left, axes) and stores_only(form.right, axes)
+
+
+class Known(TypedDict, total=False):
+    """What can be known of a value."""
+
+    array: Array
+    parts: Parts | None
+    terms: Terms | None
+    factors: Factors | None
+    written: Array | None
+    content: npt.NDArray[Any] | None
+    because: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Value:
     """A tensor of the original graph: its dims (None where even the rank is unknown) and its forms.
@@ -135,6 +176,59 @@ class Value:
     content: npt.NDArray[Any] | None = None
     because: tuple[str, ...] = ()
     written: Array | None = None
+
+    def named(self, name: str) -> Value:
+        """The same value as another tensor of the graph: the output of an Identity."""
+        return replace(self, name=name)
+
+    def with_dims(self, dims: Dims) -> Value:
+        """The same elements under other dims: what Reshape, Transpose, Squeeze and Expand do.
+
+        Axes may stand in other dimensions and in another order; those that nothing is stored along may be new or gone.
+        A form is kept where the new dims have all that it is stored along. `content` has the shape of the old dims and
+        is dropped.
+        """
+        axes = set(flat(dims))
+
+        def kept(form: F | None) -> F | None:
+            return form if form is not None and stores_only(form, axes) else None
+
+        return replace(
+            self,
+            dims=dims,
+            parts=kept(self.parts),
+            terms=kept(self.terms),
+            factors=kept(self.factors),
+            written=kept(self.written),
+            content=None,
+        )
+
+    def stored_as(self, array: Array, dims: Dims | None = None) -> Value:
+        """A value of which this array is all that is known: row 0 of another one, or itself partly written out.
+
+        `dims` are its own, by default those that it has. Any other form is one of the old elements and is dropped.
+        """
+        return Value(self.name, self.dims if dims is None else dims, self.dtype, array, because=self.because)
+
+    def changed(self, **known: Unpack[Known]) -> Value:
+        """The same elements with other forms of the given kinds, None for no such form; the rest stays."""
+        return replace(self, **known)
+
+    def each_form(self, dims: Dims, arrays: Callable[[Array], Array], parts: Callable[[Parts], Parts | None]) -> Value:
+        """The value with other axes in dimensions of the same extents, each of its forms rewritten for that.
+
+        `arrays` rewrites an array that holds the value, a term or a factor; `parts` all pieces, or gives None where
+        they do not fit the new axes. `content` stays: the shape is what it was.
+        """
+        return replace(
+            self,
+            dims=dims,
+            parts=self.parts and parts(self.parts),
+            terms=self.terms and self.terms.each(arrays),
+            factors=self.factors and self.factors.each(arrays),
+            array=arrays(self.array),
+            written=self.written and arrays(self.written),
+        )
 
     @property
     def known_dims(self) -> Dims:

@@ -201,14 +201,10 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
         return value
     dims, out = value.known_dims, renamed(value.known_dims, names)
     assert len(set(flat(out))) == len(flat(out)), "an axis stands in a value once"
-    return replace(
-        value,
-        dims=out,
-        array=rename_array(b, value.array, dims, names),
-        written=value.written and rename_array(b, value.written, dims, names),
-        parts=value.parts and rename_parts(b, value.parts, dims, names),
-        terms=value.terms and value.terms.each(lambda array: rename_array(b, array, dims, names)),
-        factors=value.factors and value.factors.each(lambda array: rename_array(b, array, dims, names)),
+    return value.each_form(
+        out,
+        arrays=lambda array: rename_array(b, array, dims, names),
+        parts=lambda parts: rename_parts(b, parts, dims, names),
     )
 
 
@@ -237,24 +233,21 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
         layout = (*spec[:position], whole, *spec[position + 1 :])
         return Array(lay(b, array, spec), layout, array.via, array.price)
 
-    parts = None
-    if value.parts is not None and value.parts.axis is group[0]:
-        pieces = []
-        for sub, array in value.parts.pieces:
-            inner = (sub, *group[1:])
-            flat_sub = Axis(product(a.extent for a in inner), sub.name)
-            there = (*dims[:position], inner, *dims[position + 1 :])
-            pieces.append((flat_sub, fused(array, inner, there, (flat_sub,))))
-        parts = Parts(whole[0], tuple(pieces), value.parts.price)
-    elif value.parts is not None and value.parts.axis not in group:
-        axis = value.parts.axis
-        pieces = [(sub, fused(array, group, renamed(dims, {axis: (sub,)}), whole)) for sub, array in value.parts.pieces]
-        parts = replace(value.parts, pieces=tuple(pieces), apart=())
-    terms = value.terms and value.terms.each(lambda array: fused(array, group, dims, whole))
-    factors = value.factors and value.factors.each(lambda array: fused(array, group, dims, whole))
-    array = fused(value.array, group, dims, whole)
-    written = value.written and fused(value.written, group, dims, whole)
-    return replace(value, dims=out, array=array, written=written, parts=parts, terms=terms, factors=factors)
+    def fused_parts(parts: Parts) -> Parts | None:
+        if parts.axis is group[0]:
+            pieces = []
+            for sub, array in parts.pieces:
+                inner = (sub, *group[1:])
+                flat_sub = Axis(product(a.extent for a in inner), sub.name)
+                there = (*dims[:position], inner, *dims[position + 1 :])
+                pieces.append((flat_sub, fused(array, inner, there, (flat_sub,))))
+            return Parts(whole[0], tuple(pieces), parts.price)
+        if parts.axis in group:
+            return None
+        pieces = [(sub, fused(array, group, renamed(dims, {parts.axis: (sub,)}), whole)) for sub, array in parts.pieces]
+        return replace(parts, pieces=tuple(pieces), apart=())
+
+    return value.each_form(out, arrays=lambda array: fused(array, group, dims, whole), parts=fused_parts)
 
 
 # Taking parts apart and together

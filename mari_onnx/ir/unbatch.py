@@ -253,7 +253,7 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
         names, op_type = signed[1].names(), signed[1].tensor.op_type
         varying = [a for a, _ in names if not isinstance(a.extent, int) and signed[1].state(a) == "stored"]
         # a bias before the product whose C it can be, and what is an item's own after all that is not
-        return len(varying), signed[1].own, len(names), op_type == "Gemm"
+        return len(varying), signed[1].of_item, len(names), op_type == "Gemm"
 
     (sign, total), *rest = sorted(terms.signed, key=size)
     name = total.tensor.name
@@ -262,7 +262,7 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
             total.tensor.name = name  # a sum on the way, named after the product that took it in
         name = array.tensor.name
         fused = None
-        if (sign, next_sign) == (1, 1) and not (array.own and not total.own):
+        if (sign, next_sign) == (1, 1) and not (array.of_item and not total.of_item):
             fused = _into_gemm(b, array, total, dims) or _into_weight(b, array, total, dims)
         if fused is not None:
             total = fused

@@ -12,7 +12,7 @@ import pytest
 from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor, fold
-from mari_onnx.ir.forms import Array, IndexMap, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Terms, Value, stores_only
 from mari_onnx.ir.layout import (
     bounds,
     cut,
@@ -101,6 +101,54 @@ def test_states(b: Builder) -> None:
 def test_an_extent_of_one_is_no_difference(b: Builder) -> None:
     one = Axis(1)
     assert stored(b, (one,), (D,)).names() == {(D, "stored")}
+
+
+# Changing a value
+
+
+def known_in_every_form(b: Builder) -> Value:
+    """[L D], stored so; its parts along D are [1 2]."""
+    one, two = Axis(1), Axis(2)
+    whole = stored(b, (L,), (D,))
+    parts = Parts(D, ((one, stored(b, (one,))), (two, stored(b, (L,), (two,)))))
+    terms, factors = Terms(((1, whole), (-1, stored(b, (D,))))), Factors(whole, stored(b, (L,)))
+    content = np.empty((5, 3), object)
+    return Value("v", ((L,), (D,)), 1, whole, parts, terms, factors, content, ("v was declared",), whole)
+
+
+def kinds(value: Value) -> list[str]:
+    return [kind for kind in ("parts", "terms", "factors", "written", "content") if getattr(value, kind) is not None]
+
+
+def test_a_name_is_all_that_an_identity_changes(b: Builder) -> None:
+    before = known_in_every_form(b)
+    assert before.named("w") == replace(before, name="w")
+
+
+def test_other_dims_keep_every_form_but_the_content(b: Builder) -> None:
+    turned = known_in_every_form(b).with_dims(((D,), (F,), (L,)))
+    assert kinds(turned) == ["parts", "terms", "factors", "written"]
+
+
+def test_other_dims_keep_no_form_that_is_stored_along_an_axis_that_they_lack(b: Builder) -> None:
+    """A mask that repeats along D is one along L alone; a form that is stored along D is none of that."""
+    mask = replace(known_in_every_form(b), array=stored(b, (L,)), factors=Factors(stored(b, (L,)), stored(b, (L,))))
+    assert kinds(mask.with_dims(((L,),))) == ["factors"]
+
+
+def test_a_value_of_which_one_array_is_known_has_no_other_form(b: Builder) -> None:
+    row = known_in_every_form(b).stored_as(stored(b, (D,)), ((D,),))
+    assert (kinds(row), row.dims, row.name, row.because) == ([], ((D,),), "v", ("v was declared",))
+
+
+def test_each_form_is_rewritten(b: Builder) -> None:
+    before, called = known_in_every_form(b), Axis(5, "called")
+    after = rename_value(b, before, {L: (called,)})
+    assert kinds(after) == kinds(before)
+    axes = {called, D}
+    forms = (after.array, after.written, after.parts, after.terms, after.factors)
+    assert all(form is not None and stores_only(form, axes) for form in forms)
+    assert not any(form is None or stores_only(form, {L, D}) for form in (after.array, after.terms, after.factors))
 
 
 # Writing out

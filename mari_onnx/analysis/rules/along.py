@@ -132,7 +132,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
     dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
     derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
     if whole and not isinstance(derived, Refused) and op.data.repeats(axis):
-        derived[0] = replace(op.data, name=op.proto.output[0], written=None)  # equal values, in whatever order
+        derived[0] = op.data.named(op.proto.output[0])  # equal values, in whatever order
     return derived
 
 
@@ -203,7 +203,7 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
     price = parts.price + ctx.price([total.tensor], since)
     own = x.array.price + ctx.price([whole.array.tensor], since)
     array = replace(total, price=price) if price < own else replace(whole.array, price=own)
-    return replace(whole, array=array, terms=terms)
+    return whole.changed(array=array, terms=terms)
 
 
 def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
@@ -232,7 +232,7 @@ def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Va
     product = Array(ctx.b.make("MatMul", [x_t, w_t], stored_shape(layout, ())), layout)
     price = factors.price + ctx.price([product.tensor], since)
     own = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
-    return replace(whole, array=product) if price < own else whole
+    return whole.changed(array=product) if price < own else whole
 
 
 def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:

@@ -12,7 +12,6 @@ Rounding: none, but for the order in which a runtime adds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
@@ -75,7 +74,7 @@ def attention(op: Op, ctx: Context) -> Derived:
     ]
     # Scores and their sums: two products.
     length = extent_of(given[K].known_dims[-2]) * 2
-    explain_product(op, ctx, replace(values[0], array=results[0]), given[Q], length, since)
+    explain_product(op, ctx, values[0].changed(array=results[0]), given[Q], length, since)
     return values
 
 
@@ -140,7 +139,7 @@ def _as_rows(
         tensors[BIAS] = lay(ctx.b, arrays[BIAS], given[BIAS].known_dims)
     if MASK in given:
         mask = given[MASK]
-        mask = replace(mask, dims=(*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
+        mask = mask.with_dims((*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
         aligned = broadcast([(batch, sequence), (mask.known_dims[0], mask.known_dims[2])])
         if isinstance(aligned, Refused) or aligned[1][0]:
             return None

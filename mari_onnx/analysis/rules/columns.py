@@ -96,7 +96,7 @@ def concat(op: Op, ctx: Context) -> Derived:
     parts = Parts(axis, tuple(pieces), inherited, tuple(apart)) if len(pieces) > 1 and width != 1 else None
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, aligned, position, axis, since) or parts
-    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
+    return [ctx.result(op, dims, array, parts=parts).changed(written=written)]
 
 
 def _axes_at(values: list[Value], position: int) -> list[Axis]:
@@ -125,7 +125,7 @@ def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
     dims = value.known_dims
     group = (*dim(times, str(times)), *dims[position])
     dims = (*dims[:position], group, *dims[position + 1 :])
-    return replace(value, name=op.name, dims=dims, content=None)
+    return value.with_dims(dims).named(op.name)
 
 
 def _same(value: Value, other: Value) -> bool:
@@ -223,7 +223,7 @@ def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
     """The value with a dimension of one axis there, which need not be stored."""
     if not value.known_dims[position]:
         unit = (Axis(1),)
-        return replace(value, dims=(*value.known_dims[:position], unit, *value.known_dims[position + 1 :]))
+        return value.with_dims((*value.known_dims[:position], unit, *value.known_dims[position + 1 :]))
     return fuse(ctx.b, value, position)
 
 
@@ -260,7 +260,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
             if last <= first:
                 return Refused("Slice of nothing")
             value = _take(op, ctx, value, position, first, last)
-    return [replace(value, name=op.name)]
+    return [value.named(op.name)]
 
 
 def _row_0(value: Value, position: int) -> Value | None:
@@ -273,7 +273,7 @@ def _row_0(value: Value, position: int) -> Value | None:
     via = tuple((a, m) for a, m in value.array.via if a is not axis)
     array = Array(value.array.tensor, renamed(value.array.layout, {axis: (row,)}), via)
     dims = renamed(value.known_dims, {axis: (row,)})
-    return replace(value, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
+    return value.stored_as(array, dims)
 
 
 def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
@@ -344,7 +344,7 @@ def select(op: Op, ctx: Context, value: Value, position: int, indices: list[int]
     if scalar:
         taken = _take(op, ctx, value, position, indices[0], indices[0] + 1)
         dims = taken.known_dims
-        return [replace(taken, dims=dims[:position] + dims[position + 1 :])]
+        return [taken.with_dims(dims[:position] + dims[position + 1 :])]
     runs: list[list[int]] = []
     for i in indices:
         if runs and runs[-1][-1] + 1 == i:

@@ -12,7 +12,6 @@ Letters that are summed are written out. Rounding: none, but that of `linear`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
@@ -106,7 +105,7 @@ def _with_weight(
         return None
     lead = tuple(dim_of[letter] for letter in rows)
     k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))
-    rows_of_x = replace(x, dims=(*lead, k), content=None, written=None)
+    rows_of_x = x.with_dims((*lead, k))
     weight = fill(ctx.b, w.array, w.known_dims)
     return Product(rows_of_x, weight, (k, n), (*lead, n), None, 1.0, 1.0, False, w.name, False)
 

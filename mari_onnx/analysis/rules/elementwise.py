@@ -96,7 +96,7 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
     if x.dims is None or len(x.dims) < 2 or any(c.dims is None or len(c.dims) != 1 for c in constants):
         return Refused("BatchNormalization of an input whose rank is not known")
     rank = len(x.dims)
-    columns = [replace(c, dims=(*((),) * 1, c.known_dims[0], *((),) * (rank - 2))) for c in constants]
+    columns = [c.with_dims(((), c.known_dims[0], *((),) * (rank - 2))) for c in constants]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):
         return aligned
@@ -160,7 +160,7 @@ def with_forms(
     varying = [v for v in values if not v.constant]
     as_given = len(varying) == 1 and varying[0].written is not None
     written = run([v.written or v.array for v in values], {}) if as_given else None
-    return replace(result, written=written)
+    return result.changed(written=written)
 
 
 def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:

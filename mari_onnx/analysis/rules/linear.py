@@ -82,7 +82,7 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
     if isinstance(value, Refused):
         return value
     explain_product(op, ctx, value, x, extent_of(x.known_dims[-1]), since)
-    return [replace(value, terms=value.terms and ctx.beside(value.terms, value.array, op.name))]
+    return [value.changed(terms=value.terms and ctx.beside(value.terms, value.array, op.name))]
 
 
 def swapped(dims: Dims) -> Dims:

@@ -73,8 +73,8 @@ def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
     mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
     if mapped and carrier is not None:
         array = sub_array({mapped[0]: carrier}, array)
-    value = replace(data, name=op.name, dims=dims, array=array, content=None)
-    return value if not data.known_dims[axis] else replace(value, parts=None, terms=None, factors=None, written=None)
+    value = data.with_dims(dims) if not data.known_dims[axis] else data.stored_as(array, dims)
+    return value.named(op.name)
 
 
 def _by_request(data: Value, indices: Value) -> bool:
@@ -122,7 +122,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return elements.gather_nd(op, ctx)
-    return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
+    return _rows(op, ctx, data, indices.with_dims(indices.dims[:1]))
 
 
 def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
@@ -133,7 +133,7 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
     if len(numbers) < count or places.ndim != 2:
         return Refused(f"GatherND by constants from axes of extents {', '.join(map(str, lead))}")
     flat_places = np.ravel_multi_index(tuple((places % numbers).T), numbers).tolist()
-    merged = replace(data, dims=(tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
+    merged = data.with_dims((tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
     selected = select(op, ctx, merged, 0, flat_places, scalar=False)
     if selected is not None:
         return selected
@@ -165,16 +165,16 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
     if isinstance(rows, Refused):
         return rows
     (taken,) = rows
-    return [replace(taken, dims=(tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
+    return [taken.with_dims((tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
     """As many lookups as the indices have distinct entries."""
     selected = [a for a in flat(indices.known_dims) if ctx.is_selected(a)]
     if selected:  # an id that the mask leaves out need not be one of the table
-        indices = replace(indices, array=fill(ctx.b, indices.array, indices.known_dims, selected), parts=None)
+        indices = indices.stored_as(fill(ctx.b, indices.array, indices.known_dims, selected))
     since = ctx.b.count
-    data = fresh(ctx.b, replace(data, array=fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
+    data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)
     before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
     dims: Dims = (*before, *indices.known_dims, *after)
@@ -193,7 +193,7 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     written = run([indices.written], {}) if indices.written is not None and data.constant else None
     if written is not None and parts is not None:
         lookup_as_given(ctx, written, parts, dims)
-    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
+    return [ctx.result(op, dims, array, parts=parts).changed(written=written)]
 
 
 def one_hot(op: Op, ctx: Context) -> Derived:

@@ -33,7 +33,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
     lead, *rest = op.data.dims
     if any(op.data.array.state(a) != "absent" for d in rest for a in d):
         return Refused("NonZero of a mask that differs along more than its first dimension")
-    mask = replace(op.data, dims=(lead,))
+    mask = op.data.with_dims((lead,))
     rows, within = symbol(f"{op.name}.rows"), extents(tuple(rest))
     if rest:
         index = ctx.b.make("NonZero", [plain(ctx.b, mask)], (1, rows), INT64)
@@ -62,7 +62,7 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
     if cut is None or shape[1 : 1 + len(selection.within)] != selection.within:
         return Refused("ScatterND of rows that are not proven to be those of its target")
     (rows, *inner), split = cut
-    mask = replace(selection.mask, dims=(*selection.mask.known_dims, *((),) * (len(shape) - 1)), content=None)
+    mask = selection.mask.with_dims((*selection.mask.known_dims, *((),) * (len(shape) - 1)))
     aligned = broadcast([data.dims, mask.known_dims, ((), *inner)])
     if isinstance(aligned, Refused) or aligned[0][0] != data.dims[0] or len(data.dims[0]) != 1 or len(rows) != 1:
         return Refused("ScatterND of rows that are not proven to be those of its target")

@@ -48,8 +48,8 @@ def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     It is never written with a vector: of Transpose and such a product onnxruntime 1.32 makes another one (extended).
     """
     row, column = len(x.known_dims) == 1, len(w.known_dims) == 1
-    x = replace(x, dims=((), *x.known_dims), content=None) if row else x
-    w = replace(w, dims=(*w.known_dims, ()), content=None) if column else w
+    x = x.with_dims(((), *x.known_dims)) if row else x
+    w = w.with_dims((*w.known_dims, ())) if column else w
     derived = matmul(replace(op, inputs=(x, w)), ctx)
     if isinstance(derived, Refused):
         return derived
@@ -57,19 +57,19 @@ def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     def without(dims: Dims) -> Dims:
         return (*dims[:-2], *(() if row else dims[-2:-1]), *(() if column else dims[-1:]))
 
-    return [replace(value, dims=without(value.known_dims)) for value in derived]
+    return [value.with_dims(without(value.known_dims)) for value in derived]
 
 
 def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derived:
     """W @ x is x @ W seen transposed; or that is what is computed: (B 1) rows of k are one product, (B k 1) many."""
     since = ctx.b.count
-    seen = replace(x, dims=swapped(x.known_dims), content=None, written=None)
-    turned = replace(weight, dims=swapped(weight.known_dims))
+    seen = x.with_dims(swapped(x.known_dims))
+    turned = weight.with_dims(swapped(weight.known_dims))
     ways = [
         linear(op, ctx, seen, weight, None, True, 1.0, 1.0, left=True),
         linear(op, ctx, seen, turned, None, False, 1.0, 1.0),
     ]
-    found = [replace(v, dims=swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
+    found = [v.with_dims(swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
     if len(found) < len(ways):
         return next(why for why in ways if isinstance(why, Refused))
     value = min(found, key=lambda v: _price(ctx, v.array, v.known_dims, since))

@@ -14,8 +14,6 @@ they are constants (see `weights`). Rounding: none.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
@@ -75,7 +73,7 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
     rank = len(x.known_dims)
     axis = op.attribute("axis", 1) % rank
-    columns = [replace(s, dims=(*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
+    columns = [s.with_dims((*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):
         return aligned

@@ -12,7 +12,6 @@ Holds when the new shape is known as extents. Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,12 +27,12 @@ UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape c
 
 
 def _as(op: Op, value: Value, dims: Dims) -> Derived:
-    return [replace(value, name=op.name, dims=dims, content=None)]
+    return [value.with_dims(dims).named(op.name)]
 
 
 def identity(op: Op, ctx: Context) -> Derived:
     """The same value under another name."""
-    return [replace(op.data, name=op.name)]
+    return [op.data.named(op.name)]
 
 
 def dropout(op: Op, ctx: Context) -> Derived:
