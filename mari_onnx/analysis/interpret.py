@@ -30,6 +30,7 @@ from mari_onnx.ir.expressions import Node, Tensor, fold
 from mari_onnx.ir.extents import Extent, Poly, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.layout import plain
+from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.rows import FIRST_ROW, Rows
 
@@ -220,6 +221,7 @@ class _Walk:
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         results = self._derive(op)
+        check_values(f"{op.op_type} `{op.name}`", results)
         for value in results:
             if value.name:
                 self.values[value.name] = self._claim(value.changed(because=self._because(op, value)))
@@ -256,6 +258,8 @@ class _Walk:
         """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
         try:
             return rule(op, self.ctx)
+        except InvalidError:
+            raise
         except Exception as error:
             bug = f"{BUG}: {type(error).__name__}: {error}"
             step = "the node is left as it is; please report this, with the model if you can share it"

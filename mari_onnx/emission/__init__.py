@@ -23,6 +23,7 @@ from mari_onnx.emission.shapes import single_extents
 from mari_onnx.emission.state import Emission, append_ours
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.layout import plain
+from mari_onnx.ir.validate import check_expressions, check_names
 
 __all__ = ["Written", "emit", "planned", "results", "write"]
 
@@ -66,6 +67,7 @@ def write(program: Program, model: Model) -> Written:
 def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
     emission = Emission(program, model, taken=set(model.names))
     outputs = results(program)
+    check_expressions("planning, before emission", outputs)
     nodes = needed(program, outputs)
     emission.apart = _rewritten_by_runtimes(nodes, outputs)
     name_tensors(emission, nodes, outputs)
@@ -75,6 +77,7 @@ def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:
         if emission.names[tensor] != value.name:
             append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
     label(emission)
+    check_names(emission.names)
     return emission, nodes
 
 
