@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from mari_onnx.ir.axes import Axis, extents, flat, show
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Node, Tensor, first_input
-from mari_onnx.ir.extents import ROW, Extent, product, symbol, total
+from mari_onnx.ir.extents import ROW, Extent, compare, product, symbol, total
 from mari_onnx.ir.forms import Array, Factors, Form, Parts, Terms, Value
 
 ENABLED = bool(os.environ.get("MARI_ONNX_DEBUG"))
@@ -174,8 +174,10 @@ def _check_move(where: str, node: Node, t: Tensor) -> None:
 
 
 def _reshaped(node: Node) -> tuple[Extent, ...] | None:
+    """Extents that only an operator proves equal, as MatMul does [B L] and [8 2], may be exchanged: they may be equal."""
     source, shape = first_input(node.outputs[0]), node.attribute("shape")
-    return tuple(shape) if source.shape is None or product(source.shape) == product(shape) else (-1,)
+    differ = source.shape is not None and compare(product(source.shape), product(shape)) in (-1, 1)
+    return (-1,) if differ else tuple(shape)
 
 
 def _transposed(node: Node) -> tuple[Extent, ...] | None:
