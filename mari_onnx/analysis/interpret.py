@@ -23,13 +23,13 @@ from mari_onnx.analysis.shape_inference import Inference, types_of_one
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
 from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.expressions import Node, Tensor, fold
 from mari_onnx.ir.extents import Extent, Poly, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import plain
 from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.rows import FIRST_ROW, Rows

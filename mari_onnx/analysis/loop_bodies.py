@@ -20,13 +20,12 @@ from typing import Protocol
 import onnx
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.ir.arrays import fill, mapped, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dims, Refused, dim, extents, flat
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Poly, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, State, Value
-from mari_onnx.ir.layout import fill, mapped, plain
-from mari_onnx.ir.unbatch import natural, stored_shape
 
 
 class Walk(Protocol):

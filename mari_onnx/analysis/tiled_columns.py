@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from mari_onnx.analysis.context import Context
+from mari_onnx.ir.arrays import cut, lay, sub_array
 from mari_onnx.ir.axes import Axis, Dims, flat, renamed
 from mari_onnx.ir.extents import ROW, symbol, total
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
-from mari_onnx.ir.layout import bounds, cut, groups, join, lay, merge, sub_array
+from mari_onnx.ir.parts import bounds, groups, join, merge
 
 Piece = tuple[Axis, Array]
 

@@ -21,8 +21,8 @@ from mari_onnx.emission.order import needed
 from mari_onnx.emission.protos import new_node
 from mari_onnx.emission.shapes import single_extents
 from mari_onnx.emission.state import Emission, append_ours
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.layout import plain
 from mari_onnx.ir.validate import check_expressions, check_names
 
 __all__ = ["Written", "emit", "planned", "results", "write"]

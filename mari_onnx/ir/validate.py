@@ -174,7 +174,7 @@ def _check_move(where: str, node: Node, t: Tensor) -> None:
 
 
 def _reshaped(node: Node) -> tuple[Extent, ...] | None:
-    """Extents that only an operator proves equal, as MatMul does [B L] and [8 2], may be exchanged: they may be equal."""
+    """A product of other extents may be the same: that of [B L] @ [8 2] proves that L is 8."""
     source, shape = first_input(node.outputs[0]), node.attribute("shape")
     differ = source.shape is not None and compare(product(source.shape), product(shape)) in (-1, 1)
     return (-1,) if differ else tuple(shape)

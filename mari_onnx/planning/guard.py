@@ -19,11 +19,11 @@ from onnx import TensorProto, helper
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import plain
 from mari_onnx.serving.guard import FLOATS
 from mari_onnx.serving.modes import GUARD_OUTPUT, Guard
 

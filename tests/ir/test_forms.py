@@ -9,26 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mari_onnx.ir.arrays import cut, fill, lay, plain
 from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Terms, Value, stores_only
-from mari_onnx.ir.layout import (
-    bounds,
-    cut,
-    fill,
-    fresh,
-    fuse,
-    groups,
-    join,
-    lay,
-    merge,
-    pieces_between,
-    plain,
-    rename_parts,
-    rename_value,
-)
-from mari_onnx.ir.unbatch import add_up
+from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
+from mari_onnx.ir.renaming import fresh, fuse, rename_parts, rename_value
+from mari_onnx.ir.sums import add_up
 from tests.graphs import integers
 
 F, D, L = Axis(2, "F"), Axis(3, "D"), Axis(5, "L")

@@ -19,10 +19,13 @@ from dataclasses import replace
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.rules import moments, normalized, pairs
+from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.forms import Array, Terms, Value
-from mari_onnx.ir.layout import bounds, fill, groups, lay, merge, plain
-from mari_onnx.ir.unbatch import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.sums import add_up
 
 
 def run_along(

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.ir.arrays import alike, fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
+from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import alike, fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import natural, one_row, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
 """What each input is."""

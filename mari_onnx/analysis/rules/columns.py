@@ -22,23 +22,13 @@ from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
 from mari_onnx.analysis.tensor_facts import Picked
 from mari_onnx.analysis.tiled_columns import concat_as_given
+from mari_onnx.ir.arrays import cut, lay, natural, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
 from mari_onnx.ir.extents import Extent, Poly, divide, symbol, total
 from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Terms, Value
-from mari_onnx.ir.layout import (
-    bounds,
-    cut,
-    fresh,
-    fuse,
-    groups,
-    join,
-    lay,
-    merge,
-    pieces_between,
-    rename_value,
-    sub_array,
-)
-from mari_onnx.ir.unbatch import natural, part_by_part
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
+from mari_onnx.ir.renaming import fresh, fuse, rename_value
 
 
 def concat(op: Op, ctx: Context) -> Derived:

@@ -17,10 +17,11 @@ from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import with_forms
 from mari_onnx.analysis.rules.linear import Product, explained, forms_of
+from mari_onnx.ir.arrays import fill, lay, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
+from mari_onnx.ir.broadcasting import agree, pointwise, result_via
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import agree, natural, pointwise, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def einsum(op: Op, ctx: Context) -> Derived:

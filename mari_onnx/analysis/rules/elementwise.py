@@ -19,14 +19,18 @@ from dataclasses import replace
 
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.rules import moments, pairs
+from mari_onnx.ir.arrays import fill, lay
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.cost import NS_PER_VIEW
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Factors, Terms, Value
-from mari_onnx.ir.layout import fill, join, lay, rename_value
-from mari_onnx.ir.unbatch import Run, add_up, part_by_part, pointwise
+from mari_onnx.ir.part_by_part import Run, part_by_part
+from mari_onnx.ir.parts import join
+from mari_onnx.ir.renaming import rename_value
+from mari_onnx.ir.sums import add_up
 
 BOOLEAN = frozenset(
     {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}

@@ -23,9 +23,9 @@ import onnx
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import elementwise, linear, product, recurrent, relabel
 from mari_onnx.analysis.rules.along import layer_normalization
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extents, flat
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import plain
 
 DOMAIN = "com.microsoft"
 

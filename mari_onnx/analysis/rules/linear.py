@@ -24,12 +24,16 @@ from itertools import pairwise
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product, side
 from mari_onnx.analysis.rules import normalized
+from mari_onnx.ir.arrays import alike, cut, fill, in_order, lay, natural, one_row, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.cost import NS_PER_ELEMENT, NS_PER_MAC, reachable
 from mari_onnx.ir.expressions import is_slice
 from mari_onnx.ir.forms import Array, Factors, IndexMap, Names, Parts, Terms, Value
-from mari_onnx.ir.layout import alike, bounds, cut, fill, fresh, groups, join, lay, merge, rename_value, sub_array
-from mari_onnx.ir.unbatch import GEMM_DTYPES, add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import bounds, groups, join, merge
+from mari_onnx.ir.renaming import fresh, rename_value
+from mari_onnx.ir.sums import GEMM_DTYPES, add_up
 
 GEMM_WITHOUT_C = 11
 """The opset from which C is optional; before it, a product without one is a MatMul."""

@@ -23,12 +23,13 @@ from mari_onnx.analysis.rules import elements
 from mari_onnx.analysis.rules.columns import pick, select
 from mari_onnx.analysis.tensor_facts import Selection
 from mari_onnx.analysis.tiled_columns import lookup_as_given
+from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Poly
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import fill, fresh, fuse, lay, plain, sub_array
-from mari_onnx.ir.unbatch import natural, part_by_part, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.renaming import fresh, fuse
 
 
 def gather(op: Op, ctx: Context) -> Derived:

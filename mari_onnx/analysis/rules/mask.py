@@ -17,13 +17,14 @@ from dataclasses import replace
 from mari_onnx.analysis.context import BOOL, INT64, Context, Derived, Op
 from mari_onnx.analysis.rules.elementwise import with_forms
 from mari_onnx.analysis.tensor_facts import Selection
+from mari_onnx.ir.arrays import plain, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, renamed
 from mari_onnx.ir.axes import reshape as recut
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product, symbol
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import fresh, plain, rename_value, sub_array
-from mari_onnx.ir.unbatch import pointwise
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def nonzero(op: Op, ctx: Context) -> Derived:

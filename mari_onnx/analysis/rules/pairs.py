@@ -18,9 +18,11 @@ from functools import partial
 from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Op
 from mari_onnx.analysis.rules.product import multiply
 from mari_onnx.analysis.tensor_facts import PairProducts, Picked
+from mari_onnx.ir.arrays import cut, fill, lay, sub_array
 from mari_onnx.ir.axes import Axis, flat, renamed
 from mari_onnx.ir.forms import Array, Parts, Value
-from mari_onnx.ir.layout import bounds, cut, fill, groups, lay, merge, rename_value, sub_array
+from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.renaming import rename_value
 
 Pair = tuple[int, int]
 

@@ -17,13 +17,14 @@ from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.linear import explained, linear, swapped
 from mari_onnx.analysis.tensor_facts import PairProducts
+from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.attention_heads import Heads
 from mari_onnx.ir.axes import Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.ir.broadcasting import Write, agree, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import Write, agree, natural, one_row, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def matmul(op: Op, ctx: Context) -> Derived:

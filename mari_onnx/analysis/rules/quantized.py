@@ -20,12 +20,13 @@ from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import with_forms
+from mari_onnx.ir.arrays import fill, lay, natural, plain
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, lay, plain, rename_value
-from mari_onnx.ir.unbatch import natural, pointwise
+from mari_onnx.ir.renaming import rename_value
 
 FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
 

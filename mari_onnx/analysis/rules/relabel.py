@@ -21,7 +21,7 @@ from mari_onnx.ir.axes import Dim, Dims, Refused, dim, extents, infer_shape
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.extents import Extent, Poly, product
 from mari_onnx.ir.forms import Value
-from mari_onnx.ir.layout import rename_value
+from mari_onnx.ir.renaming import rename_value
 
 UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape can be computed from the inputs"
 
