@@ -10,6 +10,13 @@ known in forms that are cheaper to have:
     Factors a product, element by element, that has not been multiplied out
 
 The one invariant, the whole of soundness: *every form of a value evaluates to that value, for all legal inputs.*
+
+    user    [B, 4]     Array (4)       B is missing: the same four numbers for each candidate
+    item    [B, 3]     Array (B 3)
+    x = Concat         Array (B 7), and Parts [(4), (B 3)]
+    y = x @ W          Array (B 8), and Terms +(8) +(B 8)
+
+What changes a value says which forms survive: `named`, `with_dims`, `stored_as`, `changed` and `each_form`.
 """
 
 from __future__ import annotations
@@ -54,8 +61,10 @@ Names: TypeAlias = frozenset[tuple[Axis, State]]
 class Array:
     """`layout[i]` is the ordered product of named axes that dimension i of the tensor holds.
 
-    `via` are the axes that are stored through an index map. `price` is what this form costs beyond the forms
-    that the value would have without it, in nanoseconds at the reference extents (see `cost`).
+    The array ((B L), D) of a tensor [B*L, D] has axis B outside L in its first dimension. An axis of the value that
+    the layout lacks is one along which the value repeats. `via` are the axes that are stored through an index map.
+    `price` is what this form costs beyond the forms that the value would have without it, in nanoseconds at the
+    reference extents (see `cost`).
     """
 
     tensor: Tensor
@@ -91,7 +100,8 @@ class Array:
 class Parts:
     """Pieces along `axis`, in order; each piece has an axis of its own in its place.
 
-    A piece that is a sum or a product may come with it `apart`, which is then as good as its array.
+    [a b] along D, which is 7, is two pieces along axes D1 of 4 and D2 of 3. `apart` has an entry for each piece, or
+    none at all: the terms or factors of a piece that is a sum or a product, another form of the same piece.
     """
 
     axis: Axis
@@ -160,10 +170,10 @@ class Known(TypedDict, total=False):
 class Value:
     """A tensor of the original graph: its dims (None where even the rank is unknown) and its forms.
 
-    `array` always exists. `content` holds small integer or bool tensors whose every element is known as an
-    extent (or None): the shape arithmetic of exporters. `because` says how a value came to lack the candidates.
-    `written` is the value as the original has it, of the rows as the caller repeats them, where little was done to
-    them: ids and what is looked up by them need not be expanded where all rows are wanted anyway.
+    `array` always exists. `content` has the elements of a small integer or bool tensor, each as an extent or None:
+    what exporters compute shapes with. `because` says how a value came to lack the candidates. `written` is the value
+    as the original has it, with the rows that the caller repeats: ids, and what is looked up by them, need not be
+    expanded where all rows are wanted anyway.
     """
 
     name: str

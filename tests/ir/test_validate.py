@@ -21,11 +21,6 @@ B, D, R = Axis(symbol("B"), "B"), Axis(3, "D"), Axis(symbol("R"), "R")
 one, two = Axis(1, "one"), Axis(2, "two")
 
 
-@pytest.fixture
-def b() -> Builder:
-    return Builder()
-
-
 def array(b: Builder, *axes: Axis, name: str = "x") -> Array:
     return Array(b.input(name, tuple(a.extent for a in axes), 1), tuple((a,) for a in axes))
 
