@@ -130,22 +130,27 @@ def plain(b: Builder, value: Value) -> Tensor:
 
 
 def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) -> Array:
-    """[start, stop) of one axis, which is called `sub` then."""
+    """[start, stop) of one axis, which is called `sub` then.
+
+    (F D) with D 16     is cut along F in steps of 16
+    (L F D)             becomes [L, (F D)] first: F is outermost in a dimension
+    (F B)               becomes [F, B] first: in steps of a symbol nothing is cut
+    """
     if array.state(axis) == "absent":
         return array
     layout = list(array.layout)
     p = next(i for i, d in enumerate(layout) if axis in d)
-    before = layout[p][: layout[p].index(axis)]
+    at = layout[p].index(axis)
+    before, after = layout[p][:at], layout[p][at + 1 :]
     t = array.tensor
-    if [a for a in before if a.extent != 1]:
-        layout[p : p + 1] = [before, layout[p][len(before) :]]
+    if any(a.extent != 1 for a in before):
+        layout[p : p + 1] = [before, (axis, *after)]
         t, p = lay(b, array, tuple(layout)), p + 1
-    inner = product(array.stored_extent(a) for a in layout[p] if a is not axis and a not in before)
-    if not isinstance(inner, int):
-        rest = tuple(a for a in layout[p] if a is not axis and a not in before)
-        layout[p : p + 1] = [(axis,), rest]
-        t, inner = lay(b, replace(array, tensor=t), tuple(layout)), 1
-    t = b.slice(t, p, start * inner, stop * inner)
+    step = product(array.stored_extent(a) for a in after)
+    if not isinstance(step, int):
+        layout[p : p + 1] = [(axis,), after]
+        t, step = lay(b, replace(array, tensor=t), tuple(layout)), 1
+    t = b.slice(t, p, start * step, stop * step)
     return Array(t, renamed(tuple(layout), {axis: (sub,)}), array.via, array.price)
 
 

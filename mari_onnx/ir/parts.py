@@ -1,8 +1,10 @@
 """Parts of a value along one axis: taken between two places, and written out side by side.
 
-join             [user (D1), item (B D2)] is the array (B D1+D2)
-merge            some neighbours of them are one part
-pieces_between   columns 3 to 7, those of the parts that they fall on
+    join             [user (D1), item (B D2)] is the array (B D1+D2)
+    merge            some neighbours of them are one part
+    pieces_between   columns 3 to 7, those of the parts that they fall on
+
+Nothing is computed here: parts are moved, and repeated along axes that others of them are stored along.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """A value under other axes, each of its forms rewritten for that.
 
-rename    {D: (h d)}       [B D] as [B (h d)], where D is stored as it was
-fresh     [B D]            with axes B and D of its own: q @ q^T has both twice
-fuse      [B (F D)]        as [B 320]: two axes are one, which a Concat or a Slice can cut anywhere
+    rename    {D: (h d)}       [B D] as [B (h d)], where D is stored as it was
+    fresh     [B D]            with axes B and D of its own: q @ q^T has both twice
+    fuse      [B (F D)]        as [B 320]: two axes are one, which a Concat or a Slice can cut anywhere
+
+Nothing is written, but where axes have to be cut or merged that are not stored one for one: those are written out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Sums of arrays, each on its own axes: smallest first, in the C of a Gemm or as one more row of a weight.
 
-x (B k) @ w + c (1 n)              Gemm(x, w, c)
-x (m k) @ w (B k n) + c (B n)      [x 1] @ [w; c], where there are at least as many rows as columns
-a (1 n) + b (B n) + c (B L n)      (a + b) + c
+    x (B k) @ w + c (1 n)              Gemm(x, w, c)
+    x (m k) @ w (B k n) + c (B n)      [x 1] @ [w; c], where there are at least as many rows as columns
+    a (1 n) + b (B n) + c (B L n)      (a + b) + c
+
+Rounding: terms are added in another order than the original adds them in.
 """
 
 from __future__ import annotations
