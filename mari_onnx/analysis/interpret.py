@@ -25,13 +25,14 @@ from mari_onnx.analysis.shape_inference import Inference, types_of_one
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
 from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import NO_WORK, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import plain
+from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 
 BUG = "a bug in mari-onnx"
@@ -154,7 +155,7 @@ class _Walk:
         else:
             array = Array(self._sent(name), dims)
             if name in self.premises.items and dims and dims[0]:
-                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, own=True)),))
+                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, item_rows=True)),))
             self._provide(array.tensor)
         because = (f"{name}: {self.premises.reasons[name]}",) if name in self.premises.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
@@ -173,9 +174,10 @@ class _Walk:
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         results = self._derive(op)
+        check_values(f"{op.op_type} `{op.name}`", results)
         for value in results:
             if value.name:
-                self.values[value.name] = self._claim(replace(value, because=self._because(op, value)))
+                self.values[value.name] = self._claim(value.changed(because=self._because(op, value)))
         self.counter.node(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
@@ -202,13 +204,15 @@ class _Walk:
             derived = self._ruled(rule, op)
             results = self._plain(op, derived) if isinstance(derived, Refused) else derived
         if exact is not None:
-            results[0] = replace(results[0], content=exact)
+            results[0] = results[0].changed(content=exact)
         return results
 
     def _ruled(self, rule: Rule, op: Op) -> Derived:
         """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
         try:
             return rule(op, self.ctx)
+        except InvalidError:
+            raise
         except Exception as error:
             bug = f"{BUG}: {type(error).__name__}: {error}"
             step = "the node is left as it is; please report this, with the model if you can share it"
@@ -299,7 +303,7 @@ class _Walk:
         results = [self.values[o.name] for o in body.output]
         self.values.clear()
         self.values.update(outer)
-        return [replace(v, name=name) for v, name in zip(results, op.proto.output, strict=True)]
+        return [v.named(name) for v, name in zip(results, op.proto.output, strict=True)]
 
     def _once(self, op: Op) -> Derived:
         captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
@@ -340,7 +344,7 @@ class _Walk:
         if value.dims is None or value.constant:
             return value
         array = value.array
-        is_plain = array.layout == value.dims and all(m.own for _, m in array.via)
+        is_plain = array.layout == value.dims and all(m.item_rows for _, m in array.via)
         for tensor, name in [
             (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
             *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),

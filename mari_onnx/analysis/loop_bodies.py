@@ -24,13 +24,12 @@ from typing import Protocol
 import onnx
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.ir.arrays import fill, mapped, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dims, Refused, dim, extents, flat
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Poly, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, State, Value
-from mari_onnx.ir.layout import fill, mapped, plain
-from mari_onnx.ir.unbatch import natural, stored_shape
 
 
 class Walk(Protocol):
@@ -129,7 +128,7 @@ def _results_of_one_row(walk: Walk, loop: _LoopNode) -> list[Value] | Refused:
     ]
     first = len(loop.control)
     names = [*(i.name for i in graph.input[first:]), *loop.read]
-    known = {n: replace(v, name=n) for n, v in zip(names, inputs, strict=True)} | _control(loop)
+    known = {n: v.named(n) for n, v in zip(names, inputs, strict=True)} | _control(loop)
     results = walk.body(graph, known)
     if any(v.dims is None for v in results) or not _independent(ctx, results):  # whether to go on is one of them
         return Refused(f"the body of {op.op_type} is not known to treat candidates independently")
@@ -200,7 +199,7 @@ def _candidates(ctx: Context, value: Value) -> list[Axis]:
 def _stored(ctx: Context, value: Value) -> Value:
     """The value with all axes but those of candidates written out, as a body reads them by position."""
     axes = [a for a in flat(value.known_dims) if not ctx.is_candidate(a)]
-    return replace(value, array=fill(ctx.b, value.array, value.known_dims, axes), parts=None, terms=None)
+    return value.stored_as(fill(ctx.b, value.array, value.known_dims, axes))
 
 
 def _on_rows(ctx: Context, value: Value, row: State) -> Value:
@@ -210,7 +209,7 @@ def _on_rows(ctx: Context, value: Value, row: State) -> Value:
     array = value.array
     for axis in _candidates(ctx, value):
         array = mapped(ctx.b, array, value.known_dims, axis, row)
-    return replace(value, array=array)
+    return value.stored_as(array)
 
 
 def _within(ctx: Context, op: Op, i: str, value: Value, time: int | None) -> Value:

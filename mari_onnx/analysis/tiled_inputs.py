@@ -19,10 +19,11 @@ from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 from mari_onnx.analysis.context import Context
+from mari_onnx.ir.arrays import cut, lay, sub_array
 from mari_onnx.ir.axes import Axis, Dims, flat, renamed
 from mari_onnx.ir.extents import ROW, symbol, total
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
-from mari_onnx.ir.layout import bounds, cut, groups, join, lay, merge, sub_array
+from mari_onnx.ir.parts import bounds, groups, join, merge
 
 Piece: TypeAlias = tuple[Axis, Array]
 """An array, and its axis along which it is joined with others."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.remarks import side
+from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Dim, Dims
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Terms, Value
-from mari_onnx.ir.layout import fill, lay
-from mari_onnx.ir.unbatch import GEMM_DTYPES, in_order, natural, stored_shape
+from mari_onnx.ir.sums import GEMM_DTYPES
 
 GEMM_WITHOUT_C = 11
 """The opset from which C is optional; before it, a product without one is a MatMul."""

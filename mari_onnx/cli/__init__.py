@@ -25,7 +25,7 @@ Exit codes:
   0    done; also when nothing can be gained, and the model is written as it was
   1    the predictions differ, or were not shown to be the same; no model is written
   2    the command or a model cannot be used as given; the message says what to do
-  3    a bug in mari-onnx; MARI_ONNX_DEBUG=1 shows where
+  3    a bug in mari-onnx; MARI_ONNX_DEBUG=1 shows where, and checks each step
   130  interrupted; nothing is written
 """
 

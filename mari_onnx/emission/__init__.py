@@ -18,6 +18,7 @@ from mari_onnx.emission.nodes import write_code
 from mari_onnx.emission.shape_arithmetic import Instruction
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.validate import check_names
 
 __all__ = ["Lowered", "Written", "lower", "write"]
 
@@ -37,6 +38,7 @@ def write(lowered: Lowered) -> Written:
     name_tensors(emission, lowered.nodes, lowered.outputs)
     write_code(emission)
     label(emission)
+    check_names(emission.names)
     tensors = {name: tensor for tensor, name in emission.names.items() if name}
     return Written(graft(emission), tensors, _single_extents(emission))
 

@@ -19,10 +19,11 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.order import needed
 from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
-from mari_onnx.ir.layout import plain
 from mari_onnx.ir.operators import OPERATORS
+from mari_onnx.ir.validate import check_expressions
 
 
 @dataclass
@@ -73,6 +74,7 @@ def lower(program: Program, model: Model) -> Lowered:
     """The nodes behind the program's outputs, lowered."""
     b = program.context.b
     outputs = [b.resolve(plain(b, value)) for value in program.outputs]
+    check_expressions("planning, before emission", outputs)
     nodes = needed(program, outputs)
     arithmetic = ShapeArithmetic(program.providers, model.opset)
     lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs), arithmetic)

@@ -91,7 +91,7 @@ QUIRKS = (
         "analysis/rules/test_spatial.py::test_candidates_are_not_pooled_as_channels",
     ),
     Quirk(
-        "ir.unbatch._into_gemm",
+        "ir.sums._into_gemm",
         "onnxruntime 1.32.0",
         "A dequantized weight is no longer fused with its product once something computed is added in the same Gemm.",
         "emission/test_runtime_quirks.py::test_nothing_computed_is_added_in_a_product_with_a_quantized_weight",

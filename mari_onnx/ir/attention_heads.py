@@ -22,9 +22,10 @@ from onnx import helper
 
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.expressions import Node, Tensor, first_input
 from mari_onnx.ir.extents import Extent, product
 from mari_onnx.ir.forms import Array
+from mari_onnx.ir.unique_nodes import FOLDABLE
 
 BY_COLUMN = ("Add", "Sub", "Mul")
 
@@ -66,39 +67,55 @@ class Heads:
         return found
 
     def _made_of(self, t: Tensor, count: int, span: Span) -> Tensor | None:
-        proto = t.node.proto
-        ours, standard = proto is None, proto is None or proto.domain in ("", "ai.onnx")
-        if not standard or (t.name is not None and self.uses.get(t.name, 1) > 1):
-            return None
-        if any(i is not None and i.shape is None for i in t.node.inputs):
+        """The columns of what makes the tensor, with the same done to them."""
+        if not self._may_be_made_anew(t):
             return None
         self.since = min(self.since, t.node.serial - 1)
-        (*rows, width), first = t.known_shape, t.node.inputs[0] if t.node.inputs else None
-        start, stop = span
         match t.op_type:
             case "MatMul" | "Gemm":
                 return self._product(t, count, span)
             case "Add" if (biased := self._biased(t.node, count, span)) is not None:
                 return biased
             case op_type if op_type in BY_COLUMN:
-                sides = [self._operand(i, len(rows), count, width, span) for i in t.node.inputs if i is not None]
-                return self._made(op_type, sides, (count, *rows, (stop - start) // count))
-            case "Reshape" | "Expand" if ours and first is not None and first.known_shape[-1] == width:
+                return self._by_column(t, count, span)
+        return self._moved(t, count, span) if t.node.proto is None and t.op_type in FOLDABLE else None
+
+    def _may_be_made_anew(self, t: Tensor) -> bool:
+        """Whether a standard operator makes it, for one reader alone, from inputs of known rank."""
+        proto = t.node.proto
+        standard = proto is None or proto.domain in ("", "ai.onnx")
+        others = t.name is not None and self.uses.get(t.name, 1) > 1
+        return standard and not others and not any(i is not None and i.shape is None for i in t.node.inputs)
+
+    def _by_column(self, t: Tensor, count: int, span: Span) -> Tensor | None:
+        """A sum, difference or product of columns: x [.., (h d)] * scale [(h d)] is x [h, .., d] * scale [h, 1, d]."""
+        *rows, width = t.known_shape
+        given = [i for i in t.node.inputs if i is not None]
+        sides = [side for i in given if (side := self._operand(i, len(rows), count, width, span)) is not None]
+        shape = (count, *rows, (span[1] - span[0]) // count)
+        return self.b.make(t.op_type, sides, shape) if len(sides) == len(given) else None
+
+    def _moved(self, t: Tensor, count: int, span: Span) -> Tensor | None:
+        """What moves whole rows does so with the heads outermost, and what selects columns selects other columns."""
+        (*rows, width), first = t.known_shape, first_input(t)
+        start, stop = span
+        match t.op_type:
+            case "Reshape" | "Expand" if first.known_shape[-1] == width:
                 inner = self._columns(first, count, span)
                 move = self.b.reshape if t.op_type == "Reshape" else self.b.expand
                 return inner and move(inner, (count, *rows, (stop - start) // count))
-            case "Slice" if ours and first is not None and t.node.attribute("axis") == len(rows):
+            case "Slice" if t.node.attribute("axis") == len(rows):
                 before = t.node.attribute("start")
                 return self._columns(first, count, (before + start, before + stop))
-            case "Concat" if ours and t.node.attribute("axis") < len(rows):
+            case "Concat" if (axis := t.node.attribute("axis")) < len(rows):
                 pieces = [self._columns(piece, count, span) for piece in t.node.inputs if piece is not None]
                 found = [piece for piece in pieces if piece is not None]
-                return self.b.concat(found, t.node.attribute("axis") + 1) if len(found) == len(pieces) else None
-            case "Gather" if ours and first is not None and t.node.attribute("axis") < len(first.known_shape) - 1:
+                return self.b.concat(found, axis + 1) if len(found) == len(pieces) else None
+            case "Gather" if (axis := t.node.attribute("axis")) < len(first.known_shape) - 1:
                 index = t.node.inputs[1]
                 assert index is not None
                 inner = self._columns(first, count, span)
-                return inner and self.b.take(inner, index, t.node.attribute("axis") + 1)
+                return inner and self.b.take(inner, index, axis + 1)
         return None
 
     def _biased(self, node: Node, count: int, span: Span) -> Tensor | None:
@@ -111,6 +128,10 @@ class Heads:
         return None
 
     def _product(self, t: Tensor, count: int, span: Span, added: Tensor | None = None) -> Tensor | None:
+        """A product with a stored weight as one for each head: x [1, (..), k] @ W [h, k, d].
+
+        Its bias, or what is `added` to it, is one more row of the weight.
+        """
         x, weight, *bias = t.node.inputs
         scaled = dict(t.node.attributes)
         if x is None or weight is None or not weight.stored or len(weight.known_shape) != 2:
@@ -144,10 +165,6 @@ class Heads:
             cut = self.b.reshape(own, (*shape[:-1], count, (span[1] - span[0]) // count))
             return self.b.transpose(cut, (rows, *range(rows), rows + 1))
         return self._columns(t, count, span) if len(shape) == len(t.known_shape) else None
-
-    def _made(self, op_type: str, sides: list[Tensor | None], shape: tuple[Extent, ...]) -> Tensor | None:
-        inputs = [side for side in sides if side is not None]
-        return self.b.make(op_type, inputs, shape) if len(inputs) == len(sides) else None
 
 
 def _for_each_column(bias: Tensor, t: Tensor) -> bool:

@@ -8,7 +8,7 @@ aligns them, and then one is renamed to the other. A dimension of extent 1 is th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mari_onnx.ir.extents import Extent, Poly, compare, divide, product
@@ -26,8 +26,13 @@ class Axis:
 
 
 Dim: TypeAlias = tuple[Axis, ...]
+"""One dimension of a tensor: (B L) is B * L long, index b * L + l; () is 1 long."""
+
 Dims: TypeAlias = tuple[Dim, ...]
+"""All dimensions of a tensor: [(B L) 256] has two."""
+
 Renaming: TypeAlias = Mapping[Axis, tuple[Axis, ...]]
+"""Axes by what they are written as: {K: (K')} is another axis for K, {320: (20 16)} cuts one in two."""
 
 
 @dataclass(frozen=True)
@@ -73,50 +78,73 @@ def show(dims: Iterable[Dim]) -> str:
     return "[" + " ".join(f"({' '.join(map(str, d))})" if len(d) > 1 else str(d[0]) if d else "1" for d in dims) + "]"
 
 
+@dataclass
+class _Factors:
+    """A product of axes that is cut into factors from the outside; `rest` is what is left of its outermost axis."""
+
+    axes: Sequence[Axis]
+    rest: Extent | None = None
+    split: dict[Axis, list[Axis]] = field(default_factory=dict)
+
+    @property
+    def extent(self) -> Extent:
+        """What is to be cut next: the outermost axis, or what is left of it."""
+        return self.axes[0].extent if self.rest is None else self.rest
+
+    @property
+    def whole(self) -> Axis | None:
+        """The outermost axis, if nothing was cut off it."""
+        return self.axes[0] if self.rest is None else None
+
+    def cut(self, factor: Axis, rest: Extent | None = None) -> None:
+        """Write the next factor of the outermost axis; without a `rest` that axis is done."""
+        self.split.setdefault(self.axes[0], []).append(factor)
+        self.rest = rest
+        if rest is None:
+            self.axes = self.axes[1:]
+
+    @property
+    def changes(self) -> dict[Axis, Dim]:
+        """The axes that are written as others."""
+        return {axis: tuple(factors) for axis, factors in self.split.items() if factors != [axis]}
+
+
 def refine(a: Sequence[Axis], b: Sequence[Axis]) -> tuple[list[Axis], dict[Axis, Dim], dict[Axis, Dim]] | None:
     """The coarsest factorization that both products have, and how each axis of a and b is written in it.
 
-        (320)  and  (20 16)   ->  (20 16),  {320: (20 16)},  {}
+        (320)    and  (20 16)  ->  (20 16),    {320: (20 16)},  {}
+        (6 10)   and  (2 30)   ->  (2 3 10),   {6: (2 3)},      {30: (3 10)}
+        (B 20)   and  (B' 20') ->  (B 20),     {},              {B': (B), 20': (20)}
 
-    None when it is not proven that there is one.
+    Each step takes the outermost factor of both: the smaller extent, where it divides the larger one, and what is left
+    of that goes on against the next axis of the other side. None when it is not proven that there is a common one.
     """
+    left, right = _Factors(a), _Factors(b)
     common: list[Axis] = []
-    split_a: dict[Axis, list[Axis]] = {}
-    split_b: dict[Axis, list[Axis]] = {}
-    i = j = 0
-    rest_a: Extent | None = None
-    rest_b: Extent | None = None
-    while i < len(a) and j < len(b):
-        left = a[i].extent if rest_a is None else rest_a
-        right = b[j].extent if rest_b is None else rest_b
-        if left == right:
-            part = a[i] if rest_a is None else b[j] if rest_b is None else Axis(left)
-            done_a = done_b = True
-        elif (quotient := divide(left, right)) is not None:
-            # The outer factor comes first: what is left of a goes on against the next axis of b.
-            part, rest_a, done_a, done_b = b[j] if rest_b is None else Axis(right), quotient, False, True
-        elif (quotient := divide(right, left)) is not None:
-            part, rest_b, done_a, done_b = a[i] if rest_a is None else Axis(left), quotient, True, False
+    while left.axes and right.axes:
+        if left.extent == right.extent:
+            factor = left.whole or right.whole or Axis(left.extent)
+            left.cut(factor)
+            right.cut(factor)
+        elif (rest := divide(left.extent, right.extent)) is not None:
+            factor = right.whole or Axis(right.extent)
+            left.cut(factor, rest)
+            right.cut(factor)
+        elif (rest := divide(right.extent, left.extent)) is not None:
+            factor = left.whole or Axis(left.extent)
+            left.cut(factor)
+            right.cut(factor, rest)
         else:
             return None
-        common.append(part)
-        split_a.setdefault(a[i], []).append(part)
-        split_b.setdefault(b[j], []).append(part)
-        if done_a:
-            i, rest_a = i + 1, None
-        if done_b:
-            j, rest_b = j + 1, None
-    if i < len(a) or j < len(b):
-        return None
-    return common, _changes(split_a), _changes(split_b)
-
-
-def _changes(split: Mapping[Axis, list[Axis]]) -> dict[Axis, Dim]:
-    return {axis: tuple(parts) for axis, parts in split.items() if parts != [axis]}
+        common.append(factor)
+    return None if left.axes or right.axes else (common, left.changes, right.changes)
 
 
 def compose(first: dict[Axis, Dim], then: Renaming) -> dict[Axis, Dim]:
-    """The renaming that does `first` and then `then`."""
+    """The renaming that does `first` and then `then`.
+
+    {320: (20 16)}  and  {16: (4 4')}  ->  {320: (20 4 4'), 16: (4 4')}
+    """
     out = {axis: tuple(new for p in parts for new in then.get(p, (p,))) for axis, parts in first.items()}
     return {**then, **out}
 
@@ -124,33 +152,43 @@ def compose(first: dict[Axis, Dim], then: Renaming) -> dict[Axis, Dim]:
 def broadcast(operands: Sequence[Dims]) -> tuple[Dims, list[dict[Axis, Dim]]] | Refused:
     """The dims of an elementwise result, and for each operand the renaming of its axes to the result's.
 
-    Dimensions align from the right, as ONNX broadcasts. Extents that are not proven equal are refused:
-    a symbol that is 1 at run time would broadcast, and the result would have another shape.
+        [B 1 D]  and  [L' D']  ->  [B L' D],  {}  and  {D': (D)}
+
+    Dimensions align from the right, as ONNX broadcasts. Extents that are not proven equal are refused: a symbol that
+    is 1 at run time would broadcast, and the result would have another shape.
     """
     rank = max(map(len, operands))
     names: list[dict[Axis, Dim]] = [{} for _ in operands]
     out: list[Dim] = []
     for position in range(-rank, 0):
         here = {k: dims[position] for k, dims in enumerate(operands) if -position <= len(dims) and dims[position]}
-        common: list[Axis] = []
-        local: dict[int, dict[Axis, Dim]] = {}
-        for k, axes in here.items():
-            refined = refine(common, axes) if common else (list(axes), {}, {})
-            if refined is None:
-                return Refused(
-                    f"extents {extent_of(common)} and {extent_of(axes)} are not known to be equal",
-                    "give the axes the same name when exporting, if they are the same",
-                )
-            common, split_common, split_here = refined
-            local = {m: compose(changes, split_common) for m, changes in local.items()}
-            local[k] = split_here
+        aligned = _align(here)
+        if isinstance(aligned, Refused):
+            return aligned
+        common, changes = aligned
         # q @ k^T of one sequence has its length twice; an axis may stand in a value only once.
         taken = set(flat(out))
         fresh: dict[Axis, Dim] = {a: (Axis(a.extent, a.name),) for a in common if a in taken}
-        for k, changes in local.items():
-            names[k].update({a: renamed((changes.get(a, (a,)),), fresh)[0] for a in here[k]})
-        out.append(renamed((tuple(common),), fresh)[0])
+        out.append(renamed((common,), fresh)[0])
+        for k, axes in here.items():
+            names[k].update({a: renamed((changes[k].get(a, (a,)),), fresh)[0] for a in axes})
     return tuple(out), [{a: new for a, new in changes.items() if new != (a,)} for changes in names]
+
+
+def _align(here: Mapping[int, Dim]) -> tuple[Dim, dict[int, dict[Axis, Dim]]] | Refused:
+    """One dimension of several operands in the axes that all have in common, and how each is written in them."""
+    common: Sequence[Axis] = ()
+    changes: dict[int, dict[Axis, Dim]] = {}
+    for k, axes in here.items():
+        refined = refine(common, axes) if common else (list(axes), {}, {})
+        if refined is None:
+            return Refused(
+                f"extents {extent_of(common)} and {extent_of(axes)} are not known to be equal",
+                "give the axes the same name when exporting, if they are the same",
+            )
+        common, split_common, split_here = refined
+        changes = {m: compose(before, split_common) for m, before in changes.items()} | {k: split_here}
+    return tuple(common), changes
 
 
 def reshape(dims: Dims, shape: Sequence[Extent]) -> tuple[Dims, dict[Axis, Dim]] | None:
@@ -165,17 +203,22 @@ def reshape(dims: Dims, shape: Sequence[Extent]) -> tuple[Dims, dict[Axis, Dim]]
     if refined is None:
         return None
     common, split, _ = refined
+    new = _cut_to(common, shape)
+    return None if new is None else (new, split)
+
+
+def _cut_to(axes: Sequence[Axis], shape: Sequence[Extent]) -> Dims | None:
+    """The axes in order as dimensions of this shape; None where an end of a dimension falls inside an axis."""
     out: list[Dim] = []
-    position = 0
+    rest = list(axes)
     for wanted in shape:
         taken: list[Axis] = []
         while extent_of(taken) != wanted:
-            if position == len(common):
+            if not rest:
                 return None
-            taken.append(common[position])
-            position += 1
+            taken.append(rest.pop(0))
         out.append(tuple(taken))
-    return tuple(out), split
+    return tuple(out)
 
 
 def infer_shape(wanted: Sequence[Extent], have: Sequence[Extent], allow_zero: bool) -> list[Extent] | None:

@@ -1,7 +1,6 @@
-"""Tensors that may never be written: an expression graph in which equal expressions are one object.
+"""Moves of data, simplified as they are recorded: a Reshape of a Reshape is one, a Slice of a Concat is a piece.
 
-The rules describe what could be computed; `Builder` records it here, each expression once, and simplifies
-what only moves data as it goes (a Reshape of a Reshape, a Slice of a Concat). Nothing exists in the output
+The rules describe what could be computed; `Builder` records it, each expression once. Nothing exists in the output
 model until `emit` asks for it, so describing a form that nobody chooses costs nothing there.
 """
 
@@ -9,24 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 
 from mari_onnx.ir import stored_weights
-from mari_onnx.ir.expressions import (
-    Node,
-    Tensor,
-    first_input,
-    is_place,
-    is_reshape,
-    is_selection,
-    is_slice,
-)
+from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
 from mari_onnx.ir.extents import ROW, Extent, divide, product, symbol
-from mari_onnx.ir.operators import NONDETERMINISTIC, named
+from mari_onnx.ir.operators import named
+from mari_onnx.ir.unique_nodes import UniqueNodes
 
 _Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
 
@@ -40,20 +30,10 @@ FEW_TIMES = 4
 
 
 ARITHMETIC = named(lambda t: t.arithmetic)
-FOLDABLE = named(lambda t: t.foldable)
 
 
-BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
-
-class Builder:
-    """Makes tensors, and counts the nodes made: a node's serial is larger than those of its inputs."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[Any, Node] = {}
-        self.count = 0
-        self.choices: list[dict[Tensor, Tensor]] = []
-        self.chosen: dict[Tensor, Tensor] = {}
+class Builder(UniqueNodes):
+    """Records what could be computed: nodes of any kind, and moves of data in as few of them as there can be."""
 
     def also(self, t: Tensor, other: Tensor) -> None:
         """Two tensors that hold the same: which of them is cheaper to have depends on what else is written.
@@ -67,110 +47,6 @@ class Builder:
     def _either(self, t: Tensor, other: Tensor) -> None:
         if other is not t and other.shape == t.shape and {t: other} not in self.choices:
             self.choices.append({t: other})
-
-    def resolve(self, t: Tensor) -> Tensor:
-        """The tensor that was chosen to stand for this one (see `choose`)."""
-        return self.chosen.get(t, t)
-
-    # Sources
-
-    def input(self, name: str, shape: tuple[Extent, ...] | None, dtype: int) -> Tensor:
-        return self._source("<input>", name, shape, dtype, name=name)
-
-    def initializer(self, proto: onnx.TensorProto) -> Tensor:
-        """A stored tensor, not found by its name: two bodies may each have one of that name."""
-        return self._source(
-            "<initializer>",
-            self.count,
-            tuple(proto.dims),
-            proto.data_type,
-            payload=proto,
-            constant=True,
-            name=proto.name,
-        )
-
-    def constant(self, array: npt.NDArray[Any]) -> Tensor:
-        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-        key = (dtype, array.shape, array.tobytes())
-        return self._source("<constant>", key, tuple(array.shape), dtype, payload=array, constant=True)
-
-    def extents(self, content: npt.NDArray[Any], dtype: int) -> Tensor:
-        """An integer tensor of extents: a constant, or written from the shapes of graph inputs where it is needed."""
-        if all(isinstance(e, int) for e in content.flat):
-            return self.constant(content.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype)))
-        key = (dtype, content.shape, tuple(content.flat))
-        return self._source("<extents>", key, tuple(content.shape), dtype, payload=content)
-
-    def _source(
-        self,
-        op_type: str,
-        key: Any,
-        shape: tuple[Extent, ...] | None,
-        dtype: int,
-        *,
-        payload: Any = None,
-        constant: bool = False,
-        name: str | None = None,
-    ) -> Tensor:
-        node = self._nodes.get((op_type, key))
-        if node is None:
-            node = self._nodes[op_type, key] = self._node(op_type, (), (), payload=payload)
-            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name, stored=constant))
-        return node.outputs[0]
-
-    def _node(self, op_type: str, attributes: Any, inputs: Any, **fields: Any) -> Node:
-        self.count += 1
-        return Node(op_type, attributes, inputs, self.count, **fields)
-
-    # Nodes
-
-    def make(
-        self,
-        op_type: str,
-        inputs: Sequence[Tensor],
-        shape: tuple[Extent, ...],
-        dtype: int | None = None,
-        /,
-        **attributes: Any,
-    ) -> Tensor:
-        """A node of our own with one output, of the dtype of its first input unless told."""
-        items = tuple(sorted(attributes.items()))
-        key = (op_type, items, tuple(map(id, inputs)))
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
-            constant = _constant(inputs, shape)
-            stored = constant and op_type in FOLDABLE and all(t.stored for t in inputs)
-            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
-        return node.outputs[0]
-
-    def again(
-        self,
-        proto: onnx.NodeProto,
-        inputs: Sequence[Tensor | None],
-        results: Sequence[tuple[tuple[Extent, ...] | None, int]],
-        captures: Sequence[tuple[str, Tensor]] = (),
-    ) -> list[Tensor]:
-        """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
-        attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
-        unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
-        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # as `make` has it
-        if unique or len(results) > 1:
-            key = (*key, tuple(map(bool, proto.output)), id(proto) if unique else 0)
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = self._node(
-                proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
-            )
-            same = not unique and not any(a.type in BODIES for a in proto.attribute)
-            node.outputs.extend(
-                Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
-            )
-        for t, (shape, _) in zip(node.outputs, results, strict=True):  # of one of two that are equal onnx may know less
-            t.shape = shape if t.shape is None else t.shape
-        return node.outputs
-
-    # What only moves data, simplified
 
     def reshape(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
         while t.op_type == "Reshape" and t.node.proto is None:
@@ -264,8 +140,11 @@ class Builder:
         return self.make("Slice", [t], out, axis=axis, start=start, stop=stop)
 
     def first_row(self, t: Tensor, rows: Extent) -> Tensor:
-        """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch."""
-        return self.make("Slice", [t], (rows, *t.known_shape[1:]), axis=0, start=0, stop=1)
+        """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch.
+
+        The slice [0, 1) of a fixed number of rows has 1 row in every call: `rows` tells the two apart.
+        """
+        return self.make("Slice", [t], (rows, *t.known_shape[1:]), axis=0, start=0, stop=1, rows=rows)
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         merged: list[Tensor] = []
@@ -337,13 +216,6 @@ def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:
     return [p for p in perm if shape[p] != 1]
 
 
-def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
-    """Whether a node gives the same in every call: it has inputs, which do, and its shape is known."""
-    given = [t for t in inputs if t is not None]
-    known = shape is not None and all(isinstance(e, int) for e in shape)
-    return known and bool(given) and all(t.constant for t in given)
-
-
 def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
     """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
 
@@ -397,13 +269,3 @@ def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
         and a.node.attribute("axis") == b.node.attribute("axis") == axis
         and bool(a.node.attribute("stop") == b.node.attribute("start"))
     )
-
-
-def _plain(attribute: onnx.AttributeProto) -> Any:
-    """An attribute's value, hashable: tensors, graphs and the like by their bytes."""
-    kind = onnx.AttributeProto
-    if attribute.type in (kind.INT, kind.FLOAT, kind.STRING):
-        return onnx.helper.get_attribute_value(attribute)
-    if attribute.type in (kind.INTS, kind.FLOATS, kind.STRINGS):
-        return tuple(onnx.helper.get_attribute_value(attribute)) if attribute.ByteSize() else ()
-    return attribute.SerializeToString()

@@ -1,9 +1,13 @@
 """Extents: how long an axis is, as an integer or a polynomial of symbols.
 
+    Reshape([batch, 20, 16] -> [batch, -1])      320
+    Concat of [length, 8] and [1, 8]             length + 1
+    Reshape([batch, length, 8] -> [-1, 8])       batch*length
+
 Shape arithmetic only ever adds, subtracts, multiplies and divides extents, so integer polynomials are a
 normal form for it: two extents are equal for all inputs exactly when their polynomials are the same. Every
-symbol stands for the extent of some axis, which is never negative; that alone decides most comparisons
-(`batch == -1` is false whatever the batch).
+symbol stands for the extent of some axis, which is never negative. That alone decides most comparisons:
+`batch == -1` is false whatever the batch is; `batch == 4` is not decided.
 """
 
 from __future__ import annotations
@@ -19,7 +23,11 @@ ROW = "row"
 
 
 class Poly:
-    """A polynomial with at least one symbol in it; arithmetic that loses the last symbol gives an int."""
+    """A polynomial with at least one symbol in it; arithmetic that loses the last symbol gives an int.
+
+    `terms` are products of symbols with their coefficients: 2*batch*length + 3 is ((("batch", "length"), 2), ((), 3)),
+    in a fixed order, so that equal polynomials are equal tuples.
+    """
 
     __slots__ = ("_hash", "terms")
 
@@ -97,7 +105,11 @@ def total(extents: Iterable[Extent]) -> Extent:
 
 
 def divide(a: Extent, b: Extent) -> Extent | None:
-    """The extent c with c * b == a for all values of the symbols, or None; b has a single term."""
+    """The extent c with c * b == a for all values of the symbols; None where there is none, or b has several terms.
+
+    20*batch by batch     20
+    batch + 1 by 2        None
+    """
     if a == 0 and b != 0:
         return 0
     divisor = _terms(b)
@@ -118,18 +130,23 @@ def divide(a: Extent, b: Extent) -> Extent | None:
 
 
 def symbols(extent: Extent) -> set[str]:
-    """The symbols that the extent depends on."""
+    """The symbols that the extent depends on: `batch` and `length` for batch*length + 1."""
     return {s for monomial, _ in _terms(extent) for s in monomial}
 
 
 def positive(extent: Extent) -> bool:
-    """Whether the extent is greater than zero for every value of its symbols, none of which is negative."""
+    """Whether the extent is greater than zero for every value of its symbols: batch + 1 is, batch may be 0."""
     terms = _terms(extent)
     return all(c >= 0 for _, c in terms) and any(not m and c > 0 for m, c in terms)
 
 
 def compare(a: Extent, b: Extent) -> int | None:
-    """-1, 0 or 1 when a < b, a == b or a > b whatever the symbols are; None when that depends on them."""
+    """-1, 0 or 1 when a < b, a == b or a > b whatever the symbols are; None when that depends on them.
+
+    batch and -1              1
+    length and length + 1     -1
+    batch and 4               None
+    """
     difference = a - b
     if isinstance(difference, int):
         return (difference > 0) - (difference < 0)
@@ -137,7 +154,7 @@ def compare(a: Extent, b: Extent) -> int | None:
 
 
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
-    """The extent as a number, with `default` for symbols that `values` lacks."""
+    """The extent as a number, with `default` for symbols that `values` lacks: batch*20 at {batch: 3} is 60."""
     if isinstance(extent, int):
         return extent
     total = 0

@@ -14,13 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, product
 
-if TYPE_CHECKING:
-    from mari_onnx.ir.builder import Builder
-    from mari_onnx.ir.expressions import Tensor
+
+class Moves(Protocol):
+    """What moves a stored tensor, and what writes the node that computes a weight from it: a `Builder`."""
+
+    def make(
+        self,
+        op_type: str,
+        inputs: Sequence[Tensor],
+        shape: tuple[Extent, ...],
+        dtype: int | None = None,
+        /,
+        **attributes: Any,
+    ) -> Tensor: ...
+
+    def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor: ...
+
+    def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor: ...
+
+    def reshape(self, t: Tensor, shape: Sequence[Extent]) -> Tensor: ...
+
+    def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor: ...
+
+    def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +59,7 @@ class Weight:
     def shape(self) -> tuple[Extent, ...]:
         return self.x.known_shape
 
-    def tensor(self, b: Builder, like: Tensor) -> Tensor:
+    def tensor(self, b: Moves, like: Tensor) -> Tensor:
         """The node; `like` has its element type."""
         attributes = self.attributes if self.axis is None else {**self.attributes, "axis": self.axis}
         return b.make(self.op_type, [self.x, *self.scales], self.shape, like.dtype, **attributes)
@@ -60,7 +81,7 @@ def weight_of(t: Tensor) -> Weight | None:
     return Weight(t.op_type, attributes, x, tuple(rest), None if one else axis % len(x.known_shape), block)
 
 
-def sliced(b: Builder, t: Tensor, axis: int, start: int, stop: int) -> Tensor | None:
+def sliced(b: Moves, t: Tensor, axis: int, start: int, stop: int) -> Tensor | None:
     """[start, stop) of one axis."""
     weight = weight_of(t)
     if weight is None:
@@ -77,7 +98,7 @@ def sliced(b: Builder, t: Tensor, axis: int, start: int, stop: int) -> Tensor | 
     return weight.moved(x, lambda scale: b.slice(scale, axis, start // size, -(-stop // size)), axis).tensor(b, t)
 
 
-def transposed(b: Builder, t: Tensor, perm: Sequence[int]) -> Tensor | None:
+def transposed(b: Moves, t: Tensor, perm: Sequence[int]) -> Tensor | None:
     """The axes in another order."""
     weight = weight_of(t)
     if weight is None:
@@ -87,7 +108,7 @@ def transposed(b: Builder, t: Tensor, perm: Sequence[int]) -> Tensor | None:
     return weight.moved(x, lambda s: b.transpose(s, perm) if weight.block else s, axis).tensor(b, t)
 
 
-def reshaped(b: Builder, t: Tensor, shape: Sequence[Extent]) -> Tensor | None:
+def reshaped(b: Moves, t: Tensor, shape: Sequence[Extent]) -> Tensor | None:
     """The axes cut at other places, where the one that scales differ along, or its blocks, stay whole."""
     weight = weight_of(t)
     if weight is None:
@@ -108,7 +129,7 @@ def reshaped(b: Builder, t: Tensor, shape: Sequence[Extent]) -> Tensor | None:
     return weight.moved(x, lambda scale: b.reshape(scale, blocks), axis).tensor(b, t)
 
 
-def joined(b: Builder, tensors: Sequence[Tensor], axis: int) -> Tensor | None:
+def joined(b: Moves, tensors: Sequence[Tensor], axis: int) -> Tensor | None:
     """Weights of one kind side by side: with the same scales, or with scales side by side as well."""
     weights = [weight_of(t) for t in tensors]
     first = weights[0]
@@ -138,7 +159,7 @@ def _whole(weight: Weight, axis: int) -> bool:
     return isinstance(extent, int) and extent % weight.block == 0
 
 
-def taken(b: Builder, t: Tensor, indices: Tensor, axis: int) -> Tensor | None:
+def taken(b: Moves, t: Tensor, indices: Tensor, axis: int) -> Tensor | None:
     """Indices of one axis, by a constant."""
     weight = weight_of(t)
     if weight is None or not indices.stored or len(indices.known_shape) != 1:

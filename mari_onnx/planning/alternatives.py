@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mari_onnx.analysis.interpret import Program
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel, inputs_of, reachable
 from mari_onnx.ir.expressions import Node, Tensor, is_reshape
-from mari_onnx.ir.layout import plain
+from mari_onnx.ir.validate import check_expressions
 from mari_onnx.planning.shared_inputs import stack_siblings
 
 PASSES = 3
@@ -45,6 +46,7 @@ def choose(program: Program) -> None:
         node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
     for tensor, stands in b.chosen.items():
         stands.name = stands.name or tensor.name
+    check_expressions("planning", map(b.resolve, outputs))
 
 
 def _settled(plan: _Plan, t: Tensor) -> Tensor:

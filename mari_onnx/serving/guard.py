@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.document.graph_view import Model
 from mari_onnx.errors import UserError
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import plain
 from mari_onnx.serving.call_graph import CallGraph
 from mari_onnx.serving.names import GUARD_OUTPUT, NAN, OUTPUT, GuardName
 

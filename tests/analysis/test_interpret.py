@@ -13,9 +13,9 @@ import mari_onnx
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.interpret import BUG
 from mari_onnx.analysis.rules import RULES
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import extents as shape
 from mari_onnx.ir.extents import ROW, symbol
-from mari_onnx.ir.layout import plain
 from tests.graphs import STYLES, Rewritten, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.extents import symbol
+from mari_onnx.ir.extents import ROW, symbol
 from tests.graphs import ranking, rewrite_and_check
 
 B, L = symbol("B"), symbol("L")
@@ -73,3 +74,13 @@ def test_a_few_repeats_need_no_shape() -> None:
     assert b.expand(x, (B, 2, 4)).op_type == "Concat"
     assert b.expand(x, (B, 9, 4)).op_type == "Expand"
     assert b.expand(b.input("y", (1, 4), 1), (2, 4)).op_type == "Expand"
+
+
+@pytest.mark.parametrize("row_first", [False, True])
+def test_row_0_of_a_batch_is_not_a_slice_of_one_row(row_first: bool) -> None:
+    """The first has no row where there are no candidates; which of the two is described first is all the same."""
+    b = Builder()
+    x = b.input("x", (4, 3), 1)
+    for described_first in (row_first, not row_first):
+        t = b.first_row(x, symbol(ROW)) if described_first else b.slice(x, 0, 0, 1)
+        assert t.shape == ((symbol(ROW), 3) if described_first else (1, 3))

@@ -23,10 +23,13 @@ import onnx
 
 from mari_onnx.document.check import check
 from mari_onnx.document.read import from_proto
+from mari_onnx.ir import validate
 from tests.property.evaluate import session
 from tests.property.graphs import Case, write_case
 from tests.property.invariant import BrokenError, check_forms, check_optimized, originals
 from tests.property.seen import FAMILIES, KINDS, Seen
+
+validate.ENABLED = True
 
 RESTLESS = 0.015
 """The share of random graphs in which a second run may still find a node or two; real models leave it nothing."""

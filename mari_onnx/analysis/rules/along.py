@@ -22,12 +22,15 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import moments, normalized, pairs
+from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
-from mari_onnx.ir.layout import bounds, fill, groups, lay, merge, plain
 from mari_onnx.ir.operators import OPERATORS
-from mari_onnx.ir.unbatch import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.sums import add_up
 
 
 def run_along(
@@ -149,7 +152,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
     dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
     derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
     if whole and not isinstance(derived, Refused) and op.data.repeats(axis):
-        derived[0] = replace(op.data, name=op.proto.output[0], written=None)  # equal values, in whatever order
+        derived[0] = op.data.named(op.proto.output[0])  # equal values, in whatever order
     return derived
 
 
@@ -246,7 +249,7 @@ def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Va
         return whole
     price = priced(ctx.cost, product, since, factors.price).price
     own = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
-    return replace(whole, array=product) if price < own else whole
+    return whole.changed(array=product) if price < own else whole
 
 
 def _summed_product(ctx: Context, x: Value, factors: Factors, over: list[Axis]) -> Array | None:

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.ir.arrays import alike, fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
+from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import alike, fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import natural, one_row, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
 """The roles of inputs."""
@@ -91,7 +92,7 @@ def attention(op: Op, ctx: Context) -> Derived:
     ]
     # Scores and their sums: two products.
     length = extent_of(inputs.dims(K)[-2]) * 2
-    explain_product(op, ctx, replace(values[0], array=results[0]), inputs.values[Q], length, since)
+    explain_product(op, ctx, values[0].changed(array=results[0]), inputs.values[Q], length, since)
     return values
 
 
@@ -207,7 +208,7 @@ def _rows_are_independent(inputs: _Inputs) -> bool:
 def _mask_of_rows(inputs: _Inputs) -> Tensor | None:
     """The mask [1, heads, (B S), L], with the candidates as rows; None where it is not aligned with the queries."""
     mask, sequence = inputs.values[MASK], inputs.dims(Q)[-2]
-    mask = replace(mask, dims=(*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
+    mask = mask.with_dims((*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
     aligned = broadcast([(inputs.batch, sequence), (mask.known_dims[0], mask.known_dims[2])])
     if isinstance(aligned, Refused) or aligned[1][0]:
         return None

@@ -22,11 +22,12 @@ from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import pairs
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
+from mari_onnx.ir.arrays import cut, natural, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, renamed
 from mari_onnx.ir.extents import Extent, Poly, divide, symbol
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
-from mari_onnx.ir.layout import bounds, cut, fuse, groups, join, merge, pieces_between, sub_array
-from mari_onnx.ir.unbatch import natural
+from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
+from mari_onnx.ir.renaming import fuse
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def with_dim(dims: Dims, position: int, here: Dim) -> Dims:
 def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
     """The value with a dimension of one axis there, which need not be stored."""
     if not value.known_dims[position]:
-        return replace(value, dims=with_dim(value.known_dims, position, (Axis(1),)))
+        return value.with_dims(with_dim(value.known_dims, position, (Axis(1),)))
     return fuse(ctx.b, value, position)
 
 
@@ -105,7 +106,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
         if isinstance(taken, Refused):
             return taken
         value = taken
-    return [replace(value, name=op.name)]
+    return [value.named(op.name)]
 
 
 def _drops_steps(ctx: Context, value: Value, span: Span) -> bool:
@@ -154,7 +155,7 @@ def _row_0(value: Value, position: int) -> Value | None:
     via = tuple((a, m) for a, m in value.array.via if a is not axis)
     array = Array(value.array.tensor, renamed(value.array.layout, {axis: (row,)}), via)
     dims = renamed(value.known_dims, {axis: (row,)})
-    return replace(value, dims=dims, array=array, parts=None, terms=None, content=None, written=None)
+    return value.stored_as(array, dims)
 
 
 def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
@@ -247,7 +248,7 @@ def select(
     if scalar:
         taken = _take(op, ctx, value, Span(position, indices[0], indices[0] + 1))
         dims = taken.known_dims
-        return [replace(taken, dims=dims[:position] + dims[position + 1 :])]
+        return [taken.with_dims(dims[:position] + dims[position + 1 :])]
     if indices == list(range(indices[0], indices[-1] + 1)):
         return [_take(op, ctx, value, Span(position, indices[0], indices[-1] + 1))]
     whole = _whole_axis(ctx, value, position)

@@ -13,18 +13,20 @@ Holds when the widths are numbers, or are all one symbol, and the other extents 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.rules.columns import with_dim
 from mari_onnx.analysis.tiled_inputs import Pieces, concat_as_sent
+from mari_onnx.ir.arrays import lay, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
 from mari_onnx.ir.extents import Poly, total
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
-from mari_onnx.ir.layout import fresh, fuse, join, lay, rename_value, sub_array
-from mari_onnx.ir.unbatch import part_by_part
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import join
+from mari_onnx.ir.renaming import fresh, fuse, rename_value
 
 
 def concat(op: Op, ctx: Context) -> Derived:
@@ -91,7 +93,7 @@ def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, joined, axis, since) or parts
     dims = with_dim(around, joined.position, (axis,) if width != 1 else ())
-    return replace(ctx.result(op, dims, array, parts=parts), written=written)
+    return ctx.result(op, dims, array, parts=parts).changed(written=written)
 
 
 def _pieces(
@@ -134,7 +136,7 @@ def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
     """Concat(x, x, x) is a Tile: one more axis that nothing is stored along."""
     dims = value.known_dims
     dims = with_dim(dims, position, (*dim(times, str(times)), *dims[position]))
-    return replace(value, name=op.name, dims=dims, content=None)
+    return value.with_dims(dims).named(op.name)
 
 
 def _same(value: Value, other: Value) -> bool:

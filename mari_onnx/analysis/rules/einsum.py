@@ -15,7 +15,7 @@ the result. Letters that are summed are written out. Rounding: none, but that of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
@@ -23,10 +23,11 @@ from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of
 from mari_onnx.analysis.weight_product import WeightProduct
+from mari_onnx.ir.arrays import fill, lay, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
+from mari_onnx.ir.broadcasting import agree, pointwise, result_via
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import agree, natural, pointwise, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,6 @@ def _with_weight(ctx: Context, equation: Equation) -> WeightProduct | None:
         return None
     lead = tuple(dim_of[letter] for letter in rows)
     k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))
-    rows_of_x = replace(x, dims=(*lead, k), content=None, written=None)
+    rows_of_x = x.with_dims((*lead, k))
     weight = Operand(fill(ctx.b, w.array, w.known_dims), (k, n))
     return WeightProduct(rows_of_x, weight, (*lead, n), weight_name=w.name)

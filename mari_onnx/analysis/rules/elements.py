@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.ir.arrays import alike, fill, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, extent_of, refine
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import alike, fill, fresh, rename_value
-from mari_onnx.ir.unbatch import natural, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 @dataclass(frozen=True)

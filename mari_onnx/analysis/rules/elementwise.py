@@ -23,15 +23,19 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import moments, pairs
+from mari_onnx.ir.arrays import fill, lay
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.cost import NS_PER_VIEW
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
-from mari_onnx.ir.layout import fill, join, lay, rename_value
 from mari_onnx.ir.operators import traits_of
-from mari_onnx.ir.unbatch import Run, add_up, part_by_part, pointwise
+from mari_onnx.ir.part_by_part import Run, part_by_part
+from mari_onnx.ir.parts import join
+from mari_onnx.ir.renaming import rename_value
+from mari_onnx.ir.sums import add_up
 
 SUMS = ("Add", "Sub", "Neg", "Sum")
 MAX_TERMS = 6
@@ -114,7 +118,7 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
     if x.dims is None or len(x.dims) < 2 or any(c.dims is None or len(c.dims) != 1 for c in constants):
         return Refused("BatchNormalization of an input whose rank is not known")
     rank = len(x.dims)
-    columns = [replace(c, dims=((), c.known_dims[0], *((),) * (rank - 2))) for c in constants]
+    columns = [c.with_dims(((), c.known_dims[0], *((),) * (rank - 2))) for c in constants]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):
         return aligned
@@ -152,7 +156,7 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
         array = _or_gemm(ctx, operation, array, since)
     factors = _factors(operation) if op.op_type == "Mul" else None
     result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors)
-    return replace(result, written=_as_written(operation))
+    return result.changed(written=_as_written(operation))
 
 
 def _part_by_part(ctx: Context, operation: Elementwise, since: int) -> Parts | None:

@@ -16,7 +16,7 @@ fused node may keep more digits on the way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,9 +25,9 @@ import onnx
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import elementwise, linear, product, recurrent, relabel
 from mari_onnx.analysis.rules.along import layer_normalization
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extents, flat
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import plain
 from mari_onnx.ir.operators import ONNXRUNTIME
 
 
@@ -103,11 +103,8 @@ def unfolding(unfold: Unfolding) -> Rule:
         if not any(map(_has_forms, given)):
             inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
             results = ctx.again(op, inputs, [extents(v.known_dims) for v in values], [v.dtype for v in values])
-            values = [
-                replace(v, array=Array(t, v.known_dims), parts=None, terms=None, factors=None)
-                for v, t in zip(values, results, strict=True)
-            ]
-        return [replace(v, name=name) for v, name in zip(values, op.proto.output, strict=True)]
+            values = [v.stored_as(Array(t, v.known_dims)) for v, t in zip(values, results, strict=True)]
+        return [v.named(name) for v, name in zip(values, op.proto.output, strict=True)]
 
     return rule
 

@@ -17,8 +17,6 @@ Holds when the widths of the parts are numbers. Rounding: the sum over the contr
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import not_needed, priced
@@ -27,11 +25,14 @@ from mari_onnx.analysis.rules import normalized
 from mari_onnx.analysis.rules.scaled_weights import scaled_sums
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import MATMUL, GemmAttributes, WeightProduct, multiply, swapped
+from mari_onnx.ir.arrays import alike, fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.ir.expressions import Tensor, is_slice
 from mari_onnx.ir.forms import Array, Parts, Terms, Value
-from mari_onnx.ir.layout import alike, fill, fresh, join, lay, rename_value
-from mari_onnx.ir.unbatch import add_up, in_order, natural, part_by_part, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import join
+from mari_onnx.ir.renaming import fresh, rename_value
+from mari_onnx.ir.sums import add_up
 
 
 def gemm(op: Op, ctx: Context) -> Derived:
@@ -57,7 +58,7 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
     if isinstance(value, Refused):
         return value
     explain_product(op, ctx, value, x, extent_of(x.known_dims[-1]), since)
-    return [replace(value, terms=value.terms and ctx.terms_beside(value.terms, value.array, op.name))]
+    return [value.changed(terms=value.terms and ctx.terms_beside(value.terms, value.array, op.name))]
 
 
 def linear(

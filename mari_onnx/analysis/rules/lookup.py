@@ -16,8 +16,6 @@ Holds for tables that are constants or values that are stored in full. Rounding:
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -27,12 +25,13 @@ from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
 from mari_onnx.analysis.rules.columns import Places, pick, select
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
+from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.extents import Poly
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import fill, fresh, fuse, lay, plain, sub_array
-from mari_onnx.ir.unbatch import natural, part_by_part, stored_shape
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.renaming import fresh, fuse
 
 
 def gather(op: Op, ctx: Context) -> Derived:
@@ -77,8 +76,8 @@ def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
     mapped = [a for a in data.known_dims[axis] if array.state(a) != "absent"]
     if mapped and carrier is not None:
         array = sub_array({mapped[0]: carrier}, array)
-    value = replace(data, name=op.name, dims=dims, array=array, content=None)
-    return value if not data.known_dims[axis] else replace(value, parts=None, terms=None, factors=None, written=None)
+    value = data.with_dims(dims) if not data.known_dims[axis] else data.stored_as(array, dims)
+    return value.named(op.name)
 
 
 def _by_request(data: Value, indices: Value) -> bool:
@@ -128,7 +127,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         ctx.note_selected_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return elements.gather_nd(op, ctx)
-    return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
+    return _rows(op, ctx, data, indices.with_dims(indices.dims[:1]))
 
 
 def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
@@ -139,7 +138,7 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
     if len(numbers) < count or places.ndim != 2:
         return Refused(f"GatherND by constants from axes of extents {', '.join(map(str, lead))}")
     flat_places = np.ravel_multi_index(tuple((places % numbers).T), numbers).tolist()
-    merged = replace(data, dims=(tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
+    merged = data.with_dims((tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
     selected = select(op, ctx, merged, 0, flat_places)
     if selected is not None:
         return selected
@@ -168,16 +167,16 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
     if isinstance(rows, Refused):
         return rows
     (taken,) = rows
-    return [replace(taken, dims=(tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
+    return [taken.with_dims((tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
     """Rows of a table: one lookup for each index that is stored, and none for the axes along which indices repeat."""
     selected = [a for a in flat(indices.known_dims) if ctx.facts.is_selected(a)]
     if selected:  # an id that the mask leaves out need not be one of the table
-        indices = replace(indices, array=fill(ctx.b, indices.array, indices.known_dims, selected), parts=None)
+        indices = indices.stored_as(fill(ctx.b, indices.array, indices.known_dims, selected))
     since = ctx.b.count
-    data = fresh(ctx.b, replace(data, array=fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
+    data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)
     before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
     dims: Dims = (*before, *indices.known_dims, *after)
@@ -194,7 +193,7 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     written = run([indices.written], {}) if indices.written is not None and data.constant else None
     if written is not None and parts is not None:
         remember_lookup_as_sent(ctx, written, parts, dims)
-    return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
+    return [ctx.result(op, dims, array, parts=parts).changed(written=written)]
 
 
 def one_hot(op: Op, ctx: Context) -> Derived:

@@ -19,13 +19,14 @@ from dataclasses import replace
 from mari_onnx.analysis.context import BOOL, INT64, Context, Derived, Op
 from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
+from mari_onnx.ir.arrays import plain, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, renamed
 from mari_onnx.ir.axes import reshape as recut
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product, symbol
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import fresh, plain, rename_value, sub_array
-from mari_onnx.ir.unbatch import pointwise
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def nonzero(op: Op, ctx: Context) -> Derived:
@@ -38,11 +39,11 @@ def nonzero(op: Op, ctx: Context) -> Derived:
     lead, *rest = op.data.dims
     if any(op.data.array.state(a) != "absent" for d in rest for a in d):
         return Refused("NonZero of a mask that differs along more than its first dimension")
-    mask = replace(op.data, dims=(lead,))
+    mask = op.data.with_dims((lead,))
     rows, within = symbol(f"{op.name}.rows"), extents(tuple(rest))
     if rest:
         index = ctx.b.make("NonZero", [plain(ctx.b, mask)], (1, rows), INT64)
-        shape = (len(op.data.dims), rows * product(within))
+        shape = (len(op.data.dims), index.known_shape[1] * product(within))
         tensor = ctx.again(op, [plain(ctx.b, op.data)], [shape], [INT64])[0]
     else:
         tensor = index = ctx.again(op, [plain(ctx.b, mask)], [(1, rows)], [INT64])[0]
@@ -67,7 +68,7 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
     if cut is None or shape[1 : 1 + len(selection.within)] != selection.within:
         return Refused("ScatterND of rows that are not proven to be those of its target")
     (rows, *inner), split = cut
-    mask = replace(selection.mask, dims=(*selection.mask.known_dims, *((),) * (len(shape) - 1)), content=None)
+    mask = selection.mask.with_dims((*selection.mask.known_dims, *((),) * (len(shape) - 1)))
     aligned = broadcast([data.dims, mask.known_dims, ((), *inner)])
     if isinstance(aligned, Refused) or aligned[0][0] != data.dims[0] or len(data.dims[0]) != 1 or len(rows) != 1:
         return Refused("ScatterND of rows that are not proven to be those of its target")

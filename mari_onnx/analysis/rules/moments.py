@@ -23,10 +23,10 @@ from typing import TypeGuard
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.analysis.rules.normalized import DTYPES
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Axis, extents
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import plain
 
 
 def of_row(op: Op, ctx: Context) -> Moments | None:

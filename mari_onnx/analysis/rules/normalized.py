@@ -30,10 +30,12 @@ from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.facts import Normalized, Scaling, Step
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.weight_product import WeightProduct, multiply
+from mari_onnx.ir.arrays import cut, fill, lay, natural, plain, sub_array
 from mari_onnx.ir.axes import Axis, Dims, extent_of, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.forms import Array, Terms, Value
-from mari_onnx.ir.layout import bounds, cut, fill, groups, join, lay, merge, plain, sub_array
-from mari_onnx.ir.unbatch import add_up, natural, pointwise
+from mari_onnx.ir.parts import bounds, groups, join, merge
+from mari_onnx.ir.sums import add_up
 
 DTYPES = (1, 11)
 """Element types whose statistics are computed in their own precision: float32 and float64."""

@@ -23,9 +23,11 @@ from mari_onnx.analysis.facts import MultipliedRows, PairProducts, Picked
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import price_in_parts, priced
 from mari_onnx.analysis.rules.product import MatrixProduct, multiply
+from mari_onnx.ir.arrays import cut, fill, lay, sub_array
 from mari_onnx.ir.axes import Axis, Dims, flat, renamed
 from mari_onnx.ir.forms import Array, Parts, Value
-from mari_onnx.ir.layout import bounds, cut, fill, groups, lay, merge, rename_value, sub_array
+from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.renaming import rename_value
 
 Pair = tuple[int, int]
 
@@ -107,14 +109,14 @@ def summed(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
     if len(new) != 1 or len(flat(x.known_dims)) != len(others) + 1 or len(width) != 1 or width[0] is new[0]:
         return whole
     lead = tuple((a,) for a in others if a is not width[0])
-    rows = replace(picked.source, dims=(*lead, (picked.axis,), width))
+    rows = picked.source.with_dims((*lead, (picked.axis,), width))
     columns = rename_value(
-        ctx.b, replace(rows, dims=(*lead, width, (picked.axis,))), {picked.axis: (Axis(picked.axis.extent),)}
+        ctx.b, rows.with_dims((*lead, width, (picked.axis,))), {picked.axis: (Axis(picked.axis.extent),)}
     )
     parts = _in_blocks(ctx, PairProducts(rows, columns, 0.0, symmetric=True), known.pairs, new[0])
     if parts is None or (whole.parts is not None and whole.parts.price <= parts.price):
         return whole
-    return replace(whole, parts=parts)
+    return whole.changed(parts=parts)
 
 
 def _in_blocks(ctx: Context, found: PairProducts, pairs: Sequence[Pair], new: Axis) -> Parts | None:

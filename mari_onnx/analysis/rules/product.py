@@ -23,13 +23,14 @@ from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.linear import explained, linear
 from mari_onnx.analysis.weight_product import GemmAttributes, swapped
+from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.attention_heads import Heads
 from mari_onnx.ir.axes import Axis, Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.ir.broadcasting import Write, agree, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, fresh, lay, rename_value
-from mari_onnx.ir.unbatch import Write, agree, natural, one_row, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
@@ -54,8 +55,8 @@ def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     It is never written with a vector: of Transpose and such a product onnxruntime 1.32 makes another one (extended).
     """
     row, column = len(x.known_dims) == 1, len(w.known_dims) == 1
-    x = replace(x, dims=((), *x.known_dims), content=None) if row else x
-    w = replace(w, dims=(*w.known_dims, ()), content=None) if column else w
+    x = x.with_dims(((), *x.known_dims)) if row else x
+    w = w.with_dims((*w.known_dims, ())) if column else w
     derived = matmul(replace(op, inputs=(x, w)), ctx)
     if isinstance(derived, Refused):
         return derived
@@ -63,7 +64,7 @@ def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     def without(dims: Dims) -> Dims:
         return (*dims[:-2], *(() if row else dims[-2:-1]), *(() if column else dims[-1:]))
 
-    return [replace(value, dims=without(value.known_dims)) for value in derived]
+    return [value.with_dims(without(value.known_dims)) for value in derived]
 
 
 def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derived:
@@ -72,13 +73,13 @@ def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derive
     Example: W (n k) @ x (B k 1) is a batch of B products. The rows of x (B 1 k) are one product with W (k n).
     """
     since = ctx.b.count
-    seen = replace(x, dims=swapped(x.known_dims), content=None, written=None)
-    turned = replace(weight, dims=swapped(weight.known_dims))
+    seen = x.with_dims(swapped(x.known_dims))
+    turned = weight.with_dims(swapped(weight.known_dims))
     ways = [
         linear(op, ctx, seen, weight, attributes=GemmAttributes(transposed=True, left=True)),
         linear(op, ctx, seen, turned),
     ]
-    found = [replace(v, dims=swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
+    found = [v.with_dims(swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
     if len(found) < len(ways):
         return next(why for why in ways if isinstance(why, Refused))
     value = min(found, key=lambda v: _price(ctx, v.array, v.known_dims, since))

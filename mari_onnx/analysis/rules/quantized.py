@@ -16,20 +16,19 @@ Weights are constants, however their scales are cut (see `stored_weights`). Roun
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
+from mari_onnx.ir.arrays import fill, lay, natural, plain
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import fill, lay, plain, rename_value
-from mari_onnx.ir.unbatch import natural, pointwise
+from mari_onnx.ir.renaming import rename_value
 
 FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
 
@@ -80,7 +79,7 @@ def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int)
     """A scale for each entry of one axis, which is written out and cut as the parts are."""
     rank = len(x.known_dims)
     axis = op.axis % rank
-    columns = [replace(s, dims=(*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
+    columns = [s.with_dims((*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):
         return aligned

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.ir.arrays import alike, fill, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, broadcast, dim, flat
+from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.layout import alike, fill, fresh, plain, rename_value
-from mari_onnx.ir.unbatch import natural, result_via, stored_shape
+from mari_onnx.ir.renaming import fresh, rename_value
 
 BATCHED = {0: 1, 4: 0, 5: 1, 6: 1}
 """Where the batch is, in each input of a recurrent cell that has one."""

@@ -14,7 +14,6 @@ Holds when the new shape is known as extents. Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -24,19 +23,19 @@ from mari_onnx.ir.axes import Dim, Dims, Refused, dim, extents, infer_shape
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.extents import Extent, Poly, product
 from mari_onnx.ir.forms import Value
-from mari_onnx.ir.layout import rename_value
+from mari_onnx.ir.renaming import rename_value
 
 UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape can be computed from the inputs"
 
 
 def _as(op: Op, value: Value, dims: Dims) -> Derived:
     """The value under the node's name and with other dims, which have the same axes."""
-    return [replace(value, name=op.name, dims=dims, content=None)]
+    return [value.with_dims(dims).named(op.name)]
 
 
 def identity(op: Op, ctx: Context) -> Derived:
     """The same value under another name."""
-    return [replace(op.data, name=op.name)]
+    return [op.data.named(op.name)]
 
 
 def dropout(op: Op, ctx: Context) -> Derived:

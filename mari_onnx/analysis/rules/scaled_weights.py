@@ -19,10 +19,10 @@ from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.rules.weight_rows import Columns, products_by_names, rows_of
 from mari_onnx.analysis.weight_product import WeightProduct, multiply
+from mari_onnx.ir.arrays import fill, lay, one_row, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.forms import Array, Terms
-from mari_onnx.ir.layout import fill, lay, sub_array
-from mari_onnx.ir.unbatch import one_row, pointwise, stored_shape
 
 
 def scaled_sums(

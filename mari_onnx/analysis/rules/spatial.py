@@ -27,10 +27,10 @@ from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.columns import select
 from mari_onnx.analysis.shape_inference import infer
 from mari_onnx.document.graph_view import shape_of
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, dim, extent_of
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.forms import Value
-from mari_onnx.ir.layout import plain
 
 SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
 """Operators whose result has the shape of their input."""

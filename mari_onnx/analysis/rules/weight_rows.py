@@ -20,11 +20,13 @@ from itertools import pairwise
 from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.weight_product import WeightProduct, multiply
+from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, extent_of, flat, renamed
 from mari_onnx.ir.cost import NS_PER_ELEMENT, NS_PER_MAC
 from mari_onnx.ir.expressions import is_slice
 from mari_onnx.ir.forms import Array, Factors, IndexMap, Names, Parts, Terms
-from mari_onnx.ir.layout import bounds, cut, groups, merge, sub_array
+from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.policy import POLICY
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,6 @@ def _pays(ctx: Context, product: WeightProduct, rows: int, rows_otherwise: int, 
     n = ctx.cost.elements((extent_of(product.dims[-1]),))
     matrices = len(product.dims) == 2
     saved = (rows_otherwise - rows) * width * (NS_PER_MAC * n + NS_PER_ELEMENT)
-    launch = ctx.cost.launch * (1.5 if matrices else 2)
+    launch = ctx.cost.launch * POLICY.launches(len(product.dims))
     added = 0 if matrices else NS_PER_ELEMENT * n * rows_otherwise  # a product of matrices takes the other in as its C
     return saved >= launch + added

@@ -299,3 +299,11 @@ def test_a_split_into_numbers_of_what_is_not_one() -> None:
     body = """i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) s = Split <axis = 1> (x, one) y = Relu (s)"""
     result = rewrite(ranking("tiled", body, user="float[L, 3]", output="float[B, M, 3] y", one=[1]))
     assert "Split" in result.ops  # as it is: rewrite asserts that no rule breaks
+
+
+def test_row_0_of_a_product_has_no_factors_of_all_rows() -> None:
+    body = """c = ReduceSum (user, one) x = Mul (user, c) r = Slice (x, start, one, start)
+              s = Slice (user, start, one, start) h = Concat <axis = 1> (r, s) g = MatMul (h, w) y = Add (g, item)"""
+    result = rewrite_and_check(ranking("tiled", body, one=[1], start=[0], w=integers(8, 3)))
+    assert result.program.values["x"].factors is not None
+    assert result.program.values["r"].factors is None

@@ -1,0 +1,113 @@
+"""A value under other axes, each of its forms rewritten for that.
+
+    rename    {D: (h d)}       [B D] as [B (h d)], where D is stored as it was
+    fresh     [B D]            with axes B and D of its own: q @ q^T has both twice
+    fuse      [B (F D)]        as [B 320]: two axes are one, which a Concat or a Slice can cut anywhere
+
+Nothing is written, but where axes have to be cut or merged that are not stored one for one: those are written out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from mari_onnx.ir.arrays import fill, lay
+from mari_onnx.ir.axes import Axis, Dim, Dims, Renaming, dim, flat, renamed
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import divide, product
+from mari_onnx.ir.forms import Array, Parts, Value
+
+
+def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array:
+    """The same stored tensor under other axes; a mapped axis is written out where it has to be cut."""
+    if not names:
+        return array
+    cut_apart = {a for a, _ in array.via if len(names.get(a, (a,))) != 1}
+    array = fill(b, array, dims, cut_apart)
+    via = tuple((names[a][0] if a in names else a, m) for a, m in array.via if a not in cut_apart)
+    return replace(array, layout=renamed(array.layout, names), via=via)
+
+
+def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts | None:
+    """The same pieces; None when the pieces' axis is split where the pieces are not."""
+    new = names.get(parts.axis, (parts.axis,))
+    inner = product(a.extent for a in new[1:])
+    pieces = []
+    apart = []
+    for (sub, array), form in zip(parts.pieces, parts.apart or (None,) * len(parts.pieces), strict=True):
+        outer = divide(sub.extent, inner)
+        if outer is None:
+            return None
+        head = sub if len(new) == 1 else Axis(outer, sub.name)
+        changes = dict(names) if len(new) == 1 else {**names, sub: (head, *new[1:])}
+        own = renamed(dims, {parts.axis: (sub,)})
+        pieces.append((head, rename_array(b, array, own, changes)))
+        apart.append(form and form.each(partial(rename_array, b, dims=own, names=changes)))
+    return Parts(new[0], tuple(pieces), parts.price, tuple(apart))
+
+
+def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
+    """The value with all its forms under other axes."""
+    if not names:
+        return value
+    dims, out = value.known_dims, renamed(value.known_dims, names)
+    assert len(set(flat(out))) == len(flat(out)), "an axis stands in a value once"
+    return value.each_form(
+        out,
+        arrays=lambda array: rename_array(b, array, dims, names),
+        parts=lambda parts: rename_parts(b, parts, dims, names),
+    )
+
+
+def fresh(b: Builder, value: Value) -> Value:
+    """The value with axes of its own: what meets itself in one result has each axis twice."""
+    return rename_value(b, value, {a: (Axis(a.extent, a.name),) for a in flat(value.known_dims)})
+
+
+def fuse(b: Builder, value: Value, position: int) -> Value:
+    """The value with dimension `position` as one axis of its own: (F D) becomes (320).
+
+    Parts survive along the outermost axis of the dimension, where they are contiguous, and along other dimensions.
+    """
+    dims = value.known_dims
+    group = dims[position]
+    if len(group) <= 1:
+        return value
+    whole = dim(product(a.extent for a in group), " ".join(map(str, group)))
+    return value.each_form(
+        (*dims[:position], whole, *dims[position + 1 :]),
+        arrays=lambda array: _fuse_array(b, array, dims, position, whole),
+        parts=lambda parts: _fuse_parts(b, parts, dims, position, whole),
+    )
+
+
+def _fuse_array(b: Builder, array: Array, dims: Dims, position: int, whole: Dim) -> Array:
+    """An array of a value with these dims; what it lacks all of stays away."""
+    group = dims[position]
+    if all(array.state(a) == "absent" for a in group):
+        return array
+    array = fill(b, array, dims, group)
+    spec = tuple(tuple(a for a in d if array.state(a) != "absent") for d in dims)
+    layout = (*spec[:position], whole, *spec[position + 1 :])
+    return Array(lay(b, array, spec), layout, array.via, array.price)
+
+
+def _fuse_parts(b: Builder, parts: Parts, dims: Dims, position: int, whole: Dim) -> Parts | None:
+    """Parts [2 3] along F of (F D) with D 16 are parts [32 48]; along D they are strided, and no parts of the whole."""
+    group = dims[position]
+    if parts.axis not in group:
+        own = [renamed(dims, {parts.axis: (sub,)}) for sub, _ in parts.pieces]
+        fused = [
+            (sub, _fuse_array(b, array, d, position, whole)) for (sub, array), d in zip(parts.pieces, own, strict=True)
+        ]
+        return replace(parts, pieces=tuple(fused), apart=())
+    if parts.axis is not group[0]:
+        return None
+    pieces = []
+    for sub, array in parts.pieces:
+        inner = (sub, *group[1:])
+        flat_sub = Axis(product(a.extent for a in inner), sub.name)
+        there = (*dims[:position], inner, *dims[position + 1 :])
+        pieces.append((flat_sub, _fuse_array(b, array, there, position, (flat_sub,))))
+    return Parts(whole[0], tuple(pieces), parts.price)

@@ -1,0 +1,156 @@
+"""An expression graph in which equal expressions are one object.
+
+Two rules that describe the same node on the same inputs get the same tensor: it is computed once, and that two forms
+are the same is seen by `is`. What is not the same in every call, and operators of other domains, is unique to its node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.operators import NONDETERMINISTIC, named
+from mari_onnx.ir.validate import check_again
+
+FOLDABLE = named(lambda t: t.foldable)
+BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+class UniqueNodes:
+    """Makes nodes, and counts those made: a node's serial is larger than those of its inputs.
+
+    `choices` are tensors that hold the same, {one: another}; `chosen` is what stands for what in the plan.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[Any, Node] = {}
+        self.count = 0
+        self.choices: list[dict[Tensor, Tensor]] = []
+        self.chosen: dict[Tensor, Tensor] = {}
+
+    def resolve(self, t: Tensor) -> Tensor:
+        """The tensor that was chosen to stand for this one (see `planning.alternatives`)."""
+        return self.chosen.get(t, t)
+
+    # Sources
+
+    def input(self, name: str, shape: tuple[Extent, ...] | None, dtype: int) -> Tensor:
+        return self._source("<input>", name, shape, dtype, name=name)
+
+    def initializer(self, proto: onnx.TensorProto) -> Tensor:
+        """A stored tensor, not found by its name: two bodies may each have one of that name."""
+        return self._source(
+            "<initializer>",
+            self.count,
+            tuple(proto.dims),
+            proto.data_type,
+            payload=proto,
+            constant=True,
+            name=proto.name,
+        )
+
+    def constant(self, array: npt.NDArray[Any]) -> Tensor:
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        key = (dtype, array.shape, array.tobytes())
+        return self._source("<constant>", key, tuple(array.shape), dtype, payload=array, constant=True)
+
+    def extents(self, content: npt.NDArray[Any], dtype: int) -> Tensor:
+        """An integer tensor of extents: a constant, or written from the shapes of graph inputs where it is needed."""
+        if all(isinstance(e, int) for e in content.flat):
+            return self.constant(content.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype)))
+        key = (dtype, content.shape, tuple(content.flat))
+        return self._source("<extents>", key, tuple(content.shape), dtype, payload=content)
+
+    def _source(
+        self,
+        op_type: str,
+        key: Any,
+        shape: tuple[Extent, ...] | None,
+        dtype: int,
+        *,
+        payload: Any = None,
+        constant: bool = False,
+        name: str | None = None,
+    ) -> Tensor:
+        node = self._nodes.get((op_type, key))
+        if node is None:
+            node = self._nodes[op_type, key] = self._node(op_type, (), (), payload=payload)
+            node.outputs.append(Tensor(node, 0, shape, dtype, constant, name, stored=constant))
+        check_again(node.outputs[0], shape, dtype)
+        return node.outputs[0]
+
+    def _node(self, op_type: str, attributes: Any, inputs: Any, **fields: Any) -> Node:
+        self.count += 1
+        return Node(op_type, attributes, inputs, self.count, **fields)
+
+    # Nodes
+
+    def make(
+        self,
+        op_type: str,
+        inputs: Sequence[Tensor],
+        shape: tuple[Extent, ...],
+        dtype: int | None = None,
+        /,
+        **attributes: Any,
+    ) -> Tensor:
+        """A node of our own with one output, of the dtype of its first input unless told."""
+        items = tuple(sorted(attributes.items()))
+        key = (op_type, items, tuple(map(id, inputs)))
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
+            constant = _constant(inputs, shape)
+            stored = constant and op_type in FOLDABLE and all(t.stored for t in inputs)
+            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
+        check_again(node.outputs[0], shape, dtype or inputs[0].dtype)
+        return node.outputs[0]
+
+    def again(
+        self,
+        proto: onnx.NodeProto,
+        inputs: Sequence[Tensor | None],
+        results: Sequence[tuple[tuple[Extent, ...] | None, int]],
+        captures: Sequence[tuple[str, Tensor]] = (),
+    ) -> list[Tensor]:
+        """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
+        attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
+        unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
+        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # as `make` has it
+        if unique or len(results) > 1:
+            key = (*key, tuple(map(bool, proto.output)), id(proto) if unique else 0)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._node(
+                proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
+            )
+            same = not unique and not any(a.type in BODIES for a in proto.attribute)
+            node.outputs.extend(
+                Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
+            )
+        for t, (shape, dtype) in zip(node.outputs, results, strict=True):
+            t.shape = shape if t.shape is None else t.shape  # of one of two that are equal onnx may know less
+            check_again(t, shape, dtype)
+        return node.outputs
+
+
+def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
+    """Whether a node gives the same in every call: it has inputs, which do, and its shape is known."""
+    given = [t for t in inputs if t is not None]
+    known = shape is not None and all(isinstance(e, int) for e in shape)
+    return known and bool(given) and all(t.constant for t in given)
+
+
+def _plain(attribute: onnx.AttributeProto) -> Any:
+    """An attribute's value, hashable: tensors, graphs and the like by their bytes."""
+    kind = onnx.AttributeProto
+    if attribute.type in (kind.INT, kind.FLOAT, kind.STRING):
+        return onnx.helper.get_attribute_value(attribute)
+    if attribute.type in (kind.INTS, kind.FLOATS, kind.STRINGS):
+        return tuple(onnx.helper.get_attribute_value(attribute)) if attribute.ByteSize() else ()
+    return attribute.SerializeToString()
