@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from mari_onnx.analysis.tensor_facts import Moments, Normalized, PairProducts, Picked, Selection
+from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel, reachable
@@ -85,7 +86,8 @@ class Context:
     `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
     places where a mask is true, `moments` which follow from columns and their mean, `normalized` which hold parts that
     were normalized together, `pair_products` which hold the products of all rows with all columns, `picked` rows that
-    constants select, and `multiplied` the products of such rows in pairs. `uses` counts how often each tensor of the
+    constants select, and `multiplied` the products of such rows in pairs. `origins` say of which value each tensor that
+    has been named is a form, and which rule made it. `uses` counts how often each tensor of the
     original is read. `of_outputs` are extents that all outputs have: where one is 0, as the candidates may be, there is
     no element of an answer.
     """
@@ -105,6 +107,7 @@ class Context:
     pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
     picked: dict[Tensor, Picked] = field(default_factory=dict)
     multiplied: dict[Tensor, tuple[Picked, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
+    origins: dict[Tensor, Origin] = field(default_factory=dict)
     uses: Mapping[str, int] = field(default_factory=dict)
     of_outputs: frozenset[Poly] = frozenset()
 

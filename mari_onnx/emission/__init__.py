@@ -14,10 +14,12 @@ import onnx
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import stamp
 from mari_onnx.emission.graft import graft
 from mari_onnx.emission.names import label, name_tensors
 from mari_onnx.emission.nodes import write_node
 from mari_onnx.emission.order import needed
+from mari_onnx.emission.origins import origins
 from mari_onnx.emission.protos import new_node
 from mari_onnx.emission.shapes import single_extents
 from mari_onnx.emission.state import Emission, append_ours
@@ -60,7 +62,10 @@ def write(program: Program, model: Model) -> Written:
     """The same, with what was known about each tensor."""
     emission, _ = _write_nodes(program, model)
     tensors = {name: tensor for tensor, name in emission.names.items() if name}
-    return Written(graft(emission), tensors, single_extents(emission))
+    outputs = {value.name: tensor for value, tensor in zip(program.outputs, results(program), strict=True)}
+    proto = graft(emission)
+    stamp(proto, origins(emission, outputs))
+    return Written(proto, tensors, single_extents(emission))
 
 
 def _write_nodes(program: Program, model: Model) -> tuple[Emission, list[Node]]:

@@ -17,8 +17,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import WHOLE, Origin
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product
@@ -37,15 +39,17 @@ def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) 
     if guard == "output":
         shown = b.reshape(identical, (1,))
         shown.name = GUARD_OUTPUT
+        program.context.origins[shown] = Origin(tiled[0], "guard", "guard")
         outputs = [*program.outputs, Value(GUARD_OUTPUT, None, BOOL, Array(shown, ()))]
         info = helper.make_tensor_value_info(GUARD_OUTPUT, BOOL, [1])
         signature = replace(program.signature, outputs=(*program.signature.outputs, info))
         return replace(program, outputs=outputs, signature=signature)
-    return replace(program, outputs=[_poisoned(b, value, identical) for value in program.outputs])
+    return replace(program, outputs=[_poisoned(program.context, value, identical) for value in program.outputs])
 
 
-def _poisoned(b: Builder, value: Value, identical: Tensor) -> Value:
+def _poisoned(ctx: Context, value: Value, identical: Tensor) -> Value:
     """The output times 1, or times NaN."""
+    b = ctx.b
     tensor = plain(b, value)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.dtype)
     one, nan = (b.constant(np.array(number, dtype)) for number in (1, np.nan))
@@ -54,6 +58,9 @@ def _poisoned(b: Builder, value: Value, identical: Tensor) -> Value:
     (product_,) = b.again(proto, [tensor, factor], [(tensor.shape, tensor.dtype)])
     if tensor.name == value.name:
         tensor.name = f"{value.name}.unguarded"
+        rule = ctx.origins[tensor].rule if tensor in ctx.origins else ""
+        ctx.origins[tensor] = Origin(value.name, "unguarded", rule)
+    ctx.origins[product_] = Origin(value.name, WHOLE, "guard")
     return Value(value.name, None, value.dtype, Array(product_, ()))
 
 

@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import external_tensors
 from mari_onnx.document.graph_view import all_names, bodies, shape_of
+from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
 from mari_onnx.errors import UserError
 from mari_onnx.serving.modes import GUARD_OUTPUT, INDEX_INPUT
 
@@ -72,6 +73,8 @@ def _leading(info: onnx.ValueInfoProto) -> int | str | None:
 class _Whole:
     """The model that is being put together; `made` are the outputs of earlier parts by their names there.
 
+    `origins` are those of all parts' tensors by the names that these have here. A tensor of an earlier part that has no
+    origin there is the original's, and has another name here only because of the prefix.
     `several` says that a part takes a row for each of several requests.
     """
 
@@ -83,6 +86,7 @@ class _Whole:
     sparse: list[onnx.SparseTensorProto] = field(default_factory=list)
     functions: dict[tuple[str, str, str], onnx.FunctionProto] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
 
     def add(self, model: onnx.ModelProto, prefix: str) -> None:
@@ -106,6 +110,9 @@ class _Whole:
         if answers:
             self._fold(answers)
         self.made.update((o.name, names.get(o.name, o.name)) for o in model.graph.output)
+        of_original = {name: Origin(name, WHOLE, "") for name in names}
+        called = {**names, **sent, **answers}
+        self.origins.update((called.get(n, n), o) for n, o in (of_original | read(model)).items())
 
     def model(self, like: onnx.ModelProto) -> onnx.ModelProto:
         """Everything that was added, with the reference's inputs and the last part's outputs."""
@@ -118,6 +125,7 @@ class _Whole:
         out.graph.initializer.extend(self.initializers.values())
         out.graph.sparse_initializer.extend(self.sparse)
         out.graph.node.extend(self.nodes)
+        stamp(out, self.origins)
         return out
 
     # What the parts are sent

@@ -24,6 +24,7 @@ from itertools import pairwise
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product, side
 from mari_onnx.analysis.rules import normalized
+from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.ir.cost import NS_PER_ELEMENT, NS_PER_MAC, reachable
 from mari_onnx.ir.expressions import is_slice
@@ -416,6 +417,7 @@ def _multiply(ctx: Context, product: Product, x: Array, x_dims: Dims, w: Array, 
     weight, transposed = lay(ctx.b, w, w_dims), product.transposed
     if weight.name is None:
         weight.name = f"{product.weight}.{side(ctx, x)}"
+        ctx.origins[weight] = Origin(product.weight, side(ctx, x), "product")
     if product.left:
         columns, below = natural(ctx.b, x, swapped(x_dims))
         turned = (*below[:-2], product.dims[-1], below[-1])
