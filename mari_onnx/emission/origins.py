@@ -1,9 +1,9 @@
 """The origins of what is written: which original value each new tensor is a form of, and which rule made it.
 
-    the walk named it                  h.user            what the walk noted (`Context.origins`)
-    it is named after another tensor   scores.heads      that one's value and rule, in this form
-    it has an original name            h                 the whole of that value
-    it has no name of its own          h.user.expand     the value and rule of the nearest tensor below that has one
+the walk named it                  h.user            what the walk noted (`Context.origins`)
+it is named after another tensor   scores.heads      that one's value and rule, in this form
+it has an original name            h                 the whole of that value
+it has no name of its own          h.user.expand     the value and rule of the nearest tensor below that has one
 """
 
 from __future__ import annotations

@@ -233,9 +233,10 @@ def _remark(remark: Remark, everything: bool) -> Text:
     text = Text.assemble(remark.tensor or remark.node, (f"  {remark.op_type}", WEAK))
     if remark.forms:
         text.append(f"\n{remark.forms}", "cyan")
-    if remark.reason and (everything or remark.status == "refused" or not remark.forms):
+    unsettled = remark.status in ("refused", "broken")
+    if remark.reason and (everything or unsettled or not remark.forms):
         text.append(f"\n{remark.reason}", WEAK)
-    if remark.next_step and (everything or remark.status == "refused"):
+    if remark.next_step and (everything or unsettled):
         text.append(f"\n→ {remark.next_step}")
     if everything:
         for because in remark.because:

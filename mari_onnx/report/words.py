@@ -23,6 +23,7 @@ GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
 MARKS = {
     "applied": ("✓", GOOD),
     "refused": ("✗", "yellow"),
+    "broken": ("✗", BAD),
     "as is": ("·", WEAK),
     True: ("✓", GOOD),
     False: ("✗", BAD),

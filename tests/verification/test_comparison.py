@@ -9,11 +9,10 @@ import pytest
 
 from mari_onnx.errors import ModelError, UserError
 from mari_onnx.report.model import Difference, Verification
-from mari_onnx.verification import verify
 from mari_onnx.verification.compare.judge import SAME_FUNCTION
 
 from . import models
-from .models import parse
+from .models import parse, verify
 
 
 def failures(verification: Verification) -> str:
