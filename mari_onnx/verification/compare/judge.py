@@ -144,7 +144,7 @@ def _judge(
     return Difference(
         seen.case.batch, seen.output, found, relative, bound, problem is None, words,
         case=seen.case.label, float64=in_float64, float64_bound=None if exact is None else same, error=error,
-        failure=problem and problem.kind,
+        failure=None if problem is None else problem.kind,
     )  # fmt: skip
 
 

@@ -116,28 +116,16 @@ def divergence(
     optimized = models[1].proto
     origins = provenance.read(optimized)
     shared = _shared(models[0].proto.graph, optimized.graph, origins)
-    names = (list(dict.fromkeys(shared.values())), list(shared))
     try:
-        exact = Exact(models[0], names[0])(feeds)
-        if exactly:
-            first, second = exact, Exact(models[1], names[1])(feeds)
-        else:
-            first, second = (_expose(source, exposed)(feeds) for source, exposed in zip(models, names, strict=True))
+        seen = _Seen.of(models, shared, feeds, same, exactly=exactly)
     except RunError:
         return None
     stored = {t.name for t in optimized.graph.initializer}
     agreeing = set(feeds) | stored
     for name, original in shared.items():
-        if original not in first or name not in second:
+        off = seen.off(name, original)
+        if off is None:
             continue
-        a, b, truth = first[original], second[name], exact.get(original)
-        if name != original:
-            if _is_form(a, b) and _off(np.broadcast_to(b, a.shape), a, truth, same, exactly) == 0:
-                agreeing.add(name)
-            continue
-        if a.shape != b.shape or truth is None or truth.shape != a.shape:
-            continue
-        off = _off(b, a, truth, same, exactly)
         if off:
             nodes, taken = _Graph(optimized.graph.node, stored).between(name, agreeing)
             rule, reason = _rule([name, *(n for node in reversed(nodes) for n in node.output)], origins, remarks)
@@ -145,6 +133,47 @@ def divergence(
             return Divergence(name, off, exactly, "", "", 0, shown, tuple(taken), rule, reason)
         agreeing.add(name)
     return None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The tensors that two models share, by name: in each of them, and in the first in float64."""
+
+    first: Mapping[str, Array]
+    second: Mapping[str, Array]
+    exact: Mapping[str, Array]
+    same: float
+    exactly: bool
+
+    @classmethod
+    def of(
+        cls,
+        models: tuple[Source, Source],
+        shared: Mapping[str, str],
+        feeds: Mapping[str, Array],
+        same: float,
+        *,
+        exactly: bool,
+    ) -> _Seen:
+        """Run both models. `shared` are tensors of the second by those of the first. Raises RunError."""
+        originals, names = list(dict.fromkeys(shared.values())), list(shared)
+        exact = Exact(models[0], originals)(feeds)
+        if exactly:
+            return cls(exact, Exact(models[1], names)(feeds), exact, same, exactly)
+        first, second = _expose(models[0], originals)(feeds), _expose(models[1], names)(feeds)
+        return cls(first, second, exact, same, exactly)
+
+    def off(self, name: str, original: str) -> float | None:
+        """How far a tensor of the second model is off, 0 where it agrees; None where that cannot be told."""
+        if original not in self.first or name not in self.second:
+            return None
+        a, b, truth = self.first[original], self.second[name], self.exact.get(original)
+        if name != original:
+            agrees = _is_form(a, b) and not _off(np.broadcast_to(b, a.shape), a, truth, self.same, self.exactly)
+            return 0.0 if agrees else None
+        if a.shape != b.shape or truth is None or truth.shape != a.shape:
+            return None
+        return _off(b, a, truth, self.same, self.exactly)
 
 
 def _rule(names: Iterable[str], origins: Mapping[str, Origin], remarks: Sequence[Remark]) -> tuple[str, str]:
