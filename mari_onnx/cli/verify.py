@@ -60,8 +60,8 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     type=click.Choice(list(EFFORTS)),
     default=DEFAULT_EFFORT,
     show_default=True,
-    help=f"How much to run: {'; '.join(effort.words for effort in EFFORTS.values())}. What is not essential is left "
-    "out, with a note, when the time is over.",
+    help=f"How much to run. {'; '.join(f'{name}: {effort.words}' for name, effort in EFFORTS.items())}. What is not "
+    "essential is left out, with a note, when the time is over.",
 )
 @click.option(
     "--runtime",

@@ -46,11 +46,15 @@ def _origin(emission: Emission, tensor: Tensor) -> Origin | None:
     known = _known(emission, tensor)
     if known is not None:
         return known
-    below: Tensor | None = tensor
-    while below is not None and known is None:
-        below = next((i for i in below.node.inputs if i is not None), None)
-        known = None if below is None else _known(emission, below)
-    return None if known is None else replace(known, form=kind(tensor))
+    below, visited = [tensor], {tensor}
+    while below:
+        inputs = [i for i in below.pop().node.inputs if i is not None and i not in visited]
+        for each in inputs:
+            if (known := _known(emission, each)) is not None:
+                return replace(known, form=kind(tensor))
+        visited.update(inputs)
+        below += reversed(inputs)
+    return None
 
 
 def _known(emission: Emission, tensor: Tensor) -> Origin | None:

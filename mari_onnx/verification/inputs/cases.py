@@ -64,10 +64,10 @@ class Effort:
 
     @property
     def words(self) -> str:
-        """What is run, in words: `1 7 candidates, within 2 seconds`."""
-        drawn = f", {self.draws} draws of each" if self.draws > 1 else ""
-        edges = " and edge cases" if self.edges else ""
-        return f"{' '.join(map(str, self.batches))} candidates{drawn}{edges}, within {self.seconds:g} seconds"
+        """What is run, in words: `1, 7 candidates, for 2 seconds`."""
+        drawn = f", drawn {self.draws} times" if self.draws > 1 else ""
+        edges = ", and edge cases" if self.edges else ""
+        return f"{', '.join(map(str, self.batches))} candidates{drawn}{edges}, for {self.seconds:g} seconds"
 
 
 EFFORTS: dict[str, Effort] = {
