@@ -15,6 +15,7 @@ from types import MappingProxyType
 import onnx
 from onnx import TensorProto
 
+from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.loop_bodies import once
 from mari_onnx.analysis.remarks import side
@@ -22,7 +23,7 @@ from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference, types_of_one
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
-from mari_onnx.document.provenance import WHOLE, Origin
+from mari_onnx.document.provenance import Origin
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
@@ -236,7 +237,7 @@ class _Walk:
         results = derivation.values
         for value in results:
             if value.name:
-                self._claim(value, derivation.rule)
+                claim(self.ctx, value, derivation.rule)
                 self.values[value.name] = replace(value, because=self._because(op, value))
         self._account(op, results)
 
@@ -402,31 +403,6 @@ class _Walk:
         names = list(op.proto.input) if len(op.proto.input) <= 3 else [first.name, "..."]
         return (f"{op.op_type}({', '.join(names)})", *first.because)[:8]
 
-    def _claim(self, value: Value, rule: str) -> None:
-        """Name the tensors after the value that they are a form of, and note which rule made that form."""
-        if value.dims is None or value.constant:
-            return
-        array = value.array
-        is_plain = array.layout == value.dims and all(m.own for _, m in array.via)
-        terms = [a for _, a in value.terms.signed] if value.terms else []
-        forms = [(array.tensor, WHOLE if is_plain else side(self.ctx, array))]
-        forms += [(a.tensor, side(self.ctx, a)) for a in terms]
-        for tensor, form in forms:
-            if tensor.name is None and tensor.op_type != "<extents>":
-                tensor.name = value.name if form == WHOLE else f"{value.name}.{form}"
-                self.ctx.origins[tensor] = Origin(value.name, form, rule)
-        for addend in _summands(array.tensor) if value.terms else ():  # a sum on the way
-            if addend is not None and addend.node.proto is None:
-                self._name_summand(value, addend, rule)
-
-    def _name_summand(self, value: Value, summand: Tensor, rule: str) -> None:
-        """Name a sum on the way; of rows that are gathered for the candidates, what was summed before that."""
-        source = summand.node.inputs[0] if summand.op_type == "Gather" else summand
-        if source is not None and source.name is None and source.node.proto is None and not source.constant:
-            varies = any(symbols(e) & self.ctx.candidates for e in source.shape or ())
-            source.name = f"{value.name}.{'item' if varies else 'user'}"
-            self.ctx.origins[source] = Origin(value.name, "sum", rule)
-
     def _account(self, op: Op, results: list[Value]) -> None:
         """What the original spends on this node, in the shapes that it has there."""
         program, cost = self.program_, self.ctx.cost
@@ -447,8 +423,3 @@ class _Walk:
         program.time += self.cost.time(op.op_type, shapes, outputs, op.attributes)
         if cost.alone is not None:
             program.time_alone += cost.alone.time(op.op_type, shapes, outputs, op.attributes)
-
-
-def _summands(t: Tensor) -> Sequence[Tensor | None]:
-    """What is added up in a tensor."""
-    return t.node.inputs[2:3] if t.op_type == "Gemm" else t.node.inputs if t.op_type in ("Add", "Sub") else ()

@@ -84,6 +84,24 @@ def test_nan_must_be_at_the_same_places() -> None:
     assert "NaN in only one of the two" in failures(verify(reference, other, rtol=1, atol=1))
 
 
+def kinds(verification: Verification) -> set[str | None]:
+    return {d.failure for d in verification.differences}
+
+
+def test_kinds_of_failures() -> None:
+    """The kind does not depend on words: each failure has one, and what passed has none."""
+    text = "f (float[B, 4] x) => (float[A, C] y) {{ {} }}"
+    plain = parse(text.format("y = Relu (x)"))
+    assert kinds(verify(plain, plain)) == {None}
+    assert kinds(verify(plain, parse(text.format("y = Abs (x)")), batches=(7,))) >= {"another function"}
+    assert kinds(verify(plain, parse(text.format("r = Relu (x) y = Transpose (r)")), batches=(2,))) >= {"shape"}
+    coarse = parse(text.format("t = Relu (x) far = Add (t, c) y = Sub (far, c)"), c=np.float32([1024]))
+    found = [d for d in verify(plain, coarse).differences if d.case == "drawn" and not d.passed]
+    assert {(d.failure, d.in_float64) for d in found} == {("accuracy", False)}
+    halves = parse(text.format("h, i = Split <axis = 0> (x, two) y = Relu (x)"), two=np.array([1, 1]))
+    assert {d.failure for d in verify(plain, halves, batches=(7,)).differences} == {"does not run"}
+
+
 def test_a_feature_under_a_root_is_made_positive() -> None:
     verification = verify(*[parse("f (float[B, 4] x) => (float[B, 4] y) { y = Sqrt (x) }")] * 2)
     assert verification.passed
