@@ -1,7 +1,8 @@
 """Writing: what was chosen becomes ONNX nodes, each once, grafted onto the original document.
 
 Only what the graph's outputs need is written. A node on the same inputs as before is the original, byte for byte;
-inputs, outputs, metadata, functions and doc strings are the original's. Only standard operators of the model's own
+inputs, outputs, functions, doc strings and metadata are the original's, with one entry more that says where each new
+tensor comes from (see `document.provenance`). Only standard operators of the model's own
 opset are used.
 """
 
