@@ -151,23 +151,6 @@ def test_a_batch_that_the_reference_cannot_run_is_skipped() -> None:
     assert optimized_only.differences[0].max_abs == math.inf
 
 
-@pytest.mark.parametrize(
-    ("optimized", "says"),
-    [
-        ("f (float[B, 2] z) => (float[B, 2] y) { y = Relu (z) }", "input `x` is only in the reference"),
-        ("f (double[B, 2] x) => (float[B, 2] y) { y = Cast <to = 1> (x) }", "input `x` is tensor(float)"),
-        ("f (float[B, 2, 1] x) => (float[B, 2, 1] y) { y = Relu (x) }", "input `x` has shape"),
-        ("f (float[B, 2] x) => (float[B, 2] out) { out = Relu (x) }", "output `y` is only in the reference"),
-    ],
-)
-def test_another_signature_cannot_be_compared(optimized: str, says: str) -> None:
-    reference = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
-    with pytest.raises(UserError) as raised:
-        verify(reference, parse(optimized))
-    assert says in raised.value.message
-    assert raised.value.next_step
-
-
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"\x08\x07\x12\xff not a model")
