@@ -15,4 +15,5 @@ def noted(notes: list[str], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        notes.append(f"{what} ({type(error).__name__}: {error})")
+        reason = " ".join(str(error).split())
+        notes.append(f"{what} ({type(error).__name__}: {reason})")

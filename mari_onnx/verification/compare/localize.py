@@ -178,7 +178,7 @@ class _Seen:
 
 def _rule(names: Iterable[str], origins: Mapping[str, Origin], remarks: Sequence[Remark]) -> tuple[str, str]:
     """The rule that made the first of these tensors that has one, and what it did; "" where none has."""
-    applied = {remark.tensor: remark for remark in remarks if remark.status == "applied"}
+    applied = {remark.tensor: remark for remark in reversed(remarks) if remark.status == "applied"}
     for origin in (origins[name] for name in names if name in origins):
         if remark := applied.get(origin.value):
             return remark.rule, f"{remark.forms}: {remark.reason}" if remark.forms else remark.reason
