@@ -204,6 +204,18 @@ def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatc
     assert remark.reason == "a bug in mari-onnx: IndexError: list index out of range"
 
 
+def test_a_rule_that_breaks_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the input repeats, which a refusal would be remarked on for: there is one remark, and it is a bug."""
+
+    def broken(op: Op, ctx: Context) -> Derived:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setitem(RULES, "Relu", broken)
+    model = parse("g (float[B, 4] user, float[B, 4] item) => (float[B, 4] y) { u = Relu (user) y = Add (u, item) }")
+    remarks = mari_onnx.inspect(model, user_inputs=["user"]).remarks
+    assert [r.status for r in remarks if r.op_type == "Relu"] == ["broken"]
+
+
 def test_a_width_that_onnx_gets_wrong_goes_no_further() -> None:
     """Of Attention in three dimensions, of which it knows none, onnx says that the last is 0: padded, it would be 2."""
     body = """q = Reshape (item, given) a = Attention <q_num_heads = 2, kv_num_heads = 2> (q, q, q)
