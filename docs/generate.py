@@ -26,10 +26,9 @@ from picture import before_after, described, optimized_ranker
 import mari_onnx
 from mari_onnx.cli import EPILOG
 from mari_onnx.report.words import count, ratio
-from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS
 from mari_onnx.verification.compare import judge as compare
 from mari_onnx.verification.inputs import draw as inputs
-from mari_onnx.verification.inputs.cases import EDGE_BATCH, MANY
+from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EDGE_BATCH, EFFORTS, MANY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

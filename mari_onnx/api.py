@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import MappingProxyType
+from typing import Unpack
 
 import onnx
 
@@ -21,6 +20,7 @@ from mari_onnx.report.model import Configuration, Cost, Report, Role
 from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.serving.recompose import together
+from mari_onnx.verification.options import OptionFields
 from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
@@ -140,63 +140,55 @@ def verify(
     request_key: Sequence[str] = (),
     user_model: ModelLike | None = None,
     item_model: ModelLike | None = None,
-    batches: Sequence[int] | None = None,
-    seed: int = 0,
-    rtol: float | None = None,
-    atol: float | None = None,
-    effort: str = "standard",
-    runtime: str = "onnxruntime",
-    inputs: str | Path | None = None,
-    input_ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
-    failing: str | Path | None = None,
     progress: Progress | None = None,
+    **options: Unpack[OptionFields],
 ) -> Report:
     """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
 
-    `effort` ("quick", "standard" or "thorough") says how much is run; `batches` replace its numbers of candidates.
-    With `runtime` "openvino" the models are compared in that runtime besides.
-    `inputs` is a file or a folder of inputs to run instead of drawn ones, and `input_ranges` are the least and the
-    largest value to draw for an input. When the models differ, the smallest inputs on which they do are written to
-    `failing`, as .npz.
     The optimized model may be called as `optimize` can have it, and may be a ranking model that takes values from a
     `user_model` and an `item_model`. Tiled inputs hold a single request's row unless a `request_key`, or the
     `request_index` of an optimized model that takes one row a request, tells several apart.
 
-    Raises UserError when a model cannot be used, when a glob matches no input and when the signatures differ.
+    The options are the fields of `mari_onnx.verification.Options`, each as a keyword: `effort`, "quick", "standard" or
+    "thorough", says how much is run, and `batches` replace its numbers of candidates; `seed`, `inputs` and
+    `input_ranges` say on which inputs; `rtol` and `atol` replace the two questions by a plain comparison; `runtime`
+    names a second runtime; `failing` is where the smallest inputs on which the models differ are written, as .npz.
+
+    Both models are run and neither is planned. Raises UserError when a model cannot be used, when a glob matches no
+    input and when the signatures differ.
     """
+    from mari_onnx.verification import Known, Options, structural_difference
+    from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.notes import noted
+
+    wishes = Options(**options)
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
     given = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
     parts = [as_document(part) for part in (user_model, item_model) if part is not None]
-    from mari_onnx.verification import attributed
-    from mari_onnx.verification import verify as compare
-    from mari_onnx.verification.compare.structure import structural_difference
-
     index = request_index if given.tiled else None
     mode = mode_of_result(first, [*parts, second], index, request_key)
     drawn = mode.drawn_rows(given.tiled, request_key)
     whole = together(first, [*parts, second], mode)
-    verification = compare(
-        first, whole, tiled=drawn.tiled, keys=drawn.keys, batches=batches, seed=seed, rtol=rtol, atol=atol,
-        effort=effort, runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
-        failing=None if failing is None else Path(failing), progress=progress,
-    )  # fmt: skip
-    if verification.divergence is not None:
-        found = attributed(verification.divergence, ())
-        verification = replace(verification, divergence=found)
+    verification = compare(first, whole, Known(drawn.tiled, drawn.keys), wishes, progress)
     result = whole if parts else second
-    other = Model(result)
-    options = {
-        "user_inputs": tuple(user_inputs), "request_index": request_index, "request_key": tuple(request_key),
-        "batches": batches and tuple(batches), "effort": effort, "seed": seed, "rtol": rtol, "atol": atol,
-    }  # fmt: skip
+    before = after = structure = None
+    notes: list[str] = []
+    with noted(notes, "how the two graphs differ could not be found"):
+        structure = structural_difference(first, result)
+    with noted(notes, "the arithmetic of the two models could not be counted"):
+        other = Model(result)
+        before, after = _as_it_is(graph, given), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
+    said = {"user_inputs": tuple(user_inputs), "request_index": request_index, "request_key": tuple(request_key)}
+    shown = ("batches", "effort", "seed", "rtol", "atol")
+    said |= {name: getattr(wishes, name) for name in shown}
     return Report(
-        "verify", __version__, facts(first), given.inputs, cost_before=_as_it_is(graph, given),
-        cost_after=_as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH)),
-        verification=verification, optimized=facts(second), changed=first.proto != second.proto,
-        structure=structural_difference(first, result), configuration=Configuration(options),
+        "verify", __version__, facts(first), given.inputs, cost_before=before, cost_after=after,
+        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=facts(second),
+        changed=first.proto != second.proto, structure=structure, configuration=Configuration(said),
     )  # fmt: skip
 
 
 def _as_it_is(graph: Model, given: InputRoles) -> Cost:
+    """What a model takes as it is, at the usual number of candidates; nothing is planned."""
     return pipeline.cost(read(graph, given).work(DEFAULT_BATCH), DEFAULT_BATCH)

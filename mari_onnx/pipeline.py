@@ -142,17 +142,15 @@ def verify(
     report: Report, document: Document, models: Sequence[onnx.ModelProto], given: InputRoles, progress: Progress | None
 ) -> Report:
     """The report, with how the verification of what was made went, and how its graph differs from the original's."""
-    from mari_onnx.verification import attributed  # onnxruntime takes its time to import
+    from mari_onnx.verification import Known, structural_difference  # onnxruntime takes its time to import
     from mari_onnx.verification import verify as compare
-    from mari_onnx.verification.compare.structure import structural_difference
 
     parts = [document.with_proto(model) for model in models]
     drawn = given.mode.drawn_rows(given.tiled)
     # Constants are only ever moved, so that float64 is the whole of what may round.
     whole = together(document, parts, given.mode)
-    verification = compare(document, whole, tiled=drawn.tiled, keys=drawn.keys, moved=True, progress=progress)
-    if verification.divergence is not None:
-        verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
+    known = Known(drawn.tiled, drawn.keys, moved=True, remarks=report.remarks)
+    verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
     return replace(report, verification=verification, structure=structural_difference(document, result))
 

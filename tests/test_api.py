@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -135,6 +136,73 @@ def test_verify_finds_a_mistake(tower: onnx.ModelProto) -> None:
     failed = verify(tower, result, user_inputs=["user"], batches=(1, 3)).verification
     assert failed is not None
     assert not failed.passed
+
+
+def test_verify_plans_nothing(tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the comparison nor the count of multiply-adds needs a plan, also where the models differ."""
+    result = optimize(tower, user_inputs=["user"], verify=False)
+
+    def planned(*_: object, **__: object) -> None:
+        raise AssertionError("a plan was made")
+
+    monkeypatch.setattr("mari_onnx.pipeline.best_plan", planned)
+    report = verify(tower, result.model, user_inputs=["user"], batches=(1, 3))
+    assert report.cost_before == result.report.cost_before
+    assert report.cost_after is not None and report.cost_before is not None
+    assert report.cost_after.macs < report.cost_before.macs
+    assert report.verification is not None and report.verification.notes == ()
+    wrong = next(t for t in result.model.graph.initializer if t.name == "b.part")
+    wrong.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(wrong) + np.float32(1), "b.part"))
+    failed = verify(tower, result.model, user_inputs=["user"], batches=(1, 3)).verification
+    assert failed is not None and failed.divergence is not None
+    assert (failed.divergence.tensor, failed.divergence.rule) == ("h", "linear")
+
+
+@pytest.mark.parametrize(
+    ("broken", "note"),
+    [
+        (
+            "mari_onnx.verification.compare.structure.structural_difference",
+            "how the two graphs differ could not be found",
+        ),
+        ("mari_onnx.api._as_it_is", "the arithmetic of the two models could not be counted"),
+    ],
+)
+def test_what_breaks_beside_the_verdict_is_a_note(
+    tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, broken: str, note: str
+) -> None:
+    result = optimize(tower, user_inputs=["user"], verify=False).model
+
+    def boom(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(broken, boom)
+    report = verify(tower, result, user_inputs=["user"], batches=(1, 3))
+    assert report.verification is not None and report.verification.passed
+    assert report.verification.notes == (f"{note} (RuntimeError: boom)",)
+    assert (report.structure is None, report.cost_before is None) == ("graphs" in note, "arithmetic" in note)
+
+
+def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
+    tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`optimize` verifies what it made: a mistake in it is put down to what it remarked itself."""
+    import mari_onnx.emission as emission
+
+    graft = emission.graft
+
+    def wrong(*given: Any) -> onnx.ModelProto:
+        proto = graft(*given)
+        bias = next(t for t in proto.graph.initializer if t.name == "b.part")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1), "b.part"))
+        return proto
+
+    monkeypatch.setattr(emission, "graft", wrong)
+    report = optimize(tower, user_inputs=["user"]).report
+    assert report.verification is not None and report.verification.divergence is not None
+    (remark,) = [one for one in report.remarks if one.status == "applied"]
+    found = report.verification.divergence
+    assert (found.tensor, found.rule, found.reason) == ("h", "product", f"{remark.forms}: {remark.reason}")
 
 
 @pytest.mark.parametrize("function", [optimize, inspect])

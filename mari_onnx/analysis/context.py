@@ -13,6 +13,7 @@ import onnx
 
 from mari_onnx.analysis.facts import Facts
 from mari_onnx.analysis.pricing import spared_by_sum
+from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel
@@ -119,6 +120,9 @@ class Context:
 
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     """For each symbol a tensor, and which dimension of it has that extent."""
+
+    origins: dict[Tensor, Origin] = field(default_factory=dict)
+    """Of which value each tensor that has been named is a form, and which rule made it."""
 
     facts: Facts = field(default_factory=Facts)
     read_counts: Mapping[str, int] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
+from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.counting import Counter
 from mari_onnx.analysis.equal_extents import merged, single
@@ -24,6 +25,7 @@ from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference, types_of_one
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
+from mari_onnx.document.provenance import Origin
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
@@ -34,9 +36,6 @@ from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
-
-BUG = "a bug in mari-onnx"
-"""How a remark about a rule that broke begins."""
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types whose small constants are known to shape arithmetic."""
@@ -70,6 +69,19 @@ def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
         if found == same:
             return walk.program()
         same = found
+
+
+@dataclass(frozen=True)
+class Broken(Refused):
+    """A rule did not refuse: it broke, which is a bug in mari-onnx."""
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    """The outputs of a node, and the family of the rule that derived them; "" where the node is as it was."""
+
+    values: list[Value]
+    rule: str
 
 
 class _Walk:
@@ -149,6 +161,8 @@ class _Walk:
         dims, written = new_dims(shape), None
         if name in self.premises.tiled and dims and dims[0]:
             kept = self.premises.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
+            if kept.array.tensor is not kept.sent:
+                self.ctx.origins[kept.array.tensor] = Origin(name, "user", "rows")
             array, written = kept.array, kept.written
             self._provide(kept.sent)
             self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
@@ -173,11 +187,13 @@ class _Walk:
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
-        results = self._derive(op)
+        derivation = self._derive(op)
+        results = derivation.values
         check_values(f"{op.op_type} `{op.name}`", results)
         for value in results:
             if value.name:
-                self.values[value.name] = self._claim(value.changed(because=self._because(op, value)))
+                claim(self.ctx, value, derivation.rule)
+                self.values[value.name] = value.changed(because=self._because(op, value))
         self.counter.node(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
@@ -188,24 +204,29 @@ class _Walk:
         self.values[proto.output[0]] = self._constant(proto.output[0], source, tuple(tensor.dims))
         return True
 
-    def _derive(self, op: Op) -> list[Value]:
+    def _derive(self, op: Op) -> _Derivation:
         exact = content(op, self.ctx)
         if exact is not None and all(e is not None for e in exact.flat):
-            return [self._exact(op, exact)]
+            return _Derivation([self._exact(op, exact)], "shape_values")
         if op.op_type == "If" and (taken := self._branch(op)) is not None:
-            return taken
+            return _Derivation(taken, "")
         if op.op_type in ("Scan", "Loop"):
-            derived = self._once(op)
-            return self._plain(op, derived) if isinstance(derived, Refused) else derived
+            return self._or_plain(op, self._once(op), "loop_bodies")
         rule = rule_for(op.proto)
         if rule is None or not all(op.inputs[:1]):
-            results = self._plain(op, Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}"))
+            why = Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}")
+            derivation = _Derivation(self._plain(op, why), "")
         else:
-            derived = self._ruled(rule, op)
-            results = self._plain(op, derived) if isinstance(derived, Refused) else derived
+            derivation = self._or_plain(op, self._ruled(rule, op), rule.__module__.rpartition(".")[2])
         if exact is not None:
-            results[0] = results[0].changed(content=exact)
-        return results
+            derivation.values[0] = derivation.values[0].changed(content=exact)
+        return derivation
+
+    def _or_plain(self, op: Op, derived: Derived, rule: str) -> _Derivation:
+        """What a rule derived; the node as it is where the rule was refused."""
+        if isinstance(derived, Refused):
+            return _Derivation(self._plain(op, derived), "")
+        return _Derivation(derived, rule)
 
     def _ruled(self, rule: Rule, op: Op) -> Derived:
         """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
@@ -214,12 +235,12 @@ class _Walk:
         except InvalidError:
             raise
         except Exception as error:
-            bug = f"{BUG}: {type(error).__name__}: {error}"
+            bug = f"a bug in mari-onnx: {type(error).__name__}: {error}"
             step = "the node is left as it is; please report this, with the model if you can share it"
             self.ctx.remarks.append(
-                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
+                Remark("broken", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
             )
-            return Refused(bug, step)
+            return Broken(bug, step)
 
     def _exact(self, op: Op, exact: Content) -> Value:
         dtype = self.inference.dtype(op)
@@ -246,7 +267,7 @@ class _Walk:
                     if op.op_type == "NonZero":  # at most every element of its input
                         self.ctx.cost.assume(alone, extents(op.data.dims or ()))
         given = [v for v in op.inputs if v is not None]
-        if any(self._repeats(v) for v in given) and not why.reason.startswith(BUG):
+        if any(self._repeats(v) for v in given) and not isinstance(why, Broken):
             self.ctx.remarks.append(
                 Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
             )
@@ -338,32 +359,3 @@ class _Walk:
             return ()
         names = list(op.proto.input) if len(op.proto.input) <= 3 else [first.name, "..."]
         return (f"{op.op_type}({', '.join(names)})", *first.because)[:8]
-
-    def _claim(self, value: Value) -> Value:
-        """Name the tensors after the value that they are a form of."""
-        if value.dims is None or value.constant:
-            return value
-        array = value.array
-        is_plain = array.layout == value.dims and all(m.item_rows for _, m in array.via)
-        for tensor, name in [
-            (array.tensor, value.name if is_plain else f"{value.name}.{side(self.ctx, array)}"),
-            *((a.tensor, f"{value.name}.{side(self.ctx, a)}") for _, a in (value.terms.signed if value.terms else ())),
-        ]:
-            if tensor.name is None and tensor.op_type != "<extents>":
-                tensor.name = name
-        for addend in _summands(array.tensor) if value.terms else ():  # a sum on the way
-            if addend is not None and addend.node.proto is None:
-                self._name_summand(value, addend)
-        return value
-
-    def _name_summand(self, value: Value, summand: Tensor) -> None:
-        """Name a sum on the way; of rows that are gathered for the candidates, what was summed before that."""
-        source = summand.node.inputs[0] if summand.op_type == "Gather" else summand
-        if source is not None and source.name is None and source.node.proto is None and not source.constant:
-            varies = any(symbols(e) & self.ctx.candidates for e in source.shape or ())
-            source.name = f"{value.name}.{'item' if varies else 'user'}"
-
-
-def _summands(t: Tensor) -> Sequence[Tensor | None]:
-    """What is added up in a tensor."""
-    return t.node.inputs[2:3] if t.op_type == "Gemm" else t.node.inputs if t.op_type in ("Add", "Sub") else ()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.remarks import side
+from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Dim, Dims
 from mari_onnx.ir.expressions import Tensor
@@ -91,6 +92,7 @@ def multiply(ctx: Context, product: WeightProduct, x: Operand, w: Operand) -> Ar
     weight = lay(ctx.b, w.array, w.dims)
     if weight.name is None:
         weight.name = f"{product.weight_name}.{side(ctx, rows.array)}"
+        ctx.origins[weight] = Origin(product.weight_name, side(ctx, rows.array), "product")
     if product.attributes.left:
         return _with_weight_on_the_left(ctx, product, weight, rows)
     return _with_weight_on_the_right(ctx, product, rows, weight)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mari_onnx.errors import UserError
+from mari_onnx.report import VIEWS
 from mari_onnx.serving import names
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ report_file = click.option(
 form = click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown", "junit", "github"]),
-    default="text",
+    type=click.Choice(VIEWS),
+    default=VIEWS[0],
     show_default=True,
     help="How to show the report; github: as annotations of a workflow.",
 )

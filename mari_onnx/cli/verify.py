@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mari_onnx.cli import options
 from mari_onnx.cli.progress import progress
+from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, RUNTIMES
 
 if TYPE_CHECKING:
     from mari_onnx.report.model import Report
@@ -55,16 +57,16 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 )
 @click.option(
     "--effort",
-    type=click.Choice(["quick", "standard", "thorough"]),
-    default="standard",
+    type=click.Choice(list(EFFORTS)),
+    default=DEFAULT_EFFORT,
     show_default=True,
-    help="How much to run: 1 and 7 candidates alone; 1 2 7 64 and edge cases; or 500 besides, and four draws of each. "
-    "What is not essential is left out, with a note, after 2, 10 and 120 seconds.",
+    help=f"How much to run. {'; '.join(f'{name}: {effort.words}' for name, effort in EFFORTS.items())}. What is not "
+    "essential is left out, with a note, when the time is over.",
 )
 @click.option(
     "--runtime",
-    type=click.Choice(["onnxruntime", "openvino"]),
-    default="onnxruntime",
+    type=click.Choice(RUNTIMES),
+    default=DEFAULT_RUNTIME,
     show_default=True,
     help="Compare in another runtime, too (pip install 'mari-onnx[openvino]').",
 )
@@ -100,24 +102,11 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 def verify(
     reference: Path,
     optimized: Path,
-    user_inputs: tuple[str, ...],
-    request_index: str | None,
-    request_key: tuple[str, ...],
-    user_model: Path | None,
-    item_model: Path | None,
-    batches: tuple[int, ...],
-    effort: str,
-    runtime: str,
-    seed: int,
-    inputs: Path | None,
-    input_ranges: dict[str, tuple[float, float]],
-    rtol: float | None,
-    atol: float | None,
-    failing: Path | None,
     form: str,
     report_file: Path | None,
     quiet: bool,
     verbose: bool,
+    **wishes: Any,
 ) -> None:
     """Tell whether two models make the same predictions, by running both.
 
@@ -140,39 +129,37 @@ def verify(
     from mari_onnx.document.save import check_writable
 
     options.check_report_file(report_file, reference, optimized)
-    if failing is not None:
-        check_writable(failing)
-    elif inputs is None and os.access(Path.cwd(), os.W_OK):
-        failing = Path(f"{optimized.stem}.failing.npz")
+    wishes["batches"] = wishes["batches"] or None
+    if wishes["failing"] is not None:
+        check_writable(wishes["failing"])
+    elif wishes["inputs"] is None and os.access(Path.cwd(), os.W_OK):
+        wishes["failing"] = Path(f"{optimized.stem}.failing.npz")
     with progress(quiet=quiet) as on_progress:
-        report = mari_onnx.verify(
-            reference,
-            optimized,
-            user_inputs=user_inputs,
-            request_index=request_index,
-            request_key=request_key,
-            user_model=user_model,
-            item_model=item_model,
-            batches=batches or None,
-            seed=seed,
-            rtol=rtol,
-            atol=atol,
-            effort=effort,
-            runtime=runtime,
-            inputs=inputs,
-            input_ranges=input_ranges,
-            failing=failing,
-            progress=on_progress,
-        )
-    command = ["mari-onnx", "verify", str(reference), str(optimized)]
-    command += [word for glob in user_inputs for word in ("-u", glob)]
-    command += [word for key in request_key for word in ("--request-key", key)]
-    single = {
-        "--request-index": request_index, "--user-model": user_model, "--item-model": item_model, "--rtol": rtol,
-        "--atol": atol,
-    }  # fmt: skip
-    command += [word for name, given in single.items() if given is not None for word in (name, str(given))]
+        report = mari_onnx.verify(reference, optimized, progress=on_progress, **wishes)
+    command = _command(reference, optimized, wishes)
     options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
+
+
+AGAIN = {
+    "user_inputs": "-u",
+    "request_key": "--request-key",
+    "request_index": "--request-index",
+    "user_model": "--user-model",
+    "item_model": "--item-model",
+    "rtol": "--rtol",
+    "atol": "--atol",
+}
+"""The options that a failure needs to be reproduced on its own inputs."""
+
+
+def _command(reference: Path, optimized: Path, wishes: Mapping[str, Any]) -> list[str]:
+    """The command, as far as it matters once the inputs are there."""
+    command = ["mari-onnx", "verify", str(reference), str(optimized)]
+    for name, option in AGAIN.items():
+        given = wishes[name]
+        for one in given if isinstance(given, tuple) else () if given is None else (given,):
+            command += [option, str(one)]
+    return command
 
 
 def _reproducible(report: Report, command: list[str]) -> Report:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import onnx
 
+from mari_onnx.document.provenance import stamp
 from mari_onnx.emission.graft import graft
 from mari_onnx.emission.lower import Lowered, lower
 from mari_onnx.emission.names import label, name_tensors
 from mari_onnx.emission.nodes import write_code
+from mari_onnx.emission.origins import origins
 from mari_onnx.emission.shape_arithmetic import Instruction
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.expressions import Tensor
@@ -39,8 +41,11 @@ def write(lowered: Lowered) -> Written:
     write_code(emission)
     label(emission)
     check_names(emission.names)
+    outputs = {value.name: t for value, t in zip(lowered.program.outputs, lowered.outputs, strict=True)}
+    proto = graft(emission)
+    stamp(proto, origins(emission, outputs))
     tensors = {name: tensor for tensor, name in emission.names.items() if name}
-    return Written(graft(emission), tensors, _single_extents(emission))
+    return Written(proto, tensors, _single_extents(emission))
 
 
 def _single_extents(emission: Emission) -> frozenset[str]:

@@ -71,11 +71,16 @@ def _is_as_before(value: Value | None, tensor: Tensor) -> bool:
 
 def _fallback(tensor: Tensor) -> str:
     """A name from the first named tensor below: `fc.weight.part`, `scores.expand`."""
-    suffix = "part" if tensor.stored else tensor.op_type.strip("<>").lower()
+    suffix = kind(tensor)
     t: Tensor | None = tensor
     while t is not None and t.name is None:
         t = next((i for i in t.node.inputs if i is not None), None)
     return f"{t.name}.{suffix}" if t is not None and t.name is not None else suffix
+
+
+def kind(tensor: Tensor) -> str:
+    """What an unnamed tensor is called: "part" where it is stored, else its operator."""
+    return "part" if tensor.stored else tensor.op_type.strip("<>").lower()
 
 
 def label(emission: Emission) -> None:

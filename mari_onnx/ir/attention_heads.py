@@ -62,8 +62,8 @@ class Heads:
     def _columns(self, t: Tensor, count: int, span: Span) -> Tensor | None:
         """[.., (h d)] as [h, .., d], of the columns in `span`; None where no product with a stored weight has them."""
         found = self._made_of(t, count, span)
-        if found is not None and found.name is None and t.name is not None and span == (0, t.known_shape[-1]):
-            found.name = f"{t.name}.heads"
+        if found is not None and span == (0, t.known_shape[-1]):
+            found.name_after(t, "heads")
         return found
 
     def _made_of(self, t: Tensor, count: int, span: Span) -> Tensor | None:

@@ -65,7 +65,7 @@ class Builder(UniqueNodes):
         source = t.node.inputs[0] if t.op_type == "Cast" else None
         if source is not None and is_slice(source) and is_place(place := self.reshape(source, shape)):
             cast = self.make("Cast", [place], tuple(shape), t.dtype, **dict(t.node.attributes))
-            cast.name = cast.name or t.name
+            cast.name_after(t)
             self._either(reshaped, cast)
         return reshaped
 

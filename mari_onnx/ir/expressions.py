@@ -43,7 +43,8 @@ class Tensor:
     """One output of a node. `shape` is None where the rank is unknown; `name` is set once and then kept.
 
     What is `constant` is the same in every call. It is `stored` if it needs no arithmetic, and then written as one
-    tensor; a dequantized weight is constant and not stored.
+    tensor; a dequantized weight is constant and not stored. `form_of` says after which tensor it is named and what form
+    of that one it is, "" for the same form.
     """
 
     node: Node
@@ -53,6 +54,16 @@ class Tensor:
     constant: bool = False
     name: str | None = None
     stored: bool = False
+    form_of: tuple[Tensor, str] | None = None
+
+    def name_after(self, other: Tensor, form: str = "") -> None:
+        """Take the name of another tensor, with the form of it that this one is: `scores.heads`.
+
+        A tensor that has a name keeps it, and one without a name gives none.
+        """
+        if self.name is None and other.name is not None:
+            self.name = f"{other.name}.{form}" if form else other.name
+            self.form_of = (other, form)
 
     @property
     def op_type(self) -> str:

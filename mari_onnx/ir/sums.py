@@ -35,11 +35,11 @@ def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
         return len(varying), signed[1].of_item, len(names), op_type == "Gemm"
 
     (sign, total), *rest = sorted(terms.signed, key=size)
-    name = total.tensor.name
+    last = total.tensor
     for next_sign, array in rest:
-        if total.tensor.name is None and total.tensor.op_type == "Gemm":
-            total.tensor.name = name  # a sum on the way, named after the product that took it in
-        name = array.tensor.name
+        if total.tensor.op_type == "Gemm":
+            total.tensor.name_after(last)  # a sum on the way, named after the product that took it in
+        last = array.tensor
         fused = None
         if (sign, next_sign) == (1, 1) and not (array.of_item and not total.of_item):
             fused = _into_gemm(b, array, total, dims) or _into_weight(b, array, total, dims)

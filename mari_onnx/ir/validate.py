@@ -25,9 +25,6 @@ from mari_onnx.ir.forms import Array, Factors, Form, Parts, Terms, Value
 
 ENABLED = bool(os.environ.get("MARI_ONNX_DEBUG"))
 
-COUNTING = frozenset({"NonZero", "Unique", "Compress"})
-"""Operators that find out how many: each who asks has a symbol of its own for that, and the first one's stays."""
-
 
 class InvalidError(AssertionError):
     """A value or an expression that no rule may leave behind."""
@@ -230,5 +227,10 @@ def check_again(made: Tensor, shape: tuple[Extent, ...] | None, dtype: int) -> N
         return
     where = f"{described(made)} is there already"
     _require(_same_type(made.dtype, dtype), where, f"it has type {made.dtype}, not {dtype}")
-    if made.shape is not None and shape is not None and made.op_type not in COUNTING:
-        _require(made.shape == shape, where, f"it is asked for as {shape}")
+    if made.shape is None or shape is None:
+        return
+    # Each who asks may have symbols of its own for extents that nobody knows; only a contradiction is a fault.
+    same = len(made.shape) == len(shape) and all(
+        compare(a, b) in (0, None) for a, b in zip(made.shape, shape, strict=True)
+    )
+    _require(same, where, f"it is asked for as {shape}")

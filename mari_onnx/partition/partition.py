@@ -16,8 +16,10 @@ from math import prod
 import onnx
 from onnx import TensorProto, helper
 
+from mari_onnx.document import provenance
 from mari_onnx.document.check import copy_fields
 from mari_onnx.document.graph_view import reads, stored_names
+from mari_onnx.document.provenance import WHOLE, Origin
 from mari_onnx.emission import Written, write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
@@ -101,11 +103,11 @@ class _Splitter:
         out = [helper.make_node("Identity", [n], [other]) for n, other in sent.items() if n != other]
         back = [helper.make_node("Identity", [other], [n]) for n, other in sent.items() if n != other]
         ahead = [i for i in rank.graph.input if i.name in before or (i.name in own and i.name not in behind)]
-        self.models[role] = _part(rank, role, [*found.before, *out], ahead, outputs)
+        self.models[role] = _part(rank, role, [*found.before, *out], ahead, outputs, sent)
         kept = [i for i in rank.graph.input if i.name not in own or i.name in behind]
         self.parts_.append(Part(role, len(found.before), self._macs(found.before), self.models[role].ByteSize()))
         self._explain(role, found, [i for i in kept if i.name in own], sent)
-        return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output))
+        return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output), sent)
 
     def _explain(self, role: Role, found: Cut, inputs: Sequence[onnx.ValueInfoProto], sent: Mapping[str, str]) -> None:
         names = [*(i.name for i in inputs), *found.computed]
@@ -212,8 +214,12 @@ def _part(
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
+    sent: Mapping[str, str],
 ) -> onnx.ModelProto:
-    """A model of these nodes, with what they need of the whole's constants; everything else is the whole's."""
+    """A model of these nodes, with what they need of the whole's constants; everything else is the whole's.
+
+    `sent` are the names under which values cross, by the names that they have in the whole.
+    """
     out = onnx.ModelProto()
     copy_fields(whole, out, but="graph")
     graph, source = out.graph, whole.graph
@@ -230,5 +236,8 @@ def _part(
     there = {name for node in nodes for name in node.output} | stored_names(graph)
     taken = {o.name for o in outputs} | {i.name for i in inputs}
     graph.value_info.extend(v for v in source.value_info if v.name in there - taken)
+    origins = provenance.read(whole)
+    crossing = {other: origins.get(n, Origin(n, WHOLE, "partition")) for n, other in sent.items() if n != other}
+    provenance.stamp(out, {name: origin for name, origin in (origins | crossing).items() if name in there | taken})
     graph.quantization_annotation.extend(a for a in source.quantization_annotation if a.tensor_name in there | taken)
     return out

@@ -45,7 +45,7 @@ def choose(program: Program) -> None:
             node.inputs = (_before_reshapes(best, node.inputs[0]),)
         node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
     for tensor, stands in b.chosen.items():
-        stands.name = stands.name or tensor.name
+        stands.name_after(tensor)
     check_expressions("planning", map(b.resolve, outputs))
 
 

@@ -18,6 +18,8 @@ from onnx import TensorProto, helper
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import WHOLE, Origin
+from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product
@@ -30,7 +32,23 @@ BOOL, INT64, UINT8, FLOAT = TensorProto.BOOL, TensorProto.INT64, TensorProto.UIN
 def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) -> Program:
     """The program with a check that the rows of the tiled inputs are what they were declared to be."""
     identical = _identical(program, model, [program.values[name] for name in tiled])
-    return replace(program, outputs=guard.guarded(program.context.b, program.outputs, identical))
+    outputs = guard.guarded(program.context.b, program.outputs, identical)
+    _note_origins(program, outputs, tiled[0])
+    return replace(program, outputs=outputs)
+
+
+def _note_origins(program: Program, outputs: Sequence[Value], tiled: str) -> None:
+    """Say of what is new in the outputs that it comes from the guard: `y` is guarded, and `y.unguarded` what it was."""
+    origins, before = program.context.origins, {value.name: value for value in program.outputs}
+    for value in outputs:
+        unguarded = before.get(value.name)
+        if unguarded is None:
+            origins[value.array.tensor] = Origin(tiled, "guard", "guard")
+        elif unguarded is not value:
+            tensor = plain(program.context.b, unguarded)
+            rule = origins[tensor].rule if tensor in origins else ""
+            origins[tensor] = Origin(value.name, "unguarded", rule)
+            origins[value.array.tensor] = Origin(value.name, WHOLE, "guard")
 
 
 def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor:

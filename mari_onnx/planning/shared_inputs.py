@@ -117,8 +117,7 @@ def _one_product(b: Builder, members: Sequence[Node], found: Mapping[Tensor, tup
             inputs.append(b.concat(own, len(rows)))
     shape = (*lead, columns * len(members))
     wide = b.make(first.op_type, inputs, shape, outputs[0].dtype, **dict(first.attributes))
-    if outputs[0].name is not None:
-        wide.name = wide.name or f"{outputs[0].name}.siblings"
+    wide.name_after(outputs[0], "siblings")
     return Stack(b.reshape(wide, (*lead, len(members), columns)), outputs, flat=True)
 
 

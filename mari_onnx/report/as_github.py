@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mari_onnx.report.model import Report
-from mari_onnx.report.words import judged
+from mari_onnx.report.words import failed, judged, subject
 
 SHOWN = 9
 """A step shows ten errors, ten warnings and ten notices, and drops what is more."""
@@ -17,12 +17,10 @@ def to_github(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    optimized = report.optimized.path if report.optimized else None
-    file = optimized or report.written or report.model.path
+    file = subject(report)
     verification = report.verification
     if verification is not None:
-        failed = [one for one in verification.differences if not one.passed]
-        for one in failed[:SHOWN]:
+        for one in failed(verification)[:SHOWN]:
             yield _command("error", file, f"{one.output}, {one.case} at batch {one.batch}", one.message)
         for note in verification.notes[:SHOWN]:
             yield _command("warning", file, "mari-onnx", note)

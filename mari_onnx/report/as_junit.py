@@ -6,6 +6,7 @@ import re
 from xml.etree import ElementTree as Xml
 
 from mari_onnx.report.model import Difference, Report, Verification
+from mari_onnx.report.words import effort, subject
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write."""
@@ -17,22 +18,18 @@ def to_junit(report: Report) -> str:
     A report without a verification has one case, which is skipped; one that compared nothing has one that failed.
     """
     suite = Xml.Element("testsuite", name=f"mari-onnx {report.command}")
-    failures = 0
     verification = report.verification
     if verification is None:
-        case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name="verification")
+        case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
         Xml.SubElement(case, "skipped", message="nothing was verified")
         suite.set("skipped", "1")
     elif not verification.differences:
-        case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name="verification")
-        failures = 1
+        case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
         Xml.SubElement(case, "failure", message=_legal("; ".join(verification.notes) or "no output was compared"))
-    else:
-        for one in verification.differences:
-            _case(suite, report, one)
-            failures += not one.passed
+    for one in verification.differences if verification is not None else ():
+        _case(suite, report, one)
     suite.set("tests", str(len(suite.findall("testcase"))))
-    suite.set("failures", str(failures))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
     if verification is not None:
         Xml.SubElement(suite, "system-out").text = _legal(_said(verification))
     root = Xml.Element("testsuites")
@@ -45,7 +42,7 @@ def to_junit(report: Report) -> str:
 
 def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
     name = f"{one.output}: {one.case} at batch {one.batch}"
-    case = Xml.SubElement(suite, "testcase", classname=_legal(_subject(report)), name=_legal(name))
+    case = Xml.SubElement(suite, "testcase", classname=_class(report), name=_legal(name))
     if not one.passed:
         failure = Xml.SubElement(case, "failure", message=_legal(one.message), type="difference")
         failure.text = _legal(
@@ -55,17 +52,16 @@ def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
 
 
 def _said(verification: Verification) -> str:
-    lines = [f"seed {verification.seed}, {verification.effort} effort, {verification.runtime}", *verification.notes]
+    lines = [effort(verification), *verification.notes]
     if verification.divergence is not None:
         lines.append(f"begins at {verification.divergence.tensor}")
         lines += [f"again: {verification.divergence.command}"] if verification.divergence.command else []
     return "\n".join(lines)
 
 
-def _subject(report: Report) -> str:
-    """The file that is judged."""
-    optimized = report.optimized.path if report.optimized else None
-    return optimized or report.written or report.model.path or "model"
+def _class(report: Report) -> str:
+    """What the cases of a report are filed under: the file that is judged."""
+    return _legal(subject(report) or "model")
 
 
 def _legal(text: str) -> str:

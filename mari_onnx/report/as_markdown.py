@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
-from mari_onnx.report.words import by_operator, cost_rows, counted, judged, known, ratio, size, small, sum_of_changes
+from mari_onnx.report.words import (
+    by_operator,
+    cost_rows,
+    counted,
+    effort,
+    failed,
+    judged,
+    known,
+    model_name,
+    precision,
+    ratio,
+    size,
+    small,
+    sum_of_changes,
+)
 
 LIMIT = 65_536
 """The characters that a comment on GitHub may have."""
@@ -21,7 +34,7 @@ def to_markdown(report: Report) -> str:
     """The report in GitHub's Markdown, short enough for a comment."""
     mark, _, verdict = judged(report)
     lines = [f"### {_MARKS[mark]} mari-onnx {report.command}: {_text(verdict)}", ""]
-    lines += [f"{_code(_name(report.model.path))}" + _against(report), ""]
+    lines += [f"{_code(model_name(report.model.path))}" + _against(report), ""]
     if report.verification and report.verification.divergence:
         lines += _divergence(report.verification.divergence)
     lines += _cost(report)
@@ -34,15 +47,11 @@ def to_markdown(report: Report) -> str:
     return text if len(text) <= LIMIT else text[: LIMIT - 40].rpartition("\n")[0] + "\n\n… (cut short)\n"
 
 
-def _name(path: str | None) -> str:
-    return Path(path).name if path else "(in memory)"
-
-
 def _against(report: Report) -> str:
     if report.optimized is None:
         return ""
     where = report.optimized.path or report.written
-    return f" ({size(report.model.bytes)}) against {_code(_name(where))} ({size(report.optimized.bytes)})"
+    return f" ({size(report.model.bytes)}) against {_code(model_name(where))} ({size(report.optimized.bytes)})"
 
 
 def _cost(report: Report) -> Iterator[str]:
@@ -60,10 +69,10 @@ def _cost(report: Report) -> Iterator[str]:
 
 
 def _verification(verification: Verification) -> Iterator[str]:
-    failed = [one for one in verification.differences if not one.passed]
-    for one in failed[:SHOWN]:
+    bad = failed(verification)
+    for one in bad[:SHOWN]:
         yield f"- ❌ {_code(one.output)}, {_text(one.case)} at batch {one.batch}: {_text(one.message)}"
-    if failed:
+    if bad:
         yield ""
     for note in verification.notes:
         yield f"> {_text(note)}"
@@ -74,7 +83,8 @@ def _verification(verification: Verification) -> Iterator[str]:
 
 
 def _comparisons(verification: Verification) -> Iterator[str]:
-    about = f"Seed {verification.seed}, {verification.effort} effort, {verification.runtime}."
+    said = effort(verification)
+    about = f"{said[:1].upper()}{said[1:]}."
     if verification.basis:
         about += f" Allowed in float64: {small(verification.rtol)} of the scale; {_text(verification.basis)}."
     yield about
@@ -114,8 +124,8 @@ def _rankings(verification: Verification) -> Iterator[str]:
 
 
 def _divergence(found: Divergence) -> Iterator[str]:
-    where = "in float64" if found.in_float64 else "in the model's own precision"
-    yield f"**Begins at** {_code(found.tensor)}, the first tensor that differs: by {small(found.difference)} {where}."
+    by = f"{small(found.difference)} {precision(found)}"
+    yield f"**Begins at** {_code(found.tensor)}, the first tensor that differs: by {by}."
     if found.nodes:
         yield f"- made by {_some(found.nodes)}"
     if found.agreeing:

@@ -9,7 +9,6 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -42,6 +41,8 @@ from mari_onnx.report.words import (
     counted,
     judged,
     known,
+    model_name,
+    precision,
     ratio,
     size,
     small,
@@ -137,9 +138,8 @@ def _header(report: Report) -> RenderableType:
 
 
 def _model(model: ModelFacts) -> Text:
-    name = Path(model.path).name if model.path else "(in memory)"
     facts = f"{size(model.bytes)}, {model.nodes:,} nodes, {model.initializers:,} initializers"
-    return Text.assemble((name, "bold cyan"), f"  {facts}")
+    return Text.assemble((model_name(model.path), "bold cyan"), f"  {facts}")
 
 
 def _opsets(opsets: dict[str, int]) -> str:
@@ -233,9 +233,10 @@ def _remark(remark: Remark, everything: bool) -> Text:
     text = Text.assemble(remark.tensor or remark.node, (f"  {remark.op_type}", WEAK))
     if remark.forms:
         text.append(f"\n{remark.forms}", "cyan")
-    if remark.reason and (everything or remark.status == "refused" or not remark.forms):
+    unsettled = remark.status in ("refused", "broken")
+    if remark.reason and (everything or unsettled or not remark.forms):
         text.append(f"\n{remark.reason}", WEAK)
-    if remark.next_step and (everything or remark.status == "refused"):
+    if remark.next_step and (everything or unsettled):
         text.append(f"\n→ {remark.next_step}")
     if everything:
         for because in remark.because:
@@ -293,9 +294,8 @@ def _rankings(rankings: Sequence[Ranking]) -> RenderableType:
 
 
 def _divergence(found: Divergence) -> RenderableType:
-    precision = "in float64" if found.in_float64 else "in the model's own precision"
     rows = [
-        ("tensor", f"{found.tensor}\nthe first that differs, by {small(found.difference)} {precision}"),
+        ("tensor", f"{found.tensor}\nthe first that differs, by {small(found.difference)} {precision(found)}"),
         ("made by", _nearest(found.nodes)),
         ("from", f"{_nearest(found.agreeing)}\nwhich agree" if found.agreeing else ""),
         ("rule", f"{found.rule}: {found.reason}" if found.rule else ""),

@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-Status = Literal["applied", "refused", "as is"]
+Status = Literal["applied", "refused", "as is", "broken"]
+"""What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
+
+Failure = Literal["does not run", "shape", "type", "another function", "accuracy"]
+"""Why an output fails, from the coarsest on; "another function": it differs in float64, where rounding is no excuse."""
+
 Command = Literal["optimize", "verify", "inspect", "split"]
 Role = Literal["user", "item", "rank"]
 
@@ -100,6 +105,7 @@ class Difference:
     `bound` is the largest absolute difference that would have passed. `case` says how the inputs were drawn.
     `float64` is the largest difference in float64, of which `float64_bound` is allowed, and `error` the optimized
     output's largest distance, in its own precision, from the reference's float64 result; None where it is not known.
+    `failure` is the kind of failure, None for what passed; `message` says it in words.
     """
 
     batch: int
@@ -113,11 +119,12 @@ class Difference:
     float64: float | None = None
     float64_bound: float | None = None
     error: float | None = None
+    failure: Failure | None = None
 
     @property
     def in_float64(self) -> bool:
         """Whether it is float64 in which the two differ by more than is allowed."""
-        return "in float64" in self.message
+        return self.failure == "another function"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TypeAlias
 
 from mari_onnx.report.model import (
     Change,
     Cost,
     Difference,
+    Divergence,
     Report,
     Split,
     Structure,
@@ -23,6 +25,7 @@ GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
 MARKS = {
     "applied": ("✓", GOOD),
     "refused": ("✗", "yellow"),
+    "broken": ("✗", BAD),
     "as is": ("·", WEAK),
     True: ("✓", GOOD),
     False: ("✗", BAD),
@@ -70,6 +73,32 @@ def sum_of_changes(structure: Structure) -> str:
 def counted(candidates: int) -> str:
     """1 candidate, 2 candidates"""
     return f"{candidates:,} candidate{'s' * (candidates != 1)}"
+
+
+def model_name(path: str | None) -> str:
+    """The file of a model, without its folder."""
+    return PurePath(path).name if path else "(in memory)"
+
+
+def subject(report: Report) -> str | None:
+    """The file that is judged: the optimized model, or the one that was read."""
+    optimized = report.optimized.path if report.optimized else None
+    return optimized or report.written or report.model.path
+
+
+def failed(verification: Verification) -> list[Difference]:
+    """The comparisons that failed."""
+    return [one for one in verification.differences if not one.passed]
+
+
+def precision(found: Divergence) -> str:
+    """In which precision the models differ, in words."""
+    return "in float64" if found.in_float64 else "in the model's own precision"
+
+
+def effort(verification: Verification) -> str:
+    """What was run, in words."""
+    return f"seed {verification.seed}, {verification.effort} effort, {verification.runtime}"
 
 
 def closeness(difference: Difference) -> float:
@@ -155,12 +184,12 @@ def _same(verification: Verification | None) -> str:
 
 
 def _failure(report: Report, verification: Verification) -> str:
-    failed = [one for one in verification.differences if not one.passed]
+    bad = failed(verification)
     nothing = "; nothing was written" if report.command == "optimize" else ""
-    if not failed:
+    if not bad:
         return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
-    worst = max(failed, key=closeness)
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    worst = max(bad, key=closeness)
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return (
         f"The predictions differ: {worst.output} at {where(worst)} by {small(worst.max_abs)}, "
         f"where {small(worst.bound)} is allowed{more}{nothing}"

@@ -19,6 +19,7 @@ import onnx
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import external_tensors
 from mari_onnx.document.graph_view import all_names, bodies
+from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
 from mari_onnx.errors import UserError
 from mari_onnx.serving.call_graph import CallGraph, fed_inputs
 from mari_onnx.serving.guard import OutputGuard
@@ -53,7 +54,10 @@ def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInf
 
 @dataclass
 class _Whole:
-    """The model that is being put together; `made` are the outputs of earlier parts by their names there."""
+    """The model that is being put together; `made` are the outputs of earlier parts by their names there.
+
+    `origins` are those of all parts' tensors, by the names that these have here.
+    """
 
     mode: Mode
     guard: OutputGuard | None
@@ -61,6 +65,7 @@ class _Whole:
     sparse: list[onnx.SparseTensorProto] = field(default_factory=list)
     functions: dict[tuple[str, str, str], onnx.FunctionProto] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
 
     def add(self, model: onnx.ModelProto, prefix: str) -> None:
@@ -70,12 +75,16 @@ class _Whole:
         for node in graph.node:
             node.name = ""  # the other parts may have one of that name
         self._add(graph, model)
+        # A tensor without an origin is the original's, and is called otherwise here because of the prefix alone.
+        origins = {name: Origin(name, WHOLE, "") for name in names} | read(model)
+        self.origins.update((names.get(name, name), origin) for name, origin in origins.items())
         self.made.update((o.name, names[o.name]) for o in model.graph.output)
 
     def add_last(self, model: onnx.ModelProto) -> None:
         """The part that answers. Of its names only the inputs', which the whole has, and guarded outputs' change."""
         answers = {o.name: f"unguarded/{o.name}" for o in model.graph.output} if self.guard else {}
         self._add(self._fed(model, answers, "sent/"), model)
+        self.origins.update((answers.get(name, name), origin) for name, origin in read(model).items())
         if self.guard:
             self.guard.fold(self.call, model.graph.output, answers)
         added = {o.name for o in self.guard.outputs} if self.guard else set()
@@ -92,6 +101,7 @@ class _Whole:
         out.graph.initializer.extend(self.call.initializers.values())
         out.graph.sparse_initializer.extend(self.sparse)
         out.graph.node.extend(self.call.nodes)
+        stamp(out, self.origins)
         return out
 
     def _fed(self, model: onnx.ModelProto, names: Mapping[str, str], prefix: str) -> onnx.GraphProto:

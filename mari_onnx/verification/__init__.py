@@ -1,8 +1,20 @@
 """Is an optimized model the same function as the one it was made from, and as accurate?"""
 
-from mari_onnx.verification.compare.localize import attributed
-from mari_onnx.verification.compare.structure import structural_difference
-from mari_onnx.verification.comparison import verify
-from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DEFAULT_EFFORT", "EFFORTS", "attributed", "structural_difference", "verify"]
+if TYPE_CHECKING:
+    from mari_onnx.verification.compare.structure import structural_difference
+    from mari_onnx.verification.options import Known, Options
+    from mari_onnx.verification.procedure import verify
+
+__all__ = ["Known", "Options", "structural_difference", "verify"]
+
+_HOME = {"Known": "options", "Options": "options", "structural_difference": "compare.structure", "verify": "procedure"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the command line reads the options' tables, and does not wait for a runtime."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -11,7 +11,6 @@ from onnx import helper
 
 import mari_onnx
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.interpret import BUG
 from mari_onnx.analysis.rules import RULES
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import extents as shape
@@ -201,8 +200,20 @@ def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatc
     }"""
     result = mari_onnx.optimize(parse(text))
     (remark,) = [r for r in result.report.remarks if r.op_type == "Relu"]
-    assert remark.status == "refused"
-    assert remark.reason == f"{BUG}: IndexError: list index out of range"
+    assert remark.status == "broken"
+    assert remark.reason == "a bug in mari-onnx: IndexError: list index out of range"
+
+
+def test_a_rule_that_breaks_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the input repeats, which a refusal would be remarked on for: there is one remark, and it is a bug."""
+
+    def broken(op: Op, ctx: Context) -> Derived:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setitem(RULES, "Relu", broken)
+    model = parse("g (float[B, 4] user, float[B, 4] item) => (float[B, 4] y) { u = Relu (user) y = Add (u, item) }")
+    remarks = mari_onnx.inspect(model, user_inputs=["user"]).remarks
+    assert [r.status for r in remarks if r.op_type == "Relu"] == ["broken"]
 
 
 def test_a_width_that_onnx_gets_wrong_goes_no_further() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mari_onnx.report import VIEWS
+from mari_onnx.verification.inputs.cases import EFFORTS
+from mari_onnx.verification.runtimes import RUNTIMES
 from tests.cli.conftest import ONE_MODEL, Engine, Run
 from tests.report import reports
 
@@ -71,6 +74,24 @@ def test_options(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Pa
             **ONE_MODEL,
         }
     ]
+
+
+def test_choices_and_help_are_those_of_the_tables(run: Run) -> None:
+    text = " ".join(run("verify", "--help").stdout.split())
+    assert f"[{'|'.join(EFFORTS)}]" in text
+    assert f"[{'|'.join(RUNTIMES)}]" in text
+    assert f"[{'|'.join(VIEWS)}]" in text
+    for name, effort in EFFORTS.items():
+        assert f"{name}: {effort.words}" in text
+
+
+def test_the_command_that_fails_again(engine: Engine, run: Run, model: Path, fast: Path) -> None:
+    engine.report = reports.LOCATED
+    given = ("-u", "a", "-u", "b*", "--request-key", "k", "--user-model", "user.onnx", "--rtol", "0.5", "--seed", 3)
+    result = run("verify", model, fast, *given, "--format", "json")
+    command = json.loads(result.stdout)["verification"]["divergence"]["command"]
+    assert command.startswith(f"mari-onnx verify {model} {fast} ")
+    assert command.endswith("-u a -u 'b*' --request-key k --user-model user.onnx --rtol 0.5 --inputs fast.failing.npz")
 
 
 @pytest.mark.parametrize("name", ["in.onnx", "fast.onnx"])

@@ -93,8 +93,14 @@ AFTER = Cost(500, 8_000_000, 16_000, 15_968.0, 139, 512.3)
 def differences(passed: bool = True) -> tuple[Difference, ...]:
     made = [Difference(batch, "score", 2e-8, 3e-8, 1e-6, True) for batch in (1, 2, 7, 64)]
     if not passed:
-        made[2] = Difference(7, "score", 0.31, 0.4, 1e-6, False, "in float64, row 3 differs")
-        made.append(Difference(64, "scalar", math.inf, math.nan, 0.0, False, "shape [64], but the reference has []"))
+        made[2] = Difference(
+            7, "score", 0.31, 0.4, 1e-6, False, "in float64, row 3 differs", failure="another function"
+        )
+        made.append(
+            Difference(
+                64, "scalar", math.inf, math.nan, 0.0, False, "shape [64], but the reference has []", failure="shape"
+            )
+        )
     return tuple(made)
 
 
@@ -208,6 +214,7 @@ LOCATED = replace(
                 0.31,
                 1e-10,
                 0.31,
+                "another function",
             ),
         ),
         basis="both models store the same constants, so that only float64 rounds",

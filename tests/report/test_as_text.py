@@ -79,6 +79,12 @@ def test_what_is_shown_of_a_remark() -> None:
     assert text.index("tower/fc1") < text.index("attention/fc1") < text.index("tower/fc2")
 
 
+def test_a_rule_that_broke_is_shown() -> None:
+    remark = Remark("broken", "Relu", "n", "Relu", "h", "a bug in mari-onnx: IndexError", "[B] = item (B)", "report it")
+    text = to_text(replace(reports.OPTIMIZED, remarks=(remark,)))
+    assert "✗" in text and "a bug in mari-onnx: IndexError" in text and "→ report it" in text
+
+
 def test_inputs_that_are_alike_are_one_row() -> None:
     text, everything = (to_text(reports.OPTIMIZED, verbosity=v) for v in (0, 1))
     assert "  tiled    user_id, user_age, user_city, user_level\n           matches 'user_*'\n" in text

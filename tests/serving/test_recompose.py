@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from mari_onnx import UserError, optimize, verify
+from mari_onnx.document.provenance import Origin, read, stamp
 from mari_onnx.document.read import from_proto
 from mari_onnx.serving.recompose import together
 from mari_onnx.serving.single_row import SingleRow
@@ -132,6 +133,18 @@ def parts() -> Sequence[onnx.ModelProto]:
     w, b = integers(7, 2), integers(2)
     whole = parse(f"g (float[B, 4] user, float[B, 3] item) => (float[B, 2] y) {{ {BODY} }}", w=w, b=b)
     return parse(USER, w=w[:4], b=b), parse(RANK, w=w[4:]), whole
+
+
+def test_parts_say_where_their_tensors_come_from() -> None:
+    """A tensor that a part has a name of its own for keeps its origin; one of an earlier part gets a prefix."""
+    user, rank, whole = parts()
+    stamp(user, {"u": Origin("fc", "user", "linear")})
+    stamp(rank, {"s": Origin("fc", "whole", "linear"), "y": Origin("y", "whole", "")})
+    found = read(together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow()).proto)
+    assert found["part0/u"] == Origin("fc", "user", "linear")
+    assert found["part0/h"] == Origin("h", "whole", "")
+    assert (found["s"], found["y"]) == (Origin("fc", "whole", "linear"), Origin("y", "whole", ""))
+    assert "v" not in found  # the original's, by its name
 
 
 def test_a_user_model() -> None:

@@ -22,8 +22,8 @@ from mari_onnx import optimize
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
-from mari_onnx.verification import verify
 from tests.corpus import test_corpus as corpus
+from tests.verification.models import judged
 
 
 def models() -> Iterator[tuple[str, onnx.ModelProto, dict[str, Any]]]:
@@ -52,7 +52,7 @@ def main() -> int:
         range(given.first, given.first + given.runs), itertools.cycle(pairs), strict=False
     ):
         began = time.monotonic()
-        verification = verify(model, optimized, tiled=tiled, seed=seed, locate=False)
+        verification = judged(model, optimized, tiled=tiled, seed=seed)
         longest = max(longest, (time.monotonic() - began, name))
         for one in verification.differences:
             if one.float64 and one.float64_bound and one.passed:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from mari_onnx import verification
+from mari_onnx.document.document import ModelLike
+from mari_onnx.report.model import Verification
+from mari_onnx.verification.options import Known, Options
+from mari_onnx.verification.procedure import compare
 
 Array = np.ndarray
 
@@ -20,6 +29,23 @@ def parse(text: str, **constants: Array) -> onnx.ModelProto:
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())
     return model
+
+
+KNOWN = {field.name for field in fields(Known)}
+
+
+def verify(reference: ModelLike, optimized: ModelLike, *, progress: Any = None, **given: Any) -> Verification:
+    """The verification, with what is known of the models and the options as keywords."""
+    known = Known(**{name: value for name, value in given.items() if name in KNOWN})
+    options = Options(**{name: value for name, value in given.items() if name not in KNOWN})
+    return verification.verify(reference, optimized, known, options, progress)
+
+
+def judged(reference: ModelLike, optimized: ModelLike, **given: Any) -> Verification:
+    """The same without looking for where a failure begins."""
+    known = Known(**{name: value for name, value in given.items() if name in KNOWN})
+    options = Options(**{name: value for name, value in given.items() if name not in KNOWN})
+    return compare(reference, optimized, known, options).verdict(options.seed, options.effort)
 
 
 def tower(w: Array = W, bias: Array = BIAS, out: Array = OUT) -> onnx.ModelProto:

@@ -29,10 +29,10 @@ from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.verification import verify
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, ACCURACY_FLOOR, distance, misplaced
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, runner
+from tests.verification.models import judged
 from tests.verification.mutations import MUTATIONS, Patient
 
 NOT_SEEN = "NOT SEEN"
@@ -133,7 +133,7 @@ def mutants(name: str, places: int, only: Sequence[str] = (), effort: str = "sta
 def seen(given: Sample, model: onnx.ModelProto, effort: str) -> bool:
     """Whether the verification tells the damaged model from the original."""
     try:
-        return not verify(given.original, model, tiled=given.tiled, effort=effort, locate=False).passed
+        return not judged(given.original, model, tiled=given.tiled, effort=effort).passed
     except UserError:  # it is not even a model
         return True
 

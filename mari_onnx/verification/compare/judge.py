@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mari_onnx.report.model import Difference
+from mari_onnx.report.model import Difference, Failure
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
@@ -105,10 +105,20 @@ def own_error(observations: Sequence[Observation]) -> float:
     return _own_error(observations) / (_scale(observations) or 1.0)
 
 
-def failure(case: Case, outputs: Iterable[str], message: str) -> list[Difference]:
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an output: of which kind it is, and in words."""
+
+    kind: Failure
+    words: str
+
+
+def failure(case: Case, outputs: Iterable[str], problem: Problem) -> list[Difference]:
     """Report that the optimized model gave nothing to compare."""
+    kind, words = problem.kind, problem.words
     return [
-        Difference(case.batch, output, math.inf, math.inf, 0.0, False, message, case=case.label) for output in outputs
+        Difference(case.batch, output, math.inf, math.inf, 0.0, False, words, case=case.label, failure=kind)
+        for output in outputs
     ]
 
 
@@ -116,9 +126,8 @@ def _judge(
     seen: Observation, tolerance: Tolerance | None, scale: float, reference_error: float, same: float
 ) -> Difference:
     a, b = seen.reference, seen.optimized
-    for what, of_a, of_b in (("shape", list(a.shape), list(b.shape)), ("type", a.dtype, b.dtype)):
-        if of_a != of_b:
-            return failure(seen.case, [seen.output], f"{what} {of_b}, but the reference has {of_a}")[0]
+    if (problem := _incomparable(a, b)) is not None:
+        return failure(seen.case, [seen.output], problem)[0]
 
     found, magnitude = distance(a, b), _magnitude(a)
     relative = found / magnitude if magnitude else math.inf if found else 0.0
@@ -129,12 +138,22 @@ def _judge(
     if np.issubdtype(a.dtype, np.floating):
         bound = _bound(seen, tolerance, scale, reference_error, same)
     problem = _problem(seen, exact, bound, reference_error, same)
+    words = "" if problem is None else problem.words
     if problem and math.isfinite(found) and found > 0 and bound:
-        problem += f"; {_would_pass(found, magnitude)}"
+        words += f"; {_would_pass(found, magnitude)}"
     return Difference(
-        seen.case.batch, seen.output, found, relative, bound, not problem, problem,
+        seen.case.batch, seen.output, found, relative, bound, problem is None, words,
         case=seen.case.label, float64=in_float64, float64_bound=None if exact is None else same, error=error,
+        failure=None if problem is None else problem.kind,
     )  # fmt: skip
+
+
+def _incomparable(a: Array, b: Array) -> Problem | None:
+    if a.shape != b.shape:
+        return Problem("shape", f"shape {list(b.shape)}, but the reference has {list(a.shape)}")
+    if a.dtype != b.dtype:
+        return Problem("type", f"type {b.dtype}, but the reference has {a.dtype}")
+    return None
 
 
 def _bound(seen: Observation, tolerance: Tolerance | None, scale: float, reference_error: float, same: float) -> float:
@@ -151,23 +170,24 @@ def _bound(seen: Observation, tolerance: Tolerance | None, scale: float, referen
 
 def _problem(
     seen: Observation, exact: tuple[Array, Array] | None, bound: float, reference_error: float, same: float
-) -> str:
-    """What is wrong with the output; "" when nothing is."""
+) -> Problem | None:
+    """What is wrong with the output; None when nothing is."""
     a, b = seen.reference, seen.optimized
     if not np.issubdtype(a.dtype, np.floating):
         return _unequal(seen)
     if exact is not None and (problem := _same_function(*exact, same)):
         return problem
     if place := misplaced(a, b):
-        return place
+        return Problem("accuracy", place)
     error = distance(b, a if exact is None else exact[0])
     if error <= bound:
-        return ""
+        return None
     if exact is None:
-        return f"differs by {error:.3g} at {_worst(a, b)}, where {bound:.3g} is allowed"
-    return (
+        return Problem("accuracy", f"differs by {error:.3g} at {_worst(a, b)}, where {bound:.3g} is allowed")
+    return Problem(
+        "accuracy",
         f"less accurate: {error:.3g} from the float64 result at {_worst(b, exact[0])}, "
-        f"where the reference is within {reference_error:.3g} and {bound:.3g} is allowed"
+        f"where the reference is within {reference_error:.3g} and {bound:.3g} is allowed",
     )
 
 
@@ -175,19 +195,19 @@ def _own_error(observations: Sequence[Observation]) -> float:
     return max((distance(seen.reference, seen.exact[0]) for seen in observations if seen.exact), default=0.0)
 
 
-def _unequal(seen: Observation) -> str:
+def _unequal(seen: Observation) -> Problem | None:
     """What is wrong with an output of integers, booleans or strings: they have to be equal.
 
     One that float64 agrees on may fall otherwise in a few places, as an ArgMax does between scores that are equal to
     within rounding.
     """
     unequal = int(np.count_nonzero(seen.reference != seen.optimized))
-    if seen.exact is None:
-        return f"{unequal} of {seen.reference.size} values are not equal" if unequal else ""
-    in_float64 = int(np.count_nonzero(seen.exact[0] != seen.exact[1]))
+    words = f"of {seen.reference.size} values are not equal"
+    in_float64 = 0 if seen.exact is None else int(np.count_nonzero(seen.exact[0] != seen.exact[1]))
     if in_float64:
-        return f"not the same function: in float64 {in_float64} of {seen.reference.size} values are not equal"
-    return f"{unequal} of {seen.reference.size} values are not equal" if unequal > TIES * seen.reference.size else ""
+        return Problem("another function", f"not the same function: in float64 {in_float64} {words}")
+    allowed = 0 if seen.exact is None else TIES * seen.reference.size
+    return Problem("accuracy", f"{unequal} {words}") if unequal > allowed else None
 
 
 def _would_pass(found: float, magnitude: float) -> str:
@@ -204,17 +224,19 @@ def _above(number: float) -> str:
     return f"{(math.floor(number / unit) + 1) * unit:.2g}"
 
 
-def _same_function(reference: Array, optimized: Array, bound: float) -> str:
+def _same_function(reference: Array, optimized: Array, bound: float) -> Problem | None:
     if reference.shape != optimized.shape:
-        return f"in float64, shape {list(optimized.shape)}, but the reference has {list(reference.shape)}"
+        shapes = f"shape {list(optimized.shape)}, but the reference has {list(reference.shape)}"
+        return Problem("another function", f"in float64, {shapes}")
     if place := misplaced(reference, optimized):
-        return f"in float64, {place}"
+        return Problem("another function", f"in float64, {place}")
     found = distance(reference, optimized)
     if found <= bound:
-        return ""
-    return (
+        return None
+    return Problem(
+        "another function",
         f"not the same function: in float64 it differs by {found:.3g} at {_worst(reference, optimized)}, "
-        f"where {bound:.3g} is allowed"
+        f"where {bound:.3g} is allowed",
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
+from mari_onnx.document import provenance
+from mari_onnx.document.provenance import Origin
 from mari_onnx.report.model import Divergence, Remark
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, distance, misplaced
 from mari_onnx.verification.float64.exact import Exact
@@ -96,54 +98,93 @@ class _Graph:
 
 
 def divergence(
-    models: tuple[Source, Source], feeds: Mapping[str, Array], same: float, *, exactly: bool
+    models: tuple[Source, Source],
+    feeds: Mapping[str, Array],
+    same: float,
+    *,
+    exactly: bool,
+    remarks: Sequence[Remark] = (),
 ) -> Divergence | None:
     """The first tensor that the two models share and do not agree on; None when there is none.
 
-    Tensors are the same when they have a name in common, and a shape; a form of one (`scores.user`), which lacks axes
-    that it repeats along, agrees when it is that one broadcast. In float64, two tensors agree when they are within
-    `same` of their scale; otherwise when the second is about as near to the first's float64 value as the first is.
+    A tensor of the second model is the first's when it has its name, or when the second's provenance says that it is a
+    form of it. What has another name agrees when it is the first's broadcast: a form may lack axes that it repeats
+    along, and one that does not agree, such as a summand, is no mistake. In float64, two tensors agree when they are
+    within `same` of their scale; otherwise when the second is about as near to the first's float64 value as the first
+    is. The rule behind the difference is that of the provenance, with what `remarks` say about its value.
     """
-    shared = _shared(*(source.proto.graph for source in models))
-    names = (list(dict.fromkeys(shared.values())), list(shared))
+    optimized = models[1].proto
+    origins = provenance.read(optimized)
+    shared = _shared(models[0].proto.graph, optimized.graph, origins)
     try:
-        exact = Exact(models[0], names[0])(feeds)
-        if exactly:
-            first, second = exact, Exact(models[1], names[1])(feeds)
-        else:
-            first, second = (_expose(source, exposed)(feeds) for source, exposed in zip(models, names, strict=True))
+        seen = _Seen.of(models, shared, feeds, same, exactly=exactly)
     except RunError:
         return None
-    stored = {t.name for t in models[1].proto.graph.initializer}
-    graph, agreeing = _Graph(models[1].proto.graph.node, stored), set(feeds) | stored
+    stored = {t.name for t in optimized.graph.initializer}
+    agreeing = set(feeds) | stored
     for name, original in shared.items():
-        if original not in first or name not in second:
+        off = seen.off(name, original)
+        if off is None:
             continue
-        a, b, truth = first[original], second[name], exact.get(original)
-        if name != original:
-            if _is_form(a, b) and _off(np.broadcast_to(b, a.shape), a, truth, same, exactly) == 0:
-                agreeing.add(name)
-            continue
-        if a.shape != b.shape or truth is None or truth.shape != a.shape:
-            continue
-        off = _off(b, a, truth, same, exactly)
         if off:
-            nodes, taken = graph.between(name, agreeing)
-            shown = [f"{node.op_type} {node.output[0]}" for node in nodes]
-            return Divergence(name, off, exactly, "", "", 0, nodes=tuple(shown), agreeing=tuple(taken))
+            nodes, taken = _Graph(optimized.graph.node, stored).between(name, agreeing)
+            rule, reason = _rule([name, *(n for node in reversed(nodes) for n in node.output)], origins, remarks)
+            shown = tuple(f"{node.op_type} {node.output[0]}" for node in nodes)
+            return Divergence(name, off, exactly, "", "", 0, shown, tuple(taken), rule, reason)
         agreeing.add(name)
     return None
 
 
-def attributed(found: Divergence, remarks: Sequence[Remark]) -> Divergence:
-    """The divergence with the rule that the report remarks on one of its nodes."""
-    made = [found.tensor, *(node.partition(" ")[2] for node in reversed(found.nodes))]
-    for name in made:
-        for remark in remarks:
-            if remark.status == "applied" and remark.tensor and (name + ".").startswith(remark.tensor + "."):
-                reason = f"{remark.forms}: {remark.reason}" if remark.forms else remark.reason
-                return replace(found, rule=remark.rule, reason=reason)
-    return found
+@dataclass(frozen=True)
+class _Seen:
+    """The tensors that two models share, by name: in each of them, and in the first in float64."""
+
+    first: Mapping[str, Array]
+    second: Mapping[str, Array]
+    exact: Mapping[str, Array]
+    same: float
+    exactly: bool
+
+    @classmethod
+    def of(
+        cls,
+        models: tuple[Source, Source],
+        shared: Mapping[str, str],
+        feeds: Mapping[str, Array],
+        same: float,
+        *,
+        exactly: bool,
+    ) -> _Seen:
+        """Run both models. `shared` are tensors of the second by those of the first. Raises RunError."""
+        originals, names = list(dict.fromkeys(shared.values())), list(shared)
+        exact = Exact(models[0], originals)(feeds)
+        if exactly:
+            return cls(exact, Exact(models[1], names)(feeds), exact, same, exactly)
+        first, second = _expose(models[0], originals)(feeds), _expose(models[1], names)(feeds)
+        return cls(first, second, exact, same, exactly)
+
+    def off(self, name: str, original: str) -> float | None:
+        """How far a tensor of the second model is off, 0 where it agrees; None where that cannot be told."""
+        if original not in self.first or name not in self.second:
+            return None
+        a, b, truth = self.first[original], self.second[name], self.exact.get(original)
+        if name != original:
+            agrees = _is_form(a, b) and not _off(np.broadcast_to(b, a.shape), a, truth, self.same, self.exactly)
+            return 0.0 if agrees else None
+        if a.shape != b.shape or truth is None or truth.shape != a.shape:
+            return None
+        return _off(b, a, truth, self.same, self.exactly)
+
+
+def _rule(names: Iterable[str], origins: Mapping[str, Origin], remarks: Sequence[Remark]) -> tuple[str, str]:
+    """The rule that made the first of these tensors that has one, and what it did; "" where none has."""
+    applied = {remark.tensor: remark for remark in reversed(remarks) if remark.status == "applied"}
+    for origin in (origins[name] for name in names if name in origins):
+        if remark := applied.get(origin.value):
+            return remark.rule, f"{remark.forms}: {remark.reason}" if remark.forms else remark.reason
+        if origin.rule:
+            return origin.rule, f"form of value `{origin.value}`: {origin.form}"
+    return "", ""
 
 
 def _off(b: Array, a: Array, truth: Array | None, same: float, exactly: bool) -> float:
@@ -169,22 +210,12 @@ def _is_form(a: Array, b: Array) -> bool:
         return False
 
 
-def _shared(first: onnx.GraphProto, second: onnx.GraphProto) -> dict[str, str]:
+def _shared(first: onnx.GraphProto, second: onnx.GraphProto, origins: Mapping[str, Origin]) -> dict[str, str]:
     """Tensors of the second graph, in its order, by the tensor of the first that each is or is a form of."""
     ours = {name for node in first.node for name in node.output if name}
-    found = {}
-    for name in (name for node in second.node for name in node.output if name):
-        original = next((n for n in _stems(name) if n in ours), None)
-        if original is not None:
-            found[name] = original
-    return found
-
-
-def _stems(name: str) -> Iterator[str]:
-    """`scores.user.2`: itself, `scores.user`, `scores`."""
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
+    names = (name for node in second.node for name in node.output if name)
+    values = ((name, origins[name].value if name in origins else name) for name in names)
+    return {name: value for name, value in values if value in ours}
 
 
 def _expose(source: Source, names: Sequence[str]) -> Run:

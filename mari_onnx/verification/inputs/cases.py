@@ -62,6 +62,13 @@ class Effort:
     edges: bool
     seconds: float
 
+    @property
+    def words(self) -> str:
+        """What is run, in words: `1, 7 candidates, for 2 seconds`."""
+        drawn = f", drawn {self.draws} times" if self.draws > 1 else ""
+        edges = ", and edge cases" if self.edges else ""
+        return f"{', '.join(map(str, self.batches))} candidates{drawn}{edges}, for {self.seconds:g} seconds"
+
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort((1, 7), 1, False, 2),

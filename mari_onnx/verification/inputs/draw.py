@@ -195,7 +195,7 @@ def _strew(feeds: dict[str, Array], features: list[str], style: Style, rng: np.r
     are more elements than rows, chance decides which of them have a turn. A user has one row, and one such element.
     """
     of_user = style in ("large user", "not finite user")
-    kinds = (np.nan, np.inf, -np.inf) if style.startswith("not finite") else (LARGE, -LARGE)
+    kinds = (np.nan, np.inf, -np.inf) if style in ("not finite", "not finite user") else (LARGE, -LARGE)
     width = {name: int(np.prod(feeds[name].shape[1:])) for name in features}
     elements = [(name, i) for name in features for i in range(width[name])]
     if not elements:

@@ -7,12 +7,11 @@ import onnx
 import pytest
 
 from mari_onnx.document.read import as_document
-from mari_onnx.verification import verify
 from mari_onnx.verification.compare.constants import changed_rows, combined
 from mari_onnx.verification.compare.judge import SAME_FUNCTION
 from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.verification import models
-from tests.verification.models import parse
+from tests.verification.models import judged, parse, verify
 
 rng = np.random.default_rng(3)
 TABLE = rng.standard_normal((64, 32))
@@ -82,7 +81,7 @@ def test_the_bound_follows_from_the_constants() -> None:
     for d in verification.differences:
         assert d.float64 is not None and d.float64_bound is not None
         assert d.case == "zeros" or 0 < d.float64 < d.float64_bound < 1e-4 * d.max_abs / (d.max_rel or 1)
-    near = verify(apart, parse(text.format("y = MatMul (x, w)"), w=(w1 + w2) * np.float32(1.0001)), locate=False)
+    near = judged(apart, parse(text.format("y = MatMul (x, w)"), w=(w1 + w2) * np.float32(1.0001)))
     assert not near.passed
     assert not verify(apart, together, moved=True).passed  # by promise only float64 rounds, and this is more
 
@@ -121,5 +120,5 @@ def test_rows_that_changed_are_looked_up() -> None:
     }"""
     first, second = (parse(text, t=t, five=np.array(5)) for t in (table, other))
     assert changed_rows(Source("a", as_document(first)), Source("b", as_document(second)), "t").tolist() == [700]
-    failed = [d.case for d in verify(first, second, locate=False).differences if not d.passed]
+    failed = [d.case for d in judged(first, second).differences if not d.passed]
     assert "changed rows" in failed

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
+import onnx
 
+from mari_onnx.document.provenance import Origin, stamp
 from mari_onnx.report.model import Divergence, Remark, Verification
-from mari_onnx.verification import attributed, verify
 from mari_onnx.verification.compare.localize import smallest
 from mari_onnx.verification.inputs.draw import Input
 from tests.verification import models
-from tests.verification.models import parse
+from tests.verification.models import parse, verify
 
 
 def found(verification: Verification) -> Divergence:
@@ -33,8 +34,8 @@ def test_nothing_is_said_of_models_that_agree() -> None:
     assert verify(models.tower(), models.split_tower()).divergence is None
 
 
-def test_a_form_of_a_tensor_is_known_by_its_name() -> None:
-    """`h.user` lacks the candidates that `h` repeats along: it agrees, and what was made of it does not."""
+def test_a_form_of_a_tensor_is_known_by_the_provenance() -> None:
+    """`ru` is `r` without the candidates that it repeats along: it agrees, and what was made of it does not."""
     first = parse(
         """f (float[1, 4] user, float[B, 4] item) => (float[B, 4] y) {
             n = Shape <start = 0, end = 1> (item) k = Constant <value_ints = [4]> () s = Concat <axis = 0> (n, k)
@@ -51,13 +52,11 @@ def test_a_form_of_a_tensor_is_known_by_its_name() -> None:
         }""",
         two=np.float32([1.5]),
     )
-    for node in second.graph.node:
-        for names in (node.input, node.output):
-            for i, name in enumerate(names):
-                names[i] = "r.user" if name == "ru" else name
+    assert set(found(verify(first, second)).agreeing) == {"user", "item"}  # nothing says what `ru` is
+    stamp(second, {"ru": Origin("r", "user", "elementwise")})
     divergence = found(verify(first, second))
     assert divergence.tensor == "y"
-    assert set(divergence.agreeing) == {"r.user", "item"}
+    assert set(divergence.agreeing) == {"ru", "item"}
     assert [node.split()[0] for node in divergence.nodes] == ["Mul", "Add"]
 
 
@@ -82,7 +81,7 @@ def test_the_least_that_fails_is_saved_and_fails_again(tmp_path: Path) -> None:
         assert saved["id"].tolist() == [37]
         assert not saved["x"].any() and not saved["z"].any()
         assert saved["x"].shape == (1, 4)
-    again = verify(first, second, given=path)
+    again = verify(first, second, inputs=path)
     assert not again.passed
     assert found(again).tensor == "e"
 
@@ -117,13 +116,38 @@ def test_what_does_not_run_is_made_small_too(tmp_path: Path) -> None:
     assert divergence.candidates == 1
 
 
-@pytest.mark.parametrize("tensor", ["fc", "fc.user", "fc.user.2"])
-def test_the_rule_that_made_it(tensor: str) -> None:
-    remark = Remark("applied", "product", "n", "Gemm", "fc", "10 become 5", "[B 4] = user () + item (B)")
-    divergence = attributed(Divergence("z", 1.0, True, "y", "drawn", 2, (f"Gemm {tensor}", "Relu z")), [remark])
+def stamped() -> onnx.ModelProto:
+    """A wrong optimized tower, with where its tensors come from."""
+    wrong = models.split_tower(swapped=True)
+    stamp(wrong, {"pu": Origin("h", "user", "product"), "h": Origin("h", "whole", "product")})
+    return wrong
+
+
+def test_the_rule_that_made_it() -> None:
+    divergence = found(verify(models.tower(), stamped()))
+    assert (divergence.tensor, divergence.rule, divergence.reason) == ("h", "product", "form of value `h`: whole")
+
+
+def test_the_rule_of_the_nearest_tensor() -> None:
+    wrong = models.split_tower(swapped=True)
+    stamp(wrong, {"pu": Origin("h", "user", "linear"), "u": Origin("x", "part", "columns")})
+    divergence = found(verify(models.tower(), wrong))
+    assert (divergence.rule, divergence.reason) == ("linear", "form of value `h`: user")
+
+
+def test_what_the_optimizer_remarks_on_the_value() -> None:
+    remark = Remark("applied", "product", "n", "Gemm", "h", "10 become 5", "[B 4] = user () + item (B)")
+    other = replace(remark, tensor="h.user", rule="other")  # not the value, whatever its name begins with
+    divergence = found(verify(models.tower(), stamped(), remarks=[other, remark]))
     assert (divergence.rule, divergence.reason) == ("product", "[B 4] = user () + item (B): 10 become 5")
-    other = Divergence("z", 1.0, True, "y", "drawn", 2, ("Gemm fc2", "Relu z"))
-    assert attributed(other, [remark]) == other
+    refused = replace(remark, status="refused")
+    assert found(verify(models.tower(), stamped(), remarks=[refused])).reason == "form of value `h`: whole"
+
+
+def test_a_name_says_nothing() -> None:
+    remark = Remark("applied", "product", "n", "Gemm", "h", "10 become 5")
+    divergence = found(verify(models.tower(), models.split_tower(swapped=True), remarks=[remark]))
+    assert (divergence.tensor, divergence.rule, divergence.reason) == ("h", "", "")
 
 
 def test_tensors_of_bodies_are_no_matter() -> None:

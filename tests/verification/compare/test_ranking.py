@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from mari_onnx.verification import verify
 from mari_onnx.verification.compare.ranking import MOST, Order, order, rankings
 from tests.verification import models
+from tests.verification.models import verify
 
 
 def scores(*values: float) -> np.ndarray:

@@ -9,11 +9,10 @@ import onnx
 import pytest
 
 from mari_onnx.document.read import as_document
-from mari_onnx.verification import verify
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
-from tests.verification.models import parse
+from tests.verification.models import parse, verify
 
 
 def exact(model: onnx.ModelProto, *expose: str) -> Exact:

@@ -5,11 +5,10 @@ import pytest
 from onnx import numpy_helper
 
 from mari_onnx.document.read import as_document
-from mari_onnx.verification import verify
 from mari_onnx.verification.float64.raised import raise_feeds, raised
 from mari_onnx.verification.runtimes.onnxruntime import Source, runner
 from tests.verification import models
-from tests.verification.models import parse
+from tests.verification.models import parse, verify
 
 
 def test_everything_is_raised() -> None:

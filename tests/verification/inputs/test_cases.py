@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mari_onnx.errors import UserError
-from mari_onnx.verification import EFFORTS, verify
 from mari_onnx.verification import comparison as module
-from mari_onnx.verification.inputs.cases import plan
+from mari_onnx.verification.inputs.cases import EFFORTS, plan
 from tests.verification import models
+from tests.verification.models import verify
 
 
 def cases(effort: str) -> list[tuple[str, int]]:

@@ -6,12 +6,11 @@ import pytest
 from onnx import TensorProto
 
 from mari_onnx.document.read import as_document
-from mari_onnx.verification import verify
 from mari_onnx.verification.inputs.draw import Bounds, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.verification import models
-from tests.verification.models import parse
+from tests.verification.models import parse, verify
 
 
 def traced(model: onnx.ModelProto) -> Trace:

@@ -12,11 +12,10 @@ from onnx import numpy_helper
 
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Verification
-from mari_onnx.verification import verify
 from mari_onnx.verification.inputs import recorded as data
 from mari_onnx.verification.inputs.draw import Input
 from tests.verification import models
-from tests.verification.models import parse
+from tests.verification.models import parse, verify
 
 RNG = np.random.default_rng(5)
 FEEDS = {"user": RNG.standard_normal((3, 6)).astype(np.float32), "item": RNG.standard_normal((3, 5)).astype(np.float32)}
@@ -70,7 +69,7 @@ CALLS = {"data_set": 3, "lines": 2}
 
 
 def verified(path: Path, **given: object) -> Verification:
-    return verify(models.tower(), models.split_tower(), given=path, **given)
+    return verify(models.tower(), models.split_tower(), inputs=path, **given)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -79,7 +78,7 @@ def test_formats(name: str, tmp_path: Path) -> None:
     assert verification.passed, verification
     assert [d.batch for d in verification.differences] == [3] * CALLS.get(name, 1)
     assert verification.rankings[0].candidates == 3
-    wrong = verify(models.tower(), models.split_tower(swapped=True), given=EVERY[name](tmp_path / "again"))
+    wrong = verify(models.tower(), models.split_tower(swapped=True), inputs=EVERY[name](tmp_path / "again"))
     assert not wrong.passed
 
 
@@ -109,11 +108,11 @@ def test_an_input_of_one_row_has_to_be_the_same_for_all(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{"user": [1, 2], "item": [3, 4]}, {"user": [1, 2], "item": [5, 6]}]
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert verify(model, model, given=path).passed
+    assert verify(model, model, inputs=path).passed
     rows[1]["user"] = [1, 3]
     path.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(UserError, match="`user` has one row for all candidates, and differs"):
-        verify(model, model, given=path)
+        verify(model, model, inputs=path)
 
 
 def test_rows_that_were_declared_the_same_are_told_apart(tmp_path: Path) -> None:
@@ -160,14 +159,14 @@ def test_what_does_not_fit(make: Callable[[Path], Path], says: str, tmp_path: Pa
 
 def test_ids_have_to_be_whole(tmp_path: Path) -> None:
     model = parse("f (int64[B] x) => (int64[B] y) { y = Abs (x) }")
-    assert verify(model, model, given=_arrays(x=np.array([1.0, 2.0]))(tmp_path)).passed
+    assert verify(model, model, inputs=_arrays(x=np.array([1.0, 2.0]))(tmp_path)).passed
     with pytest.raises(UserError, match="values that int64 has not"):
-        verify(model, model, given=_arrays(x=np.array([1.5, 2.0]))(tmp_path))
+        verify(model, model, inputs=_arrays(x=np.array([1.5, 2.0]))(tmp_path))
 
 
 def test_a_call_that_the_reference_does_not_run(tmp_path: Path) -> None:
     model = parse("f (int64[B] x) => (float[B, 2] y) { y = Gather (t, x) }", t=np.zeros((4, 2), np.float32))
-    verification = verify(model, model, given=_arrays(x=np.array([1, 99]))(tmp_path))
+    verification = verify(model, model, inputs=_arrays(x=np.array([1, 99]))(tmp_path))
     assert not verification.passed
     assert "the reference does not run" in verification.notes[0]
 
@@ -178,21 +177,21 @@ def test_ranges_replace_what_was_traced() -> None:
     model = parse(text.format(body), t=np.arange(200, dtype=np.float32).reshape(100, 2))
     late = parse(text.format(body), t=np.float32(np.arange(200).reshape(100, 2) + (np.arange(100) == 7)[:, None]))
     assert not verify(model, late).passed
-    assert verify(model, late, ranges={"x": (8, 99)}).passed
-    assert not verify(model, late, ranges={"x": (7, 7)}).passed
+    assert verify(model, late, input_ranges={"x": (8, 99)}).passed
+    assert not verify(model, late, input_ranges={"x": (7, 7)}).passed
     with pytest.raises(UserError, match="no input `w`"):
-        verify(model, model, ranges={"w": (0, 1)})
+        verify(model, model, input_ranges={"w": (0, 1)})
     with pytest.raises(UserError, match="is empty"):
-        verify(model, model, ranges={"x": (1, 0)})
+        verify(model, model, input_ranges={"x": (1, 0)})
     with pytest.raises(UserError, match="holds whole numbers"):
-        verify(model, model, ranges={"x": (0.5, 1)})
+        verify(model, model, input_ranges={"x": (0.5, 1)})
 
 
 def test_ranges_of_features(tmp_path: Path) -> None:
     model = parse("f (float[B] x) => (float[B] y) { y = Sqrt (x) }")
     other = parse("f (float[B] x) => (float[B] y) { c = Clip (x, lo) y = Sqrt (c) }", lo=np.float32(0.25))
     assert not verify(model, other, failing=tmp_path / "f.npz").passed
-    assert verify(model, other, ranges={"x": (0.25, 4)}).passed
+    assert verify(model, other, input_ranges={"x": (0.25, 4)}).passed
 
 
 def test_external_requests_count_candidates() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mari_onnx.errors import UserError
-from mari_onnx.verification import verify
-from mari_onnx.verification.comparison import RUNTIMES
+from mari_onnx.verification.runtimes import openvino
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source
 from tests.verification import models
+from tests.verification.models import judged, verify
 
 
 def test_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ class TestOpenVINO:
         assert cases.count("drawn, openvino") == cases.count("drawn") == 2
 
     def test_a_mistake_fails_in_both(self) -> None:
-        wrong = verify(models.tower(), models.split_tower(swapped=True), runtime="openvino", batches=(7,), locate=False)
+        wrong = judged(models.tower(), models.split_tower(swapped=True), runtime="openvino", batches=(7,))
         assert {d.case for d in wrong.differences if not d.passed} >= {"drawn", "drawn, openvino"}
 
 
@@ -53,7 +53,7 @@ def test_a_model_that_the_second_runtime_cannot_load(monkeypatch: pytest.MonkeyP
     def unable(source: Source) -> Run:
         raise RunError("no such operator")
 
-    monkeypatch.setitem(RUNTIMES, "openvino", unable)
+    monkeypatch.setattr(openvino, "run_in_openvino", unable)
     verification = verify(models.tower(), models.tower(), runtime="openvino", batches=(2,))
     assert verification.passed
     assert verification.runtime == "onnxruntime"

@@ -1,0 +1,69 @@
+"""Where the tensors of an optimized model come from: the entry `mari_onnx.provenance` of the model's metadata.
+
+    {"h.user": ["h", "user", "product"],           the form of `h` that lacks the candidates, made by rule `product`
+     "h": ["h", "whole", "product"],               `h` itself, computed in another way than in the original
+     "fc.weight.item": ["fc.weight", "item", "product"]}
+
+A tensor that is the original's, made by the same node on the same inputs, is not listed. Shape arithmetic and constants
+that the optimizer adds are forms of no value, and are not listed either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+
+import onnx
+
+KEY = "mari_onnx.provenance"
+"""The key of the entry."""
+
+WHOLE = "whole"
+"""The form that has every element of its value."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a tensor is: a form of the original tensor `value`, made by `rule`.
+
+    `form` is "whole" for all of the value, "user" or "item" for what lacks or has the candidates, "sum" for summands
+    that are added up on the way, "part" for a piece of something stored, else an operator or the name of a form.
+    `rule` is the family of the rule, the module of `analysis.rules` that it stands in, or the pass that made the form;
+    it is "" for a node of the original that was left alone on inputs that changed.
+    """
+
+    value: str
+    form: str
+    rule: str
+
+
+def stamp(proto: onnx.ModelProto, origins: Mapping[str, Origin]) -> None:
+    """Write the origins of a model's tensors into its metadata, in place of those of an earlier run.
+
+    Without origins there is no entry. All other metadata stays as it is.
+    """
+    kept = [entry for entry in proto.metadata_props if entry.key != KEY]
+    if len(kept) < len(proto.metadata_props):
+        copies = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in kept]
+        del proto.metadata_props[:]
+        proto.metadata_props.extend(copies)
+    if origins:
+        entries = {name: astuple(origins[name]) for name in sorted(origins)}
+        proto.metadata_props.add(key=KEY, value=json.dumps(entries, ensure_ascii=False, separators=(",", ":")))
+
+
+def read(proto: onnx.ModelProto) -> dict[str, Origin]:
+    """The origins of a model's tensors by their names; none for a model without the entry or with a broken one."""
+    text = next((entry.value for entry in proto.metadata_props if entry.key == KEY), "{}")
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    return {name: Origin(*entry) for name, entry in entries.items() if _is_origin(entry)}
+
+
+def _is_origin(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 3 and all(isinstance(word, str) for word in entry)

@@ -1,0 +1,73 @@
+"""The origins of what is written: which original value each new tensor is a form of, and which rule made it.
+
+the walk named it                  h.user            what the walk noted (`Context.origins`)
+it is named after another tensor   scores.heads      that one's value and rule, in this form
+it has an original name            h                 the whole of that value
+it has no name of its own          h.user.expand     the value and rule of the nearest tensor below that has one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mari_onnx.document.provenance import WHOLE, Origin
+from mari_onnx.emission.names import kind
+from mari_onnx.emission.state import Emission
+from mari_onnx.ir.expressions import Tensor
+
+
+def origins(emission: Emission, outputs: dict[str, Tensor]) -> dict[str, Origin]:
+    """The origins, by name, of the tensors that are not the original's; `outputs` are the graph's by their names."""
+    tensors = outputs | {name: tensor for tensor, name in emission.names.items() if name}
+    found: dict[str, Origin] = {}
+    for name in _new_names(emission):
+        origin = _origin(emission, tensors[name]) if name in tensors else None
+        if name in emission.taken:
+            origin = Origin(name, WHOLE, origin.rule if origin else "")
+        if origin is not None:
+            found[name] = origin
+    return found
+
+
+def _new_names(emission: Emission) -> Iterator[str]:
+    """The tensors that are not made by a node of the original, and that are not stored there."""
+    shapes = set(emission.extents.values())
+    for node in emission.nodes:
+        if emission.model.makers.get(tuple(node.output)) is not node:
+            yield from (name for name in node.output if name and name not in shapes)
+    for stored in emission.initializers:
+        if isinstance(stored, Tensor):
+            yield emission.names[stored]
+
+
+def _origin(emission: Emission, tensor: Tensor) -> Origin | None:
+    """The value, form and rule of a tensor; None for a constant of our own."""
+    known = _known(emission, tensor)
+    if known is not None:
+        return known
+    below, visited = [tensor], {tensor}
+    while below:
+        inputs = [i for i in below.pop().node.inputs if i is not None and i not in visited]
+        for each in inputs:
+            if (known := _known(emission, each)) is not None:
+                return replace(known, form=kind(tensor))
+        visited.update(inputs)
+        below += reversed(inputs)
+    return None
+
+
+def _known(emission: Emission, tensor: Tensor) -> Origin | None:
+    """The origin of a tensor that has a name of its own."""
+    noted = emission.program.context.origins.get(tensor)
+    if noted is not None:
+        return noted
+    if tensor.form_of is not None:
+        other, form = tensor.form_of
+        origin = _known(emission, other)
+        return origin and replace(origin, form=form or origin.form)
+    if tensor.node.is_source and tensor.name is not None:
+        return Origin(tensor.name, WHOLE, "")
+    if tensor.node.proto is not None and (original := tensor.node.proto.output[tensor.index]) in emission.taken:
+        return Origin(original, WHOLE if emission.names.get(tensor) == original else "part", "")
+    return None

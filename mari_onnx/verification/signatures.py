@@ -1,0 +1,65 @@
+"""Whether two models can be compared: they are called alike, and the inputs that are spoken of are there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from mari_onnx.errors import UserError
+from mari_onnx.verification.inputs.draw import Input
+
+
+class Argument(Protocol):
+    """An input or an output, as onnxruntime describes it."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class Signature(Protocol):
+    """A session of onnxruntime."""
+
+    def get_inputs(self) -> Sequence[Argument]:
+        """What the model takes."""
+
+    def get_outputs(self) -> Sequence[Argument]:
+        """What the model answers."""
+
+
+def check_signatures(reference: Signature, optimized: Signature) -> None:
+    """Raise UserError unless the two are called alike: the same names, types and ranks."""
+    inputs = _problems("input", reference.get_inputs(), optimized.get_inputs())
+    outputs = _problems("output", reference.get_outputs(), optimized.get_outputs())
+    for problem in (*inputs, *outputs):
+        raise UserError(
+            f"The models cannot be compared: {problem}.",
+            "Give a model and what was made of it, with the signature kept.",
+        )
+
+
+def check_tiled(tiled: Collection[str], inputs: Sequence[Input]) -> None:
+    """Raise UserError for a tiled input that the model does not have."""
+    if unknown := sorted(set(tiled) - {each.name for each in inputs}):
+        raise UserError(
+            f"The model has no input `{unknown[0]}` to be tiled.",
+            f"Its inputs are: {', '.join(each.name for each in inputs)}.",
+        )
+
+
+def _problems(kind: str, expected: Sequence[Argument], got: Sequence[Argument]) -> Iterator[str]:
+    a, b = {each.name: each for each in expected}, {each.name: each for each in got}
+    for name in dict.fromkeys((*a, *b)):
+        problem = _problem(kind, name, a, b)
+        if problem is not None:
+            yield f"{kind} `{name}` {problem}"
+
+
+def _problem(kind: str, name: str, a: Mapping[str, Argument], b: Mapping[str, Argument]) -> str | None:
+    if name not in a or name not in b:
+        return f"is only in the {'reference' if name in a else 'optimized'} model"
+    if a[name].type != b[name].type:
+        return f"is {a[name].type} in the reference, {b[name].type} in the optimized model"
+    if kind == "input" and len(a[name].shape) != len(b[name].shape):
+        return f"has shape {a[name].shape} in the reference, {b[name].shape} in the optimized model"
+    return None
