@@ -42,7 +42,7 @@ docs: $(READY) ## Write what is generated in README.md and docs again
 	$(BIN)/python -m docs.generate
 
 site: $(SITE)/.ready ## Build the documents as a web site in build/site, and fail on any warning
-	$(SITE)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)

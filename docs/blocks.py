@@ -100,8 +100,8 @@ def commands() -> str:
 def samples() -> str:
     """What becomes of each sample model."""
     rows = [
-        "| sample | user inputs | multiply-adds | after | | nodes that compute | after | estimated time | after | |",
-        "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |",
+        "| sample | user inputs | multiply-adds | | nodes that compute | estimated time | |",
+        "| --- | --- | ---: | --- | ---: | ---: | --- |",
     ]
     for name in json.loads((ROOT / "sample_models/samples.json").read_text(encoding="utf-8")):
         report = _inspected(name)
@@ -110,8 +110,8 @@ def samples() -> str:
         kinds = {"one": "one row", "tiled": "tiled", "requests": "by index", "shared": "shared"}
         kind = ", ".join(sorted({kinds[given.rows] for given in report.request_inputs}))
         rows.append(
-            f"| `{name}` | {kind} | {count(before.macs)} | {count(after.macs)} | {ratio(before.macs, after.macs)} "
-            f"| {before.nodes} | {after.nodes} | {before.time_us:,.0f} µs | {after.time_us:,.0f} µs "
+            f"| `{name}` | {kind} | {count(before.macs)} → {count(after.macs)} | {ratio(before.macs, after.macs)} "
+            f"| {before.nodes} → {after.nodes} | {before.time_us:,.0f} → {after.time_us:,.0f} µs "
             f"| {ratio(before.time_us, after.time_us)} |"
         )
     return "\n".join(rows)

@@ -24,11 +24,13 @@ SHOWN = {".md", ".json", ".svg"}
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the README, and every file outside of docs that a document links to."""
     sources = {HOME: ROOT / "README.md"}
-    for path in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    documents = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    for path in documents:  # grows: what is linked to may link further
         for link in LINK.findall(path.read_text(encoding="utf-8")):
             target = (path.parent / link).resolve()
-            if target.is_file() and DOCS not in target.parents and target != ROOT / "README.md":
+            if target.is_file() and DOCS not in target.parents and _place(target) not in sources:
                 sources[_place(target)] = target
+                documents += [target] if target.suffix == ".md" else []
     for place, source in sources.items():
         files.append(File.generated(config, place, abs_src_path=str(source)))
     return files
