@@ -19,6 +19,14 @@ LINK = re.compile(r"(?:\]\(|href=\"|src=\")([^)\"\s]+)[)\"]")
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w/.*-]+)`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
+COMING = frozenset({
+    "mari_onnx/analysis/pricing.py", "mari_onnx/document/provenance.py", "mari_onnx/emission/runtime_quirks.py",
+    "mari_onnx/ir/operators.py", "mari_onnx/ir/validate.py", "mari_onnx/serving/mode.py", "mari_onnx/serving/names.py",
+    "mari_onnx/serving/single_row.py", "tests/ir/test_operators.py", "tests/property/operators/",
+    "tests/report/test_report.py", "tests/test_layering.py", "tests/test_mirror.py",
+})  # fmt: skip
+"""Paths that documents name before they are there. One that is there by now is a problem, too."""
+
 
 def documents() -> list[Path]:
     """The documents of the project: the README, and all of docs."""
@@ -48,8 +56,11 @@ def broken(path: Path, root: Path = ROOT) -> Iterator[str]:
         elif heading and heading not in anchors(target):
             yield f"{link}: there is no such heading"
     for name in PATH.findall(text):
-        if not any(root.glob(name.rstrip("/"))):
+        exists = any(root.glob(name.rstrip("/")))
+        if not exists and name not in COMING:
             yield f"{name}: there is no such path"
+        if exists and name in COMING:
+            yield f"{name}: it is there by now, and coming no more"
 
 
 def main() -> int:
