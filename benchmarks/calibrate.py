@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper, shape_inference
 
 from benchmarks.timing import paired, session
 from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.ir.cost import CostModel
@@ -169,7 +170,7 @@ def measured(case: Case) -> float:
 
 def predicted(case: Case) -> float:
     """Nanoseconds that the cost model says."""
-    return interpret(Model(from_proto(graph(case, 1))), {}, CostModel(500), ()).time
+    return interpret(Model(from_proto(graph(case, 1))), NOTHING, CostModel(500)).work.time
 
 
 def run() -> None:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import Sides, calls, declared_inputs, sides
-from mari_onnx.analysis.interpret import Program
-from mari_onnx.document.check import check
+from mari_onnx import pipeline
+from mari_onnx.analysis.input_roles import Sides, sides
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
-from mari_onnx.emission import emit
-from mari_onnx.errors import UserError
-from mari_onnx.ir.expressions import Node
-from mari_onnx.ir.extents import symbols
-from mari_onnx.planning.search import run
-from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
-from mari_onnx.serving.modes import INDEX_INPUT, Guard, Serving, UserBatch
+from mari_onnx.pipeline import Progress, Wishes
+from mari_onnx.report.model import Configuration, Cost, Report, Role
+from mari_onnx.serving.modes import Guard, Serving, UserBatch
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
-WORTHWHILE = 0.99
-"""Estimated time, against the original's, from which an optimized model is worth having."""
-
-REARRANGED = 0.95
-"""The same where the arithmetic stays what it is: fewer nodes by so little are within what estimates are good for."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +69,9 @@ def optimize(
     Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
     that contradicts itself or the model.
     """
-    say = progress or _silent
-    say("reading", 0, 3)
-    document = as_document(model)
-    say("analysing", 1, 3)
-    graph = Model(document)
     serving = Serving(user_batch, request_index, tuple(request_key), guard)
-    given = sides(graph, user_inputs, batch, serving)
-    program = run(graph, given, batch)
-    report = _report("optimize", graph, given, program, user_inputs)
-    say("writing", 2, 3)
-    result = document.proto
-    if report.changed:
-        result = emit(program, graph)
-        optimized = facts(document.with_proto(result))
-        report = replace(report, optimized=replace(optimized, path=None))
-    if verify and report.changed:
-        report = _verified(report, document, [document.with_proto(result)], given, progress)
-    return Optimized(result, report, document)
+    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, serving), verified=verify, progress=progress)
+    return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
 def inspect(
@@ -116,10 +88,8 @@ def inspect(
 
     Raises UserError as `optimize` does.
     """
-    document = as_document(model)
-    graph = Model(document)
-    given = sides(graph, user_inputs, batch, Serving(user_batch, request_index, tuple(request_key), guard))
-    return _report("inspect", graph, given, run(graph, given, batch), user_inputs)
+    serving = Serving(user_batch, request_index, tuple(request_key), guard)
+    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, serving))
 
 
 @dataclass(frozen=True)
@@ -154,33 +124,9 @@ def split(
 
     Raises UserError as `optimize` does, and where there is nothing to cut off.
     """
-    from mari_onnx.partition.partition import partition
-
-    say = progress or _silent
-    say("reading", 0, 3)
-    document = as_document(model)
-    say("analysing", 1, 3)
-    graph = Model(document)
-    serving = Serving(user_batch, request_index)
-    given = sides(graph, user_inputs, batch, serving)
-    items = declared_inputs(graph, item_inputs, "item")
-    both = [i.name for i in given.inputs if i.name in items]
-    if both:
-        raise UserError(f"input `{both[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
-    program = run(graph, given, batch, items)
-    say("cutting", 2, 3)
-    parts = partition(program, graph, given, items)
-    for part in parts.models.values():
-        check(document.with_proto(part))
-    report = _report("split", graph, given, program, user_inputs)
-    configuration = Configuration(
-        {**_configuration(user_inputs, batch, serving).options, "item_inputs": tuple(item_inputs)}
-    )
-    report = replace(report, changed=True, split=parts.report, configuration=configuration)
-    if verify:
-        documents = [document.with_proto(part) for part in parts.models.values()]
-        report = _verified(report, document, documents, given, progress)
-    return SplitModels(parts.models, report, document)
+    wishes = Wishes(tuple(user_inputs), batch, Serving(user_batch, request_index), tuple(item_inputs))
+    made = pipeline.split(model, wishes, verified=verify, progress=progress)
+    return SplitModels(made.models, made.report, made.document)
 
 
 def verify(
@@ -225,16 +171,15 @@ def verify(
     from mari_onnx.verification.compare.structure import structural_difference
 
     index = request_index if given.tiled else None
-    tiled, keys = _drawn(given.tiled, request_key, index, [*parts, second])
+    tiled, keys = pipeline.drawn(given.tiled, request_key, index, [*parts, second])
     whole = together(first, [*parts, second], index)
     verification = compare(
         first, whole, tiled=tiled, keys=keys, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
         runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
         failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
-    program = run(graph, given, DEFAULT_BATCH)
     if verification.divergence is not None:
-        found = attributed(verification.divergence, program.context.remarks)
+        found = attributed(verification.divergence, ())
         verification = replace(verification, divergence=found)
     result = whole if parts else second
     other = Model(result)
@@ -243,89 +188,12 @@ def verify(
         "batches": batches and tuple(batches), "effort": effort, "seed": seed, "rtol": rtol, "atol": atol,
     }  # fmt: skip
     return Report(
-        "verify", __version__, facts(first), given.inputs, cost_before=_cost(program),
-        cost_after=_cost(run(other, sides(other, user_inputs, DEFAULT_BATCH), DEFAULT_BATCH)),
+        "verify", __version__, facts(first), given.inputs, cost_before=_as_it_is(graph, given),
+        cost_after=_as_it_is(other, sides(other, user_inputs, DEFAULT_BATCH)),
         verification=verification, optimized=facts(second), changed=first.proto != second.proto,
         structure=structural_difference(first, result), configuration=Configuration(options),
     )  # fmt: skip
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
-def _verified(
-    report: Report, document: Document, parts: Sequence[Document], given: Sides, progress: Progress | None
-) -> Report:
-    """The report, with how the verification of what was made went, and what it is made of."""
-    from mari_onnx.verification import attributed
-    from mari_onnx.verification import verify as compare
-    from mari_onnx.verification.compare.structure import structural_difference
-
-    index = given.serving.request_index if given.tiled else None
-    tiled, keys = _drawn(given.tiled, given.serving.request_key, index, parts)
-    # Constants are only ever moved, so that float64 is the whole of what may round.
-    whole = together(document, parts, index)
-    verification = compare(document, whole, tiled=tiled, keys=keys, moved=True, progress=progress)
-    if verification.divergence is not None:
-        verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
-    result = parts[0] if len(parts) == 1 else whole
-    return replace(report, verification=verification, structure=structural_difference(document, result))
-
-
-def _drawn(
-    tiled: Sequence[str], key: Sequence[str], index: str | None, parts: Sequence[Document]
-) -> tuple[Sequence[str], Sequence[str]]:
-    """The inputs of which several rows are alike when a call is made up, and what tells the requests apart.
-
-    A new index gives each candidate a request of its own: then no rows are alike.
-    """
-    if key or index:
-        return tiled, [*key, *([index] if index else ())]
-    new_index = any(i.name == INDEX_INPUT for part in parts for i in part.proto.graph.input)
-    return () if new_index else tiled, ()
-
-
-def _pays(report: Report, weight: float) -> bool:
-    before, after = report.cost_before, report.cost_after
-    assert before is not None and after is not None
-    enough = WORTHWHILE if after.macs < WORTHWHILE * before.macs else REARRANGED
-    faster = after.time_us * weight < enough * before.time_us
-    return bool(report.request_inputs) and after.macs <= before.macs and faster
-
-
-def _report(command: Command, graph: Model, given: Sides, program: Program, user_inputs: Sequence[str]) -> Report:
-    nodes, arithmetic = program.plan
-    cost = program.context.cost
-    batch = cost.batch
-    fixed = sum(cost.node_macs(n) for n in nodes if not _varies(n, program))
-    total = sum(cost.node_macs(n) for n in nodes)
-    time = sum(cost.node_time(n) for n in nodes) + cost.shape_arithmetic(arithmetic)
-    after = Cost(
-        batch, total, fixed, (total - fixed) / batch, len(nodes) + len(arithmetic), round(time / 1e3, 3)
-    )  # fmt: skip
-    report = Report(
-        command, __version__, facts(graph.document), given.inputs, tuple(program.context.remarks), _cost(program),
-        after, calls=calls(given), configuration=_configuration(user_inputs, batch, given.serving),
-    )  # fmt: skip
-    return replace(report, changed=given.serving.demanded or _pays(report, program.weight))
-
-
-def _cost(program: Program) -> Cost:
-    """What the model that was interpreted costs as it is."""
-    batch = program.context.cost.batch
-    return Cost(
-        batch, program.macs, program.macs_fixed, (program.macs - program.macs_fixed) / batch, program.nodes,
-        round(program.time / 1e3, 3),
-    )  # fmt: skip
-
-
-def _configuration(user_inputs: Sequence[str], batch: int, serving: Serving) -> Configuration:
-    return Configuration({"user_inputs": tuple(user_inputs), "batch": batch, **asdict(serving)})
-
-
-def _varies(node: Node, program: Program) -> bool:
-    """Whether anything that the node computes has the candidates in its shape."""
-    return any(
-        not isinstance(e, int) and symbols(e) & program.context.candidates for t in node.outputs for e in t.shape or ()
-    )
+def _as_it_is(graph: Model, given: Sides) -> Cost:
+    return pipeline.cost(read(graph, given).work(DEFAULT_BATCH), DEFAULT_BATCH)

@@ -20,10 +20,12 @@ from onnx import numpy_helper
 
 from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.interpret import BUG, Program
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import Written, write
-from mari_onnx.planning.search import run
+from mari_onnx.planning.plan import Plan
+from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.modes import AS_EXPORTED, INDEX_INPUT, Serving
 from tests.property.evaluate import Forms, forms, with_outputs
@@ -91,7 +93,11 @@ class Rewritten:
     """What the compiler makes of a model, whether or not that pays."""
 
     written: Written = field(repr=False)
-    program: Program = field(repr=False)
+    plan: Plan = field(repr=False)
+
+    @property
+    def program(self) -> Program:
+        return self.plan.program
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -141,11 +147,11 @@ def rewrite(
     """Interpret and write, unconditionally. Globs that match nothing are left out."""
     graph = Model(from_proto(model))
     names = {i.name for i in graph.inputs}
-    program = run(graph, sides(graph, [u for u in user if u in names], batch, serving), batch)
-    assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
-    written = write(program, graph)
+    plan = best_plan(read(graph, sides(graph, [u for u in user if u in names], batch, serving)), batch)
+    assert not [r for r in plan.program.context.remarks if r.reason.startswith(BUG)]
+    written = write(plan.program, graph)
     from_proto(written.model)  # a valid model again
-    return Rewritten(written, program)
+    return Rewritten(written, plan)
 
 
 def feeds(model: onnx.ModelProto, batch: int, user: Sequence[str] = ("user",), seed: int = 1) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import CostModel
@@ -62,7 +63,7 @@ def sides(model: Model, globs: Sequence[str], batch: int, serving: Serving = AS_
     leading = model.leading_symbols
     known, selected, by_index = leading, set[str](), set[str]()
     if len(set(leading.values())) > 1:
-        program = interpret(model, (), CostModel(batch), ())
+        program = interpret(model, NOTHING, CostModel(batch))
         known = {name: program.same.get(s, s) for name, s in leading.items()}
         selected = set(program.context.selected)
         # Rows of requests are selected for the rows of another input; some of the items, by a mask or a TopK, are not.

@@ -6,17 +6,19 @@ pattern matching and no rewriting to a fixpoint. Nothing is written here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
-from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto
 
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
+from mari_onnx.analysis.counting import Counter
+from mari_onnx.analysis.equal_extents import merged, single
 from mari_onnx.analysis.loop_bodies import once
+from mari_onnx.analysis.premises import Premises
 from mari_onnx.analysis.remarks import side
 from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference, types_of_one
@@ -25,13 +27,12 @@ from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.cost import CostModel
-from mari_onnx.ir.expressions import Node, Tensor, fold
-from mari_onnx.ir.extents import Extent, Poly, rename, symbol, symbols
+from mari_onnx.ir.cost import NO_WORK, CostModel, Work
+from mari_onnx.ir.expressions import Tensor, fold
+from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.layout import plain
 from mari_onnx.report.model import Remark
-from mari_onnx.serving.rows import FIRST_ROW, Rows
 
 BUG = "a bug in mari-onnx"
 """How a remark about a rule that broke begins."""
@@ -44,101 +45,53 @@ EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 class Program:
     """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
 
-    `outputs` are the graph's, by their names; `same` maps symbols that were proven equal to the one that stands for
-    them; `signature` is how the result is called otherwise than the original. `plan` is what would be written, when
-    that is settled: the nodes that compute, and the shape arithmetic beside them. `weight` is what its time counts for:
-    more than 1 where it makes a call with a single candidate slower.
+    `outputs` are the graph's. `providers` say of which axis of which tensor a symbol is the extent; `same` maps symbols
+    that were proven equal to the one that stands for them; `signature` is how the result is called otherwise than the
+    original. `work` is what the original takes.
     """
 
     context: Context
     values: dict[str, Value]
     outputs: list[Value]
     providers: dict[str, tuple[Tensor, int]]
-    macs: int = 0
-    time: float = 0.0
-    time_alone: float = 0.0
-    nodes: int = 0
-    macs_fixed: int = 0
     same: dict[str, str] = field(default_factory=dict)
     signature: Signature = AS_IT_WAS
-    plan: tuple[Sequence[Node], Sequence[onnx.NodeProto]] = ((), ())
-    weight: float = 1.0
+    work: Work = NO_WORK
 
 
-def interpret(
-    model: Model,
-    tiled: Collection[str],
-    cost: CostModel,
-    candidates: Iterable[str],
-    reasons: Mapping[str, str] = MappingProxyType({}),
-    equal: Iterable[tuple[Extent, Extent]] = (),
-    rows: Rows = FIRST_ROW,
-    signature: Signature = AS_IT_WAS,
-    items: Collection[str] = (),
-) -> Program:
-    """Walk the graph; again where the walk itself proved that two symbols are the same extent.
-
-    `tiled` are the inputs whose rows the caller repeats, and `rows` what is kept of those; `reasons` why inputs were
-    taken for the request's; `equal` extents that are the same by declaration; `items` the inputs that hold what an item
-    has whoever asks, where that is to be kept apart from the rest.
-    """
-    same = _merge({}, equal, cost)
+def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
+    """Walk the graph; again where the walk itself proved that two symbols are the same extent."""
+    same = merged({}, premises.equal, cost.reference)
     while True:
-        walk = _Walk(model, tiled, rows, signature, items, cost, frozenset(candidates), same, reasons)
+        walk = _Walk(model, premises, cost, same)
         walk.graph(model.graph)
-        found = _merge(same, walk.ctx.equal, cost)
+        found = merged(same, walk.ctx.equal, cost.reference)
         if found == same:
             return walk.program()
         same = found
 
 
-def _merge(same: dict[str, str], equal: Iterable[tuple[Extent, Extent]], cost: CostModel) -> dict[str, str]:
-    """Symbols by the symbol that stands for them, one with a reference where there is one."""
-    merged = dict(same)
-    for a, b in equal:
-        left, right = (_single(rename(e, merged)) for e in (a, b))
-        if left and right and left != right:
-            keep, drop = sorted((left, right), key=lambda s: (s not in cost.reference, s))
-            merged = {s: keep if to == drop else to for s, to in merged.items()} | {drop: keep}
-    return merged
-
-
-def _single(extent: Extent) -> str | None:
-    """The symbol that an extent consists of, apart from constant factors that both sides share."""
-    if isinstance(extent, Poly) and extent == symbol(name := next(iter(symbols(extent)))):
-        return name
-    return None
-
-
 class _Walk:
-    def __init__(
-        self,
-        model: Model,
-        tiled: Collection[str],
-        rows: Rows,
-        signature: Signature,
-        items: Collection[str],
-        cost: CostModel,
-        candidates: frozenset[str],
-        same: dict[str, str],
-        reasons: Mapping[str, str],
-    ) -> None:
-        self.model, self.same, self.reasons = model, same, reasons
-        self.tiled, self.rows, self.items = tiled, rows, items
-        self.inputs = {info.name: info for info in (*model.inputs, *signature.inputs)}
-        merged = frozenset(same.get(c, c) for c in candidates)
+    """One walk. `same` maps symbols that are known to be equal to the one that stands for them."""
+
+    def __init__(self, model: Model, premises: Premises, cost: CostModel, same: dict[str, str]) -> None:
+        self.model, self.premises, self.same = model, premises, same
+        self.inputs = {info.name: info for info in (*model.inputs, *premises.signature.inputs)}
+        candidates = frozenset(same.get(c, c) for c in premises.candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
-        self.ctx = Context(Builder(), cost, model.array_of, model.opset, merged, uses=model.uses, of_outputs=of_outputs)
-        self.cost = replace(cost, emphasis=0.0)
+        self.ctx = Context(
+            Builder(), cost, model.array_of, model.opset, candidates, uses=model.uses, of_outputs=of_outputs
+        )
+        self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
-        self.constants: set[str] = set()
         self.providers = self.ctx.providers
         self.inference = Inference(model)
-        self.program_ = Program(self.ctx, self.values, [], self.providers, same=same, signature=signature)
 
     def program(self) -> Program:
-        self.program_.outputs = [self.values[o.name] for o in self.model.graph.output]
-        return self.program_
+        outputs = [self.values[o.name] for o in self.model.graph.output]
+        return Program(
+            self.ctx, self.values, outputs, self.providers, self.same, self.premises.signature, self.counter.work
+        )
 
     # Sources
 
@@ -149,7 +102,7 @@ class _Walk:
             self._sparse(sparse)
         for info in self.model.inputs:
             self._input(info)
-        for info in self.program_.signature.inputs:
+        for info in self.premises.signature.inputs:
             self._provide(self._sent(info.name))
         for node in graph.node:
             self.node(node)
@@ -166,7 +119,7 @@ class _Walk:
         self.values[name] = Value(name, dims, tensor.dtype, Array(tensor, dims))
 
     def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
-        self.constants.add(name)
+        self.counter.constants.add(name)
         dims = new_dims(shape)
         exact = None
         if tensor.dtype in EXACT and prod(shape) <= MAX_ELEMENTS:
@@ -193,17 +146,17 @@ class _Walk:
             self.values[name] = Value(name, None, dtype, Array(self._sent(name), ()))
             return
         dims, written = new_dims(shape), None
-        if name in self.tiled and dims and dims[0]:
-            kept = self.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
+        if name in self.premises.tiled and dims and dims[0]:
+            kept = self.premises.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
             array, written = kept.array, kept.written
             self._provide(kept.sent)
             self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
         else:
             array = Array(self._sent(name), dims)
-            if name in self.items and dims and dims[0]:
+            if name in self.premises.items and dims and dims[0]:
                 array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, own=True)),))
             self._provide(array.tensor)
-        because = (f"{name}: {self.reasons[name]}",) if name in self.reasons else ()
+        because = (f"{name}: {self.premises.reasons[name]}",) if name in self.premises.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
 
     def _provide(self, tensor: Tensor) -> None:
@@ -223,7 +176,7 @@ class _Walk:
         for value in results:
             if value.name:
                 self.values[value.name] = self._claim(replace(value, because=self._because(op, value)))
-        self._account(op, results)
+        self.counter.node(op, results)
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
         tensor = self.model.constant(proto)
@@ -284,7 +237,7 @@ class _Walk:
         ]
         for tensor, (shape, _) in zip(tensors, shapes, strict=True):
             for position, extent in enumerate(shape or ()):
-                if not isinstance(extent, int) and (alone := _single(extent)):
+                if not isinstance(extent, int) and (alone := single(extent)):
                     self.providers.setdefault(alone, (tensor, position))
                     if op.op_type == "NonZero":  # at most every element of its input
                         self.ctx.cost.assume(alone, extents(op.data.dims or ()))
@@ -356,9 +309,9 @@ class _Walk:
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""
-        outer, ctx, program = dict(self.values), self.ctx, self.program_
+        outer, ctx, counter = dict(self.values), self.ctx, self.counter
         apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "equal", "selected")}
-        self.ctx, self.program_ = replace(ctx, providers=dict(ctx.providers), **apart), replace(program)
+        self.ctx, self.counter = replace(ctx, providers=dict(ctx.providers), **apart), counter.apart()
         self.providers = self.ctx.providers
         self.values.update(inputs)
         for tensor in graph.initializer:
@@ -368,7 +321,7 @@ class _Walk:
         results = [self.values[o.name] for o in graph.output]
         self.values.clear()
         self.values.update(outer)
-        self.ctx, self.program_, self.providers = ctx, program, ctx.providers
+        self.ctx, self.counter, self.providers = ctx, counter, ctx.providers
         return results
 
     # Bookkeeping
@@ -405,27 +358,6 @@ class _Walk:
         if source is not None and source.name is None and source.node.proto is None and not source.constant:
             varies = any(symbols(e) & self.ctx.candidates for e in source.shape or ())
             source.name = f"{value.name}.{'item' if varies else 'user'}"
-
-    def _account(self, op: Op, results: list[Value]) -> None:
-        """What the original spends on this node, in the shapes that it has there."""
-        program, cost = self.program_, self.ctx.cost
-        if op.op_type == "If":
-            return
-        if self.constants.issuperset(filter(None, op.proto.input)) and all(v.constant for v in results):
-            self.constants.update(v.name for v in results)  # runtimes compute them once
-            return
-        shapes = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
-        outputs = [None if v.dims is None else extents(v.dims) for v in results]
-        macs = cost.macs(op.op_type, shapes, outputs, op.attributes)
-        varies = any(
-            not isinstance(e, int) and symbols(e) & self.ctx.candidates for shape in outputs if shape for e in shape
-        )
-        program.macs += macs
-        program.macs_fixed += 0 if varies else macs
-        program.nodes += 1
-        program.time += self.cost.time(op.op_type, shapes, outputs, op.attributes)
-        if cost.alone is not None:
-            program.time_alone += cost.alone.time(op.op_type, shapes, outputs, op.attributes)
 
 
 def _summands(t: Tensor) -> Sequence[Tensor | None]:

@@ -73,6 +73,24 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a graph takes for one call.
+
+    `macs` are its multiply-adds, `fixed` those of them that do not vary with the candidates. `nodes` compute something;
+    stored tensors do not. `time` is in nanoseconds, and so is `alone`, that of a call with a single candidate.
+    """
+
+    macs: int = 0
+    fixed: int = 0
+    nodes: int = 0
+    time: float = 0.0
+    alone: float = 0.0
+
+
+NO_WORK = Work()
+
+
+@dataclass(frozen=True)
 class CostModel:
     """`reference` gives symbols their values; `batch` is that of the candidates.
 
@@ -85,6 +103,7 @@ class CostModel:
     alone: CostModel | None = None
     emphasis: float = 0.0
     thrifty: bool = False
+    _times: dict[Node, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def launch(self) -> float:
@@ -223,7 +242,16 @@ class CostModel:
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
 
     def node_time(self, node: Node) -> float:
-        """Nanoseconds of a node that may never be written. Runtimes compute constants once."""
+        """Nanoseconds of a node that may never be written. Runtimes compute constants once.
+
+        It is remembered: a node whose inputs are others is asked of another cost model (see `choose`).
+        """
+        time = self._times.get(node)
+        if time is None:
+            time = self._times[node] = self._node_time(node)
+        return time
+
+    def _node_time(self, node: Node) -> float:
         if node.is_source or node.outputs[0].constant:
             return self.launch if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))

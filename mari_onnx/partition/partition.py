@@ -16,16 +16,15 @@ from math import prod
 import onnx
 from onnx import TensorProto, helper
 
-from mari_onnx.analysis.input_roles import Sides
-from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.check import copy_fields
-from mari_onnx.document.graph_view import Model, reads, stored_names
+from mari_onnx.document.graph_view import reads, stored_names
 from mari_onnx.emission import Written, write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
 from mari_onnx.ir.extents import Extent, evaluate, symbols
 from mari_onnx.partition.min_cut import Cut, Priced, cut
 from mari_onnx.partition.row_independence import Rows
+from mari_onnx.planning.plan import Plan
 from mari_onnx.report.model import Crossing, Part, Role, Split
 
 STRING_BYTES = 16
@@ -45,22 +44,20 @@ class Partition:
     report: Split
 
 
-def partition(program: Program, model: Model, given: Sides, items: Collection[str]) -> Partition:
-    """Cut the model that the program computes; `items` are the inputs of the items' part, if there is to be one.
+def partition(plan: Plan) -> Partition:
+    """Cut the model that the plan writes; `items` of its premises are the inputs of the items' part, if there is one.
 
     Raises UserError where there is nothing to cut off.
     """
-    return _Splitter(program, model, write(program, model), given).parts(items)
+    return _Splitter(plan, write(plan.program, plan.reading.model)).parts(plan.reading.premises.items)
 
 
 @dataclass
 class _Splitter:
     """What is left of the graph, as the ranking model, and what was cut off it."""
 
-    program: Program
-    model: Model
+    plan: Plan
     written: Written
-    given: Sides
     models: dict[Role, onnx.ModelProto] = field(default_factory=dict)
     parts_: list[Part] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -70,7 +67,7 @@ class _Splitter:
         """The user's part is cut off first: it depends on no item."""
         rank = self.written.model
         whole = self._macs(rank.graph.node)
-        rank = self._cut_off("user", rank, {i.name for i in self.given.inputs}, None)
+        rank = self._cut_off("user", rank, {i.name for i in self.plan.reading.roles.inputs}, None)
         if items:
             rank = self._cut_off("item", rank, items, self._by_row(items))
         self.models["rank"] = rank
@@ -86,7 +83,7 @@ class _Splitter:
         def size(name: str) -> float | None:
             allowed = may_cross is None or name in may_cross or name in side
             each = self._bytes(name, role) if allowed else None
-            return each and each * (self.program.context.cost.batch if role == "item" else 1)
+            return each and each * (self.plan.cost.batch if role == "item" else 1)
 
         given = [i.name for i in rank.graph.input]
         own = [name for name in given if name in side]
@@ -146,7 +143,7 @@ class _Splitter:
     @cached_property
     def _requests(self) -> set[str]:
         """The symbols that count several requests."""
-        shapes = [self._shape(i.name) for i in self.given.inputs if i.rows == "requests"]
+        shapes = [self._shape(i.name) for i in self.plan.reading.roles.inputs if i.rows == "requests"]
         return {s for shape in shapes if shape for s in symbols(shape[0])}
 
     def _dtype(self, name: str) -> int:
@@ -158,19 +155,19 @@ class _Splitter:
         shape, dtype = self._shape(name), self._dtype(name)
         if shape is None or not dtype:
             return None
-        context = self.program.context
+        context = self.plan.program.context
         one = context.candidates if role == "item" else self._requests
-        reference = {**context.cost.reference, **dict.fromkeys(one, 1)}
+        reference = {**self.plan.cost.reference, **dict.fromkeys(one, 1)}
         size = STRING_BYTES if dtype == TensorProto.STRING else helper.tensor_dtype_to_np_dtype(dtype).itemsize
         return float(size * prod(evaluate(e, reference, UNKNOWN_EXTENT) for e in shape))
 
     def _time(self, node: onnx.NodeProto) -> float:
         made = self.written.tensors.get(node.output[0])
-        return NS_PER_LAUNCH if made is None else self.program.context.cost.node_time(made.node)
+        return NS_PER_LAUNCH if made is None else self.plan.cost.node_time(made.node)
 
     def _macs(self, nodes: Sequence[onnx.NodeProto]) -> int:
         made = [self.written.tensors[n.output[0]] for n in nodes if n.output[0] in self.written.tensors]
-        return sum(self.program.context.cost.node_macs(tensor.node) for tensor in made)
+        return sum(self.plan.cost.node_macs(tensor.node) for tensor in made)
 
     def _info(self, name: str, called: str) -> onnx.ValueInfoProto:
         """The value as an input or an output; extents have a name where a graph input has that, too."""
@@ -187,7 +184,7 @@ class _Splitter:
 
     def _by_row(self, items: Collection[str]) -> set[str]:
         """The values that may be computed for each item on its own."""
-        graph, context = self.written.model.graph, self.program.context
+        graph, context = self.written.model.graph, self.plan.program.context
         leading = [shape[0] for shape in map(self._shape, items) if shape]
         candidates = [e for e in leading if symbols(e) & context.candidates]
         if not candidates:
@@ -195,7 +192,7 @@ class _Splitter:
         stored = {t.name: t for t in graph.initializer if t.data_type == TensorProto.INT64}
 
         def integers(name: str) -> list[int] | None:
-            return [int(e) for e in self.model.array_of(stored[name]).flat] if name in stored else None
+            return [int(e) for e in self.plan.reading.model.array_of(stored[name]).flat] if name in stored else None
 
         return Rows(graph, candidates[0], self._shape, integers).walk(items)
 

@@ -8,7 +8,7 @@ that makes the plan cheaper. Uses are counted, so that a trial costs no more tha
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -66,17 +66,28 @@ def _before_reshapes(plan: _Plan, t: Tensor | None) -> Tensor:
 
 @dataclass
 class _Plan:
-    """The nodes that are needed under some choices: how often each is used, and what all of them cost."""
+    """The nodes that are needed under some choices: how often each is used, and what all of them cost.
+
+    `wanted` counts the uses of tensors, before it is asked what stands for them. `needs` remembers the inputs of nodes.
+    """
 
     b: Builder
     model: CostModel
     chosen: dict[Tensor, Tensor] = field(default_factory=dict)
-    wanted: Counter[Tensor] = field(default_factory=Counter)
-    uses: Counter[Node] = field(default_factory=Counter)
+    wanted: defaultdict[Tensor, int] = field(default_factory=lambda: defaultdict(int))
+    uses: defaultdict[Node, int] = field(default_factory=lambda: defaultdict(int))
     cost: float = 0.0
+    needs: dict[Node, list[Tensor]] = field(default_factory=dict)
 
     def resolve(self, t: Tensor) -> Tensor:
         return self.chosen.get(t, t)
+
+    def inputs(self, node: Node) -> list[Tensor]:
+        """What has to be computed before a node."""
+        found = self.needs.get(node)
+        if found is None:
+            found = self.needs[node] = inputs_of(node)
+        return found
 
     def want(self, t: Tensor, times: int) -> None:
         """Count uses of a tensor, or take them back; a node that is used first brings its inputs along."""
@@ -90,7 +101,7 @@ class _Plan:
             first, last = not before, not self.uses[node]
             if first or last:
                 self.cost += self.model.node_time(node) * (1 if first else -1)
-                stack.extend((i, 1 if first else -1) for i in inputs_of(node))
+                stack.extend((i, 1 if first else -1) for i in self.inputs(node))
             if last:
                 del self.uses[node]
 
@@ -115,7 +126,7 @@ class _Plan:
                     continue
                 back = all(choice[t] is stands for t, stands in now.items())
                 # A trial that fails is thrown away: on the way back one tensor might wait for another.
-                trial = replace(plan, chosen=dict(plan.chosen), wanted=+plan.wanted, uses=+plan.uses)
+                trial = replace(plan, chosen=dict(plan.chosen), wanted=plan.wanted.copy(), uses=plan.uses.copy())
                 trial.switch({t: t if back else choice[t] for t in now})
                 plan = trial if trial.cost < plan.cost - 1e-6 else plan
             if plan.cost > start - 1e-6:
@@ -125,13 +136,16 @@ class _Plan:
     def _reaches(self, source: Tensor, t: Tensor) -> bool:
         """Whether the source is computed from a tensor: then it cannot stand for it."""
         seen: set[Node] = set()
-        stack = inputs_of(source.node)
+        stack = list(self.inputs(source.node))
+        # A node is made after its inputs. So below this serial there is no `t`, unless something later stands in there.
+        lowest = min((s.node.serial for s, stands in self.chosen.items() if s is not stands), default=t.node.serial)
+        lowest = min(lowest, t.node.serial)
         while stack:
             i = stack.pop()
             if i is t:
                 return True
             node = self.resolve(i).node
-            if node not in seen:
+            if node.serial > lowest and node not in seen:
                 seen.add(node)
-                stack.extend(inputs_of(node))
+                stack.extend(self.inputs(node))
         return False

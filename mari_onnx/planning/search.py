@@ -1,122 +1,66 @@
-"""The search for the best plan: a few are made, each is priced, and one is chosen."""
+"""The search for the best plan: a few are made, each is priced, and the one that takes least is chosen.
+
+The first plan is the fastest at the reference number of candidates. Where it makes a call with a single candidate
+slower than the original, plans are made in which such a call counts too, with more and more emphasis. What they lose
+for many candidates is weighed against what they gain for one (see `Policy.handicap`).
+
+A plan may take less time and more arithmetic than the original: a bias as one more row of a weight is one. Then the
+search begins again without the forms that trade one for the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from dataclasses import replace
+from operator import attrgetter
 
-import onnx
-from onnx import TensorProto, helper
-
-from mari_onnx.analysis.input_roles import Sides, named
 from mari_onnx.analysis.interpret import Program, interpret
-from mari_onnx.document.graph_view import Model
-from mari_onnx.document.signature import AS_IT_WAS, Signature
-from mari_onnx.emission import planned
+from mari_onnx.analysis.reading import Reading
 from mari_onnx.errors import UserError
-from mari_onnx.ir.cost import CostModel
-from mari_onnx.ir.extents import ROW, symbol
+from mari_onnx.ir.policy import POLICY
 from mari_onnx.planning.alternatives import choose
 from mari_onnx.planning.guard import guarded
-from mari_onnx.serving.modes import INDEX_INPUT
-from mari_onnx.serving.rows import FIRST_ROW, ByIndex, ByKey, OneRow, Rows
-
-REQUESTS = 4
-"""Requests in a batch of several, for the cost model."""
+from mari_onnx.planning.plan import Plan, priced
 
 
-EMPHASES = (0.0, 4.0, 64.0)
-"""How much a call with a single candidate counts beside one with many, in one plan after the other."""
-
-
-ALONE = 1.05
-"""Estimated time of a call with a single candidate, in units of the original's, that a plan should not exceed."""
-
-
-RARELY = 0.25
-"""How much slower calls with many candidates may be, for a call with one that is so much faster: the powers weighed."""
-
-
-NS_PER_CALL, NS_PER_INPUT = 4500.0, 600.0
-"""What a call takes before any node runs."""
-
-
-def run(model: Model, given: Sides, batch: int, items: Collection[str] = ()) -> Program:
-    """Interpret the model for these sides, and settle what is to be written; `items` are kept apart.
-
-    `items` are inputs of which what depends on them alone has forms of its own. The plan is the fastest at `batch`
-    candidates. Where that makes a call with a single candidate slower than the original, plans that count such a call
-    as well are tried: what they lose for many candidates is weighed against it. Where the plan would take less time
-    but more arithmetic than the original, those are tried that do not trade one for the other.
+def best_plan(reading: Reading, batch: int) -> Plan:
+    """The best plan at `batch` candidates.
 
     Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
     """
-    leading = model.leading_symbols
-    selected = {leading[i.name] for i in given.inputs if i.rows == "requests" and i.name not in given.tiled}
-    counted = sorted({leading[name] for name in given.tiled})
-    rows, signature, requests = _rows(model, given, leading)
-    if given.tiled and isinstance(rows, ByIndex):
-        counted.append(leading.get(rows.index) or _leading_symbol(signature.inputs[0]))
-    reference = {
-        ROW: 1, **dict.fromkeys({*selected, requests}, REQUESTS), **dict.fromkeys((*given.candidates, *counted), batch)
-    }  # fmt: skip
-    # The caller repeats a row once for each candidate: so many rows have all tiled inputs, by their declaration.
-    counts = counted if len(given.candidates) > 1 else [*given.candidates, *counted]
-    equal = [(symbol(counts[0]), symbol(other)) for other in counts[1:]]
-    reasons = {i.name: i.reason for i in given.inputs}
-    alone = CostModel(1, dict.fromkeys(reference, 1))
-    call = NS_PER_CALL + NS_PER_INPUT * len(model.inputs)
-
-    def plan(emphasis: float, thrifty: bool) -> tuple[float, Program]:
-        cost = CostModel(batch, dict(reference), alone, emphasis, thrifty)
-        program = interpret(model, given.tiled, cost, given.candidates, reasons, equal, rows, signature, items)
-        for name in given.tiled:
-            if program.same.get(leading[name], leading[name]) not in program.providers:
-                raise UserError(
-                    f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
-                    "declare only the user's inputs with -u, or leave the user's batch as it is",
-                )
-        if given.serving.guard is not None:
-            program = guarded(program, model, given.tiled, given.serving.guard)
-        choose(program)
-        program.context.cost = cost = replace(cost, emphasis=0.0)
-        program.plan = nodes, arithmetic = planned(program, model)
-        many, one = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) + call for c in (cost, alone))
-        program.weight = max(1.0, one / (program.time_alone + call) / ALONE) ** RARELY
-        return many * program.weight, program
-
-    for thrifty in (False, True):
-        plans: list[tuple[float, Program]] = []
-        for emphasis in EMPHASES:
-            plans.append(plan(emphasis, thrifty))
-            if plans[-1][1].weight == 1:
-                break
-        _, best = min(plans, key=lambda plan: plan[0])
-        if sum(map(best.context.cost.node_macs, best.plan[0])) <= best.macs:
-            break
-    return best
+    best = min(_plans(reading, batch, thrifty=False), key=attrgetter("weighed"))
+    if best.work.macs <= best.program.work.macs:
+        return best
+    return min(_plans(reading, batch, thrifty=True), key=attrgetter("weighed"))
 
 
-def _rows(model: Model, given: Sides, leading: dict[str, str]) -> tuple[Rows, Signature, str]:
-    """What is kept of tiled rows, how the model is called for that, and the symbol that counts several requests."""
-    requests = "requests"
-    while requests in {*leading.values(), *model.input_symbols}:
-        requests += "_"
-    serving = given.serving
-    match serving.user_batch:
-        case "one":
-            return OneRow(), Signature(tuple((name, 1) for name in given.tiled)), requests
-        case "requests" if given.tiled:
-            changed = tuple((name, requests) for name in given.tiled)
-            if serving.request_index is not None:
-                return ByIndex(serving.request_index, symbol(requests)), Signature(changed), requests
-            count = leading[given.tiled[0]]
-            index = helper.make_tensor_value_info(INDEX_INPUT, TensorProto.INT64, [count if named(count) else None])
-            return ByIndex(INDEX_INPUT, symbol(requests)), Signature(changed, (index,)), requests
-    if serving.request_key:
-        return ByKey(serving.request_key, symbol(requests)), AS_IT_WAS, requests
-    return FIRST_ROW, AS_IT_WAS, requests
+def _plans(reading: Reading, batch: int, *, thrifty: bool) -> Iterator[Plan]:
+    """Plans with more and more emphasis on a single candidate, until one is not slower for it."""
+    for emphasis in POLICY.emphases:
+        plan = _plan(reading, batch, emphasis, thrifty)
+        yield plan
+        if plan.handicap == 1:
+            return
 
 
-def _leading_symbol(info: onnx.ValueInfoProto) -> str:
-    return info.type.tensor_type.shape.dim[0].dim_param or f"{info.name}.0"
+def _plan(reading: Reading, batch: int, emphasis: float, thrifty: bool) -> Plan:
+    """Interpret the model, add the guard that was asked for, and settle what is written."""
+    cost = replace(reading.premises.cost_model(batch), emphasis=emphasis, thrifty=thrifty)
+    program = interpret(reading.model, reading.premises, cost)
+    _check_counted(reading, program)
+    guard = reading.roles.serving.guard
+    if guard is not None:
+        program = guarded(program, reading.model, reading.premises.tiled, guard)
+    choose(program)
+    return priced(reading, program)
+
+
+def _check_counted(reading: Reading, program: Program) -> None:
+    """Raise UserError where an input that keeps one row alone told the number of candidates."""
+    leading = reading.model.leading_symbols
+    for name in reading.premises.tiled:
+        if program.same.get(leading[name], leading[name]) not in program.providers:
+            raise UserError(
+                f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
+                "declare only the user's inputs with -u, or leave the user's batch as it is",
+            )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 import pytest
 
 from mari_onnx import optimize
 from mari_onnx.analysis.input_roles import Sides, declared_inputs, sides
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.errors import UserError
-from mari_onnx.planning import search
-from mari_onnx.planning.search import run
+from mari_onnx.ir.policy import POLICY
+from mari_onnx.planning import plan, search
+from mari_onnx.planning.search import best_plan
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
@@ -183,7 +187,7 @@ def test_a_symbol_of_each_input_as_tf2onnx_writes_them() -> None:
     given = found(model, "user")
     assert rows(given) == {"user": "tiled"}
     assert given.candidates == ("unk__2",)
-    program = run(graph(model), given, MANY)
+    program = best_plan(read(graph(model), given), MANY).program
     assert [r.status for r in program.context.remarks] == ["applied"]
     assert rewrite_and_check(model).ops == ["Slice", "Gemm", "Gemm"]
 
@@ -197,7 +201,7 @@ def test_only_the_user_is_an_input() -> None:
 
 def test_the_reference_of_the_cost_model() -> None:
     model = parse(f"{INDEXED} {BODY} }}", **WEIGHTS)
-    reference = run(graph(model), found(model), 300).context.cost.reference
+    reference = best_plan(read(graph(model), found(model)), 300).program.context.cost.reference
     assert (reference["B"], reference["R"]) == (300, 4)
 
 
@@ -225,16 +229,13 @@ def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest
     """A weight for each candidate is more to compute for one than the whole product, and a little less for many."""
 
     def estimates() -> tuple[float, float]:
-        program = run(graph(model), given, 500)
-        cost = program.context.cost
-        assert cost.alone is not None and program.plan is not None
-        many, one = (sum(map(model.node_time, program.plan[0])) for model in (cost, cost.alone))
-        return many, one
+        work = best_plan(read(graph(model), given), 500).work
+        return work.time, work.alone
 
     model = din(width=64, hidden=256)
     given = found(model, "user")
     many, one = estimates()
-    monkeypatch.setattr(search, "EMPHASES", (0.0,))
+    monkeypatch.setattr(search, "POLICY", replace(POLICY, emphases=(0.0,)))
     fastest, for_one = estimates()
     assert fastest < many < 1.5 * fastest
     assert one < for_one / 3
@@ -243,5 +244,5 @@ def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest
 def test_a_model_is_left_alone_where_a_single_candidate_loses_more(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ranking("tiled", "x = Concat <axis = 1> (user, item) h = MatMul (x, w) y = Relu (h)", w=integers(7, 32))
     assert optimize(model, user_inputs=["user"], verify=False).changed
-    monkeypatch.setattr(search, "RARELY", 20.0)
+    monkeypatch.setattr(plan, "POLICY", replace(POLICY, exponent=20.0))
     assert not optimize(model, user_inputs=["user"], verify=False).changed

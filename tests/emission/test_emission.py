@@ -12,10 +12,11 @@ import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
 from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import load
 from mari_onnx.emission import emit
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from tests.graphs import MANY, assert_same, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -342,7 +343,7 @@ def test_external_data_of_what_is_not_split_is_not_touched(tmp_path: Path) -> No
     original = external(tmp_path)
     document = load(tmp_path / "m.onnx")
     graph = Model(document)
-    result = emit(run(graph, sides(graph, [], MANY), MANY), graph)
+    result = emit(best_plan(read(graph, sides(graph, [], MANY)), MANY).program, graph)
     stored = {t.name: t for t in result.graph.initializer}
     assert stored["table"] == next(t for t in document.proto.graph.initializer if t.name == "table")
     assert stored["table"].data_location == TensorProto.EXTERNAL

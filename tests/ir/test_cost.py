@@ -147,7 +147,7 @@ def test_what_the_original_spends() -> None:
     """Of the graph as it is: the user's product counts for every candidate."""
     body = "h = MatMul (user, w) y = Add (h, item)"
     program = rewrite(ranking("one", body, w=integers(4, 3)), batch=50).program
-    assert (program.macs, program.macs_fixed) == (50 * 4 * 3, 0)
+    assert (program.work.macs, program.work.fixed) == (50 * 4 * 3, 0)
     text = "g (float[1, 4] user, float[B, 3] item) => (float[B, 3] y) { h = MatMul (user, w) y = Add (h, item) }"
     program = rewrite(parse(text, w=integers(4, 3)), batch=50).program
-    assert (program.macs, program.macs_fixed, program.nodes) == (12, 12, 2)
+    assert (program.work.macs, program.work.fixed, program.work.nodes) == (12, 12, 2)

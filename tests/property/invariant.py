@@ -12,13 +12,14 @@ import onnx
 import mari_onnx
 from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.interpret import BUG, Program
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model, captures
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from tests.property.evaluate import Forms, forms, session, with_outputs
 from tests.property.graphs import Case
 from tests.property.seen import Seen
@@ -44,7 +45,7 @@ class BrokenError(AssertionError):
 
 def interpreted(case: Case) -> tuple[Program, Model]:
     model = Model(from_proto(case.model))
-    program = run(model, sides(model, case.declared, case.batch), case.batch)
+    program = best_plan(read(model, sides(model, case.declared, case.batch)), case.batch).program
     broken = [r.reason for r in program.context.remarks if r.reason.startswith(BUG)]
     if broken:
         raise BrokenError("; ".join(broken))

@@ -14,13 +14,14 @@ from onnx import TensorProto, helper
 
 import mari_onnx
 from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
 from mari_onnx.errors import UserError
 from mari_onnx.ir.extents import evaluate
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.modes import Serving
 from mari_onnx.serving.recompose import together
 from tests.property.evaluate import session
@@ -81,7 +82,7 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
         graph = Model(from_proto(case.model))
         try:
             given = sides(graph, case.declared, case.batch, serving)
-            result = emit(run(graph, given, case.batch), graph)
+            result = emit(best_plan(read(graph, given), case.batch).program, graph)
         except UserError as error:
             if not any(reason in error.message for reason in CANNOT):
                 raise

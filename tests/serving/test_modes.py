@@ -12,10 +12,11 @@ import pytest
 from mari_onnx import UserError, inspect, optimize
 from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.interpret import BUG
+from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import emit
-from mari_onnx.planning.search import run
+from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.modes import Serving
 from tests.graphs import MANY, Array, evaluate, integers, parse
 
@@ -33,7 +34,7 @@ def ranker(types: str = TYPES, body: str = BODY, output: str = "float[B, 2] y", 
 def served(model: onnx.ModelProto, globs: Sequence[str] = ("user*",), **serving: Any) -> onnx.ModelProto:
     """What is written, whether or not it pays."""
     graph = Model(from_proto(model))
-    program = run(graph, sides(graph, globs, MANY, Serving(**serving)), MANY)
+    program = best_plan(read(graph, sides(graph, globs, MANY, Serving(**serving))), MANY).program
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
     result = emit(program, graph)
     onnx.checker.check_model(result, full_check=True)

@@ -1,0 +1,70 @@
+"""What pays: every number by which one way to write a model is preferred to another.
+
+The cost model (see `cost`) says what a graph takes. The numbers here say how large a gain has to be, and how a call
+with a single candidate is weighed against one with many. Each has its source: a command of this repository that
+measures, or a decision and its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The numbers; `POLICY` is the one that is used.
+
+    `emphases`               How much a call with a single candidate counts beside one with many: one plan for each, in
+                             this order, until a plan is no slower than the original for a single candidate.
+                             Source: `python -m benchmarks models`, at 1 and at 500 candidates.
+    `single`                 Time of a call with a single candidate, in units of the original's, that is free of charge.
+                             Source: two runs of `python -m benchmarks models` differ by up to 5 %.
+    `exponent`               A plan that is r times too slow for a single candidate counts as r ** exponent times slower
+                             for many: at 0.25, twice as slow for one has to make many 19 % faster.
+                             Source: a decision; calls with a single candidate are rare. At 1/3 the plan that is best
+                             for 500 candidates was refused for DIN (`python -m benchmarks handmade`: 1.21).
+    `ns_per_call`            Nanoseconds of a call before any node runs, and for each input of the model.
+    `ns_per_input`           Source: `python -m benchmarks calibrate`.
+    `requests`               Requests in a batch of several, as the cost model counts them. Source: a decision.
+    `worthwhile`             Estimated time, in units of the original's, from which a model with less arithmetic is
+                             written. Source: a decision; less than 1 % is not measurable.
+    `rearranged`             The same where the arithmetic stays what it is.
+                             Source: `python -m benchmarks calibrate`; estimates are off by more than fewer nodes gain.
+    `launches_of_a_part`     Launches that one more part of a product has to save: for a product of rows, and for one
+    `launches_of_a_batch`    in more dimensions, where the sum of the parts is a node of its own.
+                             Source: `python -m benchmarks handmade`.
+    """
+
+    emphases: tuple[float, ...] = (0.0, 4.0, 64.0)
+    single: float = 1.05
+    exponent: float = 0.25
+    ns_per_call: float = 4500.0
+    ns_per_input: float = 600.0
+    requests: int = 4
+    worthwhile: float = 0.99
+    rearranged: float = 0.95
+    launches_of_a_part: float = 1.5
+    launches_of_a_batch: float = 2.0
+
+    def call(self, inputs: int) -> float:
+        """Nanoseconds of a call of a model with so many inputs, before any node runs."""
+        return self.ns_per_call + self.ns_per_input * inputs
+
+    def handicap(self, before: float, after: float) -> float:
+        """What the time for many candidates is multiplied by: 1, or more where one candidate gets slower.
+
+        `before` and `after` are nanoseconds of a call with a single candidate.
+        """
+        return float(max(1.0, after / before / self.single) ** self.exponent)
+
+    def pays(self, *, macs: tuple[int, int], time: tuple[float, float]) -> bool:
+        """Whether a result is worth having: multiply-adds and weighed time, before and after."""
+        enough = self.worthwhile if macs[1] < self.worthwhile * macs[0] else self.rearranged
+        return macs[1] <= macs[0] and time[1] < enough * time[0]
+
+    def launches(self, rank: int) -> float:
+        """Launches that one more part of a product of this rank counts for."""
+        return self.launches_of_a_part if rank == 2 else self.launches_of_a_batch
+
+
+POLICY = Policy()

@@ -1,0 +1,71 @@
+"""A plan: the nodes that would be written for a model, and what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from mari_onnx.analysis.interpret import Program
+from mari_onnx.analysis.reading import Reading
+from mari_onnx.emission import planned
+from mari_onnx.ir.cost import CostModel, Work
+from mari_onnx.ir.expressions import Node
+from mari_onnx.ir.extents import symbols
+from mari_onnx.ir.policy import POLICY
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program whose choices are settled. `cost` is the model by which `work` is counted, at `cost.batch` candidates.
+
+    `handicap` is what its time counts for beside that of other plans: more than 1 where it makes a call with a single
+    candidate slower than the original's.
+    """
+
+    reading: Reading
+    program: Program
+    cost: CostModel
+    work: Work
+    handicap: float
+
+    @property
+    def weighed(self) -> float:
+        """Nanoseconds of a call with many candidates, times the handicap: plans are compared by it."""
+        return (self.work.time + POLICY.call(len(self.reading.model.inputs))) * self.handicap
+
+    @property
+    def pays(self) -> bool:
+        """Whether writing it is worth more than leaving the model as it is."""
+        before, after = self.program.work, self.work
+        macs, time = (before.macs, after.macs), (before.time, after.time * self.handicap)
+        return bool(self.reading.roles.inputs) and POLICY.pays(macs=macs, time=time)
+
+
+def priced(reading: Reading, program: Program) -> Plan:
+    """The plan that is this program, whose choices are settled."""
+    cost = replace(program.context.cost, emphasis=0.0)
+    nodes, arithmetic = planned(program, reading.model)
+    work = _work(program, cost, nodes, arithmetic)
+    call = POLICY.call(len(reading.model.inputs))
+    handicap = POLICY.handicap(program.work.alone + call, work.alone + call)
+    return Plan(reading, program, cost, work, handicap)
+
+
+def _work(program: Program, cost: CostModel, nodes: Sequence[Node], arithmetic: Sequence[onnx.NodeProto]) -> Work:
+    """What these nodes take, and the shape arithmetic beside them."""
+    assert cost.alone is not None
+    time, alone = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) for c in (cost, cost.alone))
+    macs = {node: cost.node_macs(node) for node in nodes}
+    fixed = sum(n for node, n in macs.items() if not _varies(node, program))
+    return Work(sum(macs.values()), fixed, len(nodes) + len(arithmetic), time, alone)
+
+
+def _varies(node: Node, program: Program) -> bool:
+    """Whether anything that the node computes has the candidates in its shape."""
+    return any(
+        not isinstance(e, int) and not symbols(e).isdisjoint(program.context.candidates)
+        for t in node.outputs
+        for e in t.shape or ()
+    )
