@@ -27,7 +27,7 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
-from mari_onnx.emission import emit
+from mari_onnx.emission import write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
@@ -78,7 +78,7 @@ def optimize(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Prog
     if not report.changed:
         return Made(MappingProxyType({}), report, document)
     say("writing", 2, 3)
-    result = emit(plan.program, reading.model)
+    result = write(plan.lowered).model
     report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
     if verified:
         report = verify(report, document, [result], reading.roles, progress)

@@ -149,7 +149,7 @@ def rewrite(
     names = {i.name for i in graph.inputs}
     plan = best_plan(read(graph, sides(graph, [u for u in user if u in names], batch, serving)), batch)
     assert not [r for r in plan.program.context.remarks if r.reason.startswith(BUG)]
-    written = write(plan.program, graph)
+    written = write(plan.lowered)
     from_proto(written.model)  # a valid model again
     return Rewritten(written, plan)
 

@@ -18,6 +18,7 @@ from mari_onnx.ir.cost import CostModel, reachable
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, Poly, symbols
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
+from mari_onnx.ir.operators import traits_of
 from mari_onnx.report.model import Remark
 
 BOOL, INT64 = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
@@ -49,6 +50,14 @@ class Op:
 
     def input(self, i: int) -> Value | None:
         return self.inputs[i] if i < len(self.inputs) else None
+
+    @property
+    def axis(self) -> int:
+        """The axis that the attribute names, or the operator's default."""
+        traits = traits_of(self.op_type, self.proto.domain)
+        axis = self.attribute("axis", traits and traits.default_axis(self.opset))
+        assert axis is not None, "an axis that has no default is required"
+        return int(axis)
 
     @property
     def data(self) -> Value:

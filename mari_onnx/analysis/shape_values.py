@@ -17,6 +17,7 @@ from onnx import TensorProto
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.ir.axes import extents, infer_shape
 from mari_onnx.ir.extents import compare, divide, product
+from mari_onnx.ir.operators import OPERATORS
 
 Content: TypeAlias = npt.NDArray[Any]
 
@@ -102,12 +103,12 @@ def _size(op: Op, ctx: Context) -> Content | None:
 
 def _gather(op: Op, ctx: Context) -> Content:
     indices = _given(op, 1)
-    return np.take(_given(op, 0), np.array(_ints(indices), int).reshape(indices.shape), op.attribute("axis", 0))
+    return np.take(_given(op, 0), np.array(_ints(indices), int).reshape(indices.shape), op.axis)
 
 
 def _slice(op: Op, ctx: Context) -> Content:
     x = _given(op, 0)
-    if op.opset < 10:
+    if op.opset < OPERATORS["Slice"].axes_input_from:
         starts, ends = list(op.attribute("starts")), list(op.attribute("ends"))
         axes, steps = op.attribute("axes"), None
     else:
@@ -149,7 +150,7 @@ def _unsqueeze(op: Op, ctx: Context) -> Content:
 
 
 def _concat(op: Op, ctx: Context) -> Content:
-    return np.concatenate([_given(op, i) for i in range(len(op.inputs))], op.attribute("axis"))
+    return np.concatenate([_given(op, i) for i in range(len(op.inputs))], op.axis)
 
 
 def _constant_of_shape(op: Op, ctx: Context) -> Content | None:
@@ -175,7 +176,7 @@ def _tile(op: Op, ctx: Context) -> Content:
 def _one_hot(op: Op, ctx: Context) -> Content:
     """TorchScript writes the repeats of repeat_interleave(int) as OneHot([axis], rank, [1, repeats])."""
     indices, depth, values = _given(op, 0), _ints(_given(op, 1))[0], _given(op, 2)
-    if op.attribute("axis", -1) != -1:
+    if op.axis != -1:
         raise ValueError("only along a new last axis")
     off, on = values
     rows = [[on if i % depth == k else off for k in range(depth)] for i in _ints(indices)]

@@ -18,7 +18,7 @@ def name_tensors(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Te
     called = [(value.name, tensor) for value, tensor in zip(emission.program.outputs, outputs, strict=True)]
     for name, tensor in called:
         named = tensor.node.is_source or tensor.stored
-        if not named and tensor not in emission.apart:
+        if not named and tensor not in emission.lowered.apart:
             names.setdefault(tensor, name)
         if not (named and tensor.name == name):
             used.add(name)

@@ -1,123 +1,87 @@
-"""One node of the plan as a node of the graph, in the operators of the model's opset."""
+"""What was lowered becomes nodes and stored tensors with names, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
-import onnx
-from onnx import TensorProto
-
-from mari_onnx.emission.constants import write_constant
+from mari_onnx.emission.constants import initialize, write_constant
+from mari_onnx.emission.names import unique
 from mari_onnx.emission.protos import new_node, renamed_node
-from mari_onnx.emission.shapes import integers, shape_tensor
-from mari_onnx.emission.state import ATTENDED, Emission, append, append_ours, describe
+from mari_onnx.emission.runtime_quirks import attended, is_described
+from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand
+from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
-
-AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMean": 18, "ReduceSumSquare": 18}
-"""The opset from which a reduction takes its axes as an input."""
 
 
-def write_node(emission: Emission, node: Node) -> None:
-    """The node with what it needs beside it: shapes that are computed, constants, descriptions of what is new."""
-    tensor = node.outputs[0]
-    name = emission.names[tensor]
-    if node.op_type == "<input>":
-        return
-    if tensor.stored:
-        write_constant(emission, tensor, name)
-        return
-    if node.op_type == "<extents>":
-        _write_extents(emission, tensor, name)
-        return
-    inputs = ["" if t is None else emission.names[t] for t in node.inputs]
-    if node.proto is not None:
-        if node.op_type == "Attention":  # of a width that an Expand or a Reshape leaves open onnx makes 0
-            for t in dict.fromkeys(t for t in node.inputs if t is not None and not (t.node.is_source or t.stored)):
-                describe(emission, t, ATTENDED)
-        captures = {name: emission.names[t] for name, t in node.captures if emission.names[t] != name}
-        again = renamed_node(node.proto, inputs, [emission.names[t] for t in node.outputs], captures=captures)
-        append(emission, again)
+def write_code(emission: Emission) -> None:
+    """Every node, instruction and stored tensor of what was lowered, and each output under its own name."""
+    lowered = emission.lowered
+    for item in lowered.code:
+        if isinstance(item, Integers):
+            _write_integers(emission, item)
+        elif isinstance(item, Instruction):
+            _write_instruction(emission, item)
+        elif item.outputs[0].stored:
+            write_constant(emission, item.outputs[0], emission.names[item.outputs[0]])
+        else:
+            _write_original(emission, item)
+    emission.names.update((tensor, name_of(emission, operand)) for tensor, operand in lowered.stands.items())
+    for value, tensor in zip(lowered.program.outputs, lowered.outputs, strict=True):
+        if emission.names[tensor] != value.name:
+            append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
+
+
+def name_of(emission: Emission, operand: Operand) -> str:
+    """The name of an operand that has been written."""
+    if isinstance(operand, Tensor):
+        stands = emission.lowered.stands.get(operand)
+        return emission.names[operand] if stands is None else name_of(emission, stands)
+    if isinstance(operand, Instruction) and operand.of is not None:
+        return emission.names[operand.of.outputs[0]]
+    return emission.extents[operand]
+
+
+def _write_integers(emission: Emission, stored: Integers) -> None:
+    shown = "_".join(str(v).replace("-", "m") for v in stored.values[:8])
+    kind = "shape" if stored.dtype == TensorProto.INT64 else "extents"
+    name = emission.extents[stored] = unique(emission, f"mari.{kind}_{shown}", set(emission.extents.values()))
+    array = np.array(stored.values, helper.tensor_dtype_to_np_dtype(stored.dtype))
+    initialize(emission, name, numpy_helper.from_array(array, name))
+
+
+def _write_instruction(emission: Emission, instruction: Instruction) -> None:
+    inputs = [name_of(emission, operand) for operand in instruction.operands]
+    if instruction.of is None:
+        used = {*emission.extents.values(), *emission.names.values()}
+        wanted = f"mari.{instruction.op_type.lower()}_{len(emission.extents)}"
+        name = emission.extents[instruction] = unique(emission, wanted, used)
     else:
-        assert node.inputs[0] is not None
-        append(emission, _lowered(emission, node, inputs, name), len(node.inputs[0].known_shape))
+        name = emission.names[instruction.of.outputs[0]]
+    proto = new_node(instruction.op_type, name, inputs, name, **instruction.attributes)
+    if instruction.arithmetic:
+        append_ours(emission, proto)
+        return
+    first = instruction.operands[0]
+    assert isinstance(first, Tensor) and instruction.of is not None
+    append(emission, proto, len(first.known_shape))
+    _describe_new(emission, instruction.of)
+
+
+def _write_original(emission: Emission, node: Node) -> None:
+    """The original node on these inputs."""
+    assert node.proto is not None
+    for t in attended(node):
+        describe(emission, t)
+    inputs = ["" if t is None else name_of(emission, t) for t in node.inputs]
+    captures = {name: to for name, t in node.captures if (to := name_of(emission, t)) != name}
+    outputs = [emission.names[t] for t in node.outputs]
+    append(emission, renamed_node(node.proto, inputs, outputs, captures=captures))
+    _describe_new(emission, node)
+
+
+def _describe_new(emission: Emission, node: Node) -> None:
+    """Say the shapes of results that the original does not have."""
     for t in node.outputs:
-        if emission.names[t] and emission.names[t] not in emission.model.names:
+        if is_described(t) and emission.names[t] and emission.names[t] not in emission.model.names:
             describe(emission, t)
-
-
-def _write_extents(emission: Emission, tensor: Tensor, name: str) -> None:
-    content = tensor.node.payload
-    flat = shape_tensor(emission, list(content.flat), tensor.dtype, None)
-    if content.ndim == 1:
-        emission.names[tensor] = flat
-    else:
-        append_ours(emission, new_node("Reshape", name, [flat, integers(emission, list(content.shape))], name))
-
-
-def _lowered(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
-    attributes = dict(node.attributes)
-    source = node.inputs[0]
-    match node.op_type:
-        case "Reshape":
-            shape = list(attributes["shape"])
-            assert source is not None
-            # onnxruntime 1.32 does not survive Transpose, Reshape and MatMul of half precision; Unsqueeze it does.
-            if source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and _adds_units(source, shape):
-                return _unsqueeze(emission, shape, inputs, name)
-            unknown = [i for i, e in enumerate(shape) if not isinstance(e, int)]
-            if len(unknown) <= 1:
-                target = [e if isinstance(e, int) else -1 for e in shape]
-                return new_node("Reshape", name, [*inputs, integers(emission, target)], name)
-            if emission.model.opset >= 14:
-                target_name = shape_tensor(emission, shape, TensorProto.INT64, source)
-                return new_node("Reshape", name, [*inputs, target_name], name, allowzero=1)
-            return _reshape_without_zeros(emission, node, inputs, name)
-        case "Expand":
-            target_name = shape_tensor(emission, list(attributes["shape"]), TensorProto.INT64, source)
-            return new_node("Expand", name, [*inputs, target_name], name)
-        case "Slice":
-            axis, start, stop = attributes["axis"], attributes["start"], attributes["stop"]
-            if emission.model.opset < 10:
-                return new_node("Slice", name, inputs, name, axes=[axis], starts=[start], ends=[stop])
-            bounds = [integers(emission, [v]) for v in (start, stop, axis)]
-            return new_node("Slice", name, [*inputs, *bounds], name)
-        case "ReduceSum" | "ReduceMean" | "ReduceSumSquare" if emission.model.opset >= AXES_ARE_INPUTS[node.op_type]:
-            axes = integers(emission, list(attributes.pop("axes")))
-            return new_node(node.op_type, name, [*inputs, axes], name, **attributes)
-        case _:
-            return new_node(node.op_type, name, inputs, name, **attributes)
-
-
-def _adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
-    return [e for e in shape if e != 1] == list(source.known_shape)
-
-
-def _unsqueeze(emission: Emission, shape: Sequence[Extent], inputs: list[str], name: str) -> onnx.NodeProto:
-    """To this shape, of which the source has every extent but those of 1."""
-    units = [i for i, e in enumerate(shape) if e == 1]
-    if emission.model.opset >= 13:
-        return new_node("Unsqueeze", name, [*inputs, integers(emission, units)], name)
-    return new_node("Unsqueeze", name, inputs, name, axes=units)
-
-
-def _reshape_without_zeros(emission: Emission, node: Node, inputs: list[str], name: str) -> onnx.NodeProto:
-    """A Reshape to several symbols before opset 14, where a 0 stands for the source's own extent at that position.
-
-    That is the wrong one where no candidates are left and the source has something else there: -1 says it then.
-    """
-    source, shape = node.inputs[0], list(node.attribute("shape"))
-    assert source is not None
-    have = source.known_shape
-    if _adds_units(source, shape):
-        return _unsqueeze(emission, shape, inputs, name)
-    providers = emission.program.providers.items()
-    counted = {s for s, (t, _) in providers if t.op_type == "NonZero"}  # as many as a mask selects: none, perhaps
-    candidates, leading = {*emission.program.context.candidates, ROW}, set(emission.model.leading_symbols.values())
-    unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
-    likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (counted, candidates, leading))
-    may_be_empty = next((found for found in likely if found), unknown)
-    unlike = [i for i in may_be_empty if i >= len(have) or divide(have[i], shape[i]) is None]
-    if unlike == may_be_empty:
-        shape[unlike[0]] = -1
-    return new_node("Reshape", name, [*inputs, shape_tensor(emission, shape, TensorProto.INT64, source)], name)

@@ -10,38 +10,42 @@ from onnx import helper
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.emission.lower import Lowered
+from mari_onnx.emission.shape_arithmetic import Instruction, Integers
 from mari_onnx.ir.expressions import Tensor
-
-MATRIX, ATTENDED = range(3), range(3, 5)
-"""The dimensions of tensors whose shapes are written down: of all, and of what Attention reads."""
 
 
 @dataclass
 class Emission:
-    """The nodes that are needed, in order, and what was written for them.
+    """What has been written so far of a program that was lowered.
 
-    `arithmetic` are those of the nodes that compute shapes or give something its name, `extents` the names of what they
-    compute by what that is. Constants are folded last: whoever only wants to know what would be written has no use for
-    them. `names` are those of the tensors, `taken` those of the original, `infos` the shapes that are written down.
-    Outputs that are `apart` have names of their own, and an Identity gives them the output's.
+    `names` are those of its tensors, and `extents` those of stored integers and of shape arithmetic. `taken` are the
+    names of the original, `infos` the shapes that are written down. Stored tensors are folded last.
     """
 
-    program: Program
-    model: Model
+    lowered: Lowered
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[Tensor | onnx.TensorProto] = field(default_factory=list)
-    arithmetic: list[onnx.NodeProto] = field(default_factory=list)
     infos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     names: dict[Tensor, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-    extents: dict[object, str] = field(default_factory=dict)
-    apart: set[Tensor] = field(default_factory=set)
+    extents: dict[Integers | Instruction, str] = field(default_factory=dict)
+
+    @property
+    def program(self) -> Program:
+        return self.lowered.program
+
+    @property
+    def model(self) -> Model:
+        return self.lowered.model
+
+    @property
+    def taken(self) -> set[str]:
+        return self.model.names
 
 
 def append_ours(emission: Emission, node: onnx.NodeProto) -> None:
     """A node that computes a shape or gives something its name."""
     append(emission, node, rank=1)
-    emission.arithmetic.append(node)
 
 
 def append(emission: Emission, node: onnx.NodeProto, rank: int | None = None) -> None:
@@ -78,14 +82,9 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
     return attributes(original) == attributes(node)
 
 
-def describe(emission: Emission, tensor: Tensor, ranks: range = MATRIX) -> None:
-    """The shapes of matrices: a product and its bias become one Gemm where they are known.
-
-    Of more dimensions they are left out. onnxruntime takes Add and LayerNormalization of two operands whose shapes it
-    can prove equal for SkipLayerNormalization, which on CPU takes several times as long as the two (BST: 1.4 times the
-    model).
-    """
-    if tensor.shape is None or not tensor.dtype or len(tensor.shape) not in ranks:
+def describe(emission: Emission, tensor: Tensor) -> None:
+    """Write down the shape of a tensor, with the symbols of the model's own inputs."""
+    if tensor.shape is None or not tensor.dtype:
         return
     known = emission.model.input_symbols
     shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]

@@ -17,8 +17,6 @@ import onnx
 
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import (
-    MOVES_DATA,
-    NONDETERMINISTIC,
     Node,
     Tensor,
     first_input,
@@ -28,6 +26,7 @@ from mari_onnx.ir.expressions import (
     is_slice,
 )
 from mari_onnx.ir.extents import ROW, Extent, divide, product, symbol
+from mari_onnx.ir.operators import NONDETERMINISTIC, named
 
 _Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
 
@@ -40,7 +39,8 @@ FEW_TIMES = 4
 """So often a tensor stands in one Concat, which no shape has to be computed for."""
 
 
-ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
+ARITHMETIC = named(lambda t: t.arithmetic)
+FOLDABLE = named(lambda t: t.foldable)
 
 
 BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -140,7 +140,7 @@ class Builder:
         if node is None:
             node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
             constant = _constant(inputs, shape)
-            stored = constant and op_type in MOVES_DATA and all(t.stored for t in inputs)
+            stored = constant and op_type in FOLDABLE and all(t.stored for t in inputs)
             node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
         return node.outputs[0]
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-import onnx
-
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, evaluate
+from mari_onnx.ir.operators import FUSED_OPERATORS, OPERATORS, named
 
 NS_PER_LAUNCH = 500.0
 NS_PER_VIEW = 300.0
@@ -35,22 +34,10 @@ MANY_ROWS = 256
 NS_PER_ELEMENT = 0.2
 CACHED = 500_000
 """Elements beyond these come from memory and go back there, and cost twice as much."""
-NS_PER_ELEMENT_OF = {
-    **dict.fromkeys(("Sigmoid", "Tanh", "Div", "LeakyRelu"), 0.3),
-    **dict.fromkeys(("Sqrt", "Pow", "Softmax", "LogSoftmax"), 0.4),
-    **dict.fromkeys(("Erf", "PRelu", "LayerNormalization", "RMSNormalization"), 0.6),
-    "Gelu": 0.7,
-    **dict.fromkeys(("Log", "Selu"), 2.0),
-    "Elu": 2.5,
-    "Where": 3.5,
-    **dict.fromkeys(("Softplus", "Mish"), 11.0),
-}
+NS_PER_ELEMENT_OF = {name: traits.ns for name, traits in OPERATORS.items() if traits.ns is not None}
 NS_PER_RUN = 9.0
 """For each stretch over which an operand of an element-wise operator is repeated, or is not: they come one by one."""
-BROADCASTING = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu", "Max", "Min", "And", "Or", "Xor"}
-    | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
-)
+BROADCASTING = named(lambda t: t.broadcasts) - {"Where"}  # whose price for each element is that of its runs
 
 NS_PER_ROW = 8.0
 """For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
@@ -63,11 +50,9 @@ NS_PER_ELEMENT_APART = 4.0
 
 UNKNOWN_EXTENT = 32
 
-VIEWS = frozenset({"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten"})
-FUSED_PRODUCTS = frozenset({"FusedMatMul", "FusedGemm", "FusedConv", "MatMulNBits", "MultiHeadAttention"})
-PRODUCTS = FUSED_PRODUCTS | {
-    *("MatMul", "Gemm", "Conv", "Einsum", "GRU", "LSTM", "RNN", "MatMulInteger", "QLinearMatMul", "Attention")
-}
+VIEWS = named(lambda t: t.view)
+PRODUCTS = named(lambda t: t.product) | named(lambda t: t.product, FUSED_OPERATORS)
+READ_MORE = named(lambda t: t.reads_more)
 
 Shape: TypeAlias = "tuple[Extent, ...] | None"
 
@@ -172,7 +157,7 @@ class CostModel:
             return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
         if op_type == "Transpose" and inputs[0] is not None:
             return launch + self._transposed(inputs[0], attributes.get("perm", range(len(inputs[0]))[::-1]))
-        read = max(map(self.elements, inputs), default=0) if op_type.startswith(("Reduce", "Arg", "TopK")) else 0
+        read = max(map(self.elements, inputs), default=0) if op_type in READ_MORE else 0
         moved = max(written, read)
         memory = NS_PER_ELEMENT * (moved + max(moved - CACHED, 0))
         runs = self._runs(inputs, outputs[0]) if op_type in BROADCASTING else 0
@@ -256,9 +241,9 @@ class CostModel:
             return self.launch if node.op_type == "<extents>" else 0.0
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
 
-    def shape_arithmetic(self, nodes: Iterable[onnx.NodeProto]) -> float:
-        """Nanoseconds of nodes that compute shapes, a few numbers each."""
-        return sum(self.time(node.op_type, [(1,)] * len(node.input), [(1,)], {}) for node in nodes)
+    def shape_arithmetic(self, nodes: Iterable[tuple[str, int]]) -> float:
+        """Nanoseconds of nodes that compute shapes, a few numbers each: their operators and numbers of operands."""
+        return sum(self.time(op_type, [(1,)] * operands, [(1,)], {}) for op_type, operands in nodes)
 
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
         """What it takes to compute the tensors from those that the builder had made by `since`."""

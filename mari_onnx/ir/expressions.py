@@ -12,13 +12,6 @@ import onnx
 
 from mari_onnx.ir.extents import Extent
 
-NONDETERMINISTIC = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-)
-
-
-MOVES_DATA = frozenset({"Reshape", "Transpose", "Slice", "Concat", "Gather", "Expand"})
-
 
 @dataclass(eq=False, slots=True)
 class Node:

@@ -21,7 +21,7 @@ import onnx
 
 from mari_onnx.document.external import stored_bytes
 from mari_onnx.document.graph_view import reads
-from mari_onnx.ir.expressions import NONDETERMINISTIC
+from mari_onnx.ir.operators import NONDETERMINISTIC
 
 NS_PER_BYTE = 1.0
 """A value that crosses is written, sent and read again: 10 Gbit/s are 0.8 ns a byte."""

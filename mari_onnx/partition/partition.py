@@ -49,7 +49,7 @@ def partition(plan: Plan) -> Partition:
 
     Raises UserError where there is nothing to cut off.
     """
-    return _Splitter(plan, write(plan.program, plan.reading.model)).parts(plan.reading.premises.items)
+    return _Splitter(plan, write(plan.lowered)).parts(plan.reading.premises.items)
 
 
 @dataclass

@@ -20,23 +20,11 @@ from typing import Any
 import onnx
 
 from mari_onnx.ir.extents import Extent, divide
+from mari_onnx.ir.operators import OPERATORS, Traits
 
 Shape = tuple[Extent, ...]
 
-_ELEMENTWISE = """
-    Abs Add And Cast Ceil Celu Clip Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish
-    Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round
-    Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh ThresholdedRelu Where Xor
-"""
-ELEMENTWISE = frozenset(_ELEMENTWISE.split())
-ALONG = {
-    **dict.fromkeys(("Split", "ArgMax", "ArgMin"), 0),
-    **dict.fromkeys(("Concat", "Softmax", "LogSoftmax", "Hardmax", "TopK"), -1),
-    **dict.fromkeys(("LayerNormalization", "LpNormalization", "RMSNormalization"), -1),
-}
-"""Operators that work along the axis of an attribute, and what that is where nothing is said."""
-
-RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+UNKNOWN = Traits()
 
 
 @dataclass
@@ -79,8 +67,9 @@ class Rows:
         first, constants = node.input[0], [name for name in given if name not in self.rows]
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         rank = len(shapes[first] or ()) if first in self.rows else 0
+        traits = OPERATORS.get(node.op_type, UNKNOWN)
         match node.op_type:
-            case op if op in ELEMENTWISE:
+            case _ if traits.elementwise:
                 return self._broadcasts(given, constants)
             case "BatchNormalization":
                 return first in self.rows and constants == given[1:] and not attributes.get("training_mode")
@@ -91,23 +80,23 @@ class Rows:
             case "Gemm":
                 return first in self.rows and not attributes.get("transA") and self._plain_gemm(given, constants)
             case "Gather":
-                axis = int(attributes.get("axis", 0))
+                axis = int(attributes.get("axis", traits.axis or 0))
                 if first in self.rows:
                     return constants == given[1:] and axis % rank != 0
                 return axis == 0
             case "Transpose":
                 return bool(attributes.get("perm", [-1])[0] == 0)
-            case op if op in RESHAPES:
+            case _ if traits.view:
                 return first in self.rows and constants == given[1:] and self._blocks(node.output[0]) is not None
             case "Slice":
                 axes = self._axes(node, attributes, 3)
                 return first in self.rows and axes is not None and all(axis % rank for axis in axes)
-            case op if op.startswith("Reduce"):
+            case _ if traits.reduction:
                 axes = self._axes(node, attributes, 1)
                 return first in self.rows and bool(axes) and all(axis % rank for axis in axes or ())
-            case op if op in ALONG:
+            case op if traits.along:  # no older default is the first axis where this one is not
                 every = all(name in self.rows for name in given) if op == "Concat" else constants == given[1:]
-                return every and int(attributes.get("axis", ALONG[op])) % rank != 0
+                return every and int(attributes.get("axis", traits.axis or 0)) % rank != 0
         return False
 
     def _broadcasts(self, given: list[str], constants: list[str]) -> bool:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import onnx
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading
-from mari_onnx.emission import planned
+from mari_onnx.emission import Lowered, lower
 from mari_onnx.ir.cost import CostModel, Work
 from mari_onnx.ir.expressions import Node
 from mari_onnx.ir.extents import symbols
@@ -26,6 +23,7 @@ class Plan:
 
     reading: Reading
     program: Program
+    lowered: Lowered
     cost: CostModel
     work: Work
     handicap: float
@@ -46,19 +44,20 @@ class Plan:
 def priced(reading: Reading, program: Program) -> Plan:
     """The plan that is this program, whose choices are settled."""
     cost = replace(program.context.cost, emphasis=0.0)
-    nodes, arithmetic = planned(program, reading.model)
-    work = _work(program, cost, nodes, arithmetic)
+    lowered = lower(program, reading.model)
+    work = _work(lowered, cost)
     call = POLICY.call(len(reading.model.inputs))
     handicap = POLICY.handicap(program.work.alone + call, work.alone + call)
-    return Plan(reading, program, cost, work, handicap)
+    return Plan(reading, program, lowered, cost, work, handicap)
 
 
-def _work(program: Program, cost: CostModel, nodes: Sequence[Node], arithmetic: Sequence[onnx.NodeProto]) -> Work:
-    """What these nodes take, and the shape arithmetic beside them."""
+def _work(lowered: Lowered, cost: CostModel) -> Work:
+    """What the nodes take, and the shape arithmetic beside them."""
     assert cost.alone is not None
+    nodes, arithmetic = lowered.computing, lowered.shape_nodes
     time, alone = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) for c in (cost, cost.alone))
     macs = {node: cost.node_macs(node) for node in nodes}
-    fixed = sum(n for node, n in macs.items() if not _varies(node, program))
+    fixed = sum(n for node, n in macs.items() if not _varies(node, lowered.program))
     return Work(sum(macs.values()), fixed, len(nodes) + len(arithmetic), time, alone)
 
 

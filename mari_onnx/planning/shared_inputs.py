@@ -21,17 +21,13 @@ from dataclasses import dataclass
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.operators import OPERATORS, named
 
-ALONE = frozenset(
-    {"Abs", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg"}
-    | {"Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Swish", "Tanh"}
-)
-"""Operators of one operand."""
+ALONE = named(lambda t: t.elementwise) | {"Identity"}
+"""Operators that may be given one operand."""
 
-WITH_CONSTANTS = frozenset({"Add", "BatchNormalization", "Div", "Mul", "PRelu", "Sub"})
+WITH_CONSTANTS = named(lambda t: t.elementwise and t.broadcasts) | {"BatchNormalization"}
 """Operators that may take constants beside, one for each column."""
-
-SOFTMAX_OF_ONE_AXIS = 13
 
 
 @dataclass(frozen=True)
@@ -129,6 +125,8 @@ def _one_product(b: Builder, members: Sequence[Node], found: Mapping[Tensor, tup
 def _after(b: Builder, stack: Stack, users: Mapping[Tensor, list[Node]], opset: int) -> Iterator[Stack]:
     """Stacks of what is computed of each sibling alike."""
     for node in users.get(stack.siblings[0], ()):
+        if node.proto is not None and node.proto.domain not in ("", "ai.onnx"):  # what is written here is ONNX's own
+            continue
         alike = [_alike(node, stack.siblings[0], t, users.get(t, ())) for t in stack.siblings]
         siblings = tuple(n.outputs[0] for n in alike if n is not None)
         if len(set(siblings)) < len(stack.siblings) or len(node.outputs) > 1:
@@ -146,10 +144,14 @@ def _after(b: Builder, stack: Stack, users: Mapping[Tensor, list[Node]], opset: 
             yield Stack(
                 b.make(node.op_type, [stack.whole], shape, siblings[0].dtype, **attributes), siblings, stack.flat
             )
-        elif node.op_type == "Softmax" and opset >= SOFTMAX_OF_ONE_AXIS:
-            if attributes.get("axis", -1) in (-1, len(out) - 1):
+        elif node.op_type == "Softmax" and opset >= OPERATORS["Softmax"].one_axis_from:
+            if attributes.get("axis", OPERATORS["Softmax"].axis) in (-1, len(out) - 1):
                 yield Stack(b.make("Softmax", [stack.whole], shape, axis=-1), siblings, stack.flat)
-        elif node.op_type == "Gather" and node.inputs[0] is stack.siblings[0] and attributes.get("axis", 0) == 0:
+        elif (
+            node.op_type == "Gather"
+            and node.inputs[0] is stack.siblings[0]
+            and attributes.get("axis", OPERATORS["Gather"].axis) == 0
+        ):
             rows = node.inputs[1]
             if rows is not None and len(shape) > 2 and stack.flat:
                 yield Stack(b.take(stack.whole, rows), siblings, flat=True)

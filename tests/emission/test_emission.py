@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
@@ -15,7 +14,7 @@ from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import load
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.planning.search import best_plan
 from tests.graphs import MANY, assert_same, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -343,7 +342,7 @@ def test_external_data_of_what_is_not_split_is_not_touched(tmp_path: Path) -> No
     original = external(tmp_path)
     document = load(tmp_path / "m.onnx")
     graph = Model(document)
-    result = emit(best_plan(read(graph, sides(graph, [], MANY)), MANY).program, graph)
+    result = write(lower(best_plan(read(graph, sides(graph, [], MANY)), MANY).program, graph)).model
     stored = {t.name: t for t in result.graph.initializer}
     assert stored["table"] == next(t for t in document.proto.graph.initializer if t.name == "table")
     assert stored["table"].data_location == TensorProto.EXTERNAL
@@ -395,37 +394,3 @@ def test_what_was_not_rewritten_keeps_its_name_and_documentation(
     kept = {n.output[0] for n in result.graph.node if before.get((n.op_type, *n.input, *n.output)) == n}
     assert "a" in kept
     assert kept >= {n.output[0] for n in result.graph.node if (n.op_type, *n.input, *n.output) in before}
-
-
-def test_onnxruntime_survives_a_transposed_matrix_of_half_precision() -> None:
-    """Transpose, Reshape [3 2] to [1 3 2] and MatMul end the process in version 1.32, while it loads the model."""
-    body = "t = Transpose <perm = [0, 2, 1]> (user) k = MatMul (t, w) i = Unsqueeze (item, last) y = Mul (k, i)"
-    types = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
-    proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
-    result = rewrite_and_check(proto)
-    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
-
-
-def test_onnxruntime_finds_an_output_that_is_transposed() -> None:
-    """Version 1.32 makes one Gemm of Transpose, Gemm and Transpose, whoever wants what is between them."""
-    body = """a = Add (user, item) r = Relu (a) t = Transpose (r) p = Gemm (t, r) s = Unsqueeze (r, one)
-        y = Einsum <equation = "abc,dc->abcd"> (s, p)"""
-    output = "float[3, 3] p, float[B, 1, 3, 3] y"
-    proto = ranking("one", body, user="float[3]", output=output, one=[1])
-    result = rewrite_and_check(proto)
-    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 2
-
-
-def test_onnxruntime_does_not_round_an_output_that_is_quantized_elsewhere() -> None:
-    """Version 1.32 quantizes before it transposes, and an output along with it; not beside an Identity."""
-    body = """a = Add (user, item) p = Relu (a) e = Equal (p, p) t = Transpose (p)
-        q = QuantizeLinear <axis = 0> (t, scale, none) y = DequantizeLinear <axis = 0> (q, scale, none)"""
-    output = "float[B, 3] p, float[3, B] y"
-    constants = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
-    proto = ranking("one", body, user="float[3]", output=output, **constants)
-    result = rewrite_and_check(proto)
-    given = {"user_row": np.float32([[1, 0, 3]]), "item": np.float32([[0, 1, 2], [5, 0, 0]])}
-    (found, _) = ort.InferenceSession(result.model.SerializeToString()).run(["p", "y"], given)
-    assert found.tolist() == [[1, 1, 5], [6, 0, 3]]
-    again = rewrite(result.model, ["user_row"]).model
-    assert [n.op_type for n in again.graph.node].count("Identity") == 1

@@ -62,6 +62,16 @@ def test_normalization_and_bias_of_each_sibling() -> None:
     assert [result.ops.count(op) for op in ("Gemm", "BatchNormalization", "Add", "Concat")] == [1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("node", ["Softsign ({x})", "Max ({x}, {c})", "Sub ({c}, {x})"])
+def test_elementwise_operators_are_one_of_all_siblings(node: str) -> None:
+    """Of one operand, or with constants beside it for each column."""
+    body = gemms(3, "item") + " ".join(f"r{i} = {node.format(x=f'g{i}', c=f'c{i}')}" for i in range(3))
+    constants = linears(3, 3, 4) | {f"c{i}": integers(4, seed=20 + i) for i in range(3)}
+    text = f"g (float[1, 2] user, float[B, 3] item) => (float[B, 12] y, float[1, 2] z) {{ z = Relu (user) {body}"
+    result = rewrite_and_check(parse(f"{text} y = Concat <axis = 1> (r0, r1, r2) }}", **constants), rtol=1e-5)
+    assert [result.ops.count(op) for op in ("Gemm", node.split()[0], "Concat")] == [1, 1, 0]
+
+
 def test_siblings_that_are_wanted_alone_stay_alone() -> None:
     """A copy of each would cost more than the launches that it saves."""
     body = gemms(2, "item") + " r0 = Relu (g0) r1 = Relu (g1) h0 = MatMul (r0, v) h1 = MatMul (r1, w)"
@@ -145,3 +155,15 @@ def test_the_graph() -> None:
         "g0.siblings.relu [B 2 3] = Relu (g0.siblings.reshape)",
         "y [B 6] = Reshape (g0.siblings.relu)",
     ]
+
+
+def test_an_operator_of_onnxruntime_is_written_for_each_expert() -> None:
+    """ONNX has a Gelu of its own, but not in opset 17."""
+    body = "x = Concat <axis = 1> (user, item)" + gemms(EXPERTS)
+    body += " ".join(f"r{i} = com.microsoft.Gelu (g{i}) e{i} = Unsqueeze (r{i}, one)" for i in range(EXPERTS))
+    body += f"all = Concat <axis = 1> ({', '.join(f'e{i}' for i in range(EXPERTS))})"
+    body += "y = ReduceMax <axes = [1], keepdims = 0> (all)"
+    imports = ', "com.microsoft": 1'
+    result = rewrite_and_check(ranking("one", body, domains=imports, one=[1], **linears(EXPERTS, 7, 3)))
+    gelus = [node for node in result.model.graph.node if node.op_type == "Gelu"]
+    assert [node.domain for node in gelus] == ["com.microsoft"] * EXPERTS

@@ -8,24 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.property import fused, operators
+from tests.property import fused
 from tests.property.graphs import FLOAT, INT64, B, Made, R, UnfitError, Writer
-from tests.property.operators import Maker, count, span
+from tests.property.operators import (
+    Maker,
+    along,
+    attention,
+    einsum,
+    elements,
+    linear,
+    lookup,
+    mask,
+    product,
+    quantized,
+    recurrent,
+    spatial,
+)
+from tests.property.operators.ranges import count, span
 from tests.property.ranking import calculated, for_candidates, joined
 
 READERS: dict[str, Sequence[Maker]] = {
-    "along": [operators.softmax, operators.cumsum, operators.arg_extreme, operators.top_k],
-    "attention": [fused.attention, operators.attention],
-    "einsum": [operators.einsum],
-    "elements": [operators.positions, operators.by_member, operators.scatter_elements, operators.scatter_elements],
+    "along": [along.softmax, along.cumsum, along.arg_extreme, along.top_k],
+    "attention": [fused.attention, attention.attention],
+    "einsum": [einsum.einsum],
+    "elements": [elements.positions, elements.by_member, elements.scatter_elements, elements.scatter_elements],
     "fused": [fused.gelu, fused.matmul, fused.gemm, fused.conv, fused.skip_layer_normalization],
-    "linear": [operators.gemm],
-    "lookup": [operators.gather_computed, operators.embedding, operators.one_hot],
-    "mask": [operators.masked],
-    "product": [operators.matmul, operators.linear],
-    "quantized": [operators.quantize, operators.quantize_dynamically, fused.packed],
-    "recurrent": [operators.recurrent, operators.conv],
-    "spatial": [operators.image, operators.pad, operators.triangle],
+    "linear": [linear.gemm],
+    "lookup": [lookup.gather_computed, lookup.embedding, lookup.one_hot],
+    "mask": [mask.masked],
+    "product": [product.matmul, linear.linear],
+    "quantized": [quantized.quantize, quantized.quantize_dynamically, fused.packed],
+    "recurrent": [recurrent.recurrent, recurrent.conv],
+    "spatial": [spatial.image, spatial.pad, spatial.triangle],
 }
 """What writes an operator of each family of rules; columns, elements and shapes are everywhere."""
 

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import ROW, Extent, evaluate
@@ -105,7 +105,9 @@ class Forms:
         self.names = {tensor: f"stored.{i}" for i, tensor in enumerate(stored)}
         outputs = [Value(name, None, t.dtype, Array(t, ())) for t, name in self.names.items()]
         wanted = with_outputs(original, {name: t.dtype for t, name in self.names.items()})
-        self.model = emit(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
+        self.model = write(
+            lower(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
+        ).model
         self.session = session(self.model)
         self.stored: dict[Tensor, Ndarray] = {}
         self.symbols: dict[str, int] = {}

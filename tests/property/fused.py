@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tests.property.graphs import FLOAT, FUSED, Made, UnfitError, Writer
-from tests.property.operators import Maker, broadcast, count
+from tests.property.operators import Maker
+from tests.property.operators.ranges import broadcast, count
 
 
 def _rows(w: Writer, *, rank: int = 2) -> tuple[Made, int]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, printer
 
 from mari_onnx.ir.extents import Extent, Poly, evaluate, product, symbol
+from mari_onnx.ir.operators import OPERATORS, traits_of
 from tests.property.evaluate import session
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -250,6 +251,8 @@ class Writer:
         exact: bool = True,
         **attributes: Any,
     ) -> list[Made]:
+        traits = traits_of(op_type, attributes.get("domain", ""))
+        assert traits is None or traits.least <= len(inputs) <= traits.most, (op_type, len(inputs))
         given = [m for m in inputs if m is not None]
         exact = exact and all(m.exact for m in given)
         results = []
@@ -273,9 +276,9 @@ class Writer:
         self.nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
         return name
 
-    def axes_form(self, axes: Sequence[int], since: int) -> tuple[list[Made], dict[str, Any]]:
-        """Axes as an attribute before opset `since`, as an input from there on."""
-        if self.opset >= since:
+    def axes_form(self, op_type: str, axes: Sequence[int]) -> tuple[list[Made], dict[str, Any]]:
+        """Axes as the operator takes them in this opset: as an input, or as an attribute."""
+        if self.opset >= OPERATORS[op_type].axes_input_from:
             return [self.ints(axes)], {}
         return [], {"axes": list(axes)}
 
@@ -321,7 +324,7 @@ class Writer:
         if self.chance(50):
             return self.write("Gather", [whole, self.ints([axis])], [1], (0, EXACT), INT64, axis=0)
         scalar = self.write("Gather", [whole, self.constant(np.array(axis, np.int64))], [], (0, EXACT), INT64, axis=0)
-        inputs, attributes = self.axes_form([0], 13)
+        inputs, attributes = self.axes_form("Unsqueeze", [0])
         return self.write("Unsqueeze", [scalar, *inputs], [1], (0, EXACT), INT64, **attributes)
 
     # Inputs
@@ -379,7 +382,7 @@ def write_case(random: Random) -> Case:
     """One random graph with what to feed it."""
     from tests.property.apart import APART
     from tests.property.fused import FUSIONS
-    from tests.property.operators import OPERATORS  # which are written in terms of a Writer
+    from tests.property.operators import MAKERS  # which are written in terms of a Writer
     from tests.property.ranking import BLOCKS
 
     w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)], half=random.randint(0, 9) == 9)
@@ -387,7 +390,7 @@ def write_case(random: Random) -> Case:
     inputs = len(w.made)
     makers = [
         make
-        for make, weight in (*OPERATORS.items(), *BLOCKS.items(), *FUSIONS.items(), *APART.items())
+        for make, weight in (*MAKERS.items(), *BLOCKS.items(), *FUSIONS.items(), *APART.items())
         for _ in range(weight)
     ]
     for _ in range(w.between(1, 14) if w.chance(85) else w.between(15, 40)):

@@ -16,7 +16,7 @@ from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model, captures
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value
 from mari_onnx.planning.search import best_plan
@@ -148,7 +148,7 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
     if optimized.changed and before is not None and after is not None and after.macs > before.macs:
         raise BrokenError(f"{after.macs} multiply-adds instead of {before.macs}")
     program, model = interpreted(case)
-    forced = emit(program, model)
+    forced = write(lower(program, model)).model
     models = {"forced": (case.model, forced)}
     if optimized.changed:
         models["optimized"] = (case.model, optimized.model)
@@ -158,7 +158,7 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
             seen.runs["optimized"] += 1
             seen.runs["optimized again"] += again.changed
     second = replace(case, model=forced)
-    models["forced twice"] = (forced, emit(*interpreted(second)))
+    models["forced twice"] = (forced, write(lower(*interpreted(second))).model)
     runs = originals(case, {o.name: o.type.tensor_type.elem_type for o in case.model.graph.output})
     if not runs:
         return

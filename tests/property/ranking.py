@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.property.graphs import BOOL, FLOAT, INT64, B, Made, R, UnfitError, Writer
-from tests.property.operators import broadcast, count, hull, span, times
+from tests.property.operators.ranges import broadcast, count, hull, span, times
 
 # What blocks have in common
 
@@ -97,7 +97,7 @@ def activated(w: Writer, x: Made) -> Made:
 
 
 def summed(w: Writer, op: str, x: Made, axis: int, *, keep: bool = False) -> Made:
-    inputs, attributes = w.axes_form([axis], 13 if op == "ReduceSum" else 18)
+    inputs, attributes = w.axes_form(op, [axis])
     shape = [1 if i == axis else e for i, e in enumerate(x.shape) if keep or i != axis]
     n = count([x.shape[axis]])
     bounds = (n * min(x.low, 0), n * max(x.high, 0)) if op == "ReduceSum" else span(x)
@@ -105,7 +105,7 @@ def summed(w: Writer, op: str, x: Made, axis: int, *, keep: bool = False) -> Mad
 
 
 def unsqueezed(w: Writer, x: Made, axis: int) -> Made:
-    inputs, attributes = w.axes_form([axis], 13)
+    inputs, attributes = w.axes_form("Unsqueeze", [axis])
     return w.write("Unsqueeze", [x, *inputs], [*x.shape[:axis], 1, *x.shape[axis:]], span(x), **attributes)
 
 

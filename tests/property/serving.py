@@ -18,7 +18,7 @@ from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.extents import evaluate
 from mari_onnx.planning.search import best_plan
@@ -82,7 +82,7 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
         graph = Model(from_proto(case.model))
         try:
             given = sides(graph, case.declared, case.batch, serving)
-            result = emit(best_plan(read(graph, given), case.batch).program, graph)
+            result = write(lower(best_plan(read(graph, given), case.batch).program, graph)).model
         except UserError as error:
             if not any(reason in error.message for reason in CANNOT):
                 raise

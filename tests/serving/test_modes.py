@@ -15,7 +15,7 @@ from mari_onnx.analysis.interpret import BUG
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import emit
+from mari_onnx.emission import lower, write
 from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.modes import Serving
 from tests.graphs import MANY, Array, evaluate, integers, parse
@@ -36,7 +36,7 @@ def served(model: onnx.ModelProto, globs: Sequence[str] = ("user*",), **serving:
     graph = Model(from_proto(model))
     program = best_plan(read(graph, sides(graph, globs, MANY, Serving(**serving))), MANY).program
     assert not [r for r in program.context.remarks if r.reason.startswith(BUG)]
-    result = emit(program, graph)
+    result = write(lower(program, graph)).model
     onnx.checker.check_model(result, full_check=True)
     return result
 

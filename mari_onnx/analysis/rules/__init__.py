@@ -26,23 +26,11 @@ from mari_onnx.analysis.rules import (
     relabel,
     spatial,
 )
-
-_ELEMENTWISE = """
-    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
-    Cast Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual
-    HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not
-    Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum
-    Swish Tan Tanh ThresholdedRelu Where Xor
-"""
-_REDUCTIONS = """
-    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-"""
-
-_POOLS = "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool"
+from mari_onnx.ir.operators import FUSED_OPERATORS, ONNXRUNTIME, named
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), elementwise.elementwise),
-    **dict.fromkeys(_REDUCTIONS.split(), along.reduce),
+    **dict.fromkeys(named(lambda t: t.elementwise), elementwise.elementwise),
+    **dict.fromkeys(named(lambda t: t.reduction), along.reduce),
     "CastLike": elementwise.cast_like,
     "BatchNormalization": elementwise.batch_normalization,
     "Identity": relabel.identity,
@@ -89,7 +77,12 @@ RULES: dict[str, Rule] = {
     "GroupNormalization": spatial.after,
     "DepthToSpace": spatial.after,
     "SpaceToDepth": spatial.after,
-    **dict.fromkeys(_POOLS.split(), spatial.pool),
+    "AveragePool": spatial.pool,
+    "GlobalAveragePool": spatial.pool,
+    "GlobalLpPool": spatial.pool,
+    "GlobalMaxPool": spatial.pool,
+    "LpPool": spatial.pool,
+    "MaxPool": spatial.pool,
     "Trilu": spatial.triangle,
     "LRN": spatial.channels,
     "MeanVarianceNormalization": spatial.mean_variance,
@@ -104,8 +97,7 @@ RULES: dict[str, Rule] = {
 }
 
 FUSED: dict[str, Rule] = {
-    "Gelu": elementwise.elementwise,
-    "QuickGelu": elementwise.elementwise,
+    **dict.fromkeys(named(lambda t: t.elementwise, FUSED_OPERATORS), elementwise.elementwise),
     "FastGelu": fused.gelu,
     "BiasGelu": fused.gelu,
     "FusedMatMul": fused.matmul,
@@ -118,7 +110,7 @@ FUSED: dict[str, Rule] = {
 }
 """The rules of what onnxruntime fuses."""
 
-DOMAINS = {"": RULES, "ai.onnx": RULES, fused.DOMAIN: FUSED}
+DOMAINS = {"": RULES, "ai.onnx": RULES, ONNXRUNTIME: FUSED}
 
 
 def rule_for(proto: onnx.NodeProto) -> Rule | None:

@@ -22,6 +22,7 @@ from mari_onnx.analysis.rules import moments, normalized, pairs
 from mari_onnx.ir.axes import Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.forms import Array, Terms, Value
 from mari_onnx.ir.layout import bounds, fill, groups, lay, merge, plain
+from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.unbatch import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
 
 
@@ -79,8 +80,8 @@ def softmax(op: Op, ctx: Context) -> Derived:
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     rank = len(op.data.dims)
-    axis = op.attribute("axis", -1 if op.opset >= 13 else 1) % max(rank, 1)
-    own = [axis] if op.opset >= 13 else range(axis, rank)
+    axis = op.axis % max(rank, 1)
+    own = [axis] if op.opset >= OPERATORS[op.op_type].one_axis_from else range(axis, rank)
     return run_along(op, ctx, own, [(op.data.dims, op.data.dtype)])
 
 
@@ -97,7 +98,7 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
     if op.data.dims is None or len(op.proto.output) > 1:
         return Refused("the rank of the input is unknown, or its mean is used")
     rank = len(op.data.dims)
-    own = range(op.attribute("axis", -1) % rank, rank)
+    own = range(op.axis % rank, rank)
     derived = run_along(op, ctx, own, [(op.data.dims, op.data.dtype)], op.inputs[1:])
     if not isinstance(derived, Refused) and op.op_type == "LayerNormalization":
         normalized.remember(op, ctx, derived[0])
@@ -108,14 +109,14 @@ def lp_normalization(op: Op, ctx: Context) -> Derived:
     """Along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
-    return run_along(op, ctx, [op.attribute("axis", -1) % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
+    return run_along(op, ctx, [op.axis % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
 
 
 def arg_extreme(op: Op, ctx: Context) -> Derived:
     """The position of the largest or smallest along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
-    axis = op.attribute("axis", 0) % len(op.data.dims)
+    axis = op.axis % len(op.data.dims)
     return run_along(op, ctx, [axis], [(_reduced(op.data.dims, [axis], bool(op.attribute("keepdims", 1))), INT64)])
 
 
@@ -127,7 +128,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
     count = op.attribute("k") if k is None else None if k.content is None else k.content.flat[0]
     if count is None:
         return Refused("the k of TopK is computed by the model")
-    axis = op.attribute("axis", -1) % len(op.data.dims)
+    axis = op.axis % len(op.data.dims)
     whole = count == extent_of(op.data.dims[axis])
     dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
     derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])

@@ -47,7 +47,7 @@ def concat(op: Op, ctx: Context) -> Derived:
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Concat is unknown")
     rank = len(values[0].known_dims)
-    position = op.attribute("axis") % rank
+    position = op.axis % rank
     if all(_same(v, values[0]) for v in values):
         return [_repeated(op, values[0], position, len(values))]
     values = _distinct(ctx, values)
@@ -304,7 +304,7 @@ def split(op: Op, ctx: Context) -> Derived:
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
-    position = op.attribute("axis", 0) % len(value.dims)
+    position = op.axis % len(value.dims)
     extent = extent_of(value.dims[position])
     count = len(op.proto.output)
     given = op.input(1)

@@ -37,7 +37,7 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
     x, indices = op.data, op.inputs[1]
     if x.dims is None or indices is None or indices.dims is None or len(x.dims) != len(indices.dims):
         return Refused("the rank of an input of GatherElements is unknown")
-    axis = op.attribute("axis", 0) % len(x.dims)
+    axis = op.axis % len(x.dims)
     ctx.selects_rows(x, indices, axis)
     rows = _in_common(op, ctx, [x, indices], [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 1)
@@ -49,7 +49,7 @@ def scatter_elements(op: Op, ctx: Context) -> Derived:
     if any(v.dims is None or len(v.dims) != len(values[0].known_dims) for v in values):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     rank = len(values[0].known_dims)
-    axis = op.attribute("axis", 0) % rank
+    axis = op.axis % rank
     rows = _in_common(op, ctx, values, [(i,) * 3 for i in range(rank) if i != axis], [[axis]] * 3)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 0)
 

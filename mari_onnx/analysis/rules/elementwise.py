@@ -26,11 +26,9 @@ from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Factors, Terms, Value
 from mari_onnx.ir.layout import fill, join, lay, rename_value
+from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.unbatch import Run, add_up, part_by_part, pointwise
 
-BOOLEAN = frozenset(
-    {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}
-)
 MAX_TERMS = 6
 
 
@@ -211,12 +209,13 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
 
 
 def _dtype(op: Op, present: list[Value]) -> int:
-    match op.op_type:
-        case t if t in BOOLEAN:
+    traits = traits_of(op.op_type, op.proto.domain)
+    match traits and traits.result:
+        case "boolean":
             return BOOL
-        case "Cast":
+        case "to":
             return int(op.attribute("to"))
-        case "Where":
+        case "second":
             return present[1].dtype
         case _:
             return present[0].dtype

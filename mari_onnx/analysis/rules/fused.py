@@ -26,8 +26,7 @@ from mari_onnx.analysis.rules.along import layer_normalization
 from mari_onnx.ir.axes import Refused, extents, flat
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.layout import plain
-
-DOMAIN = "com.microsoft"
+from mari_onnx.ir.operators import ONNXRUNTIME
 
 
 @dataclass
@@ -159,7 +158,7 @@ def conv(nodes: Unfolded) -> list[Value]:
 def gelu(nodes: Unfolded) -> list[Value]:
     """BiasGelu, and FastGelu with a bias."""
     op_type = "Gelu" if nodes.op.op_type == "BiasGelu" else "FastGelu"
-    return [nodes.then(elementwise.elementwise, op_type, nodes.sum(*nodes.op.inputs), domain=DOMAIN)]
+    return [nodes.then(elementwise.elementwise, op_type, nodes.sum(*nodes.op.inputs), domain=ONNXRUNTIME)]
 
 
 @unfolding

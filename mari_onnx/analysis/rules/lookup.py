@@ -37,7 +37,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
-    axis = op.attribute("axis", 0) % len(data.dims)
+    axis = op.axis % len(data.dims)
     if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)
@@ -204,7 +204,7 @@ def one_hot(op: Op, ctx: Context) -> Derived:
         return Refused("the depth of OneHot is computed by the model")
     assert indices is not None
     rank = len(op.data.dims) + 1
-    axis = op.attribute("axis", -1) % rank
+    axis = op.axis % rank
     ids, layout = natural(ctx.b, op.data.array, op.data.dims)
     new = dim(depth.content.item())
     dims = (*op.data.dims[:axis], new, *op.data.dims[axis:])

@@ -41,7 +41,7 @@ Multiply: TypeAlias = Callable[[Array, Dims, Array, Dims], Array]
 def remember(op: Op, ctx: Context, y: Value) -> None:
     """Tell products that what they read was normalized."""
     x, scale, shift = op.data, op.inputs[1], op.input(2)
-    last = op.attribute("axis", -1) in (-1, len(x.known_dims) - 1)
+    last = op.axis in (-1, len(x.known_dims) - 1)
     if x.parts is None or not last or x.known_dims[-1] != (x.parts.axis,) or x.dtype not in DTYPES:
         return
     if scale is None or not scale.constant or (shift is not None and not shift.constant):

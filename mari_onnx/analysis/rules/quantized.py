@@ -74,7 +74,7 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
     rank = len(x.known_dims)
-    axis = op.attribute("axis", 1) % rank
+    axis = op.axis % rank
     columns = [replace(s, dims=(*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):

@@ -70,7 +70,7 @@ def flatten(op: Op, ctx: Context) -> Derived:
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     dims = op.data.dims
-    axis = op.attribute("axis", 1)
+    axis = op.axis
     return _as(op, op.data, (tuple(a for d in dims[:axis] for a in d), tuple(a for d in dims[axis:] for a in d)))
 
 

@@ -18,7 +18,6 @@ from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.reading import read
 from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
-from mari_onnx.analysis.rules.fused import DOMAIN
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
@@ -26,6 +25,7 @@ from mari_onnx.ir.axes import Refused
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.operators import ONNXRUNTIME
 from mari_onnx.planning.search import best_plan
 from tests.graphs import parse
 
@@ -99,7 +99,9 @@ def test_every_reason_is_asserted(where: str, reason: str) -> None:
     assert any(re.search(reason, text) for text in quoted) or any(re.fullmatch(p, said) for p in patterns), where
 
 
-@pytest.mark.parametrize(("domain", "op_type"), [("", o) for o in sorted(RULES)] + [(DOMAIN, o) for o in sorted(FUSED)])
+@pytest.mark.parametrize(
+    ("domain", "op_type"), [("", o) for o in sorted(RULES)] + [(ONNXRUNTIME, o) for o in sorted(FUSED)]
+)
 def test_an_unknown_rank_is_refused(domain: str, op_type: str) -> None:
     ctx = Context(Builder(), CostModel(500), lambda tensor: tensor_array(None, tensor), opset=24)
     count = onnx.defs.get_schema(op_type, 24).min_input if not domain else 3

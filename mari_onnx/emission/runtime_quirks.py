@@ -1,0 +1,159 @@
+"""What is written otherwise than it would be, because of what a runtime makes of it.
+
+`QUIRKS` is the list of all of them, here and elsewhere: the function that works around it, the version in which it was
+seen, what happens without it, and the test that shows it. A quirk that a new version no longer has is one to remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from onnx import TensorProto
+
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import Extent
+
+Readers: TypeAlias = Mapping[Tensor, Sequence[Node]]
+"""The nodes that read each tensor."""
+
+MATRIX, ATTENDED = range(3), range(3, 5)
+"""The numbers of dimensions of a matrix and what is smaller, and of what Attention reads."""
+
+QUANTIZED_BEFORE = frozenset(
+    {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"}
+)
+"""The operators that onnxruntime moves a QuantizeLinear before."""
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """`workaround` is a function of this package, `test` a test below `tests`, as `file::function`."""
+
+    workaround: str
+    seen_in: str
+    without: str
+    test: str
+
+
+QUIRKS = (
+    Quirk(
+        "emission.runtime_quirks.is_lost_in_gemm",
+        "onnxruntime 1.32.0",
+        "Transpose, Gemm without a bias and Transpose become one Gemm; the model does not load, as an output between "
+        "them is gone.",
+        "emission/test_runtime_quirks.py::test_an_output_that_is_transposed_is_found",
+    ),
+    Quirk(
+        "emission.runtime_quirks.is_rounded",
+        "onnxruntime 1.32.0",
+        "A QuantizeLinear is moved before the Transpose that it reads, and an output that is transposed there is "
+        "answered in 8 bits.",
+        "emission/test_runtime_quirks.py::test_an_output_that_is_quantized_elsewhere_is_not_rounded",
+    ),
+    Quirk(
+        "emission.runtime_quirks.needs_unsqueeze",
+        "onnxruntime 1.32.0",
+        "Transpose, Reshape and MatMul in float16 end the process while the model is loaded.",
+        "emission/test_runtime_quirks.py::test_a_transposed_matrix_of_half_precision_is_survived",
+    ),
+    Quirk(
+        "emission.runtime_quirks.is_described",
+        "onnxruntime 1.32.0",
+        "Add and LayerNormalization of operands whose shapes are known to be equal become SkipLayerNormalization, "
+        "which takes several times as long on a CPU (1.4 times the whole of BST).",
+        "emission/test_emission.py::test_shapes_are_written_of_matrices_alone",
+    ),
+    Quirk(
+        "emission.runtime_quirks.attended",
+        "onnx 1.23.2",
+        "Of a width that an Expand or a Reshape leaves open, shape inference makes 0 behind Attention, and the model "
+        "does not pass the checker.",
+        "analysis/rules/test_attention.py::test_the_width_of_what_is_reshaped_for_attention",
+    ),
+    Quirk(
+        "document.check.check",
+        "onnx 1.23.2",
+        "A valid model whose Attention reads a width that is not written down is refused as no valid model.",
+        "document/test_document.py::test_attention_of_which_onnx_knows_no_width",
+    ),
+    Quirk(
+        "analysis.rules.product._of_vectors",
+        "onnxruntime 1.32.0",
+        "A Transpose and a product with a vector become a product with the matrix in another order: wrong scores.",
+        "analysis/rules/test_product.py::test_a_transposed_matrix_and_a_vector",
+    ),
+    Quirk(
+        "analysis.rules.spatial.pool",
+        "onnxruntime 1.32.0",
+        "Pooling takes a batch of no rows but not a tensor of no channels: a call without candidates fails.",
+        "analysis/rules/test_spatial.py::test_candidates_are_not_pooled_as_channels",
+    ),
+    Quirk(
+        "ir.unbatch._into_gemm",
+        "onnxruntime 1.32.0",
+        "A dequantized weight is no longer fused with its product once something computed is added in the same Gemm.",
+        "emission/test_runtime_quirks.py::test_nothing_computed_is_added_in_a_product_with_a_quantized_weight",
+    ),
+)
+
+
+def readers_of(nodes: Sequence[Node]) -> dict[Tensor, list[Node]]:
+    """The nodes that read each tensor, in their inputs or in their bodies."""
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in (*node.inputs, *(t for _, t in node.captures)):
+            if tensor is not None:
+                readers.setdefault(tensor, []).append(node)
+    return readers
+
+
+def overlooked(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
+    """The outputs that onnxruntime overlooks where one node alone reads them; beside an Identity it sees them."""
+    readers = readers_of(nodes)
+    computed = (t for t in outputs if not (t.node.is_source or t.stored))
+    alone = [t for t in computed if len(readers.get(t, ())) == 1]
+    return {t for t in alone if is_lost_in_gemm(t, readers) or is_rounded(t, readers)}
+
+
+def is_lost_in_gemm(output: Tensor, readers: Readers) -> bool:
+    """Whether an output stands between a Gemm of something transposed and a Transpose."""
+    made, (reader, *_) = output.node, readers[output]
+    if made.op_type != "Gemm" or reader.op_type != "Transpose" or any(t is not None for t in made.inputs[2:]):
+        return False
+    return any(t is not None and t.op_type == "Transpose" for t in made.inputs)
+
+
+def is_rounded(output: Tensor, readers: Readers) -> bool:
+    """Whether an output is moved and then quantized: the QuantizeLinear would come before all of that."""
+    behind = [node for node in readers[output] if node.op_type in QUANTIZED_BEFORE]
+    while behind:
+        found = readers.get(behind.pop().outputs[0], [])
+        if any(node.op_type == "QuantizeLinear" for node in found):
+            return True
+        behind.extend(node for node in found if node.op_type in QUANTIZED_BEFORE)
+    return False
+
+
+def needs_unsqueeze(source: Tensor, shape: Sequence[Extent]) -> bool:
+    """Whether a Reshape has to be written as an Unsqueeze: what is transposed in float16 and gets axes of extent 1."""
+    return source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and adds_units(source, shape)
+
+
+def adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
+    """Whether a shape is that of the source with axes of extent 1 in between."""
+    return [e for e in shape if e != 1] == list(source.known_shape)
+
+
+def is_described(tensor: Tensor) -> bool:
+    """Whether the shape of a new tensor is written down: of matrices, whose product and bias become one Gemm then."""
+    return tensor.shape is not None and len(tensor.shape) in MATRIX
+
+
+def attended(node: Node) -> list[Tensor]:
+    """What Attention reads and its shape has to be written down, although it has more dimensions than a matrix."""
+    if node.op_type != "Attention":
+        return []
+    computed = (t for t in dict.fromkeys(node.inputs) if t is not None and not (t.node.is_source or t.stored))
+    return [t for t in computed if t.shape is not None and len(t.shape) in ATTENDED]

@@ -1,0 +1,210 @@
+"""What is known of each operator, in one table: whoever asks about a kind of operator reads it here.
+
+    OPERATORS["Softmax"]                    the traits of an operator of ONNX
+    traits_of("FusedGemm", ONNXRUNTIME)     the same, or None, for any domain
+    named(lambda t: t.view)                 the names of all operators with a trait
+
+A row says what holds in every opset from 7 on, and from which opset on something else holds. An operator without a row
+is one that nothing is known of: it keeps its plain form wherever it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+ONNXRUNTIME = "com.microsoft"
+"""The domain of the operators that onnxruntime fuses others into."""
+
+MANY = 2**31 - 1
+"""The most inputs of an operator that takes any number, as ONNX's own schemas have it."""
+
+NEVER = 2**31 - 1
+"""The opset of what no opset has."""
+
+Result: TypeAlias = Literal["first", "second", "boolean", "to"]
+"""The element type of a result: that of an input, a boolean, or what the attribute `to` says."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of one operator.
+
+    `least` and `most` count the inputs over all opsets: Clip has 1 to 3, because its bounds were attributes first.
+    `elementwise` operators compute each element of the result from one element of each operand, and `broadcasts` says
+    that operands of other shapes are repeated first; the bounds of Clip are scalars and are not. `arithmetic` are the
+    four operations, which distribute over a Transpose of both operands. `result` is the element type of an
+    elementwise result.
+
+    `axis` is the default of the attribute of that name from opset `one_axis_from` on, `axis_before` the one before,
+    when the operator still worked along that axis and all after it (Softmax until opset 13; LayerNormalization in every
+    opset). `along` operators keep what lies at other places along all other axes apart. `axes_input_from` is the opset
+    from which the attribute `axes` (of Slice: `starts` and `ends` too) is an input.
+
+    A `view` has the elements of its input in the same order. A `foldable` operator only moves data: of stored operands
+    `fold` evaluates it, and the result is written as one constant. A `product` multiplies and adds up. `reads_more`
+    operators read more elements than they write, and a `reduction` does so along `axes`. A `random` operator gives
+    something else in each call and at each place that it is written at. `ns` is the price of an element in
+    nanoseconds, where it is not that of a copy (see `cost`).
+    """
+
+    least: int = 1
+    most: int = 1
+    elementwise: bool = False
+    broadcasts: bool = False
+    arithmetic: bool = False
+    result: Result = "first"
+    axis: int | None = None
+    axis_before: int | None = None
+    one_axis_from: int = 1
+    along: bool = False
+    axes_input_from: int = NEVER
+    view: bool = False
+    foldable: bool = False
+    product: bool = False
+    reads_more: bool = False
+    reduction: bool = False
+    random: bool = False
+    ns: float | None = None
+
+    def default_axis(self, opset: int) -> int | None:
+        """The axis that a node works along whose attribute is left out; None where it must be given, or is none."""
+        return self.axis_before if self.axis_before is not None and opset < self.one_axis_from else self.axis
+
+
+def _each(names: str, traits: Traits) -> dict[str, Traits]:
+    return dict.fromkeys(names.split(), traits)
+
+
+_UNARY = Traits(elementwise=True)
+_BINARY = Traits(2, 2, elementwise=True, broadcasts=True)
+_VARIADIC = Traits(1, MANY, elementwise=True, broadcasts=True)
+_ARITHMETIC = replace(_BINARY, arithmetic=True)
+_VIEW = Traits(view=True)
+_PRODUCT = Traits(2, 3, product=True)
+_REDUCTION = Traits(1, 2, axes_input_from=18, reads_more=True, reduction=True)
+_SOFTMAX = Traits(axis=-1, axis_before=1, one_axis_from=13, along=True)
+_NORMALIZATION = Traits(axis=-1, along=True)
+_EXTREME = Traits(axis=0, along=True, reads_more=True)
+
+OPERATORS: Mapping[str, Traits] = {
+    # Element by element, of one operand
+    **_each(
+        "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Exp Floor HardSigmoid HardSwish", _UNARY
+    ),
+    **_each("Neg Reciprocal Relu Round Shrink Sign Sin Sinh Softsign Swish Tan ThresholdedRelu", _UNARY),
+    **_each("IsInf IsNaN Not", replace(_UNARY, result="boolean")),
+    **_each("LeakyRelu Sigmoid Tanh", replace(_UNARY, ns=0.3)),
+    "Sqrt": replace(_UNARY, ns=0.4),
+    "Erf": replace(_UNARY, ns=0.6),
+    "Gelu": replace(_UNARY, ns=0.7),
+    **_each("Log Selu", replace(_UNARY, ns=2.0)),
+    "Elu": replace(_UNARY, ns=2.5),
+    **_each("Mish Softplus", replace(_UNARY, ns=11.0)),
+    "Cast": replace(_UNARY, result="to"),
+    "Clip": replace(_UNARY, most=3),
+    # Element by element, of several operands
+    **_each("Add Mul Sub", _ARITHMETIC),
+    "Div": replace(_ARITHMETIC, ns=0.3),
+    **_each("BitShift BitwiseAnd BitwiseOr BitwiseXor Mod", _BINARY),
+    **_each("And Equal Greater GreaterOrEqual Less LessOrEqual Or Xor", replace(_BINARY, result="boolean")),
+    "Pow": replace(_BINARY, ns=0.4),
+    "PRelu": replace(_BINARY, ns=0.6),
+    "Where": replace(_BINARY, least=3, most=3, result="second", ns=3.5),
+    **_each("Max Mean Min Sum", _VARIADIC),
+    # Of the second operand only the element type matters.
+    "CastLike": Traits(2, 2),
+    # The same elements in another shape or another place
+    "Identity": _VIEW,
+    "Dropout": Traits(1, 3),
+    "Reshape": Traits(2, 2, view=True, foldable=True),
+    "Flatten": replace(_VIEW, axis=1),
+    **_each("Squeeze Unsqueeze", Traits(1, 2, axes_input_from=13, view=True)),
+    "Transpose": Traits(foldable=True),
+    "Expand": Traits(2, 2, foldable=True),
+    "Tile": Traits(2, 2),
+    "Concat": Traits(1, MANY, along=True, foldable=True),  # its axis must be given
+    "Slice": Traits(1, 5, axes_input_from=10, foldable=True),
+    "Split": Traits(1, 2, axis=0, along=True),
+    "Gather": Traits(2, 2, axis=0, foldable=True),
+    "GatherElements": Traits(2, 2, axis=0),
+    "GatherND": Traits(2, 2),
+    "ScatterElements": Traits(3, 3, axis=0),
+    "ScatterND": Traits(3, 3),
+    "ReverseSequence": Traits(2, 2),
+    "Compress": Traits(2, 2),  # without an axis of the flattened input
+    "Pad": Traits(1, 4),
+    "Resize": Traits(1, 4),
+    "Trilu": Traits(1, 2),
+    **_each("DepthToSpace SpaceToDepth", Traits()),
+    # Shapes, positions and what is made of them
+    **_each("Shape Size NonZero ConstantOfShape", Traits()),
+    **_each("OneHot", Traits(3, 3, axis=-1)),
+    "Range": Traits(3, 3),
+    # Along axes
+    "ReduceSum": replace(_REDUCTION, axes_input_from=13),
+    **_each("ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin", _REDUCTION),
+    **_each("ReduceProd ReduceSumSquare", _REDUCTION),
+    **_each("LogSoftmax Softmax", replace(_SOFTMAX, ns=0.4)),
+    "Hardmax": _SOFTMAX,
+    "LayerNormalization": replace(_NORMALIZATION, least=2, most=3, one_axis_from=NEVER, ns=0.6),
+    "RMSNormalization": replace(_NORMALIZATION, least=2, most=2, one_axis_from=NEVER, ns=0.6),
+    "LpNormalization": _NORMALIZATION,
+    **_each("ArgMax ArgMin", _EXTREME),
+    "TopK": replace(_EXTREME, most=2, axis=-1),
+    "CumSum": Traits(2, 2),  # its axis is an input
+    # Channels and places
+    "BatchNormalization": Traits(5, 5),
+    **_each("InstanceNormalization GroupNormalization", Traits(3, 3)),
+    **_each("LRN MeanVarianceNormalization", Traits()),
+    **_each("AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool", Traits()),
+    # Products
+    "MatMul": replace(_PRODUCT, most=2),
+    **_each("Conv Gemm", _PRODUCT),
+    "ConvTranspose": Traits(2, 3),
+    "Einsum": replace(_PRODUCT, least=1, most=MANY),
+    "Attention": replace(_PRODUCT, least=3, most=7),
+    **_each("GRU RNN", replace(_PRODUCT, least=3, most=6)),
+    "LSTM": replace(_PRODUCT, least=3, most=8),
+    # Integers of 8 bits
+    **_each("DequantizeLinear QuantizeLinear", Traits(2, 3, axis=1)),
+    "DynamicQuantizeLinear": Traits(),
+    "MatMulInteger": replace(_PRODUCT, most=4),
+    "QLinearMatMul": replace(_PRODUCT, least=8, most=8),
+    # Something else in each call
+    **_each("RandomNormal RandomUniform", Traits(0, 0, random=True)),
+    **_each("Bernoulli Multinomial RandomNormalLike RandomUniformLike", Traits(random=True)),
+}
+"""The operators of ONNX."""
+
+FUSED_OPERATORS: Mapping[str, Traits] = {
+    "Gelu": OPERATORS["Gelu"],
+    "QuickGelu": _UNARY,
+    "FastGelu": Traits(1, 2),
+    "BiasGelu": Traits(2, 2),
+    "SkipLayerNormalization": Traits(3, 5),
+    "FusedMatMul": replace(_PRODUCT, most=2),
+    "FusedGemm": _PRODUCT,
+    "FusedConv": replace(_PRODUCT, most=4),
+    "MatMulNBits": replace(_PRODUCT, least=3, most=6),
+    "MultiHeadAttention": replace(_PRODUCT, least=1, most=10),
+    "Attention": replace(_PRODUCT, least=2, most=7),
+}
+"""The operators that onnxruntime fuses others into."""
+
+_DOMAINS = {"": OPERATORS, "ai.onnx": OPERATORS, ONNXRUNTIME: FUSED_OPERATORS}
+
+
+def traits_of(op_type: str, domain: str = "") -> Traits | None:
+    """What is known of an operator, or None."""
+    return _DOMAINS.get(domain, {}).get(op_type)
+
+
+def named(having: Callable[[Traits], bool], table: Mapping[str, Traits] = OPERATORS) -> frozenset[str]:
+    """The names of the operators that have a trait: `named(lambda t: t.view)`."""
+    return frozenset(name for name, traits in table.items() if having(traits))
+
+
+NONDETERMINISTIC = named(lambda t: t.random)
+"""Operators that may not be written once for two nodes, nor computed in another call than those who read them."""

@@ -1,0 +1,74 @@
+"""Each workaround for what a runtime does has a test that shows it, and onnxruntime does what it should with it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from mari_onnx.emission.runtime_quirks import QUIRKS, Quirk
+from tests.graphs import integers, ranking, rewrite, rewrite_and_check
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.workaround)
+def test_each_workaround_has_its_test(quirk: Quirk) -> None:
+    module, _, name = quirk.workaround.rpartition(".")
+    assert callable(getattr(import_module(f"mari_onnx.{module}"), name))
+    path, _, test = quirk.test.partition("::")
+    tree = ast.parse((TESTS / path).read_text(encoding="utf-8"))
+    assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert re.fullmatch(r"onnx(runtime)? \d+\.\d+\.\d+", quirk.seen_in)
+
+
+def test_a_transposed_matrix_of_half_precision_is_survived() -> None:
+    """Transpose, Reshape [3 2] to [1 3 2] and MatMul end the process in onnxruntime 1.32, while it loads the model."""
+    body = "t = Transpose <perm = [0, 2, 1]> (user) k = MatMul (t, w) i = Unsqueeze (item, last) y = Mul (k, i)"
+    types = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
+    proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
+    result = rewrite_and_check(proto)
+    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
+
+
+def test_an_output_that_is_transposed_is_found() -> None:
+    """onnxruntime 1.32 makes one Gemm of Transpose, Gemm and Transpose, whoever wants what is between them."""
+    body = """a = Add (user, item) r = Relu (a) t = Transpose (r) p = Gemm (t, r) s = Unsqueeze (r, one)
+        y = Einsum <equation = "abc,dc->abcd"> (s, p)"""
+    output = "float[3, 3] p, float[B, 1, 3, 3] y"
+    proto = ranking("one", body, user="float[3]", output=output, one=[1])
+    result = rewrite_and_check(proto)
+    assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 2
+
+
+def test_an_output_that_is_quantized_elsewhere_is_not_rounded() -> None:
+    """onnxruntime 1.32 quantizes before it transposes, and an output along with it; not beside an Identity."""
+    body = """a = Add (user, item) p = Relu (a) e = Equal (p, p) t = Transpose (p)
+        q = QuantizeLinear <axis = 0> (t, scale, none) y = DequantizeLinear <axis = 0> (q, scale, none)"""
+    output = "float[B, 3] p, float[3, B] y"
+    constants = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    proto = ranking("one", body, user="float[3]", output=output, **constants)
+    result = rewrite_and_check(proto)
+    given = {"user_row": np.float32([[1, 0, 3]]), "item": np.float32([[0, 1, 2], [5, 0, 0]])}
+    (found, _) = ort.InferenceSession(result.model.SerializeToString()).run(["p", "y"], given)
+    assert found.tolist() == [[1, 1, 5], [6, 0, 3]]
+    again = rewrite(result.model, ["user_row"]).model
+    assert [n.op_type for n in again.graph.node].count("Identity") == 1
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_nothing_computed_is_added_in_a_product_with_a_quantized_weight(transposed: int) -> None:
+    """onnxruntime fuses DequantizeLinear with a product as it stands: not transposed, and without another addend."""
+    stored = integers(*((3, 259) if transposed else (259, 3))).astype(np.int8)
+    body = f"""x = Concat <axis = 1> (user, item) w = DequantizeLinear <axis = {1 - transposed}> (q, scale, none)
+        y = Gemm <transB = {transposed}> (x, w, b)"""
+    constants = {"q": stored, "scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    result = rewrite_and_check(ranking("one", body, user="float[256]", b=integers(3), **constants))
+    products = [node for node in result.model.graph.node if node.op_type in ("Gemm", "MatMul")]
+    assert len(products) == 2
+    assert all(len(node.input) == 2 and not node.attribute for node in products)

@@ -1,0 +1,98 @@
+"""How a random graph gets its operators: one file for each family of rules, and `MAKERS`, the table of all.
+
+Each function writes one operator, with whatever it needs, or does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.property.graphs import Writer
+from tests.property.operators import (
+    along,
+    attention,
+    bodies,
+    columns,
+    einsum,
+    elements,
+    elementwise,
+    linear,
+    lookup,
+    mask,
+    normalized,
+    product,
+    quantized,
+    recurrent,
+    relabel,
+    spatial,
+)
+
+Maker = Callable[[Writer], object]
+
+MAKERS: dict[Maker, int] = {
+    elementwise.arithmetic: 12,
+    elementwise.variadic: 2,
+    elementwise.unary: 5,
+    elementwise.unary_exact: 4,
+    elementwise.unary_rough: 9,
+    elementwise.integers: 2,
+    elementwise.bits: 3,
+    elementwise.cast_like: 2,
+    elementwise.clip: 3,
+    elementwise.prelu: 2,
+    elementwise.compare: 2,
+    elementwise.logic: 3,
+    elementwise.where: 3,
+    elementwise.cast: 2,
+    elementwise.batch_normalization: 3,
+    relabel.expand: 7,
+    relabel.tile: 2,
+    relabel.reshape: 7,
+    relabel.flatten: 2,
+    relabel.squeeze: 2,
+    relabel.unsqueeze: 3,
+    relabel.transpose: 4,
+    relabel.constant_of_shape: 1,
+    relabel.shape_as_data: 1,
+    columns.concat: 12,
+    columns.slice_: 4,
+    columns.slice_several: 1,
+    columns.slice_symbolic: 1,
+    columns.split: 3,
+    columns.select: 4,
+    lookup.embedding: 6,
+    lookup.of_request: 8,
+    lookup.only_row: 2,
+    lookup.gather_computed: 2,
+    mask.masked: 3,
+    lookup.one_hot: 1,
+    linear.linear: 7,
+    quantized.quantized_weight: 2,
+    quantized.quantize: 3,
+    quantized.quantize_dynamically: 1,
+    linear.gemm: 7,
+    product.matmul: 6,
+    einsum.einsum: 4,
+    along.reduce: 8,
+    along.softmax: 4,
+    normalized.normalized_columns: 1,
+    along.cumsum: 2,
+    elements.gather_elements: 1,
+    elements.positions: 2,
+    along.arg_extreme: 1,
+    along.top_k: 2,
+    attention.attention: 3,
+    recurrent.recurrent: 2,
+    recurrent.conv: 1,
+    bodies.if_: 1,
+    elements.scatter_elements: 1,
+    elements.by_member: 2,
+    bodies.scan: 1,
+    bodies.loop: 2,
+    spatial.pad: 2,
+    spatial.triangle: 1,
+    bodies.local_function: 1,
+    spatial.image: 7,
+    bodies.without_rule: 1,
+}
+"""What writes an operator, and how often it is chosen."""

@@ -1,0 +1,93 @@
+"""The way of one model: each stage once, in the order in which `mari_onnx.pipeline` lists them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import mari_onnx
+from mari_onnx import pipeline
+from mari_onnx.analysis import input_roles
+from mari_onnx.ir.policy import POLICY
+from mari_onnx.planning import plan, search
+from tests.graphs import integers, parse, ranking
+
+BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
+TOWER = ranking("one", BODY, user="float[256]", w=integers(259, 32), b=integers(32))
+REQUESTS = ranking("requests", BODY, user="float[256]", w=integers(259, 32), b=integers(32))
+ITEMS_ONLY = parse("g (float[B, 3] item) => (float[B, 2] y) { y = MatMul (item, w) }", w=integers(3, 2))
+SLOWER_FOR_ONE = ranking(
+    "tiled", "a = Relu (user) c = Relu (item) x = Concat <axis = 1> (a, c) y = MatMul (x, w)", w=integers(7, 32)
+)
+"""Two nodes where one candidate needs one: plans with more emphasis on a single candidate are tried."""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each stage was reached."""
+    count: Counter[str] = Counter()
+
+    def counted(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **options: Any) -> Any:
+            count[stage] += 1
+            return function(*given, **options)
+
+        return call
+
+    for module, name, stage in (
+        (pipeline, "as_document", "load"),
+        (pipeline, "roles", "roles"),
+        (input_roles, "interpret", "interpret for roles"),
+        (search, "interpret", "interpret for a plan"),
+        (search, "priced", "plan"),
+        (plan, "lower", "lower"),
+        (pipeline, "write", "emit"),
+        (pipeline, "verify", "verify"),
+    ):
+        monkeypatch.setattr(module, name, counted(stage, getattr(module, name)))
+    return count
+
+
+def test_each_stage_once(calls: Counter[str]) -> None:
+    """One symbol counts the rows of all inputs: the roles need no interpretation."""
+    assert mari_onnx.optimize(TOWER).changed
+    assert calls == dict.fromkeys(("load", "roles", "interpret for a plan", "plan", "lower", "emit", "verify"), 1)
+
+
+def test_roles_are_interpreted_once(calls: Counter[str]) -> None:
+    """Which of two symbols counts the requests is found by walking the graph."""
+    assert mari_onnx.optimize(REQUESTS, verify=False).changed
+    assert calls["interpret for roles"] == 1
+    assert calls["interpret for a plan"] == calls["plan"] == calls["emit"] == 1
+
+
+def test_each_plan_is_interpreted_once_and_the_winner_alone_is_emitted(calls: Counter[str]) -> None:
+    mari_onnx.optimize(SLOWER_FOR_ONE, user_inputs=["user"], batch=100_000, verify=False)
+    assert 1 < calls["plan"] <= len(POLICY.emphases)
+    assert calls["interpret for a plan"] == calls["lower"] == calls["plan"]
+    assert calls["emit"] == 1
+
+
+def test_a_model_that_is_left_alone_is_not_emitted(calls: Counter[str]) -> None:
+    assert not mari_onnx.optimize(ITEMS_ONLY).changed
+    assert calls["emit"] == calls["verify"] == 0
+
+
+def test_inspecting_emits_nothing(calls: Counter[str]) -> None:
+    assert mari_onnx.inspect(TOWER).changed
+    assert calls["plan"] == 1
+    assert calls["emit"] == calls["verify"] == 0
+
+
+def test_verifying_plans_nothing(calls: Counter[str]) -> None:
+    """What each of the models takes is counted without a plan."""
+    fast = mari_onnx.optimize(TOWER, verify=False).model
+    calls.clear()
+    report = mari_onnx.verify(TOWER, fast)
+    assert calls["plan"] == calls["emit"] == 0
+    assert report.cost_before is not None
+    assert report.cost_after is not None
+    assert (report.cost_before.macs, report.cost_after.macs) == (500 * 259 * 32, 256 * 32 + 500 * 3 * 32)
