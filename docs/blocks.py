@@ -25,10 +25,9 @@ from docs.stages import alternative, forms_of, interpreted, stages
 from mari_onnx.cli import EPILOG
 from mari_onnx.ir.axes import show
 from mari_onnx.report.words import count, ratio
-from mari_onnx.verification import DEFAULT_EFFORT, EFFORTS
 from mari_onnx.verification.compare import judge as compare
 from mari_onnx.verification.inputs import draw as inputs
-from mari_onnx.verification.inputs.cases import EDGE_BATCH, MANY
+from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EDGE_BATCH, EFFORTS, MANY
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mari_onnx"
