@@ -21,15 +21,11 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 COMING = frozenset(
     [
-        "mari_onnx/analysis/pricing.py",
         "mari_onnx/document/provenance.py",
         "mari_onnx/ir/arrays.py",
         "mari_onnx/ir/parts.py",
         "mari_onnx/ir/renaming.py",
         "mari_onnx/ir/validate.py",
-        "mari_onnx/serving/mode.py",
-        "mari_onnx/serving/names.py",
-        "mari_onnx/serving/single_row.py",
         "mari_onnx/verification/inputs/flow.py",
         "mari_onnx/verification/inputs/tracers.py",
         "tests/cli/test_cli.py",

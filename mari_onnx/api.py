@@ -10,7 +10,7 @@ from types import MappingProxyType
 import onnx
 
 from mari_onnx import pipeline
-from mari_onnx.analysis.input_roles import Sides, sides
+from mari_onnx.analysis.input_roles import InputRoles, roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
@@ -18,7 +18,8 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
 from mari_onnx.pipeline import Progress, Wishes
 from mari_onnx.report.model import Configuration, Cost, Report, Role
-from mari_onnx.serving.modes import Guard, Serving, UserBatch
+from mari_onnx.serving.modes import mode_of, mode_of_result
+from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
@@ -46,10 +47,10 @@ def optimize(
     *,
     user_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "tiled",
+    user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: Sequence[str] = (),
-    guard: Guard | None = None,
+    guard: GuardName | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -69,8 +70,8 @@ def optimize(
     Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
     that contradicts itself or the model.
     """
-    serving = Serving(user_batch, request_index, tuple(request_key), guard)
-    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, serving), verified=verify, progress=progress)
+    mode = mode_of(user_batch, request_index, request_key, guard)
+    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, mode), verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -79,17 +80,17 @@ def inspect(
     *,
     user_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "tiled",
+    user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: Sequence[str] = (),
-    guard: Guard | None = None,
+    guard: GuardName | None = None,
 ) -> Report:
     """What `optimize` would do, and why: the paper's colouring for a person.
 
     Raises UserError as `optimize` does.
     """
-    serving = Serving(user_batch, request_index, tuple(request_key), guard)
-    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, serving))
+    mode = mode_of(user_batch, request_index, request_key, guard)
+    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode))
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def split(
     user_inputs: Sequence[str] = (),
     item_inputs: Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
-    user_batch: UserBatch = "one",
+    user_batch: UserBatch = ONE,
     request_index: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
@@ -124,7 +125,8 @@ def split(
 
     Raises UserError as `optimize` does, and where there is nothing to cut off.
     """
-    wishes = Wishes(tuple(user_inputs), batch, Serving(user_batch, request_index), tuple(item_inputs))
+    mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
+    wishes = Wishes(tuple(user_inputs), batch, mode, tuple(item_inputs))
     made = pipeline.split(model, wishes, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
@@ -164,18 +166,19 @@ def verify(
     """
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
-    given = sides(graph, user_inputs, DEFAULT_BATCH, Serving(request_key=tuple(request_key)))
+    given = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
     parts = [as_document(part) for part in (user_model, item_model) if part is not None]
     from mari_onnx.verification import attributed
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.compare.structure import structural_difference
 
     index = request_index if given.tiled else None
-    tiled, keys = pipeline.drawn(given.tiled, request_key, index, [*parts, second])
-    whole = together(first, [*parts, second], index)
+    mode = mode_of_result(first, [*parts, second], index, request_key)
+    drawn = mode.drawn_rows(given.tiled, request_key)
+    whole = together(first, [*parts, second], mode)
     verification = compare(
-        first, whole, tiled=tiled, keys=keys, batches=batches, seed=seed, rtol=rtol, atol=atol, effort=effort,
-        runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
+        first, whole, tiled=drawn.tiled, keys=drawn.keys, batches=batches, seed=seed, rtol=rtol, atol=atol,
+        effort=effort, runtime=runtime, given=None if inputs is None else Path(inputs), ranges=input_ranges,
         failing=None if failing is None else Path(failing), progress=progress,
     )  # fmt: skip
     if verification.divergence is not None:
@@ -189,11 +192,11 @@ def verify(
     }  # fmt: skip
     return Report(
         "verify", __version__, facts(first), given.inputs, cost_before=_as_it_is(graph, given),
-        cost_after=_as_it_is(other, sides(other, user_inputs, DEFAULT_BATCH)),
+        cost_after=_as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH)),
         verification=verification, optimized=facts(second), changed=first.proto != second.proto,
         structure=structural_difference(first, result), configuration=Configuration(options),
     )  # fmt: skip
 
 
-def _as_it_is(graph: Model, given: Sides) -> Cost:
+def _as_it_is(graph: Model, given: InputRoles) -> Cost:
     return pipeline.cost(read(graph, given).work(DEFAULT_BATCH), DEFAULT_BATCH)

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import Sides, calls, declared_inputs, sides
+from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
@@ -34,7 +34,7 @@ from mari_onnx.partition.partition import partition
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
-from mari_onnx.serving.modes import INDEX_INPUT, Serving
+from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
@@ -48,12 +48,12 @@ class Wishes:
 
     user_inputs: tuple[str, ...]
     batch: int
-    serving: Serving
+    mode: Mode
     item_inputs: tuple[str, ...] = ()
 
     def configuration(self, command: Command) -> Configuration:
         """The same for the report."""
-        options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.serving)}
+        options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
         return Configuration({**options, "item_inputs": self.item_inputs} if command == "split" else options)
 
 
@@ -113,7 +113,7 @@ def roles(document: Document, wishes: Wishes) -> Reading:
     Raises UserError for a glob that matches nothing, and for an input that would be the user's and the items'.
     """
     graph = Model(document)
-    given = sides(graph, wishes.user_inputs, wishes.batch, wishes.serving)
+    given = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
     items = declared_inputs(graph, wishes.item_inputs, "item")
     both = [i.name for i in given.inputs if i.name in items]
     if both:
@@ -126,8 +126,9 @@ def described(command: Command, plan: Plan, wishes: Wishes) -> Report:
     given = plan.reading.roles
     return Report(
         command, __version__, facts(plan.reading.model.document), given.inputs, tuple(plan.program.context.remarks),
-        cost(plan.program.work, wishes.batch), cost(plan.work, wishes.batch), calls=calls(given),
-        changed=wishes.serving.demanded or plan.pays, configuration=wishes.configuration(command),
+        cost(plan.program.work, wishes.batch), cost(plan.work, wishes.batch),
+        calls=given.mode.instructions(given.tiled), changed=wishes.mode.demanded or plan.pays,
+        configuration=wishes.configuration(command),
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def cost(work: Work, batch: int) -> Cost:
 
 
 def verify(
-    report: Report, document: Document, models: Sequence[onnx.ModelProto], given: Sides, progress: Progress | None
+    report: Report, document: Document, models: Sequence[onnx.ModelProto], given: InputRoles, progress: Progress | None
 ) -> Report:
     """The report, with how the verification of what was made went, and how its graph differs from the original's."""
     from mari_onnx.verification import attributed  # onnxruntime takes its time to import
@@ -146,28 +147,14 @@ def verify(
     from mari_onnx.verification.compare.structure import structural_difference
 
     parts = [document.with_proto(model) for model in models]
-    index = given.serving.request_index if given.tiled else None
-    tiled, keys = drawn(given.tiled, given.serving.request_key, index, parts)
+    drawn = given.mode.drawn_rows(given.tiled)
     # Constants are only ever moved, so that float64 is the whole of what may round.
-    whole = together(document, parts, index)
-    verification = compare(document, whole, tiled=tiled, keys=keys, moved=True, progress=progress)
+    whole = together(document, parts, given.mode)
+    verification = compare(document, whole, tiled=drawn.tiled, keys=drawn.keys, moved=True, progress=progress)
     if verification.divergence is not None:
         verification = replace(verification, divergence=attributed(verification.divergence, report.remarks))
     result = parts[0] if len(parts) == 1 else whole
     return replace(report, verification=verification, structure=structural_difference(document, result))
-
-
-def drawn(
-    tiled: Sequence[str], key: Sequence[str], index: str | None, parts: Sequence[Document]
-) -> tuple[Sequence[str], Sequence[str]]:
-    """The inputs of which several rows are alike when a call is made up, and what tells the requests apart.
-
-    A new index gives each candidate a request of its own: then no rows are alike.
-    """
-    if key or index:
-        return tiled, [*key, *([index] if index else ())]
-    new_index = any(i.name == INDEX_INPUT for part in parts for i in part.proto.graph.input)
-    return () if new_index else tiled, ()
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.interpret import BUG, Program
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
@@ -27,7 +27,10 @@ from mari_onnx.emission import Written, write
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Remark
-from mari_onnx.serving.modes import AS_EXPORTED, INDEX_INPUT, Serving
+from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.names import INDEX_INPUT
+from mari_onnx.serving.requests import AddedIndex
+from mari_onnx.serving.tiled import AS_EXPORTED
 from tests.property.evaluate import Forms, forms, with_outputs
 
 Array = npt.NDArray[Any]
@@ -142,12 +145,12 @@ class Rewritten:
 
 
 def rewrite(
-    model: onnx.ModelProto, user: Sequence[str] = ("user",), batch: int = MANY, serving: Serving = AS_EXPORTED
+    model: onnx.ModelProto, user: Sequence[str] = ("user",), batch: int = MANY, mode: Mode = AS_EXPORTED
 ) -> Rewritten:
     """Interpret and write, unconditionally. Globs that match nothing are left out."""
     graph = Model(from_proto(model))
     names = {i.name for i in graph.inputs}
-    plan = best_plan(read(graph, sides(graph, [u for u in user if u in names], batch, serving)), batch)
+    plan = best_plan(read(graph, roles_of(graph, [u for u in user if u in names], batch, mode)), batch)
     assert not [r for r in plan.program.context.remarks if r.reason.startswith(BUG)]
     written = write(plan.lowered)
     from_proto(written.model)  # a valid model again
@@ -297,10 +300,10 @@ def rewrite_and_check(model: onnx.ModelProto, user: Sequence[str] = ("user",), *
 
 def _check_requests(model: onnx.ModelProto, user: Sequence[str], rtol: float) -> None:
     """Where the caller repeats the user's row: the rows of several requests, of which an index selects."""
-    tiled = sides(Model(from_proto(model)), [i.name for i in model.graph.input if i.name in user], MANY).tiled
+    tiled = roles_of(Model(from_proto(model)), [i.name for i in model.graph.input if i.name in user], MANY).tiled
     if not tiled or {o.name for o in model.graph.output}.intersection(tiled):
         return
-    session = Session(rewrite(model, user, serving=Serving("requests")).model)
+    session = Session(rewrite(model, user, mode=AddedIndex()).model)
 
     def sent(batch: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """What every call has, and the rows of the requests."""

@@ -1,4 +1,4 @@
-"""What a rule sees of the node that it interprets, and what it may ask for."""
+"""What a rule is given: the node that it interprets (`Op`) and what all rules of a walk share (`Context`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from mari_onnx.analysis.tensor_facts import Moments, Normalized, PairProducts, Picked, Selection
+from mari_onnx.analysis.facts import Facts
+from mari_onnx.analysis.pricing import spared_by_sum
 from mari_onnx.ir.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.cost import CostModel, reachable
-from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, Poly, symbols
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.operators import traits_of
@@ -27,7 +28,11 @@ FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 @dataclass(frozen=True)
 class Op:
-    """One original node. `inputs` are the values it reads, None for an optional input that is left out."""
+    """One node of the original graph and what it reads.
+
+    `inputs` are the values by position, None for an optional input that is left out; `opset` is the version of the
+    node's operator set, which says what its attributes and inputs mean.
+    """
 
     proto: onnx.NodeProto
     inputs: tuple[Value | None, ...]
@@ -35,6 +40,7 @@ class Op:
 
     @property
     def name(self) -> str:
+        """The name of the first output, which a user finds in a viewer; nodes need not have names."""
         return str(self.proto.output[0])
 
     @property
@@ -49,6 +55,7 @@ class Op:
         return self.attributes.get(name, default)
 
     def input(self, i: int) -> Value | None:
+        """Input i, or None where the node leaves it out."""
         return self.inputs[i] if i < len(self.inputs) else None
 
     @property
@@ -61,12 +68,13 @@ class Op:
 
     @property
     def data(self) -> Value:
+        """The first input."""
         first = self.inputs[0]
         assert first is not None, "the first input of every operator with a rule is required"
         return first
 
     def extents(self, i: int, attribute: str) -> list[Extent] | Refused | None:
-        """Extents that older operator versions take as an attribute and newer ones as an input."""
+        """Extents that older operator versions take as an attribute and newer ones as input i; None where left out."""
         value = self.input(i)
         if value is None:
             given = self.attribute(attribute)
@@ -76,7 +84,7 @@ class Op:
         return list(value.content.flat)
 
     def integers(self, i: int, attribute: str) -> list[int] | Refused | None:
-        """The same, where all of them have to be numbers."""
+        """`extents`, where all of them have to be numbers."""
         given = self.extents(i, attribute)
         if given is None or isinstance(given, Refused):
             return given
@@ -87,55 +95,52 @@ class Op:
 
 @dataclass
 class Context:
-    """One walk over a graph: the builder that it fills, its cost model and its remarks.
+    """One walk over a graph: what all its rules share.
 
-    `equal` are extents that an operator proved equal, `selected` the symbols of axes whose rows an index
-    selects, with the symbols of the indices that do.
-    `providers` say of which axis of which tensor each symbol is the extent, `selections` which tensors hold the
-    places where a mask is true, `moments` which follow from columns and their mean, `normalized` which hold parts that
-    were normalized together, `pair_products` which hold the products of all rows with all columns, `picked` rows that
-    constants select, and `multiplied` the products of such rows in pairs. `uses` counts how often each tensor of the
-    original is read. `of_outputs` are extents that all outputs have: where one is 0, as the candidates may be, there is
-    no element of an answer.
+    A rule reads from it what is known, asks its builder `b` for nodes that may be written later, and adds to
+    `remarks`, `proven_equal`, `row_selectors` and `facts` what it found out.
     """
 
     b: Builder
     cost: CostModel
     array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]
+    """Reads the elements of a stored tensor."""
+
     opset: int = 0
     candidates: frozenset[str] = frozenset()
+    """The symbols that stand for the number of candidates."""
+
     remarks: list[Remark] = field(default_factory=list)
-    equal: list[tuple[Extent, Extent]] = field(default_factory=list)
-    selected: dict[str, set[str]] = field(default_factory=dict)
+    proven_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
+    """Pairs of extents that an operator proved equal: on inputs where they differ, the original fails."""
+
+    row_selectors: dict[str, set[str]] = field(default_factory=dict)
+    """Symbols of axes whose rows an index selects, with the symbols of the indices that do."""
+
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    selections: dict[Tensor, Selection] = field(default_factory=dict)
-    normalized: dict[Tensor, Normalized] = field(default_factory=dict)
-    moments: dict[Tensor, Moments] = field(default_factory=dict)
-    pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
-    picked: dict[Tensor, Picked] = field(default_factory=dict)
-    multiplied: dict[Tensor, tuple[Picked, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
-    uses: Mapping[str, int] = field(default_factory=dict)
-    of_outputs: frozenset[Poly] = frozenset()
+    """For each symbol a tensor, and which dimension of it has that extent."""
 
-    def price(self, tensors: Sequence[Tensor], since: int) -> float:
-        return self.cost.price(tensors, since)
+    facts: Facts = field(default_factory=Facts)
+    read_counts: Mapping[str, int] = field(default_factory=dict)
+    """How often each tensor of the original graph is read, by its name."""
 
-    def unneeded(self, sums: Sequence[Terms], total: Array) -> list[Node]:
-        """What computes the terms of sums and not their total: a product that took a term in is another product.
+    output_extents: frozenset[Poly] = frozenset()
+    """Extents that all outputs have: where one is 0, as the candidates may be, no answer has an element."""
 
-        In the order of the terms: what nodes take is added up in floats, and a tie is to end alike in every run.
+    def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
+        """The terms of the value `name` whose array is their sum `total`; None where both might be computed.
+
+        Example: y = item @ W_i + user @ W_u, where the first product takes the second in as its C. One reader of y may
+        take the sum and another the terms, and then item @ W_i is computed twice: with C and without.
         """
-        nodes = dict.fromkeys(array.tensor.node for terms in sums for _, array in terms.signed)
-        since = min((node.serial for node in nodes), default=0) - 1
-        needed = set(reachable([total.tensor], since))
-        return [node for node in nodes if node not in needed]
+        return terms if self.read_counts.get(name) == 1 or not spared_by_sum([terms], total) else None
 
-    def beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
-        """The terms of a value whose array is their total, unless two readers would have it computed both ways."""
-        return terms if self.uses.get(name) == 1 or not self.unneeded([terms], total) else None
+    def take_columns(self, t: Tensor, places: Sequence[int], position: int) -> Tensor:
+        """The entries at constant places along one dimension.
 
-    def columns(self, t: Tensor, places: Sequence[int], position: int) -> Tensor:
-        """Places along one dimension. A runtime looks up single numbers slowly: turned, they are rows."""
+        A runtime looks up single numbers slowly. Columns [500, 7] at places of the last dimension are looked up as
+        rows of the transposed tensor [7, 500] where that is cheaper.
+        """
         since = self.b.count
         indices = self.b.constant(np.array(places, np.int64))
         taken, last = self.b.take(t, indices, position), len(t.known_shape) - 1
@@ -143,7 +148,7 @@ class Context:
             return taken
         rows = self.b.take(self.b.transpose(t, (last, *range(last))), indices)
         turned = self.b.transpose(rows, (*range(1, last + 1), 0))
-        return min(taken, turned, key=lambda t: self.price([t], since))
+        return min(taken, turned, key=lambda t: self.cost.price([t], since))
 
     def again(
         self,
@@ -152,26 +157,18 @@ class Context:
         shapes: Sequence[tuple[Extent, ...] | None],
         dtypes: Sequence[int],
     ) -> list[Tensor]:
-        """The original node on other inputs; the shape and element type of each of its outputs."""
+        """The outputs of the original node on other inputs; `shapes` and `dtypes` are those of each output."""
         return self.b.again(op.proto, tensors, list(zip(shapes, dtypes, strict=True)))
 
-    def selects_rows(self, data: Value, indices: Value, axis: int) -> None:
-        """Rows that are selected by something computed are different rows: their input is not one that is tiled."""
+    def note_selected_rows(self, data: Value, indices: Value, axis: int) -> None:
+        """Note that indices of the model select rows of `data`: such rows differ, so the caller does not tile them."""
         if not data.constant:
             own = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
             for rows in symbols(extents(data.known_dims)[axis]) - own:
-                self.selected.setdefault(rows, set()).update(own)
-
-    def selection(self, places: Value) -> Selection | None:
-        """The mask of which these are the places, one a row."""
-        found = self.selections.get(places.array.tensor)
-        return found if found and places.dims and extents(places.dims) == found.shape else None
-
-    def is_selected(self, axis: Axis) -> bool:
-        """Whether the axis holds the rows that a mask selects."""
-        return any(axis.extent == selection.rows for selection in self.selections.values())
+                self.row_selectors.setdefault(rows, set()).update(own)
 
     def is_candidate(self, axis: Axis) -> bool:
+        """Whether the extent of the axis depends on the number of candidates."""
         return not isinstance(axis.extent, int) and any(
             s in self.candidates for monomial, _ in axis.extent.terms for s in monomial
         )
@@ -188,7 +185,7 @@ class Context:
         factors: Factors | None = None,
         output: int = 0,
     ) -> Value:
-        """An output of the node. With one form there is nothing to choose, and nothing has a price."""
+        """An output of the node with its forms. With a single form there is nothing to choose, so its price is 0."""
         if parts is None and terms is None and factors is None:
             array = replace(array, price=0.0)
         dtype = op.data.dtype if dtype is None else dtype
@@ -200,7 +197,7 @@ Rule: TypeAlias = Callable[[Op, Context], Derived]
 
 
 def uniform(ctx: Context, name: str, scalar: npt.NDArray[Any], shape: Sequence[Extent]) -> Value:
-    """A value that is the same number everywhere: stored as one."""
+    """A value of this shape that is the same number everywhere: stored as that one number, without any axis."""
     tensor = ctx.b.constant(scalar.reshape(()))
     dims = new_dims(shape)
     array = Array(ctx.b.reshape(tensor, (1,) * len(dims)), tuple(() for _ in dims))

@@ -1,36 +1,47 @@
 """Which inputs belong to the request, and why.
 
-literal       leading extent 1, beside inputs whose leading extent is dynamic
-declared      by the user; where the leading axis is that of the candidates, the caller repeats one row
-indexed       rows that an integer input selects for each candidate
+    one row          leading extent 1, beside inputs whose leading extent is dynamic
+    tiled            declared by the user, and the leading axis is that of the candidates: the caller repeats a row
+    selected         rows that an integer input selects for each candidate
+    of another axis  declared, with rows that may be others than the candidates'
+    shared           declared, without an axis of candidates
 
-What becomes of rows that the caller repeats is a matter of how the model is served; see `serving` and `tiled`.
+What becomes of tiled rows in the written model is a matter of how it is called; see `mari_onnx.serving.mode`.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+
+import onnx
 
 from mari_onnx.analysis.interpret import interpret
 from mari_onnx.analysis.premises import NOTHING
-from mari_onnx.document.graph_view import Model, shape_of
+from mari_onnx.document.graph_view import Model, is_named, shape_of
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.report.model import RequestInput
-from mari_onnx.serving.guard import check_guard
-from mari_onnx.serving.modes import AS_EXPORTED, GUARD_OUTPUT, INDEX_INPUT, Serving, check
+from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.names import ONE, REQUESTS, SHARED
+from mari_onnx.serving.tiled import AS_EXPORTED
 
 
 @dataclass(frozen=True)
-class Sides:
-    """The request-side inputs, those of them that the caller tiles, and the symbols that count candidates."""
+class InputRoles:
+    """The request's inputs, those of them that the caller tiles, and the symbols that count candidates."""
 
     inputs: tuple[RequestInput, ...]
     tiled: tuple[str, ...]
     candidates: tuple[str, ...]
-    serving: Serving = AS_EXPORTED
+    mode: Mode = AS_EXPORTED
+
+    @property
+    def of_requests(self) -> tuple[str, ...]:
+        """The inputs that have a row for each of several requests in the written model."""
+        return tuple(i.name for i in self.inputs if i.rows == REQUESTS)
 
 
 def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> dict[str, str]:
@@ -51,116 +62,139 @@ def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> 
     return found
 
 
-def sides(model: Model, globs: Sequence[str], batch: int, serving: Serving = AS_EXPORTED) -> Sides:
-    """Decide for every input.
+def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXPORTED) -> InputRoles:
+    """Decide for every input whether it belongs to the request; the globs name inputs that do.
 
-    Raises UserError for a glob that matches nothing and for a way of serving that the model does not allow.
+    The graph is interpreted for that, once, where the inputs have several leading symbols.
+
+    Raises UserError for a glob that matches nothing and for a mode that the model does not allow.
     """
-    declared = {**dict.fromkeys(serving.request_key, ""), **declared_inputs(model, globs)}
-    check(model, serving)
-    if serving.request_index is not None:
-        declared.pop(serving.request_index, None)
-    leading = model.leading_symbols
-    known, selected, by_index = leading, set[str](), set[str]()
-    if len(set(leading.values())) > 1:
-        program = interpret(model, NOTHING, CostModel(batch))
-        known = {name: program.same.get(s, s) for name, s in leading.items()}
-        selected = set(program.context.selected)
-        # Rows of requests are selected for the rows of another input; some of the items, by a mask or a TopK, are not.
-        counts = set(known.values())
-        by_index = {rows for rows, of in program.context.selected.items() if of & counts}
-    candidates = {s for name, s in known.items() if name not in declared and s not in by_index}
-    inputs: list[RequestInput] = []
-    tiled: list[str] = []
-    for info in model.inputs:
-        name, shape = info.name, shape_of(info)
-        why = f"declared by {declared[name]!r}" if declared.get(name) else "the key" if name in declared else ""
-        if name in leading and known[name] in (selected if name in declared else by_index):
-            reason = f"{why or 'found'}: an index selects its rows for the candidates"
-            inputs.append(RequestInput(name, "requests", reason))
-        elif name in leading and name in declared and candidates and named(known[name]) - candidates:
-            reason = f"{why}: its leading axis {leading[name]} is not known to be the candidates', so all rows are used"
-            inputs.append(RequestInput(name, "requests", reason))
-        elif name in leading and name in declared:
-            tiled.append(name)
-            inputs.append(_tiled(name, why, serving))
-        elif shape and shape[0] == 1 and leading:
-            inputs.append(RequestInput(name, "one", f"{why or 'found'}: leading extent 1 beside dynamic ones"))
-        elif name in declared:
-            inputs.append(RequestInput(name, "shared", f"{why}: it has no axis of candidates"))
-    request = {i.name for i in inputs}
-    symbols = {s for n, s in leading.items() if n not in request} or {leading[n] for n in tiled}
-    found = Sides(tuple(inputs), tuple(tiled), tuple(sorted(symbols)), serving)
-    _check_tiled(model, found)
-    return found
+    declared = mode.declared({name: f"declared by {glob!r}" for name, glob in declared_inputs(model, globs).items()})
+    mode.check(model)
+    evidence = _Evidence(declared, _leading_axes(model, batch))
+    roles = {info.name: role for info in model.inputs if (role := _role(info, evidence)) is not None}
+    tiled = tuple(name for name, role in roles.items() if role is _Role.TILED)
+    inputs = tuple(
+        mode.role(name, declared[name]) if role is _Role.TILED else _reported(name, role, evidence)
+        for name, role in roles.items()
+    )
+    stated = evidence.axes.stated
+    candidates = {symbol for name, symbol in stated.items() if name not in roles} or {stated[name] for name in tiled}
+    mode.check_tiled(model, tiled, inputs)
+    return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode)
 
 
-def _tiled(name: str, why: str, serving: Serving) -> RequestInput:
-    if serving.user_batch == "one":
-        return RequestInput(name, "one", f"{why}: the caller sends its row once")
-    if serving.user_batch == "requests":
-        index = serving.request_index or INDEX_INPUT
-        return RequestInput(name, "requests", f"{why}: the caller sends a row for each request of `{index}`")
-    if serving.request_key:
-        keys = " and ".join(f"`{key}`" for key in serving.request_key)
-        return RequestInput(name, "tiled", f"{why}: the caller repeats its rows, the first of each {keys} is used")
-    return RequestInput(name, "tiled", f"{why}: the caller repeats its row")
+@dataclass(frozen=True)
+class LeadingAxes:
+    """What is known of the dynamic leading axes of a model's inputs, by the symbols that count their rows.
+
+    `stated` are the symbols of the exporter, by input, and `proven` the same with one symbol for all that the graph
+    shows to be equal: `Add (user, item)` of [A, 4] and [B, 4], neither of which is 1, makes A and B one. `selected` are
+    symbols of rows that something computed selects from, and `by_index` those of which it selects for the rows of
+    another input: `Gather (rows, index)`. The others are selected by a mask or a TopK, as some of the items may be.
+    """
+
+    stated: Mapping[str, str]
+    proven: Mapping[str, str]
+    selected: frozenset[str] = frozenset()
+    by_index: frozenset[str] = frozenset()
 
 
-def _check_tiled(model: Model, found: Sides) -> None:
-    """Raise UserError where what was asked for the tiled inputs cannot be had."""
-    serving = found.serving
-    others = [key for key in serving.request_key if key not in found.tiled]
-    if others:
-        raise UserError(f"input `{others[0]}` is not known to have the candidates as its leading axis", None)
-    if serving.guard is not None:
-        if not found.tiled:
-            raise UserError(
-                "there is nothing to guard: no input is declared whose rows the caller repeats",
-                "declare the user's inputs with -u, or leave the guard out",
-            )
-        check_guard(model, serving.guard)
-    outputs = {o.name for o in model.graph.output}
-    for name in found.tiled if serving.user_batch != "tiled" else ():
-        if name in outputs:
-            raise UserError(f"`{name}` is an output as well, and one of its shapes cannot change alone", None)
-    already = any(i.rows in ("one", "requests") for i in found.inputs)
-    if serving.user_batch != "tiled" and not found.tiled and not already:
-        raise UserError(
-            "no input is declared whose rows the caller repeats, so none can be sent otherwise",
-            "declare the user's inputs: -u 'user_*'",
-        )
+def _leading_axes(model: Model, batch: int) -> LeadingAxes:
+    stated = model.leading_symbols
+    if len(set(stated.values())) <= 1:
+        return LeadingAxes(stated, stated)
+    program = interpret(model, NOTHING, CostModel(batch))
+    proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
+    selected, counts = program.context.row_selectors, set(proven.values())
+    return LeadingAxes(
+        stated, proven, frozenset(selected), frozenset(rows for rows, of in selected.items() if of & counts)
+    )
 
 
-def named(name: str) -> set[str]:
-    """The symbol, if the exporter gave it: then an axis that is called otherwise may be another."""
-    return set() if name.startswith("unk__") or "." in name else {name}
+class _Evidence:
+    """What the role of an input is decided by: why inputs are the request's by declaration, and the leading axes."""
+
+    def __init__(self, declared: Mapping[str, str], axes: LeadingAxes) -> None:
+        self.declared = declared
+        self.axes = axes
+        self.candidates = {
+            symbol for name, symbol in axes.proven.items() if name not in declared and symbol not in axes.by_index
+        }
+        """The symbols that may count candidates: those of inputs that are not known to be the request's."""
 
 
-def calls(given: Sides) -> tuple[str, ...]:
-    """What the caller of the result has to send and may expect, a sentence each; nothing where nothing is tiled."""
-    if not given.tiled:
-        return ()
-    names, serving = ", ".join(f"`{name}`" for name in given.tiled), given.serving
-    match serving.user_batch:
-        case "one":
-            return (
-                f"Send the request's row once, leading extent 1, in: {names}.",
-                "The other inputs, and the outputs, have a row for each candidate, as before.",
-            )
-        case "requests":
-            index = serving.request_index or INDEX_INPUT
-            new = "" if serving.request_index else ", a new input, int64, one entry for each candidate"
-            return (
-                f"Send one row for each request in: {names}.",
-                f"Send in `{index}`{new}: the number of the row, from 0, that the candidate's request has.",
-            )
-    alike = "All rows"
-    if serving.request_key:
-        alike = f"Rows with the same {' and '.join(f'`{key}`' for key in serving.request_key)}"
-    said = [f"{alike} must be identical, and whichever of them is at hand is used, in: {names}."]
-    if serving.guard == "nan":
-        said.append("Where they are not identical, every output is NaN.")
-    elif serving.guard == "output":
-        said.append(f"`{GUARD_OUTPUT}`, a boolean of shape [1], is false where they are not identical.")
-    return tuple(said)
+class _Role(Enum):
+    """Why an input is the request's, and what its leading axis holds."""
+
+    SELECTED = auto()
+    OF_ANOTHER_AXIS = auto()
+    TILED = auto()
+    ONE_ROW = auto()
+    SHARED = auto()
+
+
+def _is_selected(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
+    """Its rows are selected for the candidates: `Gather (rows, index)`.
+
+    If nobody declared it, an index has to do that, with a row for each row of another input: a mask or a TopK may
+    select some of the items.
+    """
+    axes = evidence.axes
+    selected = axes.selected if info.name in evidence.declared else axes.by_index
+    return axes.proven.get(info.name) in selected
+
+
+def _is_of_another_axis(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
+    """Declared, and the exporter named its leading axis otherwise than that of the candidates.
+
+    The rows of `user` [R, 4] beside `item` [B, 3] may all be different, and to keep the first would be wrong.
+    """
+    symbol = evidence.axes.proven.get(info.name)
+    if info.name not in evidence.declared or symbol is None or not evidence.candidates:
+        return False
+    return is_named(symbol) and symbol not in evidence.candidates
+
+
+def _is_tiled(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
+    """Declared, with any other dynamic leading axis: that of the candidates."""
+    return info.name in evidence.declared and info.name in evidence.axes.stated
+
+
+def _is_one_row(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
+    """A literal leading extent 1 beside dynamic ones; where all extents are literal, it may be the one candidate."""
+    shape = shape_of(info)
+    return bool(shape) and shape is not None and shape[0] == 1 and bool(evidence.axes.stated)
+
+
+def _is_shared(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
+    """Declared, with another literal leading extent or none."""
+    return info.name in evidence.declared
+
+
+_TESTS: Mapping[_Role, Callable[[onnx.ValueInfoProto, _Evidence], bool]] = {
+    _Role.SELECTED: _is_selected,
+    _Role.OF_ANOTHER_AXIS: _is_of_another_axis,
+    _Role.TILED: _is_tiled,
+    _Role.ONE_ROW: _is_one_row,
+    _Role.SHARED: _is_shared,
+}
+"""The first that holds decides."""
+
+
+def _role(info: onnx.ValueInfoProto, evidence: _Evidence) -> _Role | None:
+    return next((role for role, holds in _TESTS.items() if holds(info, evidence)), None)
+
+
+def _reported(name: str, role: _Role, evidence: _Evidence) -> RequestInput:
+    """What the report says about an input that is not tiled."""
+    why = evidence.declared.get(name, "found")
+    match role:
+        case _Role.SELECTED:
+            return RequestInput(name, REQUESTS, f"{why}: an index selects its rows for the candidates")
+        case _Role.OF_ANOTHER_AXIS:
+            axis = f"its leading axis {evidence.axes.stated[name]} is not known to be the candidates'"
+            return RequestInput(name, REQUESTS, f"{why}: {axis}, so all rows are used")
+        case _Role.ONE_ROW:
+            return RequestInput(name, ONE, f"{why}: leading extent 1 beside dynamic ones")
+    return RequestInput(name, SHARED, f"{why}: it has no axis of candidates")

@@ -65,7 +65,7 @@ def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
     while True:
         walk = _Walk(model, premises, cost, same)
         walk.graph(model.graph)
-        found = merged(same, walk.ctx.equal, cost.reference)
+        found = merged(same, walk.ctx.proven_equal, cost.reference)
         if found == same:
             return walk.program()
         same = found
@@ -80,7 +80,7 @@ class _Walk:
         candidates = frozenset(same.get(c, c) for c in premises.candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
         self.ctx = Context(
-            Builder(), cost, model.array_of, model.opset, candidates, uses=model.uses, of_outputs=of_outputs
+            Builder(), cost, model.array_of, model.opset, candidates, read_counts=model.uses, output_extents=of_outputs
         )
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
@@ -310,7 +310,7 @@ class _Walk:
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""
         outer, ctx, counter = dict(self.values), self.ctx, self.counter
-        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "equal", "selected")}
+        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
         self.ctx, self.counter = replace(ctx, providers=dict(ctx.providers), **apart), counter.apart()
         self.providers = self.ctx.providers
         self.values.update(inputs)

@@ -11,28 +11,25 @@ from mari_onnx.report.model import Remark, Status
 
 
 def side(ctx: Context, array: Array) -> str:
-    """Who an array belongs to: "user" where it lacks the candidates, "item" where it has them."""
+    """Who an array belongs to: "item" where it is stored along an axis of candidates, else "user"."""
     if any(ctx.is_candidate(a) and array.state(a) == "stored" for a, _ in array.names()):
         return "item"
     return "user"
 
 
 def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:
-    """One remark for each product: the axes that its parts really have, and what that saves.
+    """Add the remark on a product of x: the axes that its parts really have, and what that saves.
 
-    `since` is what the builder had made before: the products of the chosen form are those made after.
+    `width` is the extent that the product sums over. `since` is what the builder had made before the product: the nodes
+    of the chosen form are those made after. Example of what it says: "[B 2] = user () + item (B)", and "14,000
+    multiply-adds become 6,008".
     """
     dims = value.known_dims
     before = ctx.cost.elements((*extents(dims), width))
     nodes = reachable([value.array.tensor], since)
     after = min(sum(ctx.cost.node_macs(n) for n in nodes), before)
     status: Status = "applied" if after < before else "as is"
-    if status == "applied":
-        reason = f"{before:,} multiply-adds become {after:,}"
-    elif any(ctx.is_candidate(a) for d in dims for a in d):
-        reason = "every row and every column of it varies with the candidate"
-    else:
-        reason = "computed once for the request already"
+    reason = _reason(ctx, dims, before, after)
     ctx.remarks.append(
         Remark(
             status,
@@ -49,7 +46,17 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
     )
 
 
+def _reason(ctx: Context, dims: Dims, before: int, after: int) -> str:
+    """What became of the multiply-adds of a product with these dims, or why all of them are left."""
+    if after < before:
+        return f"{before:,} multiply-adds become {after:,}"
+    if any(ctx.is_candidate(a) for d in dims for a in d):
+        return "every row and every column of it varies with the candidate"
+    return "computed once for the request already"
+
+
 def _forms(ctx: Context, dims: Dims, value: Value) -> str:
+    """The product as a sum of its parts, each with the axes of its rows: `[B 2] = user () + item (B)`."""
     arrays = [a for _, a in value.terms.signed] if value.terms is not None else [value.array]
     shown = []
     for array in arrays:

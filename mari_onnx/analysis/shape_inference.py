@@ -37,6 +37,19 @@ class Inference:
 
     @cached_property
     def _inferred(self) -> dict[str, onnx.ValueInfoProto]:
+        """What onnx infers of the whole model; once more where it was wrong about an Attention, without that node."""
+        copy = self._without_weights()
+        found = infer(copy)
+        wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
+        for node in wrong:
+            node.op_type, info = "AttentionOfSomeWidth", found[node.output[0]]
+            for extent in info.type.tensor_type.shape.dim:
+                extent.Clear()
+            copy.graph.value_info.append(info)
+        return infer(copy) if wrong else found
+
+    def _without_weights(self) -> onnx.ModelProto:
+        """The model with the elements of small tensors alone, which may be shapes; inference reads no others."""
         copy = onnx.ModelProto()
         source = self.model.proto
         copy.ir_version = source.ir_version
@@ -46,20 +59,10 @@ class Inference:
         copy.graph.input.extend(source.graph.input)
         copy.graph.output.extend(source.graph.output)
         for tensor in source.graph.initializer:
-            if tensor.ByteSize() <= SMALL:
-                copy.graph.initializer.append(tensor)
-            else:
-                copy.graph.initializer.append(
-                    TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-                )
-        found = infer(copy)
-        wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
-        for node in wrong:
-            node.op_type, info = "AttentionOfSomeWidth", found[node.output[0]]
-            for extent in info.type.tensor_type.shape.dim:
-                extent.Clear()
-            copy.graph.value_info.append(info)
-        return infer(copy) if wrong else found
+            small = tensor.ByteSize() <= SMALL
+            alike = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            copy.graph.initializer.append(tensor if small else alike)
+        return copy
 
     def output(self, op: Op, i: int) -> tuple[Shape | None, int]:
         """Shape and element type of an output; symbols of onnx's own making (unk__0) are not symbols."""
@@ -96,9 +99,10 @@ class Inference:
 
 
 def types_of_one(op: Op) -> list[TensorType]:
-    """The type of each output of a standard node, from what is known of its inputs: the walk knows more than onnx.
+    """The type of each output of a standard node, inferred by onnx from what the walk knows of its inputs.
 
-    Extents are given to onnx as symbols, and come back; so do those that stand in a small tensor of integers.
+    Extents are given to onnx as symbols, and come back; so do those that stand in a small tensor of integers. Example:
+    the walk knows that the target of a Reshape is [2*B, 4]; onnx is told that, and infers the shape [2*B, 4].
     """
     nothing: list[TensorType] = [(None, 0)] * len(op.proto.output)
     if op.proto.domain not in ("", "ai.onnx") or any(True for _ in bodies(op.proto)):
@@ -115,7 +119,7 @@ def types_of_one(op: Op) -> list[TensorType]:
 
 @dataclass
 class _OneNode:
-    """A model of one node; `symbols` are the extents by the names that they have in it."""
+    """A model of one node, for onnx to infer; `symbols` are the extents by the names that they have in it."""
 
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     stored: list[TensorProto] = field(default_factory=list)
@@ -131,18 +135,23 @@ class _OneNode:
         elif all(isinstance(e, int) for e in content.flat):
             self._store(name, value.dtype, content.tolist(), content.shape)
         elif content.ndim == 1 and value.dtype == TensorProto.INT64:
-            pieces = [f"{name}.{i}" for i in range(content.size)]
-            for piece, extent in zip(pieces, content.flat, strict=True):
-                if isinstance(extent, int):
-                    self._store(piece, value.dtype, [extent], (1,))
-                else:
-                    self._describe(f"{piece}.of", TensorProto.FLOAT, [extent])
-                    self.nodes.append(helper.make_node("Shape", [f"{piece}.of"], [piece]))
-            self.nodes.append(helper.make_node("Concat", pieces, [name], axis=0))
+            self._compute(name, list(content.flat))
         else:
             self._describe(name, value.dtype, content.shape)
 
+    def _compute(self, name: str, elements: Sequence[Extent]) -> None:
+        """A list of extents, some of which are symbols: Concat of numbers and of Shapes of inputs [B], [L], ..."""
+        pieces = [f"{name}.{i}" for i in range(len(elements))]
+        for piece, extent in zip(pieces, elements, strict=True):
+            if isinstance(extent, int):
+                self._store(piece, TensorProto.INT64, [extent], (1,))
+            else:
+                self._describe(f"{piece}.of", TensorProto.FLOAT, [extent])
+                self.nodes.append(helper.make_node("Shape", [f"{piece}.of"], [piece]))
+        self.nodes.append(helper.make_node("Concat", pieces, [name], axis=0))
+
     def types(self, op: Op) -> list[TensorType]:
+        """The type of each output of the node, with symbols as the extents that they stand for."""
         outputs = [onnx.ValueInfoProto(name=name) for name in op.proto.output if name]
         graph = helper.make_graph([*self.nodes, op.proto], "one", self.inputs, outputs, self.stored)
         found = infer(helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)]))
@@ -157,11 +166,13 @@ class _OneNode:
         return types
 
     def _describe(self, name: str, dtype: int, shape: Sequence[Extent] | None) -> None:
+        """An input of which the shape is known; each extent that is no number is a symbol, by its own text."""
         self.symbols.update((repr(e), e) for e in shape or ())
         dims = None if shape is None else [e if isinstance(e, int) else repr(e) for e in shape]
         self.inputs.append(helper.make_tensor_value_info(name, dtype, dims))
 
     def _store(self, name: str, dtype: int, elements: Any, shape: tuple[int, ...]) -> None:
+        """An input of which the elements are known: an initializer."""
         array = np.array(elements, helper.tensor_dtype_to_np_dtype(dtype)).reshape(shape)
         self.stored.append(numpy_helper.from_array(array, name))
 
@@ -176,5 +187,5 @@ def infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 
 
 def _is_empty(found: dict[str, onnx.ValueInfoProto], name: str) -> bool:
-    """Whether an extent is 0, as onnx has it of Attention where it does not know the width of a head."""
+    """Whether an inferred extent is 0, which onnx says of Attention where it does not know the width of a head."""
     return name in found and 0 in (shape_of(found[name]) or ())

@@ -3,6 +3,8 @@
 Exporters compute shapes in the graph (Shape, Gather, Mul by -1, Equal, Where, Concat, ...). Evaluated here, on
 integers and symbols, no such chain keeps an Expand alive, and what is left of it is written again from the
 shapes of graph inputs. A content is an array of extents and bools; None stands for an element that is not known.
+
+Example: Concat(Gather(Shape(x), 0), [-1]) of x [B, 50, 8] has the content [B, -1], whatever x is computed from.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from mari_onnx.ir.operators import OPERATORS
 Content: TypeAlias = npt.NDArray[Any]
 
 MAX_ELEMENTS = 256
+"""Larger tensors have no content: shapes are short, and tables of numbers are data."""
+
 LARGEST: dict[int, int] = {TensorProto.INT32: 2**31 - 1, TensorProto.INT64: 2**63 - 1}
 """The largest number of each element type that shapes are computed in."""
 
@@ -53,6 +57,7 @@ def as_content(array: npt.NDArray[Any]) -> Content | None:
 
 
 def _given(op: Op, i: int) -> Content:
+    """The content of input i; raises ValueError, which `content` answers with None, where it is not known."""
     value = op.input(i)
     if value is None or value.content is None:
         raise ValueError("unknown")
@@ -60,18 +65,21 @@ def _given(op: Op, i: int) -> Content:
 
 
 def _objects(elements: list[Any], shape: tuple[int, ...] | None = None) -> Content:
+    """A content of these elements, as a list or in this shape."""
     out = np.empty(len(elements), object)
     out[:] = elements
     return out if shape is None else out.reshape(shape)
 
 
 def _ints(content: Content) -> list[int]:
+    """The elements as a list, where all of them are numbers; raises ValueError where one is a symbol or unknown."""
     if not all(type(e) is int for e in content.flat):
         raise ValueError("not numbers")
     return [int(e) for e in content.flat]
 
 
 def _axes(op: Op, i: int) -> list[int] | None:
+    """Axes that are an input in newer operator versions and an attribute in older ones; None where left out."""
     if op.input(i) is not None:
         return _ints(_given(op, i))
     given = op.attribute("axes")
@@ -79,7 +87,7 @@ def _axes(op: Op, i: int) -> list[int] | None:
 
 
 def _each(function: Callable[..., Any]) -> Callable[[Op, Context], Content]:
-    """Elementwise, an unknown operand giving an unknown result."""
+    """The evaluator of an elementwise operator: an unknown operand gives an unknown element."""
 
     def apply(op: Op, ctx: Context) -> Content:
         arrays = np.broadcast_arrays(*(_given(op, i) for i in range(len(op.inputs))))
@@ -122,7 +130,7 @@ def _slice(op: Op, ctx: Context) -> Content:
 
 
 def bounded(start: int, end: int, step: int, extent: int) -> slice:
-    """What ONNX slices: backwards from before the first is from the first, where Python has nothing."""
+    """What ONNX slices: a start before the first element is the first, where Python going backwards has nothing."""
     return slice(max(start, -extent), end, step)
 
 
@@ -193,7 +201,7 @@ def _range(op: Op, ctx: Context) -> Content:
 def _cast(op: Op, ctx: Context) -> Content | None:
     to = op.attribute("to")
     x = _given(op, 0)
-    if to == 9:
+    if to == TensorProto.BOOL:
         return _objects([None if e is None else _decided(compare(e, 0), (-1, 1)) for e in x.flat], x.shape)
     if to not in LARGEST:
         return None
@@ -202,10 +210,12 @@ def _cast(op: Op, ctx: Context) -> Content | None:
 
 
 def _decided(sign: int | None, wanted: tuple[int, ...]) -> bool | None:
+    """Whether a comparison came out as wanted; None where it is not known."""
     return None if sign is None else sign in wanted
 
 
 def _where(op: Op, ctx: Context) -> Content:
+    """What is chosen; where the condition is not known, what both sides agree on."""
     condition, x, y = np.broadcast_arrays(*(_given(op, i) for i in range(3)))
     chosen = [
         (a if c else b) if c is not None else a if a is not None and a == b else None
@@ -215,13 +225,15 @@ def _where(op: Op, ctx: Context) -> Content:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """Truncated, as ONNX divides integers; symbols only where nothing remains."""
+    """The quotient, truncated as ONNX divides integers; of symbols only where nothing remains: 6*B / 2."""
     if type(a) is int and type(b) is int:
         return int(np.trunc(a / b)) if abs(a) < 2**53 and abs(b) < 2**53 else None
     return divide(a, b)
 
 
 def _extreme(sign: int) -> Callable[..., Any]:
+    """The largest (1) or smallest (-1) element; None where symbols cannot be compared."""
+
     def pick(*elements: Any) -> Any:
         best = elements[0]
         for e in elements[1:]:
@@ -291,3 +303,4 @@ EVALUATORS: dict[str, Callable[[Op, Context], Content | None]] = {
     "And": _each(lambda a, b: a and b),
     "Or": _each(lambda a, b: a or b),
 }
+"""The operators that are evaluated; all others have no content."""

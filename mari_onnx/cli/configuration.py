@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mari_onnx.errors import UserError
+from mari_onnx.serving import names
 
 FILE, SECTION = "mari-onnx.toml", "tool.mari-onnx"
 
@@ -31,16 +32,25 @@ class Key:
     words: tuple[str, ...] = ()
 
 
+def _quoted(word: str) -> str:
+    return f'"{word}"'
+
+
+def _either(*words: str) -> str:
+    """`a, b or c`"""
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 STRINGS, NUMBER = "a list of strings", "a number"
 
 KEYS = {
     "user-inputs": Key("user_inputs", (list,), STRINGS),
     "item-inputs": Key("item_inputs", (list,), STRINGS),
     "batch": Key("batch", (int,), "a whole number"),
-    "user-batch": Key("user_batch", (str,), '"tiled", "one" or "requests"', ("tiled", "one", "requests")),
+    "user-batch": Key("user_batch", (str,), _either(*map(_quoted, names.USER_BATCHES)), names.USER_BATCHES),
     "request-index": Key("request_index", (str,), "a string"),
     "request-key": Key("request_key", (list,), STRINGS),
-    "guard": Key("guard", (bool, str), 'true, false, "nan" or "output"', ("nan", "output")),
+    "guard": Key("guard", (bool, str), _either("true", "false", *map(_quoted, names.GUARDS)), names.GUARDS),
     "verify-batches": Key("batches", (list,), "a list of whole numbers"),
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),
@@ -77,7 +87,7 @@ def read(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: {name} is {key.holds}, and not {content!r}", None)
         out[key.option] = content
     if isinstance(guard := out.get("guard"), bool):
-        out["guard"] = "nan" if guard else "off"
+        out["guard"] = names.NAN if guard else names.UNGUARDED
     return out
 
 

@@ -12,17 +12,13 @@ from mari_onnx.cli import options
 
 @click.command(cls=options.WithGuard, short_help="Show what belongs to the user, and what could be gained.")
 @click.argument("model", metavar="MODEL.onnx", type=options.FILE)
-@options.user_inputs
-@options.batch
-@options.serving
+@options.asked
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to show it."
 )
 @options.configured
 @options.verbosity
-def inspect(
-    model: Path, user_inputs: tuple[str, ...], batch: int, form: str, quiet: bool, verbose: bool, **serving: Any
-) -> None:
+def inspect(model: Path, form: str, quiet: bool, verbose: bool, **asked: Any) -> None:
     """Show what belongs to the user, what each product costs, and what could be gained. Nothing is run or written.
 
     \b
@@ -35,7 +31,7 @@ def inspect(
     import mari_onnx
     from mari_onnx.report.as_json import to_json
 
-    report = options.with_file(mari_onnx.inspect(model, user_inputs=user_inputs, batch=batch, **serving))
+    report = options.with_file(mari_onnx.inspect(model, **asked))
     if form == "json":
         click.echo(to_json(report), nl=False)
     else:

@@ -15,28 +15,9 @@ from mari_onnx.cli.progress import progress
 @click.command(cls=options.WithGuard, short_help="Write a model that computes the user's part once.")
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
 @click.argument("output", metavar="OUT.onnx", type=options.FILE)
-@options.user_inputs
-@options.batch
-@options.serving
-@click.option("--no-verify", is_flag=True, help="Write the result without running both models against each other.")
-@options.report_file
-@click.option("--dry-run", is_flag=True, help="Do everything but write the model.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.onnx if it exists.")
-@options.configured
-@options.verbosity
-def optimize(
-    model: Path,
-    output: Path,
-    user_inputs: tuple[str, ...],
-    batch: int,
-    no_verify: bool,
-    report_file: Path | None,
-    dry_run: bool,
-    overwrite: bool,
-    quiet: bool,
-    verbose: bool,
-    **serving: Any,
-) -> None:
+@options.asked
+@options.writing
+def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
 
     The result has the inputs and the outputs of the original, and takes its place as it is, unless --user-batch or
@@ -55,16 +36,13 @@ def optimize(
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --report report.json -q
     """
     import mari_onnx
-    from mari_onnx.document.save import check_output, save
+    from mari_onnx.document.save import save
 
-    check_output(output, model, overwrite=overwrite)
-    options.check_report_file(report_file, model, output)
-    with progress(quiet=quiet) as on_progress:
-        result = mari_onnx.optimize(
-            model, user_inputs=user_inputs, batch=batch, verify=not no_verify, progress=on_progress, **serving
-        )
+    writing.check(model, [output])
+    with progress(quiet=writing.quiet) as on_progress:
+        result = mari_onnx.optimize(model, **asked, verify=not writing.no_verify, progress=on_progress)
     report = result.report
-    if not dry_run and (report.verification is None or report.verification.passed):
-        save(result.document, result.model, output, overwrite=overwrite)
+    if writing.wants(report):
+        save(result.document, result.model, output, overwrite=writing.overwrite)
         report = replace(report, written=str(output))
-    options.hand_over(report, report_file, quiet=quiet, verbose=verbose)
+    writing.hand_over(report)

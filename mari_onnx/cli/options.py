@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mari_onnx.errors import UserError
+from mari_onnx.serving import names
 
 if TYPE_CHECKING:
     from mari_onnx.report.model import Report
@@ -38,15 +40,8 @@ batch = click.option(
 )
 
 
-def serving(command: Command) -> Command:
-    """Add what says how the model is called; the command gets `user_batch`, `request_index`, ... as `**served`."""
-    for option in reversed(_SERVING):
-        command = option(command)
-    return command
-
-
-def _served(_ctx: click.Context, _option: click.Parameter, value: str) -> str | None:
-    return None if value == "off" else value
+def _guard_name(_ctx: click.Context, _option: click.Parameter, value: str) -> str | None:
+    return None if value == names.UNGUARDED else value
 
 
 request_index = click.option(
@@ -55,11 +50,13 @@ request_index = click.option(
     help="The integer input that says which request a candidate belongs to; implies --user-batch requests.",
 )
 
-_SERVING = [
+_ASKED = [
+    user_inputs,
+    batch,
     click.option(
         "--user-batch",
-        type=click.Choice(["tiled", "one", "requests"]),
-        default="tiled",
+        type=click.Choice(names.USER_BATCHES),
+        default=names.TILED,
         show_default=True,
         help="Rows that the caller sends in the user's inputs: one for each candidate, as exported; one in all; or one "
         "for each of several requests.",
@@ -74,20 +71,31 @@ _SERVING = [
     ),
     click.option(
         "--guard",
-        type=click.Choice(["nan", "output", "off"]),
-        default="off",
-        callback=_served,
+        type=click.Choice([*names.GUARDS, names.UNGUARDED]),
+        default=names.UNGUARDED,
+        callback=_guard_name,
         help="Check in the model that the rows of a request are identical. Where they are not, all outputs are NaN "
         "(--guard), or a further output `mari_guard` is false (--guard=output).",
     ),
 ]
 
 
+def asked(command: Command) -> Command:
+    """Add what is the request's and how the result is called: all that decides which model is made of one.
+
+    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key` and `guard`, which
+    `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
+    """
+    for option in reversed(_ASKED):
+        command = option(command)
+    return command
+
+
 class WithGuard(click.Command):
     """A command whose `--guard` needs no value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--guard=nan" if arg == "--guard" else arg for arg in args])
+        return super().parse_args(ctx, [f"--guard={names.NAN}" if arg == "--guard" else arg for arg in args])
 
 
 def configured(command: Command) -> Command:
@@ -154,6 +162,49 @@ def verbosity(command: Command) -> Command:
     verbose = click.option("-v", "--verbose", is_flag=True, help="Show every remark, and why.")
     quiet = click.option("-q", "--quiet", is_flag=True, help="Show the verdict alone, in one line.")
     return quiet(verbose(command))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a command that writes models does with its result."""
+
+    no_verify: bool
+    report_file: Path | None
+    dry_run: bool
+    overwrite: bool
+    quiet: bool
+    verbose: bool
+
+    def check(self, model: Path, outputs: Collection[Path]) -> None:
+        """Raise `UserError` unless the outputs, and the report, can be written without losing what is there."""
+        from mari_onnx.document.save import check_output
+
+        for output in outputs:
+            check_output(output, model, overwrite=self.overwrite)
+        check_report_file(self.report_file, model, *outputs)
+
+    def wants(self, report: Report) -> bool:
+        """Whether the models are to be written: nothing speaks against them, and it is not a rehearsal."""
+        return not self.dry_run and (report.verification is None or report.verification.passed)
+
+    def hand_over(self, report: Report) -> None:
+        """Write and show the report; see `hand_over`."""
+        hand_over(report, self.report_file, quiet=self.quiet, verbose=self.verbose)
+
+
+def writing(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what is done with the result, which the command gets as `writing`, and where defaults come from."""
+
+    @wraps(command)
+    def gathered(**given: Any) -> None:
+        command(writing=Writing(**{each.name: given.pop(each.name) for each in fields(Writing)}), **given)
+
+    no_verify = click.option(
+        "--no-verify", is_flag=True, help="Write the result without running it against the original."
+    )
+    dry_run = click.option("--dry-run", is_flag=True, help="Do everything but write a model.")
+    overwrite = click.option("--overwrite", is_flag=True, help="Replace models that exist.")
+    return no_verify(report_file(dry_run(overwrite(configured(verbosity(gathered))))))
 
 
 def check_report_file(report_file: Path | None, *others: Path) -> None:

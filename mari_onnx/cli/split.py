@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mari_onnx.cli import options
 from mari_onnx.cli.progress import progress
 from mari_onnx.errors import UserError
+from mari_onnx.serving import names
 
 if TYPE_CHECKING:
     from mari_onnx.report.model import Report
@@ -37,34 +38,21 @@ if TYPE_CHECKING:
 @options.batch
 @click.option(
     "--user-batch",
-    type=click.Choice(["one", "requests"]),
-    default="one",
+    type=click.Choice(names.SPLIT_USER_BATCHES),
+    default=names.ONE,
     show_default=True,
     help="Rows that the user model takes: one, or one for each of several requests.",
 )
 @options.request_index
-@click.option("--no-verify", is_flag=True, help="Write the models without running them against the original.")
-@options.report_file
-@click.option("--dry-run", is_flag=True, help="Do everything but write the models.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@options.configured
-@options.verbosity
+@options.writing
 def split(
     model: Path,
     user_model: Path,
     rank_model: Path,
     item_model: Path | None,
-    user_inputs: tuple[str, ...],
     item_inputs: tuple[str, ...],
-    batch: int,
-    user_batch: str,
-    request_index: str | None,
-    no_verify: bool,
-    report_file: Path | None,
-    dry_run: bool,
-    overwrite: bool,
-    quiet: bool,
-    verbose: bool,
+    writing: options.Writing,
+    **asked: Any,
 ) -> None:
     """Write the user's part of a model and the rest as two models, which together predict what it does.
 
@@ -80,32 +68,28 @@ def split(
                       --item-input 'item_*' --item-model i.onnx
     """
     import mari_onnx
-    from mari_onnx.document.save import check_output, save_all
+    from mari_onnx.document.save import save_all
 
     if item_model is not None and not item_inputs:
         raise UserError("an item model needs to know the items' inputs", "Name them: --item-input 'item_*'.")
     paths = {"user": user_model, "rank": rank_model, **({"item": item_model} if item_model else {})}
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise UserError("two of the models have one name", "Give each of them a name of its own.")
-    for path in paths.values():
-        check_output(path, model, overwrite=overwrite)
-    options.check_report_file(report_file, model, *paths.values())
-    with progress(quiet=quiet) as on_progress:
+    writing.check(model, paths.values())
+    with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.split(
             model,
-            user_inputs=user_inputs,
             item_inputs=item_inputs if item_model else (),
-            batch=batch,
-            user_batch="requests" if user_batch == "requests" or request_index else "one",
-            request_index=request_index,
-            verify=not no_verify,
+            **asked,
+            verify=not writing.no_verify,
             progress=on_progress,
         )
     report = result.report
-    if not dry_run and (report.verification is None or report.verification.passed):
-        save_all(result.document, {paths[role]: part for role, part in result.models.items()}, overwrite=overwrite)
+    if writing.wants(report):
+        models = {paths[role]: part for role, part in result.models.items()}
+        save_all(result.document, models, overwrite=writing.overwrite)
         report = _written(report, paths)
-    options.hand_over(report, report_file, quiet=quiet, verbose=verbose)
+    writing.hand_over(report)
 
 
 def _written(report: Report, paths: dict[str, Path]) -> Report:

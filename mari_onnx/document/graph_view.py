@@ -26,6 +26,11 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
 
 
+def is_named(symbol: str) -> bool:
+    """Whether the exporter named the symbol for a reason: then an axis that is called otherwise may be another."""
+    return not symbol.startswith("unk__") and "." not in symbol
+
+
 class Model:
     """The graph of a document, by name."""
 

@@ -143,7 +143,7 @@ class _Splitter:
     @cached_property
     def _requests(self) -> set[str]:
         """The symbols that count several requests."""
-        shapes = [self._shape(i.name) for i in self.plan.reading.roles.inputs if i.rows == "requests"]
+        shapes = [self._shape(name) for name in self.plan.reading.roles.of_requests]
         return {s for shape in shapes if shape for s in symbols(shape[0])}
 
     def _dtype(self, name: str) -> int:

@@ -3,9 +3,8 @@
     identical = ReduceMin(Cast(Concat(x == row 0, ...)))        one comparison an input, one reduction for all
     NaN       = If(identical, true, compare again, NaN being equal to NaN)
 
-The inputs are compared as they are sent, before any embedding: ids are narrow. 0.0 and -0.0 are equal. With the guard
-`nan` each output is multiplied by 1, which changes no bit of it, or by NaN; with `output` the model has one more,
-`mari_guard`, a boolean of shape [1].
+The inputs are compared as they are sent, before any embedding: ids are narrow. 0.0 and -0.0 are equal. What a model
+does about rows that differ is for its guard to say; see `mari_onnx.serving.guard`.
 """
 
 from __future__ import annotations
@@ -22,39 +21,16 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product
-from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.layout import plain
-from mari_onnx.serving.guard import FLOATS
-from mari_onnx.serving.modes import GUARD_OUTPUT, Guard
+from mari_onnx.ir.forms import IndexMap, Value
+from mari_onnx.serving.guard import FLOATS, Guard
 
 BOOL, INT64, UINT8, FLOAT = TensorProto.BOOL, TensorProto.INT64, TensorProto.UINT8, TensorProto.FLOAT
 
 
 def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) -> Program:
     """The program with a check that the rows of the tiled inputs are what they were declared to be."""
-    b = program.context.b
     identical = _identical(program, model, [program.values[name] for name in tiled])
-    if guard == "output":
-        shown = b.reshape(identical, (1,))
-        shown.name = GUARD_OUTPUT
-        outputs = [*program.outputs, Value(GUARD_OUTPUT, None, BOOL, Array(shown, ()))]
-        info = helper.make_tensor_value_info(GUARD_OUTPUT, BOOL, [1])
-        signature = replace(program.signature, outputs=(*program.signature.outputs, info))
-        return replace(program, outputs=outputs, signature=signature)
-    return replace(program, outputs=[_poisoned(b, value, identical) for value in program.outputs])
-
-
-def _poisoned(b: Builder, value: Value, identical: Tensor) -> Value:
-    """The output times 1, or times NaN."""
-    tensor = plain(b, value)
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.dtype)
-    one, nan = (b.constant(np.array(number, dtype)) for number in (1, np.nan))
-    factor = b.make("Where", [identical, one, nan], (), tensor.dtype)
-    proto = helper.make_node("Mul", ["", ""], [f"{value.name}.guarded"])
-    (product_,) = b.again(proto, [tensor, factor], [(tensor.shape, tensor.dtype)])
-    if tensor.name == value.name:
-        tensor.name = f"{value.name}.unguarded"
-    return Value(value.name, None, value.dtype, Array(product_, ()))
+    return replace(program, outputs=guard.guarded(program.context.b, program.outputs, identical))
 
 
 def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor:

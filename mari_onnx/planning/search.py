@@ -48,7 +48,7 @@ def _plan(reading: Reading, batch: int, emphasis: float, thrifty: bool) -> Plan:
     cost = replace(reading.premises.cost_model(batch), emphasis=emphasis, thrifty=thrifty)
     program = interpret(reading.model, reading.premises, cost)
     _check_counted(reading, program)
-    guard = reading.roles.serving.guard
+    guard = reading.roles.mode.guard
     if guard is not None:
         program = guarded(program, reading.model, reading.premises.tiled, guard)
     choose(program)

@@ -1,30 +1,141 @@
-"""Whether a model's outputs can say that rows which should be identical are not."""
+"""How a model says that rows which should be identical are not.
+
+    NanGuard      each output is multiplied by 1, which changes no bit of it, or by NaN
+    OutputGuard   the model has one more output, `mari_guard`, a boolean of shape [1]
+
+The comparison itself is written by `mari_onnx.planning.guard`.
+"""
 
 from __future__ import annotations
 
-from onnx import TensorProto
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.document.graph_view import Model
 from mari_onnx.errors import UserError
-from mari_onnx.serving.modes import GUARD_OUTPUT, OPSET, Guard
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.layout import plain
+from mari_onnx.serving.call_graph import CallGraph
+from mari_onnx.serving.names import GUARD_OUTPUT, NAN, OUTPUT, GuardName
+
+BOOL = TensorProto.BOOL
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
+OPSET = 11
+"""The first with Unique, and in which Equal compares floats."""
 
-def check_guard(model: Model, guard: Guard) -> None:
-    """Raise `UserError` unless the model's outputs can say that rows differ."""
+
+def require_opset(model: Model, what: str) -> None:
+    """Raise `UserError` unless rows can be compared in the model's opset, which `what` needs."""
     if model.opset < OPSET:
-        raise UserError(
-            f"a guard needs opset {OPSET}, and the model has {model.opset}", "export the model for a newer opset"
-        )
-    outputs = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
-    if guard == "output":
+        problem = f"{what} needs opset {OPSET}, and the model has {model.opset}"
+        raise UserError(problem, "export the model for a newer opset")
+
+
+class Guard(ABC):
+    """A way to tell the caller that the rows of a tiled input are not what they were declared to be."""
+
+    name: ClassVar[GuardName]
+
+    sentence: ClassVar[str]
+    """What the caller is told about it."""
+
+    @property
+    def outputs(self) -> tuple[onnx.ValueInfoProto, ...]:
+        """The outputs that the guarded model has and the original does not."""
+        return ()
+
+    def check(self, model: Model) -> None:
+        """Raise `UserError` unless the model's outputs can say that rows differ."""
+        require_opset(model, "a guard")
+        self._check_outputs(model)
+
+    @abstractmethod
+    def _check_outputs(self, model: Model) -> None: ...
+
+    @abstractmethod
+    def guarded(self, b: Builder, outputs: Sequence[Value], identical: Tensor) -> list[Value]:
+        """The outputs of the guarded model; `identical`, a boolean scalar, is false where rows differ."""
+
+
+@dataclass(frozen=True)
+class NanGuard(Guard):
+    """Every output is NaN where rows differ."""
+
+    name = NAN
+    sentence = "Where they are not identical, every output is NaN."
+
+    def _check_outputs(self, model: Model) -> None:
+        step = f"use --guard={OUTPUT}, which adds an output `{GUARD_OUTPUT}` and leaves the others alone"
+        inputs = {i.name for i in model.inputs}
+        for output in model.graph.output:
+            if output.name in inputs:
+                raise UserError(
+                    f"output `{output.name}` is an input as well, and so cannot be NaN where rows differ", step
+                )
+            if output.type.tensor_type.elem_type not in FLOATS:
+                raise UserError(f"output `{output.name}` is no float, and so cannot be NaN where rows differ", step)
+
+    def guarded(self, b: Builder, outputs: Sequence[Value], identical: Tensor) -> list[Value]:
+        return [_poisoned(b, value, identical) for value in outputs]
+
+
+@dataclass(frozen=True)
+class OutputGuard(Guard):
+    """A further output is false where rows differ, and the others are what they were."""
+
+    name = OUTPUT
+    sentence = f"`{GUARD_OUTPUT}`, a boolean of shape [1], is false where they are not identical."
+
+    @property
+    def outputs(self) -> tuple[onnx.ValueInfoProto, ...]:
+        return (helper.make_tensor_value_info(GUARD_OUTPUT, BOOL, [1]),)
+
+    def _check_outputs(self, model: Model) -> None:
         if GUARD_OUTPUT in model.names:
             raise UserError(f"the model has a `{GUARD_OUTPUT}` already", "give the model that was exported")
-        return
-    for name, dtype in outputs.items():
-        if dtype not in FLOATS:
-            raise UserError(
-                f"output `{name}` is no float, and so cannot be NaN where rows differ",
-                f"use --guard=output, which adds an output `{GUARD_OUTPUT}` and leaves the others alone",
-            )
+
+    def guarded(self, b: Builder, outputs: Sequence[Value], identical: Tensor) -> list[Value]:
+        shown = b.reshape(identical, (1,))
+        shown.name = GUARD_OUTPUT
+        return [*outputs, Value(GUARD_OUTPUT, None, BOOL, Array(shown, ()))]
+
+    def fold(self, call: CallGraph, outputs: Sequence[onnx.ValueInfoProto], answers: Mapping[str, str]) -> None:
+        """Write the outputs, NaN where the guard is false; `answers` is what the guarded model calls each of them.
+
+        So a guard that speaks up by mistake shows as a difference from the original's outputs.
+        """
+        for info in outputs:
+            name, dtype = info.name, info.type.tensor_type.elem_type
+            if name == GUARD_OUTPUT or name in call.inputs:  # an input that is an output as well stays what it is
+                continue
+            if dtype not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
+                call.node("Identity", [answers[name]], name)
+                continue
+            kind = helper.tensor_dtype_to_np_dtype(dtype)
+            for word, number in (("right", 1), ("wrong", np.nan)):
+                call.add(numpy_helper.from_array(np.array([number], kind), f"{name}.{word}"))
+            factor = call.node("Where", [answers[GUARD_OUTPUT], f"{name}.right", f"{name}.wrong"], f"{name}.factor")
+            call.node("Mul", [answers[name], factor], name)
+
+
+def _poisoned(b: Builder, value: Value, identical: Tensor) -> Value:
+    """The output times 1, or times NaN."""
+    tensor = plain(b, value)
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.dtype)
+    one, nan = (b.constant(np.array(number, dtype)) for number in (1, np.nan))
+    factor = b.make("Where", [identical, one, nan], (), tensor.dtype)
+    proto = helper.make_node("Mul", ["", ""], [f"{value.name}.guarded"])
+    (product,) = b.again(proto, [tensor, factor], [(tensor.shape, tensor.dtype)])
+    if tensor.name == value.name:
+        tensor.name = f"{value.name}.unguarded"
+    return Value(value.name, None, value.dtype, Array(product, ()))

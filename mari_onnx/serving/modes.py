@@ -1,116 +1,84 @@
-"""How a model is called: what the caller sends of the request's rows, and whether the model checks it.
-
-tiled       as exported: the caller repeats the request's row for each candidate
-            with a key: rows of the same key are one request's, and the first row of each key is used
-one         the caller sends the row once: the declared inputs have leading extent 1
-requests    the caller sends a row for each of several requests, and an index says which one each candidate has
-"""
+"""The mode that options ask for, and the mode that the signature of a written model shows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Sequence
 
-from onnx import TensorProto
-
-from mari_onnx.document.graph_view import Model, shape_of
+from mari_onnx.document.document import Document
 from mari_onnx.errors import UserError
+from mari_onnx.serving.call_graph import fed_inputs, leading_extent
+from mari_onnx.serving.guard import Guard, NanGuard, OutputGuard
+from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.names import GUARD_OUTPUT, INDEX_INPUT, ONE, TILED, USER_BATCHES, GuardName, UserBatch
+from mari_onnx.serving.requests import AddedIndex, ExistingIndex
+from mari_onnx.serving.single_row import SingleRow
+from mari_onnx.serving.tiled import Tiled, TiledByKey
 
-UserBatch: TypeAlias = Literal["tiled", "one", "requests"]
-
-
-Guard: TypeAlias = Literal["nan", "output"]
-
-
-GUARD_OUTPUT = "mari_guard"
-"""The output that is false where rows that should be identical are not."""
-
-
-INDEX_INPUT = "request_index"
-"""What the index of several requests is called where the caller names none."""
+GUARDS: dict[GuardName, Guard] = {guard.name: guard for guard in (NanGuard(), OutputGuard())}
 
 
-OPSET = 11
-"""The first with Unique, and in which Equal compares floats."""
+def mode_of(
+    user_batch: UserBatch = TILED,
+    request_index: str | None = None,
+    request_key: Sequence[str] = (),
+    guard: GuardName | None = None,
+) -> Mode:
+    """The mode that options ask for; a request index alone asks for the rows of several requests.
 
-
-INTEGERS = frozenset(
-    {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.UINT16,
-     TensorProto.UINT32, TensorProto.UINT64}
-)  # fmt: skip
-
-
-KEYS = INTEGERS | {TensorProto.BOOL, TensorProto.STRING}
-"""Element types of keys: equal ones are the same, which 0.0 and -0.0 are not."""
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What is asked for beside the declaration of the request's inputs.
-
-    Raises UserError for wishes that contradict each other.
+    Raises UserError for options that contradict each other, and for words that mean nothing.
     """
-
-    user_batch: UserBatch = "tiled"
-    request_index: str | None = None
-    request_key: tuple[str, ...] = ()
-    guard: Guard | None = None
-
-    def __post_init__(self) -> None:
-        if self.request_index is not None and self.user_batch == "tiled":
-            object.__setattr__(self, "user_batch", "requests")
-        if self.request_index is not None and self.user_batch == "one":
-            raise UserError("one row for the call leaves an index nothing to select", "leave one of the two out")
-        if self.request_key and self.user_batch != "tiled":
-            raise UserError(
-                "a request key tells tiled rows apart, and the rows are not to be tiled any more",
-                "leave out the key, or the change of the user's batch",
-            )
-        if self.guard and self.user_batch != "tiled":
-            raise UserError(
-                "a guard compares tiled rows, and the rows are not to be tiled any more",
-                "leave out the guard: rows that are sent once cannot differ",
-            )
-
-    @property
-    def demanded(self) -> bool:
-        """Whether the result is wanted even where it does not pay: it is called otherwise, or guarded."""
-        return self.user_batch != "tiled" or self.guard is not None
-
-
-AS_EXPORTED = Serving()
-
-
-def check(model: Model, serving: Serving) -> None:
-    """Raise `UserError` unless the model has the inputs that are asked for, and they are fit for it."""
-    infos = {i.name: i for i in model.inputs}
-    for key in serving.request_key:
-        if key not in infos:
-            raise UserError(
-                f"the model has no input {key!r} to be a request key", f"its inputs are: {', '.join(infos)}"
-            )
-        shape = shape_of(infos[key])
-        if infos[key].type.tensor_type.elem_type not in KEYS:
-            raise UserError(f"input `{key}` holds neither integers nor strings", "give an id as the request key")
-        if not shape or isinstance(shape[0], int) or not all(isinstance(e, int) for e in shape[1:]):
-            raise UserError(f"input `{key}` does not have one key for each candidate: its shape is {shape}", None)
-    if serving.request_key and model.opset < OPSET:
+    _check_word("user batch", user_batch, USER_BATCHES)
+    if user_batch == TILED and request_index is None:
+        if guard is not None:
+            _check_word("guard", guard, GUARDS)
+        return _tiled(request_key, None if guard is None else GUARDS[guard])
+    if user_batch == ONE and request_index is not None:
+        raise UserError("one row for the call leaves an index nothing to select", "leave one of the two out")
+    if request_key:
         raise UserError(
-            f"a request key needs opset {OPSET}, and the model has {model.opset}", "export the model for a newer opset"
+            "a request key tells tiled rows apart, and the rows are not to be tiled any more",
+            "leave out the key, or the change of the user's batch",
         )
-    if serving.user_batch == "requests":
-        _check_index(model, serving.request_index)
+    if guard is not None:
+        raise UserError(
+            "a guard compares tiled rows, and the rows are not to be tiled any more",
+            "leave out the guard: rows that are sent once cannot differ",
+        )
+    if user_batch == ONE:
+        return SingleRow()
+    return AddedIndex() if request_index is None else ExistingIndex(request_index)
 
 
-def _check_index(model: Model, index: str | None) -> None:
-    infos = {i.name: i for i in model.inputs}
-    if index is None:
-        if INDEX_INPUT in model.names:
-            raise UserError(f"the model has a `{INDEX_INPUT}` already", f"`--request-index {INDEX_INPUT}` uses it")
-    elif index not in infos:
-        step = f"its inputs are: {', '.join(infos)}; `--user-batch requests` alone adds an index"
-        raise UserError(f"the model has no input {index!r} to be the request index", step)
-    else:
-        shape, dtype = shape_of(infos[index]), infos[index].type.tensor_type.elem_type
-        if dtype not in INTEGERS or not shape or any(e != 1 for e in shape[1:]):
-            raise UserError(f"input `{index}` does not have one integer for each candidate", "name another")
+def mode_of_result(
+    reference: Document, parts: Sequence[Document], request_index: str | None = None, request_key: Sequence[str] = ()
+) -> Mode:
+    """The mode in which written models are called, by how their inputs and outputs differ from the reference's.
+
+    The last part is the one that answers. What no signature shows is given: the index, where it is an input of the
+    reference too, and the key.
+    """
+    if request_index is not None:
+        return ExistingIndex(request_index)
+    original = fed_inputs(reference.proto)
+    inputs = [info for part in parts for info in fed_inputs(part.proto).values()]
+    if INDEX_INPUT in {info.name for info in inputs} - original.keys():
+        return AddedIndex()
+    if any(
+        leading_extent(info) == 1 != leading_extent(original[info.name]) for info in inputs if info.name in original
+    ):
+        return SingleRow()
+    guarded = _has_guard(parts[-1]) and not _has_guard(reference)
+    return _tiled(request_key, OutputGuard() if guarded else None)
+
+
+def _tiled(keys: Sequence[str], guard: Guard | None) -> Tiled:
+    return TiledByKey(tuple(keys), guard=guard) if keys else Tiled(guard=guard)
+
+
+def _has_guard(document: Document) -> bool:
+    return any(o.name == GUARD_OUTPUT for o in document.proto.graph.output)
+
+
+def _check_word(what: str, word: str, words: Collection[str]) -> None:
+    if word not in words:
+        raise UserError(f"there is no {what} {word!r}", f"it is one of: {', '.join(words)}")

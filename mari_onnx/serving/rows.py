@@ -22,6 +22,15 @@ from mari_onnx.ir.forms import Array, IndexMap
 
 INT64, STRING = TensorProto.INT64, TensorProto.STRING
 
+INTEGERS = frozenset(
+    {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.UINT16,
+     TensorProto.UINT32, TensorProto.UINT64}
+)  # fmt: skip
+"""Element types of an index."""
+
+KEYS = INTEGERS | {TensorProto.BOOL, STRING}
+"""Element types of keys: equal ones are the same, which 0.0 and -0.0 are not."""
+
 Sent = Callable[[str], Tensor]
 """An input as the original takes it, by its name."""
 

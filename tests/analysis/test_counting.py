@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
@@ -15,7 +15,7 @@ from tests.graphs import integers, parse
 
 def work(text: str, batch: int = 50, users: tuple[str, ...] = (), **constants: object) -> Work:
     model = Model(from_proto(parse(text, **constants)))
-    return read(model, sides(model, users, batch)).work(batch)
+    return read(model, roles_of(model, users, batch)).work(batch)
 
 
 def test_what_varies_with_the_candidates_and_what_does_not() -> None:

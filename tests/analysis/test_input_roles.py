@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import onnx
 import pytest
 
-from mari_onnx import optimize
-from mari_onnx.analysis.input_roles import Sides, declared_inputs, sides
+from mari_onnx.analysis import input_roles
+from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
+from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.errors import UserError
-from mari_onnx.ir.policy import POLICY
-from mari_onnx.planning import plan, search
 from mari_onnx.planning.search import best_plan
+from mari_onnx.serving.requests import AddedIndex
+from mari_onnx.serving.single_row import SingleRow
+from mari_onnx.serving.tiled import AS_EXPORTED
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
@@ -27,11 +29,11 @@ def graph(proto: onnx.ModelProto) -> Model:
     return Model(from_proto(proto))
 
 
-def found(proto: onnx.ModelProto, *globs: str) -> Sides:
-    return sides(graph(proto), globs, 500)
+def found(proto: onnx.ModelProto, *globs: str) -> InputRoles:
+    return roles_of(graph(proto), globs, 500)
 
 
-def rows(given: Sides) -> dict[str, str]:
+def rows(given: InputRoles) -> dict[str, str]:
     return {i.name: i.rows for i in given.inputs}
 
 
@@ -170,6 +172,37 @@ def test_items_that_a_mask_selects_are_the_candidates_still() -> None:
     assert rows(given) == {"user": "tiled"}
 
 
+# How it is found out
+
+
+@pytest.mark.parametrize(
+    ("types", "times"), [("float[B, 4] user, float[B, 3] item", 0), ("float[A, 4] user, float[B, 3] item", 1)]
+)
+def test_the_graph_is_interpreted_once_at_most(types: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all leading axes have one symbol, nothing is left to be found out."""
+    calls = []
+
+    def counted(*arguments: Any) -> Program:
+        calls.append(arguments)
+        return interpret(*arguments)
+
+    monkeypatch.setattr(input_roles, "interpret", counted)
+    found(parse(f"g ({types}) => (float[B, 2] y) {{ {BODY} }}", **WEIGHTS), "user")
+    assert len(calls) == times
+
+
+def test_rows_of_requests_in_the_written_model() -> None:
+    """Those that an index selects already, and those that are tiled and will be sent so."""
+    types = "float[R, 4] rows, int64[B] index, float[B, 4] more, float[B, 3] item"
+    body = f"user = Gather (rows, index) both = Add (user, more) z = Relu (both) {BODY}"
+    model = parse(f"g ({types}) => (float[B, 2] y, float[B, 4] z) {{ {body} }}", **WEIGHTS)
+    for mode, names in ((AS_EXPORTED, ("rows",)), (SingleRow(), ("rows",)), (AddedIndex(), ("rows", "more"))):
+        given = roles_of(graph(model), ["more"], 500, mode)
+        assert given.tiled == ("more",)
+        assert given.of_requests == names
+        assert given.mode == mode
+
+
 # Symbols
 
 
@@ -199,12 +232,6 @@ def test_only_the_user_is_an_input() -> None:
     rewrite_and_check(model)
 
 
-def test_the_reference_of_the_cost_model() -> None:
-    model = parse(f"{INDEXED} {BODY} }}", **WEIGHTS)
-    reference = best_plan(read(graph(model), found(model)), 300).program.context.cost.reference
-    assert (reference["B"], reference["R"]) == (300, 4)
-
-
 # What the optimizer may rely on
 
 
@@ -212,37 +239,3 @@ def test_one_row_is_what_the_first_row_says() -> None:
     """Tiled rows are taken from row 0, and an empty batch has none."""
     result = rewrite_and_check(ranking("tiled", "r = Relu (user) y = Mul (r, item)", item="float[4]"))
     assert result.ops == ["Slice", "Relu", "Mul"]
-
-
-# One plan of several
-
-
-def din(width: int, hidden: int) -> onnx.ModelProto:
-    """What a candidate asks of each step of a history: [q k q*k] @ W, which is k @ (W2 + q*W3) with a bias."""
-    body = """i = Unsqueeze (item, one) q = Expand (i, steps) m = Mul (q, user)
-        x = Concat <axis = 2> (q, user, m) h = MatMul (x, w) y = Relu (h)"""
-    types = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
-    return ranking("tiled", body, **types, one=[1], steps=[1, 40, 1], w=integers(3 * width, hidden))
-
-
-def test_a_single_candidate_is_spared_where_many_lose_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A weight for each candidate is more to compute for one than the whole product, and a little less for many."""
-
-    def estimates() -> tuple[float, float]:
-        work = best_plan(read(graph(model), given), 500).work
-        return work.time, work.alone
-
-    model = din(width=64, hidden=256)
-    given = found(model, "user")
-    many, one = estimates()
-    monkeypatch.setattr(search, "POLICY", replace(POLICY, emphases=(0.0,)))
-    fastest, for_one = estimates()
-    assert fastest < many < 1.5 * fastest
-    assert one < for_one / 3
-
-
-def test_a_model_is_left_alone_where_a_single_candidate_loses_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = ranking("tiled", "x = Concat <axis = 1> (user, item) h = MatMul (x, w) y = Relu (h)", w=integers(7, 32))
-    assert optimize(model, user_inputs=["user"], verify=False).changed
-    monkeypatch.setattr(plan, "POLICY", replace(POLICY, exponent=20.0))
-    assert not optimize(model, user_inputs=["user"], verify=False).changed

@@ -51,7 +51,7 @@ def timed() -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("heavy", ["onnxruntime", "rich"])
+@pytest.mark.parametrize("heavy", ["onnx", "onnxruntime", "rich"])
 def test_what_takes_long_is_imported_when_it_is_needed(heavy: str) -> None:
     code = f"import sys, mari_onnx.cli; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

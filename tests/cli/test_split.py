@@ -65,6 +65,16 @@ def test_requests(run: Run, ranker: Path, tmp_path: Path) -> None:
     assert "Send in `request_index`, a new input" in result.stdout
 
 
+def test_an_index_that_is_there(run: Run, tmp_path: Path) -> None:
+    """It asks for the rows of several requests, without a word for that."""
+    model = tmp_path / "ranker.onnx"
+    onnx.save(parse(MODEL.replace("g (", "g (int64[B] i, "), w=integers(194, 16)), model)
+    result = run("split", model, *paths(tmp_path), "-u", "user", "--request-index", "i")
+    assert result.exit_code == 0
+    assert "Send in `i`: the number of the row" in result.stdout
+    assert onnx.load(tmp_path / "user.onnx").graph.input[0].type.tensor_type.shape.dim[0].dim_param == "requests"
+
+
 def test_all_are_written_or_none(run: Run, ranker: Path, tmp_path: Path) -> None:
     (tmp_path / "rank.onnx").write_bytes(b"precious")
     result = run("split", ranker, *paths(tmp_path), "-u", "user")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import AttributeProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import load
@@ -342,7 +342,7 @@ def test_external_data_of_what_is_not_split_is_not_touched(tmp_path: Path) -> No
     original = external(tmp_path)
     document = load(tmp_path / "m.onnx")
     graph = Model(document)
-    result = write(lower(best_plan(read(graph, sides(graph, [], MANY)), MANY).program, graph)).model
+    result = write(lower(best_plan(read(graph, roles_of(graph, [], MANY)), MANY).program, graph)).model
     stored = {t.name: t for t in result.graph.initializer}
     assert stored["table"] == next(t for t in document.proto.graph.initializer if t.name == "table")
     assert stored["table"].data_location == TensorProto.EXTERNAL

@@ -12,6 +12,7 @@ import pytest
 import mari_onnx
 from mari_onnx import UserError, split
 from mari_onnx.document.read import from_proto
+from mari_onnx.serving.modes import mode_of_result
 from mari_onnx.serving.recompose import together
 from tests.graphs import LENGTH, assert_same, evaluate, integers, parse, ranking
 
@@ -41,7 +42,9 @@ def assert_together(
 ) -> None:
     assert list(parts.models)[-1] == "rank"
     documents = [from_proto(part) for part in parts.models.values()]
-    assert_same(model, together(from_proto(model), documents).proto, user, batches=batches)
+    reference = from_proto(model)
+    joined = together(reference, documents, mode_of_result(reference, documents))
+    assert_same(model, joined.proto, user, batches=batches)
 
 
 @pytest.mark.parametrize("style", ["one", "tiled"])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 
 import mari_onnx
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.interpret import BUG, Program
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
@@ -45,7 +45,7 @@ class BrokenError(AssertionError):
 
 def interpreted(case: Case) -> tuple[Program, Model]:
     model = Model(from_proto(case.model))
-    program = best_plan(read(model, sides(model, case.declared, case.batch)), case.batch).program
+    program = best_plan(read(model, roles_of(model, case.declared, case.batch)), case.batch).program
     broken = [r.reason for r in program.context.remarks if r.reason.startswith(BUG)]
     if broken:
         raise BrokenError("; ".join(broken))

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import mari_onnx
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model
@@ -22,8 +22,13 @@ from mari_onnx.emission import lower, write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.extents import evaluate
 from mari_onnx.planning.search import best_plan
-from mari_onnx.serving.modes import Serving
+from mari_onnx.serving.guard import OutputGuard
+from mari_onnx.serving.mode import Mode, SentOnce
+from mari_onnx.serving.modes import mode_of_result
 from mari_onnx.serving.recompose import together
+from mari_onnx.serving.requests import AddedIndex
+from mari_onnx.serving.single_row import SingleRow
+from mari_onnx.serving.tiled import Tiled, TiledByKey
 from tests.property.evaluate import session
 from tests.property.graphs import Case
 from tests.property.invariant import CRASHES_WHEN_EMPTY, SIZES, BrokenError, same
@@ -32,12 +37,12 @@ Feeds = dict[str, npt.NDArray[Any]]
 
 KEY = "the_key"
 
-WAYS: Mapping[str, Serving] = {
-    "one": Serving(user_batch="one"),
-    "requests": Serving(user_batch="requests"),
-    "key": Serving(request_key=(KEY,)),
-    "guard": Serving(guard="output"),
-    "guard and key": Serving(guard="output", request_key=(KEY,)),
+MODES: Mapping[str, Mode] = {
+    "one": SingleRow(),
+    "requests": AddedIndex(),
+    "key": TiledByKey((KEY,)),
+    "guard": Tiled(guard=OutputGuard()),
+    "guard and key": TiledByKey((KEY,), guard=OutputGuard()),
 }
 
 CANNOT = (
@@ -78,10 +83,10 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
         return
     seen, case = Counter() if seen is None else seen, keyed(case)
     original = session(case.model)
-    for way, serving in WAYS.items():
+    for way, mode in MODES.items():
         graph = Model(from_proto(case.model))
         try:
-            given = sides(graph, case.declared, case.batch, serving)
+            given = roles_of(graph, case.declared, case.batch, mode)
             result = write(lower(best_plan(read(graph, given), case.batch).program, graph)).model
         except UserError as error:
             if not any(reason in error.message for reason in CANNOT):
@@ -89,12 +94,12 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
             seen[f"{way}: not allowed"] += 1
             continue
         check(from_proto(result))
-        _compare(replace(case, declared=given.tiled), way, serving, original, session(result), seen)
+        _compare(replace(case, declared=given.tiled), way, mode, original, session(result), seen)
     _check_parts(case, original, seen)
 
 
-def _compare(case: Case, way: str, serving: Serving, original: Any, served: Any, seen: Counter[str]) -> None:
-    mixed = serving.request_key or serving.user_batch == "requests"
+def _compare(case: Case, way: str, mode: Mode, original: Any, served: Any, seen: Counter[str]) -> None:
+    mixed = isinstance(mode, TiledByKey | AddedIndex)
     for seed, sizes in enumerate(SIZES):
         for users in (1, 3, 8) if mixed else (1,):
             feeds, rows = call(case, sizes, users, seed)
@@ -102,7 +107,7 @@ def _compare(case: Case, way: str, serving: Serving, original: Any, served: Any,
             if wanted is None:
                 continue
             rows = {name: a for name, a in rows.items() if name in (*case.declared, "request_index")}
-            sent = {**feeds, **rows} if serving.user_batch != "tiled" else feeds
+            sent = {**feeds, **rows} if isinstance(mode, SentOnce) else feeds
             names = {i.name for i in served.get_inputs()}
             found = dict(
                 zip([o.name for o in served.get_outputs()], served.run(None, {n: sent[n] for n in names}), strict=True)
@@ -150,7 +155,8 @@ def _check_parts(case: Case, original: Any, seen: Counter[str]) -> None:
         seen["parts: not allowed"] += 1
         return
     documents = [from_proto(part) for part in parts.models.values()]
-    whole = session(together(from_proto(case.model), documents).proto)
+    reference = from_proto(case.model)
+    whole = session(together(reference, documents, mode_of_result(reference, documents)).proto)
     for seed, sizes in enumerate(SIZES):
         feeds, _ = call(case, sizes, 1, seed)
         wanted = _run(case, original, feeds, sizes)

@@ -13,6 +13,8 @@ from onnx import numpy_helper
 from mari_onnx import UserError, optimize, verify
 from mari_onnx.document.read import from_proto
 from mari_onnx.serving.recompose import together
+from mari_onnx.serving.single_row import SingleRow
+from mari_onnx.serving.tiled import AS_EXPORTED
 from tests.graphs import assert_same, integers, parse
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -62,7 +64,7 @@ def test_each_way_of_serving(model: onnx.ModelProto, serving: dict[str, Any]) ->
 
 
 def test_a_call_without_candidates(model: onnx.ModelProto) -> None:
-    for serving in ({"user_batch": "one"}, {"user_batch": "requests"}, {"guard": "output"}):
+    for serving in ({"user_batch": "one"}, {"user_batch": "requests"}, {"request_index": "i"}, {"guard": "output"}):
         assert passed(model, optimize(model, user_inputs=["user*"], **serving).model, serving, batches=[0])
 
 
@@ -94,9 +96,28 @@ def test_a_guard_that_always_speaks(model: onnx.ModelProto) -> None:
     assert not passed(model, guarded, {})
 
 
+def test_a_guard_that_was_there_is_an_output_like_others(model: onnx.ModelProto) -> None:
+    guarded = optimize(model, user_inputs=["user*"], guard="output").model
+    result = optimize(guarded, user_inputs=["user*"], user_batch="one")
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+    assert passed(guarded, result.model, {})
+
+
+def test_one_row_is_wrong_for_calls_that_mix_requests(model: onnx.ModelProto) -> None:
+    one = optimize(model, user_inputs=["user*"], user_batch="one").model
+    assert passed(model, one, {})
+    assert not passed(model, one, {"request_key": ["user_id"]})
+
+
+def test_a_new_index_for_calls_that_mix_requests(model: onnx.ModelProto) -> None:
+    several = optimize(model, user_inputs=["user*"], user_batch="requests").model
+    assert passed(model, several, {"request_key": ["user_id"]})
+
+
 def test_what_is_called_alike_stays_as_it_is(model: onnx.ModelProto) -> None:
     document = from_proto(model)
-    assert together(document, [document]) is document
+    assert together(document, [document], AS_EXPORTED) is document
 
 
 # Parts
@@ -115,7 +136,7 @@ def parts() -> Sequence[onnx.ModelProto]:
 
 def test_a_user_model() -> None:
     user, rank, whole = parts()
-    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow())
     assert [i.name for i in joined.proto.graph.input] == ["user", "item"]
     assert_same(whole, joined.proto)
     report = verify(whole, rank, user_inputs=["user"], user_model=user)
@@ -129,8 +150,19 @@ def test_an_item_model() -> None:
     user, _, whole = parts()
     item = parse(ITEM, w=integers(7, 2)[4:])
     rank = parse("g (float[1, 2] h, float[B, 2] v) => (float[B, 2] y) { s = Add (v, h) y = Relu (s) }")
-    joined = together(from_proto(whole), [from_proto(part) for part in (user, item, rank)])
+    joined = together(from_proto(whole), [from_proto(part) for part in (user, item, rank)], SingleRow())
     assert_same(whole, joined.proto)
+
+
+def test_an_input_that_the_reference_lacks_is_one_of_the_whole() -> None:
+    """What is wrong with it is for the comparison to say."""
+    user, _, whole = parts()
+    rank = parse("g (float[1, 2] h, float[B, 2] v) => (float[B, 2] y) { s = Add (v, h) y = Relu (s) }")
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow())
+    onnx.checker.check_model(joined.proto, full_check=True)
+    assert [i.name for i in joined.proto.graph.input] == ["user", "item", "v"]
+    with pytest.raises(UserError, match="`v` is only in the optimized model"):
+        verify(whole, rank, user_inputs=["user"], user_model=user)
 
 
 def test_bodies_keep_what_they_capture() -> None:
@@ -148,5 +180,5 @@ def test_bodies_keep_what_they_capture() -> None:
         w=integers(4, 2), b=integers(2), zero=np.float32(0),
     )  # fmt: skip
     _, rank, whole = parts()
-    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)])
+    joined = together(from_proto(whole), [from_proto(user), from_proto(rank)], SingleRow())
     onnx.checker.check_model(joined.proto, full_check=True)

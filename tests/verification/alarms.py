@@ -19,7 +19,7 @@ import onnx
 from benchmarks.calls import declared
 from benchmarks.models import samples
 from mari_onnx import optimize
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
 from mari_onnx.verification import verify
@@ -44,7 +44,7 @@ def main() -> int:
     for name, model, meta in models():
         users = declared(meta, model)
         optimized = optimize(model, user_inputs=users, verify=False)
-        tiled = sides(Model(as_document(model)), users, 500).tiled
+        tiled = roles_of(Model(as_document(model)), users, 500).tiled
         pairs.append((name, as_document(model), as_document(optimized.model), tiled, optimized.changed))
     alarms, longest, furthest = 0, (0.0, ""), 0.0
     start = time.monotonic()

@@ -25,7 +25,7 @@ import onnx
 from benchmarks.calls import call, declared
 from benchmarks.models import samples
 from mari_onnx import optimize
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
@@ -83,7 +83,7 @@ def sample(name: str) -> Sample:
     model = onnx.load(path)
     users = declared(meta, model)
     optimized = optimize(model, user_inputs=users, verify=False).model
-    tiled = sides(Model(as_document(model)), users, 500).tiled
+    tiled = roles_of(Model(as_document(model)), users, 500).tiled
     calls = tuple(call(meta, model, batch, seed) for batch, seed in CALLS)
     source = Source("reference", as_document(model))
     raised, run = Exact(source), runner(source.session())

@@ -8,6 +8,8 @@
     sum over L of w (B L) * k (L D)  = w @ k
     TopK of all of equal numbers     = the numbers
 
+Example: Softmax along L of scores [B L] that are the same for all candidates B is the Softmax of one row [L].
+
 Holds when the dimensions that it works along are known. Those are written out first. Rounding: none, but for the order
 in which sums are added up.
 """
@@ -15,12 +17,14 @@ in which sums are added up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
+from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import moments, normalized, pairs
-from mari_onnx.ir.axes import Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
-from mari_onnx.ir.forms import Array, Terms, Value
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.layout import bounds, fill, groups, lay, merge, plain
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.unbatch import add_up, in_order, natural, one_row, part_by_part, pointwise, stored_shape
@@ -35,48 +39,60 @@ def run_along(
     *,
     in_place: bool = False,
 ) -> Derived:
-    """The original node on its first input with dimensions `own` written out; `rest` are its other inputs.
+    """The original node on its first input with dimensions `own`, which it works along, written out.
 
-    Part by part where the parts' axis is not one of those. `rest` must be constants or have no axes: a scale that
-    differs along an axis that the input lacks would bring it back. The other dimensions may change places, unless each
-    is to stay `in_place`.
+    `outputs` are the dims and the element type of each output. `rest` are the other inputs: they must be constants or
+    have no axes, as a scale that differs along an axis that the input lacks would bring the axis back. The other
+    dimensions may change places, unless each is to stay `in_place`.
+
+    The result is part by part where the parts' axis is not one of those that the node works along.
     """
-    x = op.data
     if not all(v is None or v.constant or v.content is not None or v.dims == () for v in rest):
         return Refused(f"an input of {op.op_type} beside the first is computed by the model")
-    since = ctx.b.count
-    others = [None if v is None else plain(ctx.b, v) for v in rest]
-
-    def run(array: Array, part: Renaming) -> list[Array]:
-        x_dims = renamed(x.known_dims, part)
-        array = fill(ctx.b, array, x_dims, [a for i in own for a in x_dims[i]])
-        order = x_dims if in_place else in_order(array, x_dims, own)
-        tensor, _ = natural(ctx.b, array, order)
-        missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
-        moved = dict(zip(x_dims, order, strict=True))
-        layouts = [
-            tuple(tuple(a for a in moved.get(d, d) if a not in missing) for d in renamed(dims, part))
-            for dims, _ in outputs
-        ]
-        shapes = [stored_shape(layout, array.via) for layout in layouts]
-        results = ctx.again(op, [tensor, *others], shapes, [dtype for _, dtype in outputs])
-        return [Array(t, layout, array.via) for t, layout in zip(results, layouts, strict=True)]
-
-    arrays = run(x.array, {})
+    x, since = op.data, ctx.b.count
+    node = _Along(op, ctx, own, outputs, [None if v is None else plain(ctx.b, v) for v in rest], in_place)
+    arrays = node.run(x.array, {})
     parts = None
     if x.parts is not None and len(outputs) == 1 and not any(x.parts.axis in x.known_dims[i] for i in own):
-        arrays = [replace(arrays[0], price=x.array.price + ctx.price([arrays[0].tensor], since))]
-        parts = part_by_part(ctx.b, [x], outputs[0][0], lambda pieces, part: run(pieces[0], part)[0])
-        if parts is not None:
-            parts = replace(parts, price=x.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since))
+        arrays = [priced(ctx.cost, arrays[0], since, x.array.price)]
+        parts = part_by_part(ctx.b, [x], outputs[0][0], lambda pieces, part: node.run(pieces[0], part)[0])
+        parts = parts and priced(ctx.cost, parts, since, x.parts.price)
     return [
         ctx.result(op, dims, array, dtype=dtype, parts=parts, output=i)
         for i, (array, (dims, dtype)) in enumerate(zip(arrays, outputs, strict=True))
     ]
 
 
+@dataclass(frozen=True)
+class _Along:
+    """A node that works along dimensions `own` of its first input; the others are as in `run_along`."""
+
+    op: Op
+    ctx: Context
+    own: Sequence[int]
+    outputs: Sequence[tuple[Dims, int]]
+    rest: Sequence[Tensor | None]
+    in_place: bool
+
+    def run(self, array: Array, part: Renaming) -> list[Array]:
+        """Its outputs for the input, or for a part of the input whose axes have other names."""
+        x_dims = renamed(self.op.data.known_dims, part)
+        array = fill(self.ctx.b, array, x_dims, [a for i in self.own for a in x_dims[i]])
+        order = x_dims if self.in_place else in_order(array, x_dims, self.own)
+        tensor, _ = natural(self.ctx.b, array, order)
+        missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
+        moved = dict(zip(x_dims, order, strict=True))
+        layouts = [
+            tuple(tuple(a for a in moved.get(d, d) if a not in missing) for d in renamed(dims, part))
+            for dims, _ in self.outputs
+        ]
+        shapes = [stored_shape(layout, array.via) for layout in layouts]
+        results = self.ctx.again(self.op, [tensor, *self.rest], shapes, [dtype for _, dtype in self.outputs])
+        return [Array(t, layout, array.via) for t, layout in zip(results, layouts, strict=True)]
+
+
 def softmax(op: Op, ctx: Context) -> Derived:
-    """Along one axis; before opset 13 along that one and all after it."""
+    """Softmax, LogSoftmax and Hardmax: along one axis; before opset 13 along that one and all after it."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     rank = len(op.data.dims)
@@ -94,7 +110,7 @@ def cumsum(op: Op, ctx: Context) -> Derived:
 
 
 def layer_normalization(op: Op, ctx: Context) -> Derived:
-    """Along the last dimensions, from `axis` on; RMSNormalization too."""
+    """LayerNormalization and RMSNormalization: along the last dimensions, from `axis` on."""
     if op.data.dims is None or len(op.proto.output) > 1:
         return Refused("the rank of the input is unknown, or its mean is used")
     rank = len(op.data.dims)
@@ -106,7 +122,7 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
 
 
 def lp_normalization(op: Op, ctx: Context) -> Derived:
-    """Along one axis."""
+    """LpNormalization: along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     return run_along(op, ctx, [op.axis % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
@@ -138,7 +154,10 @@ def top_k(op: Op, ctx: Context) -> Derived:
 
 
 def reduce(op: Op, ctx: Context) -> Derived:
-    """Axes are an attribute in older operator versions and an input in newer ones."""
+    """Sums, means, maxima and the like along some axes: whole, by parts, as a product, or as entries of one.
+
+    The axes are an attribute in older operator versions and an input in newer ones.
+    """
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     axes = op.integers(1, "axes")
@@ -152,7 +171,9 @@ def reduce(op: Op, ctx: Context) -> Derived:
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
-    value = _over_factors(op, ctx, _over_parts(op, ctx, pairs.summed(op, ctx, derived[0], axes), axes), axes)
+    value = pairs.summed(op, ctx, derived[0], axes)
+    value = _over_parts(op, ctx, value, axes)
+    value = _over_factors(op, ctx, value, axes)
     if (found := moments.of_row(op, ctx)) is not None:
         moments.remember(found, ctx, value)
     return [value]
@@ -163,21 +184,44 @@ COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "Red
 
 
 FLOATS, INTEGERS = (1, 10, 11), (6, 7)
+"""Element types that Max and Min take in every opset, and those that they take from `INTEGER_MAX` on."""
+
 INTEGER_MAX = 12
 """The opset from which Max and Min take integers, and runtimes those of 32 and 64 bits."""
 
 
 def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
-    """Sum [a b] = sum a + sum b, each on its own axes; the maximum of the parts' maxima."""
+    """Sum [a b] = sum a + sum b, each on its own axes; the maximum of the parts' maxima.
+
+    `whole` is the result as it is known already.
+    """
     x, parts = op.data, op.data.parts
-    if parts is None or op.op_type not in COMBINE or not any(parts.axis in x.known_dims[i] for i in axes):
+    combine = COMBINE.get(op.op_type)
+    if parts is None or combine is None or not any(parts.axis in x.known_dims[i] for i in axes):
         return whole
-    if COMBINE[op.op_type] != "Add" and x.dtype not in (FLOATS + INTEGERS if op.opset >= INTEGER_MAX else FLOATS):
+    if combine != "Add" and x.dtype not in (FLOATS + INTEGERS if op.opset >= INTEGER_MAX else FLOATS):
         return whole
     if bounds(parts) is None:
         return whole
     since = ctx.b.count
-    keep = bool(op.attribute("keepdims", 1))
+    reduced = _reduced_parts(op, ctx, parts, axes)
+    if len(reduced) < 2:
+        return whole
+    dims, terms = whole.known_dims, None
+    if combine == "Add":
+        terms = priced(ctx.cost, Terms(tuple((1, array) for array in reduced)), since, parts.price)
+        total = add_up(ctx.b, terms, dims)
+    else:
+        ranks = [len(dims)] * len(reduced)
+        total = pointwise(ctx.b, reduced, ranks, dims, lambda ts, shape: ctx.b.make(combine, ts, shape))
+    total = priced(ctx.cost, total, since, parts.price)
+    own = priced(ctx.cost, whole.array, since, x.array.price)
+    return replace(whole, array=total if total.price < own.price else own, terms=terms)
+
+
+def _reduced_parts(op: Op, ctx: Context, parts: Parts, axes: Sequence[int]) -> list[Array]:
+    """The original node on the parts of its input, those that are stored along the same axes as one."""
+    x, keep = op.data, bool(op.attribute("keepdims", 1))
     reduced: list[Array] = []
     for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
         sub, array = merge(ctx.b, [parts.pieces[i] for i in members], parts.axis, x.known_dims)
@@ -188,23 +232,7 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
         inputs = [tensor, *(None if v is None else plain(ctx.b, v) for v in op.inputs[1:])]
         shape = stored_shape(layout, array.via)
         reduced.append(Array(ctx.again(op, inputs, [shape], [x.dtype])[0], layout, array.via))
-    if len(reduced) < 2:
-        return whole
-    dims = whole.known_dims
-    terms = None
-    if COMBINE[op.op_type] == "Add":
-        terms = Terms(tuple((1, array) for array in reduced), parts.price)
-        total = add_up(ctx.b, terms, dims)
-        terms = replace(terms, price=parts.price + ctx.price([a.tensor for a in reduced], since))
-    else:
-        combine = COMBINE[op.op_type]
-        total = pointwise(
-            ctx.b, reduced, [len(dims)] * len(reduced), dims, lambda ts, shape: ctx.b.make(combine, ts, shape)
-        )
-    price = parts.price + ctx.price([total.tensor], since)
-    own = x.array.price + ctx.price([whole.array.tensor], since)
-    array = replace(total, price=price) if price < own else replace(whole.array, price=own)
-    return replace(whole, array=array, terms=terms)
+    return reduced
 
 
 def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
@@ -213,30 +241,38 @@ def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Va
     if factors is None or op.op_type != "ReduceSum" or not axes or whole.parts is not None or whole.terms is not None:
         return whole
     since = ctx.b.count
-    over = [a for i in axes for a in x.known_dims[i]]
-    kept = [a for a in flat(x.known_dims) if a not in over]
-    left = one_row(ctx.b, factors.left, [a for a in kept if factors.right.state(a) == "stored"])
-    right = one_row(ctx.b, factors.right, [a for a in kept if left.state(a) == "stored"])
-    if left.via or right.via or any(a.extent != 1 and "absent" in (left.state(a), right.state(a)) for a in over):
+    product = _summed_product(ctx, x, factors, [a for i in axes for a in x.known_dims[i]])
+    if product is None:
         return whole
-    states = {a: (left.state(a), right.state(a)) for a in kept}
-    both, rows, columns = (
-        [a for a in kept if states[a] == wanted]
-        for wanted in (("stored", "stored"), ("stored", "absent"), ("absent", "stored"))
-    )
-    batch = tuple((a,) for a in both)
-    x_t, w_t = (
-        lay(ctx.b, left, (*batch, tuple(rows), tuple(over))),
-        lay(ctx.b, right, (*batch, tuple(over), tuple(columns))),
-    )
-    layout = (*batch, tuple(rows), tuple(columns))
-    product = Array(ctx.b.make("MatMul", [x_t, w_t], stored_shape(layout, ())), layout)
-    price = factors.price + ctx.price([product.tensor], since)
+    price = priced(ctx.cost, product, since, factors.price).price
     own = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
     return replace(whole, array=product) if price < own else whole
 
 
+def _summed_product(ctx: Context, x: Value, factors: Factors, over: list[Axis]) -> Array | None:
+    """One MatMul that multiplies the factors and sums over the axes `over`.
+
+    None where a factor is stored through an index, or repeats along an axis that is summed over.
+    """
+    kept = [a for a in flat(x.known_dims) if a not in over]
+    left = one_row(ctx.b, factors.left, [a for a in kept if factors.right.state(a) == "stored"])
+    right = one_row(ctx.b, factors.right, [a for a in kept if left.state(a) == "stored"])
+    if left.via or right.via or any(a.extent != 1 and "absent" in (left.state(a), right.state(a)) for a in over):
+        return None
+    states = {a: (left.state(a), right.state(a)) for a in kept}
+    both, rows, columns = (
+        tuple(a for a in kept if states[a] == wanted)
+        for wanted in (("stored", "stored"), ("stored", "absent"), ("absent", "stored"))
+    )
+    batch = tuple((a,) for a in both)
+    of_left = lay(ctx.b, left, (*batch, rows, tuple(over)))
+    of_right = lay(ctx.b, right, (*batch, tuple(over), columns))
+    layout = (*batch, rows, columns)
+    return Array(ctx.b.make("MatMul", [of_left, of_right], stored_shape(layout, ())), layout)
+
+
 def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:
+    """The dims of a reduction's result: those at `axes` are left out, or stay with extent 1 to `keep` the rank."""
     out: list[Dim] = []
     for i, d in enumerate(dims):
         if i not in axes:

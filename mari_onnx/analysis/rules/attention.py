@@ -3,16 +3,18 @@
     Attention(q, k, v)                       lacks the candidates where q, k and v do
     Attention(q (B S D), k (L D), v (L D))   is one attention with rows q ((B S) D): candidates become rows
 
-Holds when batches are proven equal; the second for keys and values of one request. With it the keys are read once, and
-not once for each candidate. Rows do not see each other, so it does not hold with `is_causal`, with windows, with a
-cache or with lengths for each row; a mask is written out for the rows. Everything but the batch is written out first.
-Rounding: none, but for the order in which a runtime adds.
+B are the candidates, S the queries of each, L the keys and D the width. Example: one query for each of 500 candidates
+meets the 50 steps of one user's history. As rows of one attention they read the keys once, and not 500 times.
+
+Holds when batches are proven equal; the second for keys and values of one request. Rows do not see each other, so it
+does not hold with `is_causal`, with windows, with a cache or with lengths for each row; a mask is written out for the
+rows. Everything but the batch is written out first. Rounding: none, but for the order in which a runtime adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
@@ -24,23 +26,79 @@ from mari_onnx.ir.layout import alike, fill, fresh, lay, rename_value
 from mari_onnx.ir.unbatch import natural, one_row, result_via, stored_shape
 
 Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
-"""What each input is."""
+"""The roles of inputs."""
 
 ROLES = {
     "Attention": (Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS),
     "MultiHeadAttention": (Q, K, V, BIAS, None, MASK),
 }
+"""The role of each input, by its position; None for an input that is not supported."""
+
 BATCHED = (Q, K, V, PAST_KEY, PAST_VALUE, LENGTHS)
+"""The inputs whose first dimension is always the batch."""
+
 SEES_ROWS = {"is_causal": 0, "unidirectional": 0, "left_window_size": -1, "right_window_size": -1}
-"""Attributes by which a row depends on where it is, and what says that they do not."""
+"""Attributes by which the result for a row depends on its position, with the value that says that it does not."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The inputs of an attention by role, with one batch: their values, and the arrays that are read of them."""
+
+    op: Op
+    ctx: Context
+    values: Mapping[int, Value]
+    arrays: Mapping[int, Array]
+    batch: Dim
+
+    def dims(self, role: int) -> Dims:
+        return self.values[role].known_dims
+
+    def tensor(self, role: int, array: Array) -> Tensor:
+        """An array in this role, at the rank that the input has there."""
+        return natural(self.ctx.b, array, self.dims(role))[0]
+
+    def in_order(self, tensors: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+        """Tensors by role in the order of the operator's inputs."""
+        roles = ROLES[self.op.op_type][: len(self.op.inputs)]
+        return [None if role is None else tensors.get(role) for role in roles]
+
+    def varies(self, array: Array) -> bool:
+        """Whether the array is stored along an axis of the batch."""
+        return any(array.state(a) != "absent" for a in self.batch)
 
 
 def attention(op: Op, ctx: Context) -> Derived:
     """On the batches that its inputs have, or with the candidates as rows."""
+    since = ctx.b.count
+    inputs = _inputs(op, ctx)
+    if isinstance(inputs, Refused):
+        return inputs
+    outputs = _outputs(op, inputs)
+    if isinstance(outputs, Refused):
+        return outputs
+    inputs = _written_out(inputs)
+    results = _on_own_batch(inputs, outputs)
+    rows = _as_rows(inputs, outputs[0])
+    if rows is not None:
+        as_rows, as_given = (natural(ctx.b, array, outputs[0])[0] for array in (rows, results[0]))
+        if ctx.cost.price([as_rows], since) < ctx.cost.price([as_given], since):
+            results = [rows]
+    values = [
+        ctx.result(op, dims, array, output=i)
+        for i, (dims, array) in enumerate(zip(outputs, results, strict=True))
+        if op.proto.output[i]
+    ]
+    # Scores and their sums: two products.
+    length = extent_of(inputs.dims(K)[-2]) * 2
+    explain_product(op, ctx, replace(values[0], array=results[0]), inputs.values[Q], length, since)
+    return values
+
+
+def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
+    """The inputs by role; refused where one is of no known role, or where their batches are not proven equal."""
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
-    since = ctx.b.count
-    # What is batch in one input may be length in another.
     roles = ROLES[op.op_type]
     named = {i: v for i, v in enumerate(op.inputs) if v is not None}
     if any(i >= len(roles) or roles[i] is None for i in named):
@@ -55,33 +113,21 @@ def attention(op: Op, ctx: Context) -> Derived:
         return aligned
     (batch,), names = aligned
     given |= {i: rename_value(ctx.b, given[i], n) for i, n in zip(with_batch, names, strict=True)}
-    outputs = _outputs(op, given, batch)
-    if isinstance(outputs, Refused):
-        return outputs
+    return _Inputs(op, ctx, given, {i: v.array for i, v in given.items()}, batch)
+
+
+def _written_out(inputs: _Inputs) -> _Inputs:
+    """The inputs with all axes written out but those of the batch."""
     arrays = {
-        i: fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch])
-        for i, v in given.items()
+        role: fill(inputs.ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in inputs.batch])
+        for role, v in inputs.values.items()
     }
-    results = _alike(op, ctx, given, arrays, batch, outputs)
-    rows = _as_rows(op, ctx, given, arrays, batch, outputs[0])
-    if rows is not None:
-        tensors = [natural(ctx.b, array, outputs[0])[0] for array in (rows, results[0])]
-        if ctx.price(tensors[:1], since) < ctx.price(tensors[1:], since):
-            results = [rows]
-    values = [
-        ctx.result(op, dims, array, output=i)
-        for i, (dims, array) in enumerate(zip(outputs, results, strict=True))
-        if op.proto.output[i]
-    ]
-    # Scores and their sums: two products.
-    length = extent_of(given[K].known_dims[-2]) * 2
-    explain_product(op, ctx, replace(values[0], array=results[0]), given[Q], length, since)
-    return values
+    return replace(inputs, arrays=arrays)
 
 
-def _outputs(op: Op, given: dict[int, Value], batch: Dim) -> list[Dims] | Refused:
-    """The dims of y, of the caches and of the scores, as many as there are."""
-    q, k, v = (given[i].known_dims for i in (Q, K, V))
+def _outputs(op: Op, inputs: _Inputs) -> list[Dims] | Refused:
+    """The dims of y, of the caches and of the scores, as many as the node has."""
+    q, k, v = (inputs.dims(role) for role in (Q, K, V))
     of_k: Dims
     of_v: Dims
     if len(q) == 3:
@@ -91,27 +137,26 @@ def _outputs(op: Op, given: dict[int, Value], batch: Dim) -> list[Dims] | Refuse
         if not heads or not groups or not all(isinstance(w, int) for w in widths):
             return Refused(f"{op.op_type} of widths or numbers of heads that are not known")
         size_k, size_v = (int(str(w)) // groups for w in widths[1:])
-        y: Dims = (batch, q[1], dim(heads * size_v))
+        y: Dims = (inputs.batch, q[1], dim(heads * size_v))
         of_q, of_k, of_v = dim(heads), (dim(groups), k[1], dim(size_k)), (dim(groups), v[1], dim(size_v))
     else:
-        y = (batch, q[1], q[2], v[3])
+        y = (inputs.batch, q[1], q[2], v[3])
         of_q, of_k, of_v = q[1], k[1:], v[1:]
-    past = extent_of(given[PAST_KEY].known_dims[-2]) if PAST_KEY in given else 0
+    past = extent_of(inputs.dims(PAST_KEY)[-2]) if PAST_KEY in inputs.values else 0
     total = extent_of(of_k[1]) + past
-    caches: list[Dims] = [(batch, d[0], dim(total, str(total)), d[2]) for d in (of_k, of_v)]
-    scores: Dims = (batch, of_q, q[-2], dim(total, str(total)))
+    caches: list[Dims] = [(inputs.batch, d[0], dim(total, str(total)), d[2]) for d in (of_k, of_v)]
+    scores: Dims = (inputs.batch, of_q, q[-2], dim(total, str(total)))
     return [y, *caches, scores][: len(op.proto.output)]
 
 
-def _alike(
-    op: Op, ctx: Context, given: dict[int, Value], arrays: dict[int, Array], batch: Dim, outputs: list[Dims]
-) -> list[Array]:
-    """All inputs on the same batch, which is that of the original but for axes that all of them lack."""
+def _on_own_batch(inputs: _Inputs, outputs: list[Dims]) -> list[Array]:
+    """The original node, with all inputs on the same batch: the original's less the axes that all of them lack."""
+    op, ctx, batch = inputs.op, inputs.ctx, inputs.batch
     # A mask for all of the batch broadcasts.
-    own = [i for i in arrays if i != MASK or any(arrays[i].state(a) != "absent" for a in batch)]
-    same = alike(ctx.b, [arrays[i] for i in own], [given[i].known_dims for i in own], batch)
-    arrays = arrays | dict(zip(own, same, strict=True))
-    tensors = _in_order(op, {i: natural(ctx.b, arrays[i], v.known_dims)[0] for i, v in given.items()})
+    own = [i for i, array in inputs.arrays.items() if i != MASK or inputs.varies(array)]
+    same = alike(ctx.b, [inputs.arrays[i] for i in own], [inputs.dims(i) for i in own], batch)
+    arrays = {**inputs.arrays, **dict(zip(own, same, strict=True))}
+    tensors = inputs.in_order({i: inputs.tensor(i, arrays[i]) for i in inputs.values})
     via = result_via([arrays[Q]], list(batch))
     present = {a for a in batch if arrays[Q].state(a) != "absent"}
     layouts = [tuple(tuple(a for a in d if a not in batch or a in present) for d in dims) for dims in outputs]
@@ -120,48 +165,56 @@ def _alike(
     return [Array(t, layout, via) for t, layout in zip(results, layouts, strict=True)]
 
 
-def _as_rows(
-    op: Op, ctx: Context, given: dict[int, Value], arrays: dict[int, Array], batch: Dim, y: Dims
-) -> Array | None:
-    """Queries of all candidates as rows of one attention, if keys and values are the same for all of them."""
-    if len(op.proto.output) > 1 or not set(given) <= {Q, K, V, MASK, BIAS}:
+def _as_rows(inputs: _Inputs, y: Dims) -> Array | None:
+    """Queries of all candidates as rows of one attention, if keys and values are the same for all of them.
+
+    `y` are the dims of the result.
+    """
+    op, ctx, q = inputs.op, inputs.ctx, inputs.arrays[Q]
+    if not _rows_are_independent(inputs):
         return None
-    if any(op.attribute(name, default) != default for name, default in SEES_ROWS.items()):
+    k, v = (one_row(ctx.b, inputs.arrays[i], inputs.batch) for i in (K, V))
+    if inputs.varies(k) or inputs.varies(v) or not inputs.varies(q):
         return None
-    q = arrays[Q]
-    k, v = (one_row(ctx.b, arrays[i], batch) for i in (K, V))
-    if any(array.state(a) != "absent" for array in (k, v) for a in batch):
-        return None
-    if all(q.state(a) == "absent" for a in batch):
-        return None
-    sequence = given[Q].known_dims[-2]
-    tensors = {i: natural(ctx.b, a, given[i].known_dims)[0] for i, a in ((K, k), (V, v))}
-    if BIAS in given:
-        tensors[BIAS] = lay(ctx.b, arrays[BIAS], given[BIAS].known_dims)
-    if MASK in given:
-        mask = given[MASK]
-        mask = replace(mask, dims=(*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
-        aligned = broadcast([(batch, sequence), (mask.known_dims[0], mask.known_dims[2])])
-        if isinstance(aligned, Refused) or aligned[1][0]:
+    tensors = {i: inputs.tensor(i, array) for i, array in ((K, k), (V, v))}
+    if BIAS in inputs.values:
+        tensors[BIAS] = lay(ctx.b, inputs.arrays[BIAS], inputs.dims(BIAS))
+    if MASK in inputs.values:
+        mask = _mask_of_rows(inputs)
+        if mask is None:
             return None
-        mask = rename_value(ctx.b, mask, aligned[1][1])
-        rows = (batch, mask.known_dims[1], sequence, mask.known_dims[3])
-        q = fill(ctx.b, q, given[Q].known_dims, batch)
-        array = fill(ctx.b, mask.array, rows, [*batch, *sequence, *rows[3]])
-        tensors[MASK] = lay(ctx.b, array, ((), rows[1], (*batch, *sequence), rows[3]))
-    merged = tuple(a for a in (*batch, *sequence) if q.state(a) != "absent")
+        tensors[MASK] = mask
+        q = fill(ctx.b, q, inputs.dims(Q), inputs.batch)
+    merged = tuple(a for a in (*inputs.batch, *inputs.dims(Q)[-2]) if q.state(a) != "absent")
 
     def layout(dims: Dims) -> Dims:
         return ((), *dims[1:-2], merged, dims[-1])
 
-    tensors[Q] = lay(ctx.b, q, layout(given[Q].known_dims))
+    tensors[Q] = lay(ctx.b, q, layout(inputs.dims(Q)))
     shape = stored_shape(layout(y), q.via)
-    result = ctx.again(op, _in_order(op, tensors), [shape], [op.data.dtype])[0]
+    result = ctx.again(op, inputs.in_order(tensors), [shape], [op.data.dtype])[0]
     return Array(result, layout(y), q.via)
 
 
-def _in_order(op: Op, tensors: dict[int, Tensor]) -> Sequence[Tensor | None]:
-    return [None if role is None else tensors.get(role) for role in ROLES[op.op_type][: len(op.inputs)]]
+def _rows_are_independent(inputs: _Inputs) -> bool:
+    """Whether the result for a query depends on nothing but that query, the keys, the values and its own mask."""
+    op = inputs.op
+    if len(op.proto.output) > 1 or not set(inputs.values) <= {Q, K, V, MASK, BIAS}:
+        return False
+    return all(op.attribute(name, default) == default for name, default in SEES_ROWS.items())
+
+
+def _mask_of_rows(inputs: _Inputs) -> Tensor | None:
+    """The mask [1, heads, (B S), L], with the candidates as rows; None where it is not aligned with the queries."""
+    mask, sequence = inputs.values[MASK], inputs.dims(Q)[-2]
+    mask = replace(mask, dims=(*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
+    aligned = broadcast([(inputs.batch, sequence), (mask.known_dims[0], mask.known_dims[2])])
+    if isinstance(aligned, Refused) or aligned[1][0]:
+        return None
+    mask = rename_value(inputs.ctx.b, mask, aligned[1][1])
+    rows = (inputs.batch, mask.known_dims[1], sequence, mask.known_dims[3])
+    array = fill(inputs.ctx.b, mask.array, rows, [*inputs.batch, *sequence, *rows[3]])
+    return lay(inputs.ctx.b, array, ((), rows[1], (*inputs.batch, *sequence), rows[3]))
 
 
 def self_attention(op: Op, ctx: Context) -> Derived:

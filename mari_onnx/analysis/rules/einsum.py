@@ -5,41 +5,99 @@
     Einsum('bhd,bmd->bhmd', x, y)  sums nothing: it is Mul, part by part, and several times faster as that
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
 
-Holds for an explicit equation without ellipsis; the last one where each letter of W is summed with x or its own.
-Letters that are summed are written out. Rounding: none, but that of `linear`.
+Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
+the same for all candidates, so it is read as 'ld'.
+
+Holds for an explicit equation without ellipsis; the last identity where each letter of W is summed with x or stands in
+the result. Letters that are summed are written out. Rounding: none, but that of `linear`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules.elementwise import with_forms
-from mari_onnx.analysis.rules.linear import Product, explained, forms_of
+from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
+from mari_onnx.analysis.rules.linear import explained, forms_of
+from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.layout import fill, fresh, lay, rename_value
 from mari_onnx.ir.unbatch import agree, natural, pointwise, result_via, stored_shape
 
 
+@dataclass(frozen=True)
+class Equation:
+    """An equation, and the operands with common axes for common letters.
+
+    `terms` are the letters of each operand and `result` those of the result; `dim_of` has each letter's dimension.
+    """
+
+    terms: Sequence[str]
+    result: str
+    operands: Sequence[Value]
+    dim_of: dict[str, Dim]
+
+    @property
+    def dims(self) -> Dims:
+        """The dims of the result."""
+        return tuple(self.dim_of[letter] for letter in self.result)
+
+    @property
+    def summed(self) -> list[Axis]:
+        """The axes that are summed over."""
+        return [a for letter, d in self.dim_of.items() if letter not in self.result for a in d]
+
+
 def einsum(op: Op, ctx: Context) -> Derived:
     """Each operand on the letters that it really has."""
-    equation = op.attribute("equation").decode().replace(" ", "")
-    left, arrow, right = equation.partition("->")
-    letters = left.split(",")
-    if not arrow or any(len(set(term)) < len(term) for term in (*letters, right)):  # three dots are a diagonal too
-        return Refused(f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result")
     since = ctx.b.count
-    values = [v for v in op.inputs if v is not None]
-    if any(v.dims is None for v in values):
+    equation = _equation(op, ctx)
+    if isinstance(equation, Refused):
+        return equation
+    if len(equation.operands) == 2 and not equation.summed:
+        return [_product_without_sum(op, ctx, equation, since)]
+    whole = _whole(op, ctx, equation)
+    product = _with_weight(ctx, equation)
+    if product is None:
+        value = ctx.result(op, equation.dims, whole)
+        explain_product(op, ctx, value, equation.operands[0], extent_of(tuple(equation.summed)), since)
+        return [value]
+    best, addends, parts = forms_of(ctx, product, whole, since)
+    value = ctx.result(op, equation.dims, best, terms=addends, parts=parts)
+    return explained(op, ctx, value, product.x, since)
+
+
+def _equation(op: Op, ctx: Context) -> Equation | Refused:
+    """The node's equation; refused where it is no list of distinct letters, or the extents of a letter may differ."""
+    text = op.attribute("equation").decode().replace(" ", "")
+    left, arrow, result = text.partition("->")
+    terms = left.split(",")
+    if not arrow or any(len(set(term)) < len(term) for term in (*terms, result)):  # three dots are a diagonal too
+        return Refused(f"Einsum of {text}: an ellipsis, a diagonal or no explicit result")
+    given = [v for v in op.inputs if v is not None]
+    if any(v.dims is None for v in given):
         return Refused("the rank of an input of Einsum is unknown")
     # x that meets itself, as i and as j, has its axis under both letters.
-    values = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
+    given = [given[0], *(fresh(ctx.b, v) for v in given[1:])]
+    common = _common_axes(terms, given)
+    if isinstance(common, Refused):
+        return common
+    dim_of, renamings = common
+    operands = [rename_value(ctx.b, v, names) for v, names in zip(given, renamings, strict=True)]
+    return Equation(terms, result, operands, dim_of)
+
+
+def _common_axes(
+    terms: Sequence[str], operands: Sequence[Value]
+) -> tuple[dict[str, Dim], list[dict[Axis, Dim]]] | Refused:
+    """One dimension for each letter, and for each operand the renaming of its axes to those."""
     dim_of: dict[str, Dim] = {}
-    renamings: list[dict[Axis, Dim]] = [{} for _ in values]
-    for term, value, names in zip(letters, values, renamings, strict=True):
+    renamings: list[dict[Axis, Dim]] = [{} for _ in operands]
+    for term, value, names in zip(terms, operands, renamings, strict=True):
         for letter, here in zip(term, value.known_dims, strict=True):
             if letter not in dim_of:
                 dim_of[letter] = here
@@ -52,65 +110,67 @@ def einsum(op: Op, ctx: Context) -> Derived:
             for other in renamings:
                 other.update(compose(other, first))
             names.update(second)
-    values = [rename_value(ctx.b, v, n) for v, n in zip(values, renamings, strict=True)]
-    dims = tuple(dim_of[letter] for letter in right)
-    summed = [a for letter, d in dim_of.items() if letter not in right for a in d]
-    if len(values) == 2 and not summed:
+    return dim_of, renamings
 
-        def run(arrays: list[Array], part: Renaming) -> Array:
-            return _times(ctx, arrays, renamed(dims, part))
 
-        return [with_forms(op, ctx, values, dims, op.data.dtype, since, run)]
-    arrays = [fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in values]
-    arrays = agree(ctx.b, arrays, tuple(dim_of.values()))
-    for d in dim_of.values():
-        if len(d) > 1 and len({tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}) > 1:
-            arrays = [fill(ctx.b, a, v.known_dims, d) for a, v in zip(arrays, values, strict=True)]
+def _product_without_sum(op: Op, ctx: Context, equation: Equation, since: int) -> Value:
+    """Without a letter that is summed it is a Mul, which is several times faster."""
+    dims = equation.dims
+
+    def run(arrays: list[Array], part: Renaming) -> Array:
+        out = renamed(dims, part)
+        return pointwise(ctx.b, arrays, [len(dims)] * 2, out, lambda ts, shape: ctx.b.make("Mul", ts, shape))
+
+    return with_forms(op, ctx, Elementwise(equation.operands, dims, op.data.dtype, run), since)
+
+
+def _whole(op: Op, ctx: Context, equation: Equation) -> Array:
+    """One Einsum, of each operand without the letters along which it repeats."""
+    arrays = _arrays(ctx, equation)
+    dims, dim_of = equation.dims, equation.dim_of
     via = result_via(arrays, flat(dims))
     present = {a for array in arrays for a in flat(array.layout)}
     # A letter means one extent: an operand that repeats along it does without the letter where another has it.
     tensors, terms = [], []
-    for array, value, term in zip(arrays, values, letters, strict=True):
+    for array, value, term in zip(arrays, equation.operands, equation.terms, strict=True):
         _, layout = natural(ctx.b, array, value.known_dims)
         own = [(letter, d) for letter, d in zip(term, layout, strict=True) if d or not present & set(dim_of[letter])]
         tensors.append(lay(ctx.b, array, tuple(d for _, d in own)))
         terms.append("".join(letter for letter, _ in own))
     out = tuple(tuple(a for a in d if a in present) for d in dims)
     shape = stored_shape(out, via)
-    if terms == letters:
-        result = ctx.again(op, tensors, [shape], [op.data.dtype])[0]
-    else:
-        result = ctx.b.make("Einsum", tensors, shape, equation=f"{','.join(terms)}->{right}".encode())
-    whole = Array(result, out, via)
-    product = _with_weight(ctx, values, letters, right, dim_of)
-    if product is None:
-        value = ctx.result(op, dims, whole)
-        explain_product(op, ctx, value, values[0], extent_of(tuple(summed)), since)
-        return [value]
-    best, addends, parts = forms_of(ctx, product, whole, since)
-    value = ctx.result(op, dims, best, terms=addends, parts=parts)
-    return explained(op, ctx, value, product.x, since)
+    if terms == equation.terms:
+        return Array(ctx.again(op, tensors, [shape], [op.data.dtype])[0], out, via)
+    text = f"{','.join(terms)}->{equation.result}".encode()
+    return Array(ctx.b.make("Einsum", tensors, shape, equation=text), out, via)
 
 
-def _with_weight(
-    ctx: Context, values: Sequence[Value], letters: Sequence[str], right: str, dim_of: Mapping[str, Dim]
-) -> Product | None:
+def _arrays(ctx: Context, equation: Equation) -> list[Array]:
+    """The operands' arrays with the summed axes written out, and each letter stored alike wherever it is stored."""
+    summed, dims = equation.summed, tuple(equation.dim_of.values())
+    arrays = [
+        fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in equation.operands
+    ]
+    arrays = agree(ctx.b, arrays, dims)
+    for d in dims:
+        if len(d) > 1 and len({tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}) > 1:
+            arrays = [fill(ctx.b, a, v.known_dims, d) for a, v in zip(arrays, equation.operands, strict=True)]
+    return arrays
+
+
+def _with_weight(ctx: Context, equation: Equation) -> WeightProduct | None:
     """The product of rows and a matrix that it is, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e))."""
+    values, letters, dim_of = equation.operands, equation.terms, equation.dim_of
     if len(values) != 2 or values[0].constant == values[1].constant:
         return None
     (x, ours), (w, theirs) = sorted(zip(values, letters, strict=True), key=lambda side: side[0].constant)
-    summed = [letter for letter in ours if letter not in right]
-    rows = [letter for letter in ours if letter in right]
-    columns = [letter for letter in right if letter not in ours]
+    summed = [letter for letter in ours if letter not in equation.result]
+    rows = [letter for letter in ours if letter in equation.result]
+    columns = [letter for letter in equation.result if letter not in ours]
     if not rows or sorted(theirs) != sorted((*summed, *columns)):
         return None
     lead = tuple(dim_of[letter] for letter in rows)
     k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))
     rows_of_x = replace(x, dims=(*lead, k), content=None, written=None)
-    weight = fill(ctx.b, w.array, w.known_dims)
-    return Product(rows_of_x, weight, (k, n), (*lead, n), None, 1.0, 1.0, False, w.name, False)
-
-
-def _times(ctx: Context, arrays: list[Array], dims: Dims) -> Array:
-    """Without a letter that is summed it is a Mul, which is several times faster."""
-    return pointwise(ctx.b, arrays, [len(dims)] * 2, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))
+    weight = Operand(fill(ctx.b, w.array, w.known_dims), (k, n))
+    return WeightProduct(rows_of_x, weight, (*lead, n), weight_name=w.name)

@@ -5,7 +5,10 @@
     GatherND(x (b ...), i (b k)) lacks those of b that both lack, those that i has, and those of x that are taken whole
     ReverseSequence(x, lengths)  lacks what x and the lengths both lack, and all but two of the dimensions of x
 
-What one input has and another lacks along a common dimension is written out: these operators do not broadcast.
+What one input has and another lacks along a common dimension is written out: these operators do not broadcast. Example:
+GatherElements of the user's scores (L), the same for all candidates, by indices (B k) has B rows; by indices of the
+user (k) it has one.
+
 Holds when common extents are proven equal. Rounding: none.
 """
 
@@ -24,7 +27,7 @@ from mari_onnx.ir.unbatch import natural, stored_shape
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs with their common dimensions stored alike: their values, their tensors and how these are laid out."""
+    """Inputs with their common dimensions stored alike: for each its value, its array, and a tensor with its layout."""
 
     values: list[Value]
     arrays: list[Array]
@@ -38,7 +41,7 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
     if x.dims is None or indices is None or indices.dims is None or len(x.dims) != len(indices.dims):
         return Refused("the rank of an input of GatherElements is unknown")
     axis = op.axis % len(x.dims)
-    ctx.selects_rows(x, indices, axis)
+    ctx.note_selected_rows(x, indices, axis)
     rows = _in_common(op, ctx, [x, indices], [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 1)
 
@@ -88,7 +91,10 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
 def _in_common(
     op: Op, ctx: Context, values: list[Value], common: list[tuple[int, ...]], own: Sequence[Sequence[int]]
 ) -> Rows | Refused:
-    """The inputs, each with the dimensions `own` written out, and alike in those that they have in common."""
+    """The inputs, each with the dimensions `own[i]` written out, and stored alike in those that they have in common.
+
+    Each entry of `common` is one dimension that the inputs share: its position in each of them.
+    """
     # What is one dimension here may be another there.
     out = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
     for k in range(1, len(out)):
@@ -113,7 +119,7 @@ def _in_common(
 
 
 def _result(op: Op, ctx: Context, rows: Rows, like: int) -> Derived:
-    """A result with the shape of one of the inputs."""
+    """The node's result, which has the shape of input `like`."""
     layout, via = rows.layouts[like], rows.arrays[like].via
     tensor = ctx.again(op, rows.tensors, [stored_shape(layout, via)], [op.data.dtype])[0]
     return [ctx.result(op, rows.values[like].known_dims, Array(tensor, layout, via))]

@@ -9,27 +9,47 @@
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
     CastLike(x, y)       = Cast(x), however often y repeats
 
+Example: x (1 4) is the user's and y (B 4) the item's. Relu(x) is computed for one row, and x + y for B rows.
+
 Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
 broadcast. Rounding: none, but for sums, whose terms may be added in another order.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
+from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import moments, pairs
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.ir.cost import NS_PER_VIEW
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.extents import product as product_of
-from mari_onnx.ir.forms import Array, Factors, Terms, Value
+from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.layout import fill, join, lay, rename_value
 from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.unbatch import Run, add_up, part_by_part, pointwise
 
+SUMS = ("Add", "Sub", "Neg", "Sum")
 MAX_TERMS = 6
+"""A sum of more terms is added up: each term is one more form to carry and one more addition at its end."""
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """An operation to which every axis is independent.
+
+    The axes of `values` are those of `dims`, the result's, which has the element type `dtype`. `run` is the operation
+    on arrays of the operands, whole or of a part.
+    """
+
+    values: Sequence[Value]
+    dims: Dims
+    dtype: int
+    run: Run
 
 
 def elementwise(op: Op, ctx: Context) -> Derived:
@@ -61,7 +81,7 @@ def elementwise(op: Op, ctx: Context) -> Derived:
         return pointwise(ctx.b, arrays, ranks, out, write)
 
     found = moments.of_row(op, ctx)
-    value = with_forms(op, ctx, values, dims, dtype, since, run, summed=found is None)
+    value = with_forms(op, ctx, Elementwise(values, dims, dtype, run), since, summed=found is None)
     if found is not None:
         moments.remember(found, ctx, value)
     if op.op_type == "Mul":
@@ -83,7 +103,7 @@ def cast_like(op: Op, ctx: Context) -> Derived:
             ctx.b, arrays, [len(out)], out, lambda ts, shape: ctx.b.make("Cast", ts, shape, dtype, to=dtype)
         )
 
-    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise([x], dims, dtype, run), since)]
 
 
 def batch_normalization(op: Op, ctx: Context) -> Derived:
@@ -94,7 +114,7 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
     if x.dims is None or len(x.dims) < 2 or any(c.dims is None or len(c.dims) != 1 for c in constants):
         return Refused("BatchNormalization of an input whose rank is not known")
     rank = len(x.dims)
-    columns = [replace(c, dims=(*((),) * 1, c.known_dims[0], *((),) * (rank - 2))) for c in constants]
+    columns = [replace(c, dims=((), c.known_dims[0], *((),) * (rank - 2))) for c in constants]
     aligned = broadcast([v.known_dims for v in (x, *columns)])
     if isinstance(aligned, Refused):
         return aligned
@@ -110,59 +130,87 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
         tensors = [lay(ctx.b, first, layout), *(lay(ctx.b, a, (channel,)) for a in arrays[1:])]
         return Array(ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via)
 
-    return [with_forms(op, ctx, values, dims, x.dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise(values, dims, x.dtype, run), since)]
 
 
-def with_forms(
-    op: Op, ctx: Context, values: list[Value], dims: Dims, dtype: int, since: int, run: Run, *, summed: bool = True
-) -> Value:
-    """Every form that `run` gives on values whose axes are those of `dims`, the result's.
+def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summed: bool = True) -> Value:
+    """The first output of the node, with every form that the operation gives.
 
-    A sum that is not to be `summed` otherwise than the original has it is no terms.
+    `since` is what the builder had made before the rule. A sum that is not `summed` is no terms: it is to be added up
+    as the original has it.
     """
-    array = run([v.array for v in values], {})
-    own_price = sum(v.array.price for v in values)
-    array = replace(array, price=own_price + ctx.price([array.tensor], since))
-    parts = part_by_part(ctx.b, values, dims, run)
+    values, dims = operation.values, operation.dims
+    array = priced(ctx.cost, operation.run([v.array for v in values], {}), since, price_whole(values))
+    parts = _part_by_part(ctx, operation, since)
     if parts is not None:
-        inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in values)
-        parts = replace(parts, price=inherited + ctx.price([a.tensor for _, a in parts.pieces], since))
-        joined = join(ctx.b, parts.pieces, parts.axis, dims)
-        price = parts.price + ctx.price([joined.tensor], since)
-        array = replace(joined, price=price) if price < array.price else array
-    terms = _sum(op, ctx, values, dims) if summed and op.op_type in ("Add", "Sub", "Neg", "Sum") else None
-    if terms is not None:
-        inherited = sum(v.terms.price if v.terms is not None else v.array.price for v in values)
-        added = add_up(ctx.b, terms, dims)
-        before = [v.terms for v in values if v.terms is not None]
-        spared = sum(map(ctx.cost.node_time, ctx.unneeded(before, added)))
-        price = inherited + ctx.price([added.tensor], since) - spared
-        terms = replace(terms, price=inherited + ctx.price([a.tensor for _, a in terms.signed], since))
-        if price < array.price:
-            array = replace(added, price=price)
-            terms = ctx.beside(terms, added, op.name)
+        joined = priced(ctx.cost, join(ctx.b, parts.pieces, parts.axis, dims), since, parts.price)
+        array = joined if joined.price < array.price else array
+    terms = None
+    if summed and op.op_type in SUMS:
+        array, terms = _or_summed(op, ctx, operation, array, since)
     if op.op_type == "Add" and len(values) == 2:
-        for product, bias in (values, values[::-1]):
-            fused = _as_gemm(ctx, product, bias.array, dims)
-            if fused is not None:
-                spared = ctx.cost.node_time(product.array.tensor.node)
-                price = own_price + ctx.price([fused.tensor], since) + NS_PER_VIEW - spared
-                if price < array.price:
-                    array = replace(fused, price=price)
-    factors = None
-    if op.op_type == "Mul" and dtype in (FLOAT, DOUBLE) and not any(v.constant for v in values):
-        left, right = (v.array for v in values)
-        if left.names() != right.names():
-            factors = Factors(left, right, own_price)
-    result = ctx.result(op, dims, array, dtype=dtype, parts=parts, terms=terms, factors=factors)
-    varying = [v for v in values if not v.constant]
-    as_given = len(varying) == 1 and varying[0].written is not None
-    written = run([v.written or v.array for v in values], {}) if as_given else None
-    return replace(result, written=written)
+        array = _or_gemm(ctx, operation, array, since)
+    factors = _factors(operation) if op.op_type == "Mul" else None
+    result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors)
+    return replace(result, written=_as_written(operation))
 
 
-def _sum(op: Op, ctx: Context, values: list[Value], dims: Dims) -> Terms | None:
-    """The summands of all operands; those stored alike are added at once."""
+def _part_by_part(ctx: Context, operation: Elementwise, since: int) -> Parts | None:
+    """f([a b], c) = [f(a, c) f(b, c)]."""
+    parts = part_by_part(ctx.b, operation.values, operation.dims, operation.run)
+    return None if parts is None else priced(ctx.cost, parts, since, price_in_parts(operation.values))
+
+
+def _or_summed(op: Op, ctx: Context, operation: Elementwise, whole: Array, since: int) -> tuple[Array, Terms | None]:
+    """The cheaper of `whole` and of all terms of all operands added up at once; and the terms themselves."""
+    terms = _sum(op, ctx, operation.values, operation.dims)
+    if terms is None:
+        return whole, None
+    inherited = price_in_terms(operation.values)
+    added = add_up(ctx.b, terms, operation.dims)
+    before = [v.terms for v in operation.values if v.terms is not None]
+    spared = sum(map(ctx.cost.node_time, spared_by_sum(before, added)))
+    added = priced(ctx.cost, added, since, inherited, spared)
+    terms = priced(ctx.cost, terms, since, inherited)
+    return (added, ctx.terms_beside(terms, added, op.name)) if added.price < whole.price else (whole, terms)
+
+
+def _or_gemm(ctx: Context, operation: Elementwise, array: Array, since: int) -> Array:
+    """The cheaper of `array` and of a Gemm that either operand is the product of, and the other the bias."""
+    first, second = operation.values
+    inherited = price_whole(operation.values)
+    for product, bias in ((first, second), (second, first)):
+        fused = _as_gemm(ctx, product, bias.array, operation.dims)
+        if fused is not None:
+            fused = priced(ctx.cost, fused, since, inherited)
+            # Its rows are cut apart again by a Reshape, and the product alone is not computed.
+            price = fused.price + NS_PER_VIEW - ctx.cost.node_time(product.array.tensor.node)
+            array = replace(fused, price=price) if price < array.price else array
+    return array
+
+
+def _factors(operation: Elementwise) -> Factors | None:
+    """The two operands of a product of floats, where neither is a constant and they differ along other axes."""
+    values = operation.values
+    if operation.dtype not in (FLOAT, DOUBLE) or any(v.constant for v in values):
+        return None
+    left, right = (v.array for v in values)
+    return Factors(left, right, price_whole(values)) if left.names() != right.names() else None
+
+
+def _as_written(operation: Elementwise) -> Array | None:
+    """The operation on the rows as the caller sends them (see `Value.written`), where one operand alone varies."""
+    varying = [v for v in operation.values if not v.constant]
+    if len(varying) != 1 or varying[0].written is None:
+        return None
+    return operation.run([v.written or v.array for v in operation.values], {})
+
+
+def _sum(op: Op, ctx: Context, values: Sequence[Value], dims: Dims) -> Terms | None:
+    """The summands of all operands, those of one sign that are stored alike as one.
+
+    None where there are too many, or where all of them are stored alike: then there is nothing to keep apart.
+    """
     signed: list[tuple[int, Array]] = []
     for i, value in enumerate(values):
         sign = -1 if op.op_type == "Neg" or (op.op_type == "Sub" and i == 1) else 1
@@ -187,20 +235,13 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
 
     Holds when the product has two computed dimensions or more, is read by nothing else, and b repeats along them.
     """
-    t = product.array.tensor
-    if t.op_type != "MatMul" or t.dtype not in (FLOAT, DOUBLE) or product.known_dims != dims or ctx.opset < 7:
+    if product.known_dims != dims or not _may_be_gemm(ctx, product):
         return None
-    if t.node.proto is None or t.node.proto.output[0] != product.name or ctx.uses.get(product.name) != 1:
+    t, (*rows, n) = product.array.tensor, product.array.layout
+    if len(rows) < 2 or any(a not in n for a, _ in bias.names()):
         return None
     x, w = t.node.inputs
-    assert x is not None and w is not None
-    if x.shape is None or not w.constant or w.shape is None or len(w.shape) != 2:
-        return None
-    *rows, n = product.array.layout
-    if len(rows) < 2:
-        return None
-    if any(a not in n for a, _ in bias.names()):
-        return None
+    assert x is not None and w is not None and w.shape is not None
     bias = fill(ctx.b, bias, dims, n)
     count = product_of(t.known_shape[:-1])
     x = ctx.b.reshape(x, (count, w.shape[0]))
@@ -208,7 +249,24 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
     return Array(gemm, (tuple(a for d in rows for a in d), n), product.array.via)
 
 
+def _may_be_gemm(ctx: Context, product: Value) -> bool:
+    """Whether the value is a MatMul of the original by a constant matrix, in floats, which is read once."""
+    t = product.array.tensor
+    if t.op_type != "MatMul" or t.dtype not in (FLOAT, DOUBLE) or ctx.opset < GEMM_BROADCASTS_C:
+        return False
+    if t.node.proto is None or t.node.proto.output[0] != product.name or ctx.read_counts.get(product.name) != 1:
+        return False
+    x, w = t.node.inputs
+    assert x is not None and w is not None
+    return x.shape is not None and w.constant and w.shape is not None and len(w.shape) == 2
+
+
+GEMM_BROADCASTS_C = 7
+"""The opset from which a bias of Gemm broadcasts without being told to."""
+
+
 def _dtype(op: Op, present: list[Value]) -> int:
+    """The element type of the result."""
     traits = traits_of(op.op_type, op.proto.domain)
     match traits and traits.result:
         case "boolean":

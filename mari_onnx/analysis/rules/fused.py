@@ -6,6 +6,8 @@
     BiasGelu(x, b)                = Gelu(x + b), and FastGelu with a bias likewise
     SkipLayerNormalization(x, y)  = LayerNormalization(x + y + bias)
 
+Example: FusedGemm of [user item] is interpreted as a Gemm, which is split by the parts, and a Relu of its result.
+
 Holds where each operator on the right has a rule that holds; the result is written with those operators, and a
 runtime fuses again what is left. A node none of whose inputs could have a cheaper form stays as it is. Rounding: a
 fused node may keep more digits on the way.
@@ -52,6 +54,7 @@ class Unfolded:
         return derived[0]
 
     def scaled(self, value: Value, factor: float) -> Value:
+        """The value times a number."""
         if factor == 1.0:
             return value
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.dtype)
@@ -60,13 +63,14 @@ class Unfolded:
         return self.then(elementwise.elementwise, "Mul", value, number)
 
     def sum(self, *values: Value | None) -> Value:
+        """The sum of those values that are there."""
         first, *rest = (v for v in values if v is not None)
         for value in rest:
             first = self.then(elementwise.elementwise, "Add", first, value)
         return first
 
     def activated(self, value: Value, name: str, parameters: Mapping[str, float]) -> Value:
-        """`parameters` are those of the fused node; what it leaves out is as the operator has it."""
+        """An activation, if it has a name; parameters that the fused node leaves out have their defaults."""
         if not name:
             return value
         if name not in ACTIVATIONS:
@@ -109,6 +113,7 @@ def unfolding(unfold: Unfolding) -> Rule:
 
 
 def _has_forms(value: Value) -> bool:
+    """Whether a computed value is known as parts or terms, or is stored without some of its axes."""
     apart = value.parts is not None or value.terms is not None
     stored = all(value.array.state(a) == "stored" for a in flat(value.known_dims) if a.extent != 1)
     return not value.constant and (apart or not stored)

@@ -1,4 +1,4 @@
-"""Gather and its kin.
+"""Gather and its kin: lookups in tables, columns, and rows of requests.
 
     Gather(table, ids)             an embedding: as few lookups as there are distinct ids, [a b] stays [a b]
     Gather(x, [2, 0])              columns of x (see `columns`)
@@ -7,6 +7,9 @@
     rows[i][j]                     is rows[i[j]]
     Gather(x, i)                   is x, repeated as i is, where all rows of x are the same
     OneHot(ids)                    lacks the axes that the ids lack
+
+Example: ids = Concat(user_ids (1 20), item_ids (B 5)) are looked up in one table. The user's 20 rows are looked up once
+and the item's B times, and the result is in the same two parts.
 
 Holds for tables that are constants or values that are stored in full. Rounding: none.
 """
@@ -19,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
+from mari_onnx.analysis.facts import Selection
+from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
-from mari_onnx.analysis.rules.columns import pick, select
-from mari_onnx.analysis.tensor_facts import Selection
-from mari_onnx.analysis.tiled_columns import lookup_as_given
+from mari_onnx.analysis.rules.columns import Places, pick, select
+from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
-from mari_onnx.ir.expressions import Tensor, fold
+from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.extents import Poly
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.layout import fill, fresh, fuse, lay, plain, sub_array
@@ -46,13 +50,13 @@ def gather(op: Op, ctx: Context) -> Derived:
         if selected is not None:
             return selected
     if axis == 0 and _by_request(data, indices):
-        return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.dims))]
-    ctx.selects_rows(data, indices, axis)
+        return [_through(op, ctx, data, indices)]
+    ctx.note_selected_rows(data, indices, axis)
     return _lookup(op, ctx, data, indices, axis)
 
 
 def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
-    """Indices that are the same in every call."""
+    """Indices that are the same in every call; None where the model computes them."""
     if indices.content is not None:
         known = all(type(i) is int for i in indices.content.flat)
         return indices.content.astype(np.int64) if known else None
@@ -61,10 +65,10 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
-    """Rows that are all the same: the result repeats along the index's axes, whatever the index is.
+    """Rows of data whose rows are all the same: the result repeats along the index's axes, whatever the index is.
 
-    index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. Out of range
-    fails in the original.
+    Example: index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. An index
+    that is out of range fails in the original, so it need not be looked at.
     """
     rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
     dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
@@ -91,10 +95,12 @@ def _by_request(data: Value, indices: Value) -> bool:
     )
 
 
-def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, index: Tensor) -> Value:
+def _through(op: Op, ctx: Context, data: Value, indices: Value) -> Value:
+    """Rows of `data`, one for each candidate, stored as they are, with the index as the map of the candidates' axis."""
+    axis, index = indices.known_dims[0][0], lay(ctx.b, indices.array, indices.known_dims)
     rows = data.known_dims[0][0]
-    if not ctx.is_selected(axis):
-        ctx.selects_rows(data, indices, 0)
+    if not ctx.facts.is_selected(axis):
+        ctx.note_selected_rows(data, indices, 0)
     candidates = Axis(axis.extent, axis.name)
     dims = ((candidates,), *data.known_dims[1:])
     layout = renamed(data.array.layout, {rows: (candidates,)})
@@ -108,18 +114,18 @@ def _through(op: Op, ctx: Context, data: Value, indices: Value, axis: Axis, inde
 
 
 def gather_nd(op: Op, ctx: Context) -> Derived:
-    """With one index for each row: Gather along axis 0."""
+    """By constants, columns; by one index for each row, Gather along axis 0; else entries of each row (`elements`)."""
     data, indices = op.data, op.inputs[1]
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of GatherND is unknown")
-    selection = ctx.selection(indices)
+    selection = ctx.facts.selection(indices)
     if selection is not None and selection.within:
         return _every_place(op, ctx, data, selection)
     if (chosen := _numbers(ctx, indices)) is not None and not op.attribute("batch_dims", 0):
         return _entries(op, ctx, data, chosen)
     if selection is None:
-        ctx.selects_rows(data, indices, op.attribute("batch_dims", 0))
+        ctx.note_selected_rows(data, indices, op.attribute("batch_dims", 0))
     if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
         return elements.gather_nd(op, ctx)
     return _rows(op, ctx, data, replace(indices, dims=indices.dims[:1]))
@@ -134,16 +140,13 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
         return Refused(f"GatherND by constants from axes of extents {', '.join(map(str, lead))}")
     flat_places = np.ravel_multi_index(tuple((places % numbers).T), numbers).tolist()
     merged = replace(data, dims=(tuple(flat(data.known_dims[:count])), *data.known_dims[count:]))
-    selected = select(op, ctx, merged, 0, flat_places, scalar=False)
+    selected = select(op, ctx, merged, 0, flat_places)
     if selected is not None:
         return selected
     merged = fuse(ctx.b, merged, 0)
     (new,) = chosen = dim(len(flat_places), str(len(flat_places)))
-    return [
-        ctx.result(
-            op, (chosen, *merged.known_dims[1:]), pick(ctx, merged.array, merged.known_dims, 0, flat_places, new)
-        )
-    ]
+    array = pick(ctx, merged.array, merged.known_dims, Places(0, flat_places, new))
+    return [ctx.result(op, (chosen, *merged.known_dims[1:]), array)]
 
 
 def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
@@ -152,11 +155,11 @@ def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
         return [_any_row(op, data, indices.known_dims, 0)]
     if not _by_request(data, indices):
         return Refused("GatherND of a value that does not have one row for each request")
-    return [_through(op, ctx, data, indices, indices.known_dims[0][0], lay(ctx.b, indices.array, indices.known_dims))]
+    return [_through(op, ctx, data, indices)]
 
 
 def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
-    """masked_select: x[mask] as one dimension, of the selected rows and all that they have."""
+    """masked_select: x[mask] as one dimension, of the selected rows and of every place in each of them."""
     count = 1 + len(selection.within)
     if extents(data.known_dims)[1:count] != selection.within:
         return Refused("GatherND of some places in each of the rows that a mask selects")
@@ -169,8 +172,8 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
 
 
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
-    """As many lookups as the indices have distinct entries."""
-    selected = [a for a in flat(indices.known_dims) if ctx.is_selected(a)]
+    """Rows of a table: one lookup for each index that is stored, and none for the axes along which indices repeat."""
+    selected = [a for a in flat(indices.known_dims) if ctx.facts.is_selected(a)]
     if selected:  # an id that the mask leaves out need not be one of the table
         indices = replace(indices, array=fill(ctx.b, indices.array, indices.known_dims, selected), parts=None)
     since = ctx.b.count
@@ -184,15 +187,13 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
         whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *arrays[0].via)
         return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 
-    array = run([indices.array], {})
-    array = replace(array, price=data.array.price + indices.array.price + ctx.price([array.tensor], since))
+    array = priced(ctx.cost, run([indices.array], {}), since, data.array.price + indices.array.price)
     parts = part_by_part(ctx.b, [indices], dims, run)
     if parts is not None and indices.parts is not None:
-        price = data.array.price + indices.parts.price + ctx.price([a.tensor for _, a in parts.pieces], since)
-        parts = replace(parts, price=price)
+        parts = priced(ctx.cost, parts, since, data.array.price + indices.parts.price)
     written = run([indices.written], {}) if indices.written is not None and data.constant else None
     if written is not None and parts is not None:
-        lookup_as_given(ctx, written, parts, dims)
+        remember_lookup_as_sent(ctx, written, parts, dims)
     return [replace(ctx.result(op, dims, array, parts=parts), written=written)]
 
 

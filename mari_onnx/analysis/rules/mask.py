@@ -4,10 +4,12 @@
     y = x, y[mask] = u     is Where(mask, u, x), where u is known for each row of x: what the request has once, or
                            rows that were taken from there by the same mask
 
-This is how exporters write boolean indexing, by which libraries leave empty histories out.
+This is how exporters write boolean indexing, by which libraries leave empty histories out. Example: only candidates
+with a known brand (`mask`) are compared with the user's brands, by one row u of the user. All others keep x.
 
-Holds for a mask of one dimension, or one that says the same along all others. What is computed of rows that the mask
-leaves out is not used; lookups, which could fail on such a row, are done for the selected rows alone. Rounding: none.
+Holds for a mask of one dimension, or one that says the same along all others. For rows that the mask leaves out, a
+result is computed and not used; lookups, which could fail on such a row, are done for the selected rows alone.
+Rounding: none.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mari_onnx.analysis.context import BOOL, INT64, Context, Derived, Op
-from mari_onnx.analysis.rules.elementwise import with_forms
-from mari_onnx.analysis.tensor_facts import Selection
+from mari_onnx.analysis.facts import Selection
+from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, renamed
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.expressions import Tensor
@@ -27,7 +29,10 @@ from mari_onnx.ir.unbatch import pointwise
 
 
 def nonzero(op: Op, ctx: Context) -> Derived:
-    """[rank, rows * within]: the selected rows of the first dimension, each with every place of the others."""
+    """The places [rank, rows * within] where a mask is true.
+
+    They are the selected `rows` of the first dimension, each with every place of the other dimensions, `within`.
+    """
     if not op.data.dims:
         return Refused("NonZero of a number, or of an input of unknown rank")
     lead, *rest = op.data.dims
@@ -41,7 +46,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
         tensor = ctx.again(op, [plain(ctx.b, op.data)], [shape], [INT64])[0]
     else:
         tensor = index = ctx.again(op, [plain(ctx.b, mask)], [(1, rows)], [INT64])[0]
-    selected = ctx.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
+    selected = ctx.facts.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
     if selected.rows == rows:
         ctx.providers.setdefault(str(rows), (index, 1))
         ctx.cost.reference.setdefault(str(rows), ctx.cost.elements((extent_of(lead),)))
@@ -51,9 +56,9 @@ def nonzero(op: Op, ctx: Context) -> Derived:
 
 
 def scatter_nd(op: Op, ctx: Context) -> Derived:
-    """Where(mask, updates, data): each selected row is put back where it came from."""
+    """ScatterND to the places of a mask is Where(mask, updates, data): selected rows are put back where they were."""
     data, indices, updates = (v for v in op.inputs if v is not None)
-    if data.dims is None or updates.dims is None or (selection := ctx.selection(indices)) is None:
+    if data.dims is None or updates.dims is None or (selection := ctx.facts.selection(indices)) is None:
         return Refused("ScatterND to places that are computed, and are not those of a mask")
     if op.attribute("reduction", b"none") != b"none":
         return Refused("ScatterND that adds to what is there")
@@ -90,11 +95,11 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
             lambda ts, shape: ctx.b.make("Where", ts, shape, data.dtype),
         )
 
-    return [with_forms(op, ctx, values, dims, data.dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise(values, dims, data.dtype, run), since)]
 
 
 def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, target: Axis) -> Array | None:
-    """An array of selected rows as one of all rows, of which the others do not matter; None where it has no others."""
+    """An array of selected rows as one of all rows, whose other rows are arbitrary; None where only those are known."""
     match array.state(rows):
         case "stored":
             return None

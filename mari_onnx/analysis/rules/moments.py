@@ -1,8 +1,10 @@
-"""LayerNormalization written out, as exporters do before opset 17: what a value on the way is of a row and its mean.
+"""LayerNormalization that is written out in single operators, as exporters do before opset 17.
+
+Each value on the way is followed as a function of a row x and its mean:
 
     (a x + c m + k) r + b      m = ReduceMean(x), r a function of ReduceMean((x - m)^2); a, b, c, k constant
 
-is a normalization with scale a and shift b where c = -a and k = 0, in whatever order it was written:
+It is a normalization with scale a and shift b where c = -a and k = 0, in whatever order it was written:
 
     (x - m) / sqrt(v + epsilon) * a + b            PyTorch
     x * (r * a) + (b - m * (r * a))                TensorFlow and Keras
@@ -16,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeGuard
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.analysis.facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.analysis.rules.normalized import DTYPES
-from mari_onnx.analysis.tensor_facts import Affine, Moments, Normalized, Scaling, Spread, Squares, Step
 from mari_onnx.ir.axes import Axis, extents
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.forms import Array, Value
@@ -27,7 +30,10 @@ from mari_onnx.ir.layout import plain
 
 
 def of_row(op: Op, ctx: Context) -> Moments | None:
-    """What the node's result is of a row and its mean, where it is that."""
+    """The node's result as a function of a row and its mean; None where it is no such function.
+
+    Example: Sub(x, ReduceMean(x)) is `Affine` with the coefficients 1 for the columns and -1 for the mean.
+    """
     follow = FOLLOW.get(op.op_type)
     if follow is None or op.data.dtype not in DTYPES or len(op.inputs) > 2:
         return None
@@ -35,13 +41,14 @@ def of_row(op: Op, ctx: Context) -> Moments | None:
 
 
 def remember(found: Moments, ctx: Context, y: Value) -> None:
-    """Tell what follows what y is of its row; and products, where y was normalized."""
-    ctx.moments[y.array.tensor] = found
+    """Note for the nodes that read y what it is of a row; and for products, where that is a normalization."""
+    ctx.facts.moments[y.array.tensor] = found
     if isinstance(found, Affine) and (known := _normalized(ctx, found, y)) is not None:
-        ctx.normalized[y.array.tensor] = known
+        ctx.facts.normalized[y.array.tensor] = known
 
 
 def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
+    """The normalization that y is, where c = -a and k = 0, and its columns are in parts."""
     x, parts = found.x, found.x.parts
     if parts is None or found.scaling is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
         return None
@@ -59,18 +66,19 @@ def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
 
 
 def _of_columns(ctx: Context, constant: Value, axis: Axis) -> Array | None:
-    """A constant [1, ..., n] with a number for each column."""
+    """A constant [1, ..., n] as one number for each column; None where it has another shape."""
     if constant.dims is None or extents(constant.dims) != (*(1,) * (len(constant.dims) - 1), axis.extent):
         return None
     return Array(ctx.b.reshape(plain(ctx.b, constant), (axis.extent,)), ((axis,),))
 
 
 def _rows_of(x: Value, y: Value) -> bool:
+    """Whether y has the rows of x: the same dimensions but the last."""
     return y.dims is not None and y.dims[:-1] == x.known_dims[:-1]
 
 
 def _number(ctx: Context, value: Value) -> float | None:
-    """A constant that is one number."""
+    """A constant that is one number; None where it is not."""
     if not value.array.tensor.stored:
         return None
     array = fold(value.array.tensor, ctx.array_of)
@@ -78,12 +86,16 @@ def _number(ctx: Context, value: Value) -> float | None:
 
 
 def _known(ctx: Context, value: Value) -> Moments | None:
-    found = ctx.moments.get(value.array.tensor)
+    """What an operand is of its row, as the node that computes it noted."""
+    found = ctx.facts.moments.get(value.array.tensor)
     return found if found is not None and _rows_of(found.x, value) else None
 
 
 def _both(op: Op, ctx: Context) -> tuple[Moments | None, Moments | None]:
-    """What both operands are; the columns themselves too, which may well have been normalized before."""
+    """What both operands are of a row.
+
+    An operand that is the columns x themselves, of which the other is a function, is 1 x.
+    """
     left, right = op.inputs
     assert left is not None and right is not None
     a, b = _known(ctx, left), _known(ctx, right)
@@ -95,11 +107,12 @@ def _both(op: Op, ctx: Context) -> tuple[Moments | None, Moments | None]:
 
 
 def _is(value: Value, x: Value) -> bool:
+    """Whether two values are the same columns."""
     return value.array.tensor is x.array.tensor and value.dims == x.dims
 
 
 def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
-    """An operand, and the other one where that is constant."""
+    """What the operand beside a constant is, and the constant; None where neither operand is constant."""
     left, right = op.inputs
     assert left is not None and right is not None
     if right.constant:
@@ -108,6 +121,7 @@ def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
 
 
 def _mean(op: Op, ctx: Context) -> Moments | None:
+    """ReduceMean along the last dimension: the mean of columns, or the variance as that of their centred squares."""
     x, last = op.data, len(op.data.known_dims) - 1
     if op.integers(1, "axes") not in ([-1], [last]):
         return None
@@ -116,7 +130,7 @@ def _mean(op: Op, ctx: Context) -> Moments | None:
 
 
 def _step(op: Op, ctx: Context) -> Moments | None:
-    """One more step from the variance, by itself or with a number."""
+    """One more step from the variance: Sqrt(v), or with a number Add(v, epsilon)."""
     if len(op.inputs) == 1:
         known = _known(ctx, op.data)
         return replace(known, steps=(*known.steps, Step(op.op_type))) if isinstance(known, Spread) else None
@@ -128,26 +142,26 @@ def _step(op: Op, ctx: Context) -> Moments | None:
 
 
 def _negated(known: Affine) -> Affine | None:
+    """-(a x + c m + k) r; None with a shift, which would have to be negated too."""
     if known.shift is not None:
         return None
     return replace(known, coefficients={of: (-sign, c) for of, (sign, c) in known.coefficients.items()})
 
 
 def _neg(op: Op, ctx: Context) -> Moments | None:
+    """Neg of columns, or of what is made of the variance."""
     known = _known(ctx, op.data)
     return _negated(known) if isinstance(known, Affine) else _step(op, ctx)
 
 
 def _sum(op: Op, ctx: Context) -> Moments | None:
+    """Add and Sub: of a shift, or of two functions of one row with the same scaling and different coefficients."""
     minus = op.op_type == "Sub"
     if (given := _constant(op, ctx)) is not None:
         known, constant = given
         if not isinstance(known, Affine) or (minus and op.inputs[1] is constant):
             return _step(op, ctx)
-        shifted = _negated(known) if minus else known
-        if shifted is None or shifted.scaling is None or shifted.shift is not None:
-            return None
-        return replace(shifted, shift=constant)
+        return _shifted(_negated(known) if minus else known, constant)
     a, b = _both(op, ctx)
     if not isinstance(a, Affine) or not isinstance(b, Affine) or not _is(a.x, b.x) or a.scaling != b.scaling:
         return None
@@ -157,7 +171,15 @@ def _sum(op: Op, ctx: Context) -> Moments | None:
     return replace(a, coefficients=a.coefficients | other.coefficients, shift=a.shift or other.shift)
 
 
+def _shifted(known: Affine | None, by: Value) -> Affine | None:
+    """Plus a constant, behind the scaling; None where there is no scaling yet, or a shift already."""
+    if known is None or known.scaling is None or known.shift is not None:
+        return None
+    return replace(known, shift=by)
+
+
 def _mul(op: Op, ctx: Context) -> Moments | None:
+    """Mul: by a constant scale, of centred columns with themselves, or of columns with a number for each row."""
     if (given := _constant(op, ctx)) is not None:
         known, constant = given
         if isinstance(known, Spread):
@@ -168,27 +190,38 @@ def _mul(op: Op, ctx: Context) -> Moments | None:
         return None
     if a is b:
         return _squared(a)
-    for one, row in ((a, b), (b, a)):
-        if not isinstance(one, Affine) or one.scaling is not None:
-            continue
-        if isinstance(row, Spread):
-            return replace(one, scaling=Scaling("Mul", row.steps))
-        if isinstance(row, Affine) and row.shift is None and set(row.coefficients) == {"one"}:
-            sign, scale = row.coefficients["one"]
-            scaled = one if scale is None else _scaled(one, scale)
-            scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
-            return None if scaled is None else replace(scaled, scaling=row.scaling)
+    for columns, row in ((a, b), (b, a)):
+        if isinstance(columns, Affine) and columns.scaling is None and _is_row(row):
+            return _by_row(columns, row)
     return None
 
 
+def _is_row(known: Moments) -> TypeGuard[Affine | Spread]:
+    """Whether it is one number for each row, times a constant perhaps: s, or k r."""
+    return isinstance(known, Spread) or (
+        isinstance(known, Affine) and known.shift is None and set(known.coefficients) == {"one"}
+    )
+
+
+def _by_row(columns: Affine, row: Affine | Spread) -> Affine | None:
+    """Columns times a number s for each row; or times k r, which is k times the columns, times r."""
+    if isinstance(row, Spread):
+        return replace(columns, scaling=Scaling("Mul", row.steps))
+    sign, scale = row.coefficients["one"]
+    scaled = columns if scale is None else _scaled(columns, scale)
+    scaled = _negated(scaled) if scaled is not None and sign < 0 else scaled
+    return None if scaled is None else replace(scaled, scaling=row.scaling)
+
+
 def _scaled(known: Affine, by: Value) -> Affine | None:
-    """Two constants would have to be multiplied, which rounds them once more."""
+    """Times a constant; None where there is a constant already: their product would round once more."""
     if known.shift is not None or any(c is not None for _, c in known.coefficients.values()):
         return None
     return replace(known, coefficients={of: (sign, by) for of, (sign, _) in known.coefficients.items()})
 
 
 def _squared(known: Moments | None) -> Moments | None:
+    """(x - m)^2 of centred columns x - m."""
     if not isinstance(known, Affine) or known.scaling is not None:
         return None
     columns, mean = (known.coefficients.get(of) for of in ("columns", "mean"))
@@ -196,6 +229,7 @@ def _squared(known: Moments | None) -> Moments | None:
 
 
 def _pow(op: Op, ctx: Context) -> Moments | None:
+    """Pow: the square of centred columns, or a power of what is made of the variance."""
     exponent = op.inputs[1]
     assert exponent is not None
     squared = _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
@@ -203,6 +237,7 @@ def _pow(op: Op, ctx: Context) -> Moments | None:
 
 
 def _div(op: Op, ctx: Context) -> Moments | None:
+    """Div: of columns by a number for each row, or of a constant by such a number."""
     if (given := _constant(op, ctx)) is not None:
         known, constant = given
         if not isinstance(known, Spread) or op.data is not constant:
@@ -224,3 +259,4 @@ FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
     "Pow": _pow,
     **dict.fromkeys(("Sqrt", "Reciprocal", "Max"), _step),
 }
+"""What each operator makes of functions of a row."""

@@ -5,9 +5,12 @@
     r = (n_i (g_u @ W_u) - n_u (g_i @ W_i)) / n       one row, the same in every call
     s = sqrt((q_u + q_i + (m_u - m_i)^2 n_u n_i / n) / n + epsilon)
 
-Each part is centred by its own mean m, and has its own sum of squares q of its n_p columns of all n; that is how
-variances of parts are combined (Chan, Golub and LeVeque, 1979), without the cancellation of E[x^2] - E[x]^2. What
-the user has is multiplied once, r is one more row of the item's weight, and the normalized columns are never
+Here u are the columns of the user and i those of the item, n_u and n_i are their numbers, and n is the sum of both;
+g is the scale of the normalization and b its shift. Each part p is centred by its own mean m_p, and q_p is the sum of
+squares of its centred columns: that is how variances of parts are combined (Chan, Golub and LeVeque, 1979), without the
+cancellation of E[x^2] - E[x]^2.
+
+What the user has is multiplied once, r is one more row of the item's weight, and the normalized columns are never
 written. Products with g and b are left to the runtime, in the precision in which the original has them.
 
 Holds for LayerNormalization along the last dimension, of parts of which some lack axes that others have, with
@@ -16,30 +19,31 @@ constant scale and shift, in the precision of the statistics. Rounding: sums ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 
 from mari_onnx.analysis.context import Context, Op
-from mari_onnx.analysis.tensor_facts import Normalized, Scaling, Step
+from mari_onnx.analysis.facts import Normalized, Scaling, Step
+from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.weight_product import WeightProduct, multiply
 from mari_onnx.ir.axes import Axis, Dims, extent_of, renamed
 from mari_onnx.ir.forms import Array, Terms, Value
 from mari_onnx.ir.layout import bounds, cut, fill, groups, join, lay, merge, plain, sub_array
 from mari_onnx.ir.unbatch import add_up, natural, pointwise
 
 DTYPES = (1, 11)
+"""Element types whose statistics are computed in their own precision: float32 and float64."""
+
 EXACT = 2**12
 """Columns up to which the numbers of columns of two groups have a product that float32 has exactly."""
 
-Multiply: TypeAlias = Callable[[Array, Dims, Array, Dims], Array]
-"""x (..., k) times w (k, n), given the dims of both."""
-
 
 def remember(op: Op, ctx: Context, y: Value) -> None:
-    """Tell products that what they read was normalized."""
+    """Note of the result of a LayerNormalization what was normalized, for a product that reads it."""
     x, scale, shift = op.data, op.inputs[1], op.input(2)
     last = op.axis in (-1, len(x.known_dims) - 1)
     if x.parts is None or not last or x.known_dims[-1] != (x.parts.axis,) or x.dtype not in DTYPES:
@@ -48,59 +52,62 @@ def remember(op: Op, ctx: Context, y: Value) -> None:
         return
     rows = [None if v is None else Array(plain(ctx.b, v), ((x.parts.axis,),)) for v in (scale, shift)]
     scaling = Scaling("Div", (Step("Add", op.attribute("epsilon", 1e-5)), Step("Sqrt")))
-    ctx.normalized[y.array.tensor] = Normalized(x.parts, scaling, *rows)
+    ctx.facts.normalized[y.array.tensor] = Normalized(x.parts, scaling, *rows)
 
 
-def split(
-    ctx: Context, y: Value, weight: Array, w_dims: Dims, bias: Array | None, multiply: Multiply, out: Dims
-) -> Array | None:
-    """Y (..., k) @ w (k, n) + bias with the dims `out`, where y was normalized in two groups of columns.
+def split(ctx: Context, product: WeightProduct) -> Array | None:
+    """The product, whose rows were normalized in two groups of columns.
 
-    None where it was not, or where one group does not lack what the other has.
+    None where they were not, or where neither group lacks what the other has.
     """
-    known = ctx.normalized.get(y.array.tensor)
-    if known is None or y.known_dims[-1] != (known.parts.axis,) or not weight.tensor.stored:
+    known = ctx.facts.normalized.get(product.x.array.tensor)
+    if known is None or product.contracted != (known.parts.axis,) or not product.weight.array.tensor.stored:
         return None
-    axis = known.parts.axis
+    members = _two_groups(known)
+    if members is None:
+        return None
+    columns = _Columns(ctx, known, product)
+    once, each = (columns.group(m) for m in members)
+    return None if once.width + each.width > EXACT else _combined(columns, once, each)
+
+
+def _two_groups(known: Normalized) -> tuple[list[int], list[int]] | None:
+    """The positions of the parts that lack axes, the user's, and of those that have them, the item's."""
     by_names = groups([array.names() - {(sub, "stored")} for sub, array in known.parts.pieces])
     if bounds(known.parts) is None or len(by_names) != 2:
         return None
     few, many = sorted(by_names, key=lambda names: sum(s == "stored" for _, s in names))
-    if not {a for a, _ in few} <= {a for a, _ in many}:
-        return None
-    x = _Columns(ctx, known, y.known_dims, weight, w_dims, out)
-    once, each = x.group(by_names[few]), x.group(by_names[many])
+    return (by_names[few], by_names[many]) if {a for a, _ in few} <= {a for a, _ in many} else None
+
+
+def _combined(x: _Columns, once: _Group, each: _Group) -> Array:
+    """The formula above: `once` are the columns of the user, `each` those of the item."""
+    b, out, known, bias = x.ctx.b, x.product.dims, x.known, x.product.bias
     n = once.width + each.width
-    if n > EXACT:
-        return None
     apart = x.apply("Sub", once.mean, each.mean)
     row = x.apply("Sub", x.scaled(once.row, each.width, n), x.scaled(each.row, once.width, n))
-    # One more column, and one more row of the weight.
-    whole = Axis(each.width + 1, str(each.width + 1))
-    columns = join(ctx.b, [(each.sub, each.scaled), (Axis(1), apart)], whole, renamed(x.dims, {axis: (whole,)}))
-    rows = join(ctx.b, [(each.sub, each.weight), (Axis(1), row)], whole, renamed(w_dims, {axis: (whole,)}))
-    products = [
-        multiply(once.scaled, renamed(x.dims, {axis: (once.sub,)}), once.weight, renamed(w_dims, {axis: (once.sub,)})),
-        multiply(columns, renamed(x.dims, {axis: (whole,)}), rows, renamed(w_dims, {axis: (whole,)})),
-    ]
-    within = add_up(ctx.b, Terms(((1, once.squares), (1, each.squares))), out)
+    products = x.products(once, each, apart, row)
+    within = add_up(b, Terms(((1, once.squares), (1, each.squares))), out)
     between = x.scaled(x.apply("Mul", apart, apart), once.width * each.width, n)
-    squares = add_up(ctx.b, Terms(((1, within), (1, between))), out)
+    squares = add_up(b, Terms(((1, within), (1, between))), out)
     spread = x.apply("Div", squares, x.number(n))
     for step in known.scaling.steps:
         beside = [] if step.number is None else [x.number(step.number)]
         spread = x.apply(step.op_type, *((*beside, spread) if step.first else (spread, *beside)))
-    total = add_up(ctx.b, Terms(tuple((1, p) for p in products)), out)
+    total = add_up(b, Terms(tuple((1, p) for p in products)), out)
     scaled = x.apply(known.scaling.op_type, total, spread)
     constants = [] if bias is None else [bias]
     if known.shift is not None:
-        constants.append(x.row(known.shift, weight, axis))
-    return add_up(ctx.b, Terms(((1, scaled), *((1, c) for c in constants))), out)
+        constants.append(x.row(known.shift, x.product.weight.array, known.parts.axis))
+    return add_up(b, Terms(((1, scaled), *((1, c) for c in constants))), out)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Columns that are stored alike: centred and scaled, with their statistics and the weight's rows."""
+    """Columns that are stored alike: in the formula above all that has the index u, or all that has the index i.
+
+    `sub` is their axis and `width` their number; `scaled` is (p - m_p) g_p, `weight` is W_p, and `row` g_p @ W_p.
+    """
 
     sub: Axis
     width: int
@@ -113,28 +120,43 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What is done to the columns of the normalized value, whose dims these are."""
+    """The columns of a value that was normalized, and the product that they are multiplied in."""
 
     ctx: Context
     known: Normalized
-    dims: Dims
-    weight: Array
-    w_dims: Dims
-    out: Dims
+    product: WeightProduct
+
+    @property
+    def dims(self) -> Dims:
+        """The dims of the normalized value."""
+        return self.product.x.known_dims
+
+    def products(self, once: _Group, each: _Group, apart: Array, row: Array) -> list[Array]:
+        """Once @ W_u, and [each apart] @ [W_i; row]: one more column, and one more row of the weight."""
+        axis, w_dims, b = self.known.parts.axis, self.product.weight.dims, self.ctx.b
+        whole = Axis(each.width + 1, str(each.width + 1))
+        alone, extended = {axis: (once.sub,)}, {axis: (whole,)}
+        columns = join(b, [(each.sub, each.scaled), (Axis(1), apart)], whole, renamed(self.dims, extended))
+        rows = join(b, [(each.sub, each.weight), (Axis(1), row)], whole, renamed(w_dims, extended))
+        return [
+            multiply(self.ctx, self.product, Operand(x, renamed(self.dims, names)), Operand(w, renamed(w_dims, names)))
+            for x, w, names in ((once.scaled, once.weight, alone), (columns, rows, extended))
+        ]
 
     def apply(self, op_type: str, *operands: Array, dims: Dims | None = None) -> Array:
-        dims = dims or self.out
+        """An elementwise operator; `dims` are those of its result, the product's unless told."""
+        dims = dims or self.product.dims
         ranks = [min(len(dims), len(a.layout)) if a.tensor.constant else len(dims) for a in operands]
         return pointwise(
             self.ctx.b, operands, ranks, dims, lambda tensors, shape: self.ctx.b.make(op_type, tensors, shape)
         )
 
     @property
-    def kind(self) -> np.dtype[Any]:
-        return onnx.helper.tensor_dtype_to_np_dtype(self.weight.tensor.dtype)
+    def _kind(self) -> np.dtype[Any]:
+        return onnx.helper.tensor_dtype_to_np_dtype(self.product.weight.array.tensor.dtype)
 
     def number(self, number: float) -> Array:
-        return Array(self.ctx.b.constant(np.asarray(number, self.kind)), ())
+        return Array(self.ctx.b.constant(np.asarray(number, self._kind)), ())
 
     def scaled(self, array: Array, times: int, by: int) -> Array:
         """Array * times / by: whole numbers are exact in any precision, their quotient is not."""
@@ -142,37 +164,37 @@ class _Columns:
 
     def row(self, scale: Array, weight: Array, axis: Axis) -> Array:
         """Scale (k) @ w (k, n), the same in every call."""
-        b, columns = self.ctx.b, self.out[-1]
+        b, columns = self.ctx.b, self.product.dims[-1]
         tensors = [lay(b, scale, ((), (axis,))), lay(b, weight, ((axis,), columns))]
         return Array(b.make("MatMul", tensors, (1, extent_of(columns))), ((), columns))
 
     def group(self, members: Sequence[int]) -> _Group:
-        b, parts = self.ctx.b, self.known.parts
-        edges = bounds(parts)
-        assert edges is not None
-        sub, array = merge(b, [parts.pieces[k] for k in members], parts.axis, self.dims)
-        own = renamed(self.dims, {parts.axis: (sub,)})
-
-        def of(constant: Array, dims: Dims) -> Array:
-            """The entries of a constant that belong to the members."""
-            spans = [(edges[k], edges[k + 1]) for k in members]
-            pieces = [(p := Axis(high - low), cut(b, constant, parts.axis, low, high, p)) for low, high in spans]
-            whole, merged = merge(b, pieces, parts.axis, dims)
-            return sub_array({whole: sub}, merged)
-
+        """The parts at these positions as one."""
+        b, axis = self.ctx.b, self.known.parts.axis
+        sub, array = merge(b, [self.known.parts.pieces[k] for k in members], axis, self.dims)
+        width, own = sub.extent, renamed(self.dims, {axis: (sub,)})
+        assert isinstance(width, int)
         array = fill(b, array, own, [sub])
         mean = self._reduced("ReduceMean", array, own)
         centred = self.apply("Sub", array, mean, dims=own)
-        weight = of(self.weight, self.w_dims)
-        width = sub.extent
-        assert isinstance(width, int)
+        weight = self._entries(self.product.weight, members, sub)
         if self.known.scale is None:
-            scale, scaled = Array(b.constant(np.ones(width, self.kind)), ((sub,),)), centred
+            scale, scaled = Array(b.constant(np.ones(width, self._kind)), ((sub,),)), centred
         else:
-            scale = of(self.known.scale, ((parts.axis,),))
+            scale = self._entries(Operand(self.known.scale, ((axis,),)), members, sub)
             scaled = self.apply("Mul", centred, scale, dims=own)
         squares = self._reduced("ReduceSumSquare", centred, own)
         return _Group(sub, width, mean, squares, scaled, weight, self.row(scale, weight, sub))
+
+    def _entries(self, constant: Operand, members: Sequence[int], sub: Axis) -> Array:
+        """The entries of a constant that belong to the parts at these positions, with their axis called `sub`."""
+        b, parts = self.ctx.b, self.known.parts
+        edges = bounds(parts)
+        assert edges is not None
+        spans = [(edges[k], edges[k + 1]) for k in members]
+        pieces = [(p := Axis(high - low), cut(b, constant.array, parts.axis, low, high, p)) for low, high in spans]
+        whole, merged = merge(b, pieces, parts.axis, constant.dims)
+        return sub_array({whole: sub}, merged)
 
     def _reduced(self, op_type: str, array: Array, dims: Dims) -> Array:
         tensor, layout = natural(self.ctx.b, array, dims)

@@ -4,6 +4,9 @@
     sum_k x[p, k] x[q, k]        are entries (p, q) of x @ x'
     (x @ x')[p, q]               is (x @ x')[q, p]: of u@i' and i@u' one is enough
 
+Here u are rows of the user, one for each field (age, city, ...), and i rows of the item. Example: DLRM multiplies 20
+fields with each other and takes the 190 entries below the diagonal. Those of two user fields are computed once.
+
 Holds when the entries are constants, and the rows of a side are in parts. Rounding: none, but for the order in which
 a runtime adds.
 """
@@ -16,9 +19,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Op
-from mari_onnx.analysis.rules.product import multiply
-from mari_onnx.analysis.tensor_facts import PairProducts, Picked
-from mari_onnx.ir.axes import Axis, flat, renamed
+from mari_onnx.analysis.facts import MultipliedRows, PairProducts, Picked
+from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.pricing import price_in_parts, priced
+from mari_onnx.analysis.rules.product import MatrixProduct, multiply
+from mari_onnx.ir.axes import Axis, Dims, flat, renamed
 from mari_onnx.ir.forms import Array, Parts, Value
 from mari_onnx.ir.layout import bounds, cut, fill, groups, lay, merge, rename_value, sub_array
 
@@ -27,7 +32,10 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Kind:
-    """Rows of one side that differ along the same axes, as one array; `offsets` by their positions on that side."""
+    """Rows of one side that differ along the same axes, as one array: those of the user, or those of the item.
+
+    `offsets` say which row of the array is the row at a position on that side.
+    """
 
     sub: Axis
     array: Array
@@ -36,7 +44,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Block:
-    """Entries that were computed together; `offsets` by what they are entries of."""
+    """Entries that are computed together, along `axis`; `offsets` say where the entry of a pair of rows is."""
 
     axis: Axis
     array: Array
@@ -44,8 +52,11 @@ class _Block:
 
 
 def entries(ctx: Context, value: Value, position: int, places: Sequence[int], new: Axis) -> Parts | None:
-    """Places in a dimension that holds all pairs of a product, as parts along `new`."""
-    found = ctx.pair_products.get(value.array.tensor)
+    """Places in a dimension that holds all pairs of rows and columns of a product, as parts along `new`.
+
+    None where the dimension does not hold that, or where nothing is gained by parts.
+    """
+    found = ctx.facts.pair_products.get(value.array.tensor)
     group = value.known_dims[position]
     if found is None or len(group) != 2 or set(group) != {found.row, found.column}:
         return None
@@ -57,22 +68,24 @@ def entries(ctx: Context, value: Value, position: int, places: Sequence[int], ne
 
 
 def remember(ctx: Context, op: Op, product: Value) -> None:
-    """That rows which were picked from one value were multiplied: a sum may follow."""
+    """Note of a product, element by element, that it is one of rows picked from one value: a sum may follow."""
     left, right = (_picked(ctx, v) for v in op.inputs if v is not None)
     if left is None or right is None or left[1] != right[1] or product.dtype not in (FLOAT, DOUBLE):
         return
     (first, _), (second, _) = left, right
     same = first.source.array.tensor is second.source.array.tensor and first.source.dims == second.source.dims
     if same and first.axis is second.axis and len(first.places) == len(second.places):
-        ctx.multiplied[product.array.tensor] = first, tuple(zip(first.places, second.places, strict=True))
+        pairs = tuple(zip(first.places, second.places, strict=True))
+        ctx.facts.multiplied[product.array.tensor] = MultipliedRows(first, pairs)
 
 
 def _picked(ctx: Context, value: Value) -> tuple[Picked, list[list[Axis | None]]] | None:
-    """What the rows were picked from, and where its axes are by now; the picked one is None there.
+    """What the rows were picked from, and in which dimension each of its axes is by now; the picked axis is None there.
 
-    A square of rows that meets itself turned multiplies other elements.
+    Two such operands are multiplied row by row only if their axes are in the same places: x * x' of a square x
+    multiplies other elements.
     """
-    picked = ctx.picked.get(value.array.tensor)
+    picked = ctx.facts.picked.get(value.array.tensor)
     if picked is None or value.dims is None:
         return None
     others = set(flat(picked.source.known_dims)) - {picked.axis}
@@ -85,9 +98,10 @@ def _picked(ctx: Context, value: Value) -> tuple[Picked, list[list[Axis | None]]
 def summed(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
     """The sum over the width of such products, as entries of the product of all rows with themselves."""
     x = op.data
-    if x.array.tensor not in ctx.multiplied or op.op_type != "ReduceSum" or len(axes) != 1:
+    known = ctx.facts.multiplied.get(x.array.tensor)
+    if known is None or op.op_type != "ReduceSum" or len(axes) != 1:
         return whole
-    picked, pairs = ctx.multiplied[x.array.tensor]
+    picked = known.picked
     width, others = x.known_dims[axes[0]], [a for a in flat(picked.source.known_dims) if a is not picked.axis]
     new = [a for a in flat(x.known_dims) if a not in others]
     if len(new) != 1 or len(flat(x.known_dims)) != len(others) + 1 or len(width) != 1 or width[0] is new[0]:
@@ -97,7 +111,7 @@ def summed(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
     columns = rename_value(
         ctx.b, replace(rows, dims=(*lead, width, (picked.axis,))), {picked.axis: (Axis(picked.axis.extent),)}
     )
-    parts = _in_blocks(ctx, PairProducts(rows, columns, 0.0, symmetric=True), pairs, new[0])
+    parts = _in_blocks(ctx, PairProducts(rows, columns, 0.0, symmetric=True), known.pairs, new[0])
     if parts is None or (whole.parts is not None and whole.parts.price <= parts.price):
         return whole
     return replace(whole, parts=parts)
@@ -119,18 +133,23 @@ def _in_blocks(ctx: Context, found: PairProducts, pairs: Sequence[Pair], new: Ax
         key: _block(ctx, found, rows[key[0]], columns[key[1]], {wanted[n] for n in members})
         for key, members in groups(kinds).items()
     }
+    pieces = _runs(ctx, wanted, [blocks[kind] for kind in kinds], new)
+    sides = [found.x] if found.symmetric else [found.x, found.w]
+    return priced(ctx.cost, Parts(new, tuple(pieces)), since, price_in_parts(sides))
+
+
+def _runs(ctx: Context, wanted: Sequence[Pair], blocks: Sequence[_Block], new: Axis) -> list[tuple[Axis, Array]]:
+    """The wanted entries in order, each from its block; neighbours that are neighbours in their block are one piece."""
     pieces: list[tuple[Axis, Array]] = []
     start = 0
     for n in range(1, len(wanted) + 1):
-        block = blocks[kinds[start]]
+        block = blocks[start]
         first = block.offsets[wanted[start]]
-        if n == len(wanted) or kinds[n] != kinds[start] or block.offsets[wanted[n]] != first + n - start:
+        if n == len(wanted) or blocks[n] is not block or block.offsets[wanted[n]] != first + n - start:
             sub = Axis(n - start, new.name)
             pieces.append((sub, cut(ctx.b, block.array, block.axis, first, first + n - start, sub)))
             start = n
-    sides = [found.x] if found.symmetric else [found.x, found.w]
-    inherited = sum(v.parts.price if v.parts is not None else v.array.price for v in sides)
-    return Parts(new, tuple(pieces), inherited + ctx.price([a.tensor for _, a in pieces], since))
+    return pieces
 
 
 def _kinds(ctx: Context, value: Value, axis: Axis) -> list[_Kind]:
@@ -155,19 +174,11 @@ def _turned(rows: _Kind) -> _Kind:
 
 def _block(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind, wanted: set[Pair]) -> _Block:
     """The wanted entries of one product, in the order in which they are stored."""
-    b = ctx.b
-    own = (
-        renamed(found.x.known_dims, {found.row: (rows.sub,)}),
-        renamed(found.w.known_dims, {found.column: (columns.sub,)}),
-    )
-    lead = [a or c for a, c in zip(own[0][:-2], own[1][:-2], strict=True)]
-    dims = (*lead, (rows.sub,), (columns.sub,))
-    array = multiply(ctx, (rows.array, columns.array), own, dims, (len(dims), len(dims)), partial(b.make, "MatMul"))
-    array = fill(b, array, dims, (rows.sub, columns.sub))
+    array, lead = _product(ctx, found, rows, columns)
     order = [a for a in flat(array.layout) if a in (rows.sub, columns.sub)]
     by_column = order == [columns.sub, rows.sub]
     stored = tuple(tuple(a for a in d if array.state(a) != "absent") for d in lead)
-    tensor = lay(b, array, (*stored, (columns.sub, rows.sub) if by_column else (rows.sub, columns.sub)))
+    tensor = lay(ctx.b, array, (*stored, (columns.sub, rows.sub) if by_column else (rows.sub, columns.sub)))
     heights, widths = len(rows.offsets), len(columns.offsets)
 
     def place(pair: Pair) -> int:
@@ -177,7 +188,17 @@ def _block(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind, wante
     places = {pair: place(pair) for pair in wanted}
     kept = sorted(set(places.values()))
     if len(kept) < heights * widths:
-        tensor = ctx.columns(tensor, kept, len(stored))
+        tensor = ctx.take_columns(tensor, kept, len(stored))
     axis = Axis(len(kept), str(len(kept)))
     at = {p: n for n, p in enumerate(kept)}
     return _Block(axis, Array(tensor, (*stored, (axis,)), array.via), {pair: at[p] for pair, p in places.items()})
+
+
+def _product(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind) -> tuple[Array, Dims]:
+    """The product of rows and columns of one kind each, with both their axes written out, and its leading dims."""
+    left = Operand(rows.array, renamed(found.x.known_dims, {found.row: (rows.sub,)}))
+    right = Operand(columns.array, renamed(found.w.known_dims, {found.column: (columns.sub,)}))
+    lead = tuple(a or c for a, c in zip(left.dims[:-2], right.dims[:-2], strict=True))
+    dims = (*lead, (rows.sub,), (columns.sub,))
+    product = MatrixProduct(left, right, dims, (len(dims), len(dims)), partial(ctx.b.make, "MatMul"))
+    return fill(ctx.b, multiply(ctx, product), dims, (rows.sub, columns.sub)), lead

@@ -5,11 +5,13 @@
     QLinearMatMul(x, w)     likewise
     DynamicQuantizeLinear   the range of a repeated row is the range of the row
 
-Holds for a scale of the whole tensor or of one axis. A computed value that is quantized in blocks is left alone, and
-so are rows that an index selects before DynamicQuantizeLinear: its range is that of the rows that are there, not of
-all that could be. For the same reason it is not done part by part. And the range of no rows is not that of the row: it
-holds where there are rows, or no output has elements. Weights are no values of a request: however their scales are cut,
-they are constants (see `weights`). Rounding: none.
+Example: x = [user item] is quantized by one scale per column. The user's columns are quantized once, with their scales.
+
+Holds for a scale of the whole tensor or of one axis; a computed value that is quantized in blocks is left alone.
+DynamicQuantizeLinear takes its range from all rows that are there, which has three consequences. Rows that an index
+selects are written out, as the range of all that could be selected is another. It is not done part by part. And it runs
+on one row for all candidates only where there is a candidate, or where no output has an element without one.
+Weights are constants, however their scales are cut (see `stored_weights`). Rounding: none.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import onnx
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.analysis.rules.elementwise import with_forms
+from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
@@ -33,7 +35,7 @@ FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tenso
 
 
 def quantize(op: Op, ctx: Context) -> Derived:
-    """QuantizeLinear and DequantizeLinear."""
+    """QuantizeLinear and DequantizeLinear, of a weight as it is stored, of a value by one scale or one per channel."""
     x, *scales = [v for v in op.inputs if v is not None]
     if x.dims is None or any(s.dims is None for s in scales):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
@@ -51,6 +53,7 @@ def quantize(op: Op, ctx: Context) -> Derived:
 
 
 def _dtype(op: Op, scales: list[Value]) -> int:
+    """The element type of the result: told, that of the scale, or that of the zero point, uint8 where it has none."""
     if op.attribute("output_dtype"):
         return int(op.attribute("output_dtype"))
     if op.op_type == "DequantizeLinear":
@@ -59,6 +62,7 @@ def _dtype(op: Op, scales: list[Value]) -> int:
 
 
 def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int) -> Derived:
+    """One scale for the whole tensor, which is an operator element by element."""
     dims, since = x.known_dims, ctx.b.count
 
     def run(arrays: list[Array], part: Renaming) -> Array:
@@ -69,10 +73,11 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
         return pointwise(ctx.b, arrays, [len(out)], out, write)
 
-    return [with_forms(op, ctx, [x], dims, dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise([x], dims, dtype, run), since)]
 
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
+    """A scale for each entry of one axis, which is written out and cut as the parts are."""
     rank = len(x.known_dims)
     axis = op.axis % rank
     columns = [replace(s, dims=(*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
@@ -90,7 +95,7 @@ def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int)
         inputs = [tensor, *(lay(ctx.b, a, (out[axis],)) for a in arrays[1:])]
         return Array(ctx.again(op, inputs, [tensor.shape], [dtype])[0], layout, first.via)
 
-    return [with_forms(op, ctx, values, dims, dtype, since, run)]
+    return [with_forms(op, ctx, Elementwise(values, dims, dtype, run), since)]
 
 
 def dynamic_quantize(op: Op, ctx: Context) -> Derived:
@@ -100,15 +105,16 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     written = [a for a, rows in x.array.via if rows.index is not None]
     repeated = [a for a in flat(x.dims) if x.array.state(a) == "absent"]
-    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.of_outputs]
+    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.output_extents]
     array = fill(ctx.b, x.array, x.dims, written)
     tensor, layout = natural(ctx.b, array, x.dims)
     results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])
+    quantized, scale, zero_point = results
     return [
-        ctx.result(op, x.dims if i == 0 else (), Array(t, layout if i == 0 else (), array.via if i == 0 else ()),
-                   dtype=dtype, output=i)
-        for i, (t, dtype) in enumerate(zip(results, (UINT8, FLOAT, UINT8), strict=True))
-    ]  # fmt: skip
+        ctx.result(op, x.dims, Array(quantized, layout, array.via), dtype=UINT8),
+        ctx.result(op, (), Array(scale, ()), dtype=FLOAT, output=1),
+        ctx.result(op, (), Array(zero_point, ()), dtype=UINT8, output=2),
+    ]
 
 
 def product(op: Op, ctx: Context) -> Derived:
@@ -137,6 +143,7 @@ def packed(op: Op, ctx: Context) -> Derived:
 
 
 def _by_rows(op: Op, ctx: Context, columns: Dim, dtype: int) -> Derived:
+    """A product with these columns, whose rows are computed each by itself."""
     x, since = op.data, ctx.b.count
     dims = (*x.known_dims[:-1], columns)
     derived = run_along(op, ctx, [len(dims) - 1], [(dims, dtype)], op.inputs[1:])

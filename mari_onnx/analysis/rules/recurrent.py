@@ -1,7 +1,9 @@
 """Operators with a batch dimension of their own: GRU, LSTM, RNN, Conv.
 
-    GRU(x, h0)    runs on one row where x and h0 have one; what one of them has, the others get
+    GRU(x, h0)    runs on one row of the batch where x and h0 have one; a batch that one of them has, the others get
     Conv(x, w)    lacks the axes of the batch that x lacks
+
+Example: a GRU over the user's history, which the model repeats for each candidate, runs once for the request.
 
 Holds when the batches of a cell's inputs are proven equal, and spatial extents are numbers. Everything but the batch is
 written out first. Rounding: none.
@@ -9,10 +11,11 @@ written out first. Rounding: none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.ir.axes import Axis, Dims, Refused, broadcast, dim, flat
-from mari_onnx.ir.expressions import Tensor
-from mari_onnx.ir.forms import Array
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, broadcast, dim, flat
+from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.layout import alike, fill, fresh, plain, rename_value
 from mari_onnx.ir.unbatch import natural, result_via, stored_shape
 
@@ -26,6 +29,29 @@ def recurrent(op: Op, ctx: Context) -> Derived:
         return Refused(f"{op.op_type} with layout = 1")
     if op.data.dims is None or any(v is not None and v.dims is None for v in op.inputs):
         return Refused("the rank of an input is unknown")
+    aligned = _with_common_batch(op, ctx)
+    if isinstance(aligned, Refused):
+        return aligned
+    values, batch = aligned
+    rows = _rows(ctx, values, batch)
+    tensors = [
+        None if v is None else natural(ctx.b, rows[i], values[i].known_dims)[0] if i in rows else plain(ctx.b, v)
+        for i, v in enumerate(op.inputs)
+    ]
+    via = result_via(list(rows.values()), list(batch))
+    outputs = _outputs(op, values[0].known_dims[0], batch)
+    present = {a for a in batch if any(array.state(a) != "absent" for array in rows.values())}
+    layouts = [tuple(tuple(a for a in d if a not in batch or a in present) for d in dims) for dims in outputs]
+    shapes = [stored_shape(layout, via) for layout in layouts]
+    results = ctx.again(op, tensors, shapes, [op.data.dtype] * len(outputs))
+    return [
+        ctx.result(op, dims, Array(t, layout, via), output=i)
+        for i, (t, layout, dims) in enumerate(zip(results, layouts, outputs, strict=True))
+    ]
+
+
+def _with_common_batch(op: Op, ctx: Context) -> tuple[dict[int, Value], Dim] | Refused:
+    """The inputs that have a batch, by their positions, with common axes there; and these axes."""
     # What is batch in one input may be width in another: the transposed product of a square, say.
     named = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
     given = {i: fresh(ctx.b, v) if i else v for i, v in named.items()}
@@ -33,35 +59,23 @@ def recurrent(op: Op, ctx: Context) -> Derived:
     if isinstance(aligned, Refused):
         return aligned
     (batch,), names = aligned
-    values = {i: rename_value(ctx.b, v, n) for (i, v), n in zip(given.items(), names, strict=True)}
-    arrays = {
-        i: fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch])
-        for i, v in values.items()
-    }
-    rows = dict(
-        zip(arrays, alike(ctx.b, list(arrays.values()), [values[i].known_dims for i in arrays], batch), strict=True)
-    )
-    tensors: list[Tensor | None] = []
-    for i, value in enumerate(op.inputs):
-        if value is None:
-            tensors.append(None)
-        elif i in rows:
-            tensors.append(natural(ctx.b, rows[i], values[i].known_dims)[0])
-        else:
-            tensors.append(plain(ctx.b, value))
-    via = result_via(list(rows.values()), list(batch))
+    return {i: rename_value(ctx.b, v, n) for (i, v), n in zip(given.items(), names, strict=True)}, batch
+
+
+def _rows(ctx: Context, values: Mapping[int, Value], batch: Dim) -> dict[int, Array]:
+    """The inputs with all but the batch written out, and the batch stored alike in all of them."""
+    arrays = [
+        fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch]) for v in values.values()
+    ]
+    return dict(zip(values, alike(ctx.b, arrays, [v.known_dims for v in values.values()], batch), strict=True))
+
+
+def _outputs(op: Op, length: Dim, batch: Dim) -> list[Dims]:
+    """The dims of Y, Y_h and Y_c, as many as the node has."""
     hidden = dim(op.attribute("hidden_size"))
     directions = dim(2 if op.attribute("direction") == b"bidirectional" else 1)
-    length = values[0].known_dims[0]
     state: Dims = (directions, batch, hidden)
-    outputs: list[Dims] = [(length, *state), state, state][: len(op.proto.output)]
-    present = {a for a in batch if any(array.state(a) != "absent" for array in rows.values())}
-    layouts = [tuple(tuple(a for a in d if a not in batch or a in present) for d in dims) for dims in outputs]
-    results = ctx.again(op, tensors, [stored_shape(lay, via) for lay in layouts], [op.data.dtype] * len(outputs))
-    return [
-        ctx.result(op, dims, Array(t, layout, via), output=i)
-        for i, (t, layout, dims) in enumerate(zip(results, layouts, outputs, strict=True))
-    ]
+    return [(length, *state), state, state][: len(op.proto.output)]
 
 
 def conv(op: Op, ctx: Context) -> Derived:
@@ -70,19 +84,11 @@ def conv(op: Op, ctx: Context) -> Derived:
     if x.dims is None or w is None or w.dims is None:
         return Refused("the rank of an input of Conv is unknown")
     spatial = [d[0].extent if len(d) == 1 else 1 if not d else None for d in x.dims[2:]]
-    kernel = [d[0].extent if d else 1 for d in w.dims[2:]]
-    lengths, n = [e for e in spatial if isinstance(e, int)], len(spatial)
-    if len(lengths) < n or not all(isinstance(e, int) for e in kernel):
+    lengths = [e for e in spatial if isinstance(e, int)]
+    kernel = [e for d in w.dims[2:] if isinstance(e := d[0].extent if d else 1, int)]
+    if len(lengths) < len(spatial) or len(kernel) < len(w.dims) - 2:
         return Refused("Conv with spatial extents that are not numbers")
-    pads, strides = op.attribute("pads", [0] * 2 * n), op.attribute("strides", [1] * n)
-    dilations = op.attribute("dilations", [1] * n)
-    if op.attribute("auto_pad", b"NOTSET").startswith(b"SAME"):  # as many as the strides leave, however it is padded
-        out = [-(-s // stride) for s, stride in zip(lengths, strides, strict=True)]
-    else:
-        out = [
-            (s + pads[i] + pads[n + i] - dilations[i] * (k - 1) - 1) // strides[i] + 1
-            for i, (s, k) in enumerate(zip(lengths, kernel, strict=True))
-        ]
+    out = _convolved(op, lengths, kernel)
     array = fill(ctx.b, x.array, x.dims, [a for d in x.dims[1:] for a in d])
     tensor, layout = natural(ctx.b, array, x.dims)
     features = tuple(Axis(a.extent, a.name) for a in w.dims[0])
@@ -91,3 +97,16 @@ def conv(op: Op, ctx: Context) -> Derived:
     rest = [None if v is None else plain(ctx.b, v) for v in op.inputs[1:]]
     result = ctx.again(op, [tensor, *rest], [stored_shape(stored, array.via)], [x.dtype])[0]
     return [ctx.result(op, dims, Array(result, stored, array.via))]
+
+
+def _convolved(op: Op, lengths: Sequence[int], kernel: Sequence[int]) -> list[int]:
+    """The spatial extents of a Conv's result. With SAME padding the strides alone decide, however it is padded."""
+    n = len(lengths)
+    pads, strides = op.attribute("pads", [0] * 2 * n), op.attribute("strides", [1] * n)
+    dilations = op.attribute("dilations", [1] * n)
+    if op.attribute("auto_pad", b"NOTSET").startswith(b"SAME"):
+        return [-(-s // stride) for s, stride in zip(lengths, strides, strict=True)]
+    return [
+        (s + pads[i] + pads[n + i] - dilations[i] * (k - 1) - 1) // strides[i] + 1
+        for i, (s, k) in enumerate(zip(lengths, kernel, strict=True))
+    ]

@@ -5,7 +5,9 @@
     ConstantOfShape                                     one number, and no axis that it is stored along
     Identity, Dropout                                   nothing at all
 
-Nothing is written for any of them: an axis is put in its place where a consumer needs it there.
+Nothing is written for any of them: an axis is put in its place where a consumer needs it there. Example: Expand of the
+user's row [1, 4] to [B, 4] gives a value with a new axis B that the stored row [1, 4] lacks.
+
 Holds when the new shape is known as extents. Rounding: none.
 """
 
@@ -28,6 +30,7 @@ UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape c
 
 
 def _as(op: Op, value: Value, dims: Dims) -> Derived:
+    """The value under the node's name and with other dims, which have the same axes."""
     return [replace(value, name=op.name, dims=dims, content=None)]
 
 
@@ -58,6 +61,7 @@ def reshape(op: Op, ctx: Context) -> Derived:
 
 
 def _recut(op: Op, ctx: Context, shape: Sequence[Extent] | None) -> Derived:
+    """The first input with its axes cut to another shape; refused where that is not proven to be possible."""
     new = None if shape is None else recut(op.data.known_dims, shape)
     if new is None:
         return Refused(f"its axes cannot be cut to the target shape {shape}", UNKNOWN_SHAPE)

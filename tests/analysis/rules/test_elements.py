@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.ir.extents import symbol
@@ -184,7 +184,7 @@ def test_rows_that_are_selected_are_no_rows_that_the_caller_repeats(node: str) -
     text = "g (float[unk__1, 4] user, int64[unk__2, 4] index) => (float[N, M] y)"
     model = parse(f"{text} {{ {node} }}", **({"two": [2]} if "two" in node else {}))
     graph = Model(from_proto(model))
-    assert sides(graph, ["user"], 500).tiled == ()
+    assert roles_of(graph, ["user"], 500).tiled == ()
 
 
 # Refused

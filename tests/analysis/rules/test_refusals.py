@@ -15,7 +15,7 @@ import pytest
 
 import mari_onnx.analysis.rules
 from mari_onnx.analysis.context import Context, Op
-from mari_onnx.analysis.input_roles import sides
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
 from mari_onnx.document.arrays import tensor_array
@@ -184,7 +184,7 @@ def test_refusals(inputs: str, body: str, reason: str) -> None:
     constants = {name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)}
     text = f"g ({inputs}) => (float[M] y) {{ {body} }}"
     graph = Model(from_proto(parse(text, opset=23, domains=', "com.microsoft" : 1', **constants)))
-    program = best_plan(read(graph, sides(graph, [], 500)), 500).program
+    program = best_plan(read(graph, roles_of(graph, [], 500)), 500).program
     node = graph.graph.node[-1]
     values = tuple(program.values[name] if name else None for name in node.input)
     derived = DOMAINS[node.domain][node.op_type](Op(node, values, 23), program.context)

@@ -13,9 +13,6 @@ import mari_onnx
 ROOT = Path(mari_onnx.__file__).parent
 TESTS = Path(__file__).parents[2]
 
-SHARED = {"linear": "product"}
-"""Products with a weight and without are tested as one."""
-
 BESIDE = ("analysis/loop_bodies", "ir/attention_heads", "ir/stored_weights", "planning/shared_inputs")
 """Modules with identities of their own that are no rules."""
 
@@ -36,6 +33,6 @@ def test_each_family_says_what_holds_and_when(rules: Path, tests: Path) -> None:
 @pytest.mark.parametrize(("rules", "tests"), FAMILIES, ids=lambda path: path.stem)
 def test_each_family_has_its_tests(rules: Path, tests: Path) -> None:
     """Of identities, and of the graph that they lead to."""
-    written = (tests / f"test_{SHARED.get(rules.stem, rules.stem)}.py").read_text()
+    written = (tests / f"test_{rules.stem}.py").read_text()
     names = {node.name for node in ast.walk(ast.parse(written)) if isinstance(node, ast.FunctionDef)}
     assert {"test_the_graph", "test_the_products"} & names

@@ -1,0 +1,188 @@
+"""What is known of a tensor beside its forms: what one rule finds, and another uses several nodes later.
+
+Example: `NonZero(mask)` gives the places where a mask is true. Nodes later, `ScatterND(x, places, u)` writes rows back
+to such places. Its rule finds in `Facts.selections` which mask the places come from, and writes Where(mask, u, x).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from mari_onnx.ir.axes import Axis, extents
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent, product
+from mari_onnx.ir.forms import Array, Parts, Value
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The places where a mask of one dimension is true: `index` [1, rows] is NonZero(mask).
+
+    `within` are the extents of further dimensions, of which every place is listed for each selected row.
+    """
+
+    mask: Value
+    index: Tensor
+    rows: Extent
+    within: tuple[Extent, ...] = ()
+
+    @property
+    def shape(self) -> tuple[Extent, Extent]:
+        """The shape of the places as Gather and Scatter take them: one place in each row, transposed from NonZero's."""
+        return self.rows * product(self.within), 1 + len(self.within)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator on a column of numbers: Sqrt(v), or with a constant `number` Add(v, number).
+
+    The number is the second operand, or the `first`: Div(1, v).
+    """
+
+    op_type: str
+    number: float | None = None
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Each row is multiplied or divided by a number of its own: by what the `steps` make of the row's variance.
+
+    LayerNormalization divides by the steps Add(v, epsilon), Sqrt.
+    """
+
+    op_type: Literal["Mul", "Div"]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """A tensor is `parts`, normalized along the last dimension: centred, scaled, times `scale`, plus `shift`.
+
+    `scale` and `shift` have one number for each column; None leaves that step out.
+    """
+
+    parts: Parts
+    scaling: Scaling
+    scale: Array | None
+    shift: Array | None
+
+
+@dataclass(frozen=True)
+class PairProducts:
+    """A tensor holds the products of all rows x (..., row, k) with all columns w (..., k, column).
+
+    `price` is that of the whole product. It is `symmetric` if the columns are the rows, as in x @ x'.
+    """
+
+    x: Value
+    w: Value
+    price: float
+    symmetric: bool
+
+    @property
+    def row(self) -> Axis:
+        return self.x.known_dims[-2][0]
+
+    @property
+    def column(self) -> Axis:
+        return self.w.known_dims[-1][0]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the numbers of rows and of columns are known, and the rows or the columns are in parts."""
+        dims = self.x.known_dims[-2], self.w.known_dims[-1]
+        if any(len(d) != 1 or not isinstance(d[0].extent, int) for d in dims):
+            return False
+        parts = (self.x.parts, self.row), (self.w.parts, self.column)
+        return any(p is not None and p.axis is axis for p, axis in parts)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A tensor holds rows of `source` along `axis`: those at constant `places`, in that order."""
+
+    source: Value
+    axis: Axis
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MultipliedRows:
+    """A tensor holds products, element by element, of rows of `picked.source`: row i times row j for each pair (i, j).
+
+    The places of `picked` are those of the first rows.
+    """
+
+    picked: Picked
+    pairs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A tensor is (a x + c m + k) r + b of columns x (..., n) and their mean m.
+
+    `coefficients` are a ("columns"), c ("mean") and k ("one"), those that are not 0: a sign, and a constant where the
+    coefficient is more than that sign. r is one number for each row, its `scaling`, and b is the `shift`; None stands
+    for 1 and for 0.
+    """
+
+    x: Value
+    coefficients: dict[Of, tuple[int, Value | None]]
+    scaling: Scaling | None = None
+    shift: Value | None = None
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A tensor is (x - m)^2 of columns x (..., n) and their mean m."""
+
+    x: Value
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A tensor is what the `steps` make of the variance of columns x (..., n): Sqrt(v + epsilon), say."""
+
+    x: Value
+    steps: tuple[Step, ...] = ()
+
+
+Of: TypeAlias = Literal["columns", "mean", "one"]
+Moments: TypeAlias = Affine | Squares | Spread
+
+
+@dataclass
+class Facts:
+    """What rules noted about tensors, for the rules of nodes that read them later.
+
+    The key is the tensor of the value's array. A tensor without an entry is one of which nothing is known.
+    """
+
+    selections: dict[Tensor, Selection] = field(default_factory=dict)
+    """Places where a mask is true (see `rules.mask`)."""
+
+    normalized: dict[Tensor, Normalized] = field(default_factory=dict)
+    """Columns that were normalized together (see `rules.normalized`)."""
+
+    moments: dict[Tensor, Moments] = field(default_factory=dict)
+    """Steps of a normalization that is written out (see `rules.moments`)."""
+
+    pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
+    """Products of all rows with all columns (see `rules.pairs`)."""
+
+    picked: dict[Tensor, Picked] = field(default_factory=dict)
+    """Rows that constants select (see `rules.columns`)."""
+
+    multiplied: dict[Tensor, MultipliedRows] = field(default_factory=dict)
+    """Products of such rows, pair by pair (see `rules.pairs`)."""
+
+    def selection(self, places: Value) -> Selection | None:
+        """The mask of which these are the places, one in each row; None where they are not known to be of one."""
+        found = self.selections.get(places.array.tensor)
+        return found if found and places.dims and extents(places.dims) == found.shape else None
+
+    def is_selected(self, axis: Axis) -> bool:
+        """Whether the axis holds the rows that a mask selects."""
+        return any(axis.extent == selection.rows for selection in self.selections.values())

@@ -1,0 +1,100 @@
+"""What a form of a value costs, so that a rule can keep the cheapest.
+
+A price is an estimate in nanoseconds of one thread, made by the cost model (see `ir.cost`) for a call with the
+reference number of candidates (`--batch`, 500 unless told otherwise):
+
+    price = inherited + made - spared
+
+    inherited    the prices of the operands' forms that this form is made of
+    made         the nodes that the builder made for this form since the rule began, and that it needs
+    spared       nodes which the inherited prices count, and which this form does without
+
+Prices are counted from the last values that have a single form. Such a value is computed whatever is chosen later, so
+it has the price 0 (see `Context.result`), and a price only ranks the forms of one value against each other.
+
+Example, with 500 candidates: x = Concat(u (1 4), i (B 3)) and y = Relu(x), where u and i have one form each.
+
+    x in parts        0          nothing is written: the parts are u and i
+    x as one array    3,500.0    an Expand of u (900.0) and a Concat (2,600.0)
+    y in parts        1,300.8    the parts of x, and two Relus: of 4 numbers (500.8) and of 1,500 (800.0)
+    y as one array    4,700.0    the array of x, and one Relu of 3,500 numbers (1,200.0)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from mari_onnx.ir.cost import CostModel, inputs_of
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.forms import Array, Parts, Terms, Value
+
+Form = TypeVar("Form", Array, Parts, Terms)
+
+
+def priced(cost: CostModel, form: Form, since: int, inherited: float, spared: float = 0.0) -> Form:
+    """The form with its price in nanoseconds: `inherited`, plus what was made for it since, minus what is `spared`.
+
+    `since` is `Builder.count` as it was when the rule began: what the form needs of later nodes was made for it.
+    """
+    return replace(form, price=inherited + cost.price(tensors_of(form), since) - spared)
+
+
+def tensors_of(form: Array | Parts | Terms) -> list[Tensor]:
+    """The tensors that a form stores: one of an array, one for each piece of parts, one for each summand of terms."""
+    match form:
+        case Array():
+            return [form.tensor]
+        case Parts():
+            return [array.tensor for _, array in form.pieces]
+        case Terms():
+            return [array.tensor for _, array in form.signed]
+
+
+def price_whole(values: Iterable[Value]) -> float:
+    """The price of having each of the values as one array."""
+    return sum(v.array.price for v in values)
+
+
+def price_in_parts(values: Iterable[Value]) -> float:
+    """The price of having each of the values in parts, those that are not in parts as one array."""
+    return sum(v.parts.price if v.parts is not None else v.array.price for v in values)
+
+
+def price_in_terms(values: Iterable[Value]) -> float:
+    """The price of having each of the values as terms, those that are no sum as one array."""
+    return sum(v.terms.price if v.terms is not None else v.array.price for v in values)
+
+
+def not_needed(nodes: Iterable[Node], by: Sequence[Tensor]) -> list[Node]:
+    """Which of the nodes the tensors `by` can be computed without, in the given order.
+
+    The order is kept because times of nodes are added up in floating point, and equal plans must end alike in each run.
+    The walk looks at near nodes first and ends when all nodes were met: most sums need all of their terms directly.
+    """
+    given = dict.fromkeys(nodes)
+    missing = set(given)
+    seen: set[Node] = set()
+    queue = deque(t.node for t in by)
+    oldest = min((node.serial for node in missing), default=0)
+    while queue and missing:
+        node = queue.popleft()
+        if node in seen or node.serial < oldest:  # a node is made after what it reads
+            continue
+        seen.add(node)
+        if node in missing:
+            missing.remove(node)
+            oldest = min((other.serial for other in missing), default=0)
+        queue.extend(t.node for t in inputs_of(node))
+    return [node for node in given if node in missing]
+
+
+def spared_by_sum(sums: Iterable[Terms], total: Array) -> list[Node]:
+    """The nodes that compute the terms of sums, less those that their total is computed from.
+
+    Example: item @ W_i and user @ W_u are terms. The total Gemm(item, W_i, C = user @ W_u) needs the second product and
+    not the first: the Gemm with C is another node.
+    """
+    return not_needed((array.tensor.node for terms in sums for _, array in terms.signed), [total.tensor])

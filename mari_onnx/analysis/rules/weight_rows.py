@@ -1,0 +1,182 @@
+"""Cutting a weight by the columns that it is multiplied by: the paper's split, gathered by who the columns belong to.
+
+    [a b] @ [Wa; Wb]    = a@Wa + b@Wb                               parts on the contracted axis become terms
+    [a b c d] @ W       = [a c]@[Wa; Wc] + [b d]@[Wb; Wd]           a and c are the user's, b and d the item's
+    [q k q-k m] @ W     = [q q]@[W1; W3] + [k -k]@[W2; W3] + m@W4   a piece that is a sum, by its terms
+
+Parts that are stored along the same axes are gathered into one product first: splitting forty interleaved features
+one by one is slower than not splitting, and gathered it is the paper's neat layout. A part that saves less than the
+launch of its product stays with the next larger one.
+
+Holds when the widths of the parts are numbers. Rounding: the sum over the contracted axis is re-associated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from mari_onnx.analysis.context import Context
+from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.weight_product import WeightProduct, multiply
+from mari_onnx.ir.axes import Axis, extent_of, flat, renamed
+from mari_onnx.ir.cost import NS_PER_ELEMENT, NS_PER_MAC
+from mari_onnx.ir.expressions import is_slice
+from mari_onnx.ir.forms import Array, Factors, IndexMap, Names, Parts, Terms
+from mari_onnx.ir.layout import bounds, cut, groups, merge, sub_array
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of the input, which are multiplied by rows [low, high) of the weight.
+
+    They are a piece of the input, or one term of such a piece with its sign. `sub` is their axis in `array`. A piece
+    that is a product, element by element, comes with its factors.
+    """
+
+    sub: Axis
+    array: Array
+    low: int
+    high: int
+    factors: Factors | None = None
+    sign: int = 1
+
+    @property
+    def width(self) -> int:
+        return self.high - self.low
+
+
+def ways_to_cut(ctx: Context, parts: Parts) -> list[tuple[list[Columns], float]]:
+    """The input's columns piece by piece, and with sums by their terms where that is less to multiply.
+
+    Each way comes with the price of having these columns. There is none where the width of a piece is not a number.
+    """
+    edges = bounds(parts)
+    if edges is None:
+        return []
+    spans = list(zip(parts.pieces, pairwise(edges), strict=True))
+    forms = parts.apart or (None,) * len(spans)
+    by_piece = [
+        Columns(sub, array, low, high, form if isinstance(form, Factors) else None)
+        for ((sub, array), (low, high)), form in zip(spans, forms, strict=True)
+    ]
+    ways = [(by_piece, parts.price)]
+    by_term, price = _terms_apart(ctx, parts, by_piece)
+    if len(by_term) > len(by_piece):
+        ways.append((by_term, price))
+    return ways
+
+
+def _terms_apart(ctx: Context, parts: Parts, by_piece: list[Columns]) -> tuple[list[Columns], float]:
+    """The columns with each sum as its terms, where these are stored with fewer numbers than the sum; their price.
+
+    Example: q (B 8) and k (L 8) have fewer numbers than q - k (B L 8).
+    """
+    by_term: list[Columns] = []
+    price = parts.price
+    for columns, form in zip(by_piece, parts.apart or (None,) * len(by_piece), strict=True):
+        if isinstance(form, Terms) and sum(_size(ctx, a) for _, a in form.signed) < _size(ctx, columns.array):
+            price += form.price - columns.array.price
+            by_term.extend(_term(columns, sign, array) for sign, array in form.signed)
+        else:
+            by_term.append(columns)
+    return by_term, price
+
+
+def _term(piece: Columns, sign: int, array: Array) -> Columns:
+    """One term of a piece, which is multiplied by the same rows of the weight, under an axis of its own."""
+    sub = Axis(piece.sub.extent, piece.sub.name)
+    return Columns(sub, sub_array({piece.sub: sub}, array), piece.low, piece.high, None, sign)
+
+
+def _size(ctx: Context, array: Array) -> int:
+    return ctx.cost.elements(array.tensor.shape)
+
+
+def products_by_names(ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns]) -> list[Array]:
+    """One product for each set of axes that columns are stored along: of the user's columns, and of the item's.
+
+    `axis` is the input's, of which the columns are pieces.
+    """
+    contracted = set(product.contracted)
+
+    def names(of: Columns) -> Names:
+        return frozenset((a, s) for a, s in of.array.names() if a is not of.sub and a not in contracted)
+
+    by_names = groups([names(c) for c in columns])
+    members = _worthwhile(ctx, product, axis, by_names, [c.width for c in columns])
+    return [_product_of(ctx, product, axis, [columns[i] for i in positions]) for positions in members]
+
+
+def _product_of(ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns]) -> Array:
+    """Columns side by side, times their rows of the weight one below the other."""
+    dims, weight = product.x.known_dims, product.weight
+    chosen = _by_source(columns)
+    sub, x = merge(ctx.b, [(c.sub, _signed(ctx, c)) for c in chosen], axis, dims)
+    rows = [rows_of(ctx, product, axis, c, Axis(c.width)) for c in chosen]
+    w_sub, w = merge(ctx.b, rows, axis, weight.dims)
+    w = replace(w, layout=renamed(w.layout, {w_sub: (sub,)}))
+    names = {axis: (sub,)}
+    return multiply(ctx, product, Operand(x, renamed(dims, names)), Operand(w, renamed(weight.dims, names)))
+
+
+def rows_of(ctx: Context, product: WeightProduct, axis: Axis, columns: Columns, sub: Axis) -> tuple[Axis, Array]:
+    """The rows of the weight that multiply these columns, with their axis called `sub`."""
+    return sub, cut(ctx.b, product.weight.array, axis, columns.low, columns.high, sub)
+
+
+def _signed(ctx: Context, columns: Columns) -> Array:
+    """The columns as they are added: negated where they are a term that is subtracted."""
+    array, t = columns.array, columns.array.tensor
+    return array if columns.sign == 1 else replace(array, tensor=ctx.b.make("Neg", [t], t.known_shape))
+
+
+def _by_source(columns: list[Columns]) -> list[Columns]:
+    """Columns of one tensor next to each other, as they lie in it: the weight's rows are moved instead."""
+
+    def start(of: Columns) -> int:
+        t = of.array.tensor
+        return int(t.node.attribute("start")) if is_slice(t) else 0
+
+    tensors = [c.array.tensor for c in columns]
+    found = groups([t.node.inputs[0] if is_slice(t) else t for t in tensors])
+    return [c for members in found.values() for c in sorted((columns[i] for i in members), key=start)]
+
+
+def _worthwhile(
+    ctx: Context, product: WeightProduct, axis: Axis, by_names: dict[Names, list[int]], widths: Sequence[int]
+) -> list[list[int]]:
+    """Positions of columns by product, where each product saves more than it takes to launch.
+
+    Columns that save less join the smallest product whose columns differ along the same axes and more. Example: one
+    column of the user beside 64 of the item becomes the 65th column of the item's product, with B equal rows.
+    """
+    lead = set(flat(product.dims[:-1]))
+
+    def rows(names: Names) -> int:
+        return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))
+
+    # Of a contracted dimension (F d), the pieces are along F: each column of them stands for d.
+    inner = ctx.cost.elements(tuple(a.extent for a in product.contracted if a is not axis))
+    out = dict(by_names)
+    for key in sorted(by_names, key=rows):
+        axes = {a for a, _ in key}
+        larger = [other for other in out if rows(other) > rows(key) and axes <= {a for a, _ in other}]
+        if not larger:
+            continue
+        target = min(larger, key=rows)
+        width = inner * sum(widths[i] for i in out[key])
+        if not _pays(ctx, product, rows(key), rows(target), width):
+            out[target] = sorted([*out[target], *out.pop(key)])
+    return list(out.values())
+
+
+def _pays(ctx: Context, product: WeightProduct, rows: int, rows_otherwise: int, width: int) -> bool:
+    """Whether it pays to multiply `width` columns by themselves, on `rows` and not on `rows_otherwise` with others."""
+    n = ctx.cost.elements((extent_of(product.dims[-1]),))
+    matrices = len(product.dims) == 2
+    saved = (rows_otherwise - rows) * width * (NS_PER_MAC * n + NS_PER_ELEMENT)
+    launch = ctx.cost.launch * (1.5 if matrices else 2)
+    added = 0 if matrices else NS_PER_ELEMENT * n * rows_otherwise  # a product of matrices takes the other in as its C
+    return saved >= launch + added
