@@ -5,6 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SAMPLES := build/samples-venv
+SITE    := build/site-venv
 
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
@@ -12,7 +13,7 @@ GRAPHS  ?= 50000
 RUNS    ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format samples docs corpus fuzz mutate alarms bench clean
+.PHONY: help demo test check format samples docs site corpus fuzz mutate alarms bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +25,11 @@ demo: $(READY) ## Optimize a sample model, verify it and show the report (DEMO=f
 test: $(READY) ## Run the tests, the fast ones of each kind
 	$(BIN)/python -m pytest -n 2 tests
 
-check: $(READY) ## Lint, check the formatting and the types
+check: $(READY) ## Lint, check the formatting, the types and the links of the documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m docs.links
 
 format: $(READY) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
@@ -37,7 +39,11 @@ samples: $(SAMPLES)/.ready ## Make the sample models again, from the libraries t
 	$(SAMPLES)/bin/python sample_models/make_samples.py
 
 docs: $(READY) ## Write what is generated in README.md and docs again
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
+
+site: $(SITE)/.ready ## Build the documents as a web site in build/site, and fail on any warning
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
@@ -67,4 +73,9 @@ $(READY): pyproject.toml
 $(SAMPLES)/.ready: sample_models/requirements.txt
 	$(PYTHON) -m venv $(SAMPLES)
 	$(SAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(SITE)/.ready: docs/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -204,11 +204,11 @@ def described(result: Optimized) -> str:
 
 def legend() -> Iterator[str]:
     """What the colours mean."""
-    for x, side, text in ((MARGIN, "user", "once for the request"), (MARGIN + 190, "item", "for each candidate")):
+    for x, side, words in ((MARGIN, "user", "once for the request"), (MARGIN + 190, "item", "for each candidate")):
         fill, line, _ = FILL[side]
         yield f'<rect x="{x}" y="20" width="22" height="16" rx="5" fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
-        yield _text(x + 30, 33, text, 14)
-    yield _text(WIDTH - MARGIN, 33, f"one request with {BATCH} candidates", 14, QUIET, "end")
+        yield text(x + 30, 33, words, 14)
+    yield text(WIDTH - MARGIN, 33, f"one request with {BATCH} candidates", 14, QUIET, "end")
 
 
 def panel(
@@ -227,7 +227,7 @@ def panel(
     for box in drawn:
         yield from shape(box, y[box.name], largest)
     yield f'<path d="M24 {height - 52}H{PANEL - 24}" stroke="#d8dee4"/>'
-    yield _text(24, height - 20, note, 17, weight=600)
+    yield text(24, height - 20, note, 17, weight=600)
 
 
 def edge(source: Box, y: int, target: Box, to: int) -> Iterator[str]:
@@ -237,11 +237,11 @@ def edge(source: Box, y: int, target: Box, to: int) -> Iterator[str]:
     if x == side:
         end = to - target.height / 2 - 1
         yield f'<path class="edge" d="M{x} {start:g}V{end:g}" marker-end="url(#tip)"/>'
-        yield _text(x + 10, start + GAP / 2 + 3, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
+        yield text(x + 10, start + GAP / 2 + 3, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
     else:
         end = side - BOX_WIDTH / 2 - 1
         yield f'<path class="edge" d="M{x} {start:g}V{to - 10}Q{x} {to} {x + 10} {to}H{end:g}" marker-end="url(#tip)"/>'
-        yield _text(x + 18, to - 9, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
+        yield text(x + 18, to - 9, source.shown_shape, 12.5, FILL[source.side][2], mono=True)
 
 
 def shape(box: Box, y: int, largest: int) -> Iterator[str]:
@@ -254,22 +254,23 @@ def shape(box: Box, y: int, largest: int) -> Iterator[str]:
         f' fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
     )
     if not box.macs:
-        yield _text(x, y + 5, box.title, 15, ink, "middle", 600)
+        yield text(x, y + 5, box.title, 15, ink, "middle", 600)
         return
-    yield _text(x, y - 9, box.title, 15, ink, "middle", 600)
-    yield _text(x, y + 9, f"{count(box.macs)} multiply-adds", 12.5, ink, "middle")
+    yield text(x, y - 9, box.title, 15, ink, "middle", 600)
+    yield text(x, y + 9, f"{count(box.macs)} multiply-adds", 12.5, ink, "middle")
     left, full = x - width / 2 + 14, width - 28
     share = max(full * box.macs / largest, 2)
     yield f'<rect x="{left:g}" y="{y + 18}" width="{full}" height="5" rx="2.5" fill="{line}" fill-opacity="0.18"/>'
     yield f'<rect x="{left:g}" y="{y + 18}" width="{share:.1f}" height="5" rx="{min(share / 2, 2.5):g}" fill="{line}"/>'
 
 
-def _text(
-    x: float, y: float, text: str, size: float, fill: str = INK, anchor: str = "start", weight: int = 400,
+def text(
+    x: float, y: float, words: str, size: float, fill: str = INK, anchor: str = "start", weight: int = 400,
     *, mono: bool = False,
 ) -> str:  # fmt: skip
+    """Words at a place."""
     kind = ' class="mono"' if mono else ""
     return (
         f'<text x="{x:g}" y="{y:g}"{kind} font-size="{size:g}" style="fill:{fill}" text-anchor="{anchor}"'
-        f' font-weight="{weight}">{escape(text, quote=False)}</text>'
+        f' font-weight="{weight}">{escape(words, quote=False)}</text>'
     )
