@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import pytest
 
@@ -15,7 +17,7 @@ from mari_onnx.planning.search import run
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
-WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+WEIGHTS: dict[str, Any] = {"w": integers(7, 2), "b": integers(2)}
 INDEXED = "g (float[R, 4] rows, int64[B] index, float[B, 3] item) => (float[B, 2] y) { user = Gather (rows, index) "
 
 
@@ -217,7 +219,7 @@ def din(width: int, hidden: int) -> onnx.ModelProto:
     """What a candidate asks of each step of a history: [q k q*k] @ W, which is k @ (W2 + q*W3) with a bias."""
     body = """i = Unsqueeze (item, one) q = Expand (i, steps) m = Mul (q, user)
         x = Concat <axis = 2> (q, user, m) h = MatMul (x, w) y = Relu (h)"""
-    types = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
+    types: dict[str, Any] = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
     return ranking("tiled", body, **types, one=[1], steps=[1, 40, 1], w=integers(3 * width, hidden))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -27,7 +29,7 @@ from tests.graphs import integers, parse, ranking, rewrite, rewrite_and_check
 @pytest.mark.parametrize("style", ["one", "tiled"])
 def test_outputs(style: str, body: str, outputs: str) -> None:
     """Twice the same, an input, a constant, a shape, what the user alone gives."""
-    constants = {"k": integers(4), "flat": [-1]}
+    constants: dict[str, Any] = {"k": integers(4), "flat": [-1]}
     used = {name: value for name, value in constants.items() if f"{name})" in body}
     proto = ranking(style, body, item="float[4]", output=outputs, **used)
     result = rewrite_and_check(proto)
@@ -58,10 +60,10 @@ def test_onnxruntime_does_not_round_an_output_that_is_quantized_elsewhere() -> N
     body = """a = Add (user, item) p = Relu (a) e = Equal (p, p) t = Transpose (p)
         q = QuantizeLinear <axis = 0> (t, scale, none) y = DequantizeLinear <axis = 0> (q, scale, none)"""
     output = "float[B, 3] p, float[3, B] y"
-    constants = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    constants: dict[str, Any] = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
     proto = ranking("one", body, user="float[3]", output=output, **constants)
     result = rewrite_and_check(proto)
-    given = {"user_row": np.float32([[1, 0, 3]]), "item": np.float32([[0, 1, 2], [5, 0, 0]])}
+    given = {"user_row": np.array([[1, 0, 3]], np.float32), "item": np.array([[0, 1, 2], [5, 0, 0]], np.float32)}
     (found, _) = ort.InferenceSession(result.model.SerializeToString()).run(["p", "y"], given)
     assert found.tolist() == [[1, 1, 5], [6, 0, 3]]
     again = rewrite(result.model, ["user_row"]).model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -24,7 +26,7 @@ def test_only_operators_of_the_models_own_opset(opset: int, style: str) -> None:
 def test_onnxruntime_survives_a_transposed_matrix_of_half_precision() -> None:
     """Transpose, Reshape [3 2] to [1 3 2] and MatMul end the process in version 1.32, while it loads the model."""
     body = "t = Transpose <perm = [0, 2, 1]> (user) k = MatMul (t, w) i = Unsqueeze (item, last) y = Mul (k, i)"
-    types = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
+    types: dict[str, Any] = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
     proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
     result = rewrite_and_check(proto)
     assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.emission.models import BODY, WEIGHTS
@@ -17,7 +19,7 @@ def test_reshapes_to_several_symbols(opset: int) -> None:
     )
     expanded = "e = Expand (user, t) r = Reshape (e, flat) n = Relu (r) m = Reshape (n, t)"
     body = f"{shapes} {expanded} q = Reshape (item, middle) y = Mul (m, q)"
-    constants = {"zero": [0], "one": [1], "four": [4], "flat": [-1, 4], "middle": [-1, 1, 4]}
+    constants: dict[str, Any] = {"zero": [0], "one": [1], "four": [4], "flat": [-1, 4], "middle": [-1, 1, 4]}
     rewrite_and_check(parse(f"{text} {{ {body} }}", opset=opset, **constants))
 
 

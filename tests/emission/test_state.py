@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def test_shapes_are_written_of_matrices_alone() -> None:
         x = Concat <axis = 1> (user, item) h = MatMul (x, w) f = Reshape (h, halves)
         g = Transpose <perm = [0, 2, 1]> (f) s = Add (f, g) n = LayerNormalization (s, scale) y = Flatten (n)
     """
-    constants = {"halves": [0, 2, 2], "w": integers(7, 4), "scale": np.ones(2, np.float32)}
+    constants: dict[str, Any] = {"halves": [0, 2, 2], "w": integers(7, 4), "scale": np.ones(2, np.float32)}
     result = rewrite_and_check(ranking("one", body, **constants), rtol=1e-5).model
     ranks = {len(v.type.tensor_type.shape.dim) for v in result.graph.value_info}
     assert ranks == {2}
@@ -52,7 +54,7 @@ def test_what_was_not_rewritten_keeps_its_name_and_documentation(
     style: str, opset: int, item: str, body: str, output: str
 ) -> None:
     """What we would have written just so, however it leaves out defaults, and one of two that compute the same."""
-    constants = {"w": integers(7), "w4": integers(4, 4)}
+    constants: dict[str, Any] = {"w": integers(7), "w4": integers(4, 4)}
     used = {name: value for name, value in constants.items() if f"{name})" in body}
     model = ranking(style, body, item=item, output=output, opset=opset, **used)
     for node in model.graph.node:
