@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -451,7 +452,7 @@ def split(w: Writer) -> None:
         widths.append(w.between(1, extent - sum(widths)))
     equal = len(set(widths)) == 1 and w.chance(60)
     inputs: list[Made | None] = [x]
-    attributes: dict[str, object] = {"axis": axis - x.rank if w.chance(30) else axis}
+    attributes: dict[str, Any] = {"axis": axis - x.rank if w.chance(30) else axis}
     if not equal and w.opset >= 13:
         inputs.append(w.ints(widths))
     elif not equal:
@@ -535,8 +536,8 @@ def masked(w: Writer) -> None:
     mask = w.write("Greater", [gate, threshold], gate.shape, (0, 1), BOOL)
     every_place = x.rank > 1 and w.chance(40)
     if every_place:
-        axes, attributes = w.axes_form(list(range(1, x.rank)), 13)
-        column = w.write("Unsqueeze", [mask, *axes], [x.shape[0], *[1] * (x.rank - 1)], (0, 1), **attributes)
+        inputs, attributes = w.axes_form(list(range(1, x.rank)), 13)
+        column = w.write("Unsqueeze", [mask, *inputs], [x.shape[0], *[1] * (x.rank - 1)], (0, 1), **attributes)
         mask = w.write("Expand", [column, w.shape_chain(x.shape)], x.shape, (0, 1))
     # The number of rows has no symbol that a run could be sized by: these tensors are for this chain alone.
     found = w.hidden("NonZero", [mask.name])
@@ -614,7 +615,7 @@ def quantized_weight(w: Writer) -> None:
     stored = np.array([w.between(0, 3) for _ in range(width * n)]).astype(dtype).reshape(width, n)
     scale = np.array([w.between(1, 2) for _ in range(int(np.prod(extents)))], np.float32).reshape(extents)
     zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(dtype).reshape(extents)
-    attributes = {} if axis is None else {"axis": axis - 2 if w.chance(30) else axis}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis - 2 if w.chance(30) else axis}
     inputs = [w.constant(a) for a in (stored, scale, zero)]
     weight = w.write("DequantizeLinear", inputs, [width, n], (-4, 6), FLOAT, **attributes)
     w.write("MatMul", [x, weight], [*shape[:-1], n], _product(x, weight, width))
@@ -631,7 +632,8 @@ def quantize(w: Writer) -> None:
     zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(np.int8)
     if axis is None:
         scale, zero = scale.reshape(()), zero.reshape(())
-    inputs, attributes = [w.constant(scale), w.constant(zero)], {} if axis is None else {"axis": axis}
+    inputs = [w.constant(scale), w.constant(zero)]
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     q = w.write("QuantizeLinear", [x, *inputs], x.shape, (-128, 127), INT8, **attributes)
     if w.chance(60):
         w.write("DequantizeLinear", [q, *inputs], x.shape, (-260, 254), FLOAT, **attributes)
@@ -831,7 +833,7 @@ def cumsum(w: Writer) -> None:
     axis = w.between(0, x.rank - 1)
     n = count([x.shape[axis]])
     said = w.constant(np.array(axis - x.rank if w.chance(40) else axis, np.int64))
-    attributes = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
+    attributes: dict[str, Any] = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
     w.write("CumSum", [x, said], x.shape, (n * min(x.low, 0), n * max(x.high, 0)), **attributes)
 
 
@@ -1108,9 +1110,9 @@ def image(w: Writer) -> None:
         case "SpaceToDepth":
             w.write(op, [x], x.shape, span(x), blocksize=1)
         case "Resize":
-            scales = w.constant(np.array([1, 1, 2, 1], np.float32))
+            factors = w.constant(np.array([1, 1, 2, 1], np.float32))
             region = w.constant(np.array([], np.float32))
-            w.write(op, [x, region, scales], [lead, c, n * 2, 1], span(x), mode="nearest")
+            w.write(op, [x, region, factors], [lead, c, n * 2, 1], span(x), mode="nearest")
         case "Compress":
             chosen = [w.chance(50) for _ in range(n - 1)] + [True]
             w.write(op, [x, w.constant(np.array(chosen))], [lead, c, sum(chosen), 1], span(x), axis=2)
