@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ def b() -> Builder:
 
 
 def stored(b: Builder, *layout: tuple[Axis, ...], seed: int = 0) -> Array:
-    shape = [int(np.prod([a.extent for a in d])) for d in layout]
+    shape = [math.prod(a.extent for a in d if isinstance(a.extent, int)) for d in layout]
     return Array(b.constant(integers(*shape, seed=seed)), layout)
 
 

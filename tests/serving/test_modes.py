@@ -20,7 +20,7 @@ from mari_onnx.serving.modes import Serving
 from tests.graphs import MANY, Array, evaluate, integers, parse
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
-WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+WEIGHTS: dict[str, Any] = {"w": integers(7, 2), "b": integers(2)}
 TYPES = "float[B, 4] user, float[B, 3] item"
 BATCHES = (0, 1, 7)
 
@@ -138,7 +138,7 @@ def test_by_an_index_that_is_there(kind: str) -> None:
 def test_keys(dtype: str, width: tuple[int, ...], distinct: int, opset: int) -> None:
     shape = "".join(f", {w}" for w in width)
     types = f"{dtype}[B{shape}] user_key, float[B, 256] user, float[B, 3] item"
-    weights = {"w": integers(259, 32), "b": integers(32)}
+    weights: dict[str, Any] = {"w": integers(259, 32), "b": integers(32)}
     model = parse(f"g ({types}) => (float[B, 32] y) {{ {BODY} }}", opset=opset, **weights)
     result = served(model, request_key=("user_key",))
     assert shapes(result) == shapes(model)

@@ -48,11 +48,11 @@ def main() -> int:
         pairs.append((name, as_document(model), as_document(optimized.model), tiled, optimized.changed))
     alarms, longest, furthest = 0, (0.0, ""), 0.0
     start = time.monotonic()
-    for seed, (name, model, optimized, tiled, _) in zip(
+    for seed, (name, before, after, tiled, _) in zip(
         range(given.first, given.first + given.runs), itertools.cycle(pairs), strict=False
     ):
         began = time.monotonic()
-        verification = verify(model, optimized, tiled=tiled, seed=seed, locate=False)
+        verification = verify(before, after, tiled=tiled, seed=seed, locate=False)
         longest = max(longest, (time.monotonic() - began, name))
         for one in verification.differences:
             if one.float64 and one.float64_bound and one.passed:

@@ -94,7 +94,7 @@ def test_the_same_again(style: str, times: int) -> None:
 def test_a_value_and_itself_turned(style: str) -> None:
     """One axis would be in two dimensions."""
     body = "t = Transpose <perm = [0, 2, 1]> (user) x = Concat <axis = 2> (user, t) y = Mul (x, item)"
-    types = {"user": "float[3, 3]", "item": "float[3, 6]", "output": "float[B, 3, 6] y"}
+    types: dict[str, Any] = {"user": "float[3, 3]", "item": "float[3, 6]", "output": "float[B, 3, 6] y"}
     assert "Expand" not in rewrite_and_check(ranking(style, body, **types)).ops
 
 
@@ -103,8 +103,15 @@ def test_an_axis_in_different_dimensions_of_the_others(style: str) -> None:
     """Of user (B 4 2) half the columns of (B (4 2)): the 2 is a column of one, and a row of the other."""
     body = """r = Reshape (user, wide) h = Slice (r, start, four, one) u = Unsqueeze (h, two)
         x = Concat <axis = 2> (item, user, u) y = MatMul (x, w)"""
-    types = {"user": "float[4, 2]", "item": "float[4, 1]", "output": "float[B, 4, 3] y"}
-    constants = {"wide": [-1, 8], "start": [0], "four": [4], "one": [1], "two": [2], "w": integers(4, 3)}
+    types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 1]", "output": "float[B, 4, 3] y"}
+    constants: dict[str, Any] = {
+        "wide": [-1, 8],
+        "start": [0],
+        "four": [4],
+        "one": [1],
+        "two": [2],
+        "w": integers(4, 3),
+    }
     assert rewrite_and_check(ranking(style, body, **types, **constants)).refusals("Concat") == []
 
 
@@ -116,7 +123,7 @@ def test_pieces_of_pieces(style: str) -> None:
         x = Concat <axis = 1> (user, i) z = Concat <axis = 1> (n, r) w = Concat <axis = 1> (r, n)
         p = Concat <axis = 2> (x, w) q = Concat <axis = 2> (x, z) y = Sub (p, q)
     """
-    types = {"user": "float[4, 3]", "item": "float[3]", "output": "float[B, 5, 6] y"}
+    types: dict[str, Any] = {"user": "float[4, 3]", "item": "float[3]", "output": "float[B, 5, 6] y"}
     result = rewrite_and_check(ranking(style, body, **types, one=[1]))
     assert parts_of(result, "p") == [4, 1]  # of the user and of the candidate, along the length
 
@@ -236,8 +243,8 @@ def test_slices_of_sums_and_products(style: str, op_type: str) -> None:
         x = Concat <axis = 1> (user, d) z = Slice (x, a, b, two) t = Slice (x, b, c, one) h = Slice (t, a, b, two)
         v = Concat <axis = 1> (s, z, u, h) y = MatMul (v, w)
     """
-    types = {"user": "float[1, 6]", "item": "float[5, 6]", "output": "float[B, N, 2] y"}
-    constants = {"a": [1], "b": [3], "c": [5], "one": [1], "two": [2], "w": integers(2, 2)}
+    types: dict[str, Any] = {"user": "float[1, 6]", "item": "float[5, 6]", "output": "float[B, N, 2] y"}
+    constants: dict[str, Any] = {"a": [1], "b": [3], "c": [5], "one": [1], "two": [2], "w": integers(2, 2)}
     rewrite_and_check(ranking(style, body, **types, **constants))
 
 
@@ -304,7 +311,7 @@ def test_split(style: str, opset: int) -> None:
     """As an attribute, as an input, and in equal parts."""
     widths = "<axis = 1, split = [3, 4]> (x)" if opset == 11 else "<axis = 1> (x, widths)"
     body = f"{CONCAT} a, b = Split {widths} c = Relu (b) y = Concat <axis = 1> (c, a)"
-    constants = {} if opset == 11 else {"widths": [3, 4]}
+    constants: dict[str, Any] = {} if opset == 11 else {"widths": [3, 4]}
     rewrite_and_check(ranking(style, body, opset=opset, **constants))
 
 
@@ -330,7 +337,7 @@ def test_slices_with_a_step(style: str, start: int, stop: int, step: int) -> Non
 @pytest.mark.parametrize(("start", "stop", "step"), [(3, -99, -2), (0, 4, 2)])
 def test_steps_of_what_is_not_stored(style: str, start: int, stop: int, step: int) -> None:
     body = "e = Expand (user, wide) r = Slice (e, a, b, one, s) y = Mul (r, item)"
-    constants = {"wide": [1, 4], "a": [start], "b": [stop], "one": [1], "s": [step]}
+    constants: dict[str, Any] = {"wide": [1, 4], "a": [start], "b": [stop], "one": [1], "s": [step]}
     rewrite_and_check(ranking(style, body, user="float[1]", item="float[2]", **constants))
 
 

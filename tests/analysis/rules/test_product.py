@@ -79,8 +79,8 @@ def test_matmul_and_add(style: str) -> None:
         x = Unsqueeze (user, one) i = Unsqueeze (item, one) e = Expand (x, length) f = Expand (i, length)
         c = Concat <axis = 2> (e, f) p = MatMul (c, w) y = Add (b, p)
     """
-    constants = {"w": integers(128, 8), "b": integers(8, seed=1), "one": [1], "length": [1, 5, 1]}
-    types = {"user": "float[64]", "item": "float[64]", "output": "float[B, 5, 8] y"}
+    constants: dict[str, Any] = {"w": integers(128, 8), "b": integers(8, seed=1), "one": [1], "length": [1, 5, 1]}
+    types: dict[str, Any] = {"user": "float[64]", "item": "float[64]", "output": "float[B, 5, 8] y"}
     result = rewrite_and_check(ranking(style, body, **types, **constants))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
     assert "Concat" not in [n.op_type for n in result.model.graph.node if "c" in n.output]
@@ -202,7 +202,7 @@ def test_a_part_that_saves_less_than_a_launch_stays_with_the_next(style: str) ->
 def test_other_element_types(dtype: Any) -> None:
     kind = {np.float64: "double", np.int32: "int32"}[dtype]
     body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
-    types = {"user": f"{kind}[64]", "item": f"{kind}[3]", "output": f"{kind}[B, 8] y"}
+    types: dict[str, Any] = {"user": f"{kind}[64]", "item": f"{kind}[3]", "output": f"{kind}[B, 8] y"}
     result = rewrite_and_check(ranking("one", body, **types, w=integers(67, 8).astype(dtype)))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
     assert dtype is np.float64 or "Gemm" not in result.ops
@@ -273,7 +273,7 @@ def test_a_transposed_matrix_and_a_vector() -> None:
     model = ranking("one", body, item="float[4, 3]", output="float[B, 3] y", w=integers(4, 1), v=integers(4))
     result = rewrite(model)
     (product,) = result.nodes("MatMul")
-    shapes = {t.name: list(t.dims) for t in result.model.graph.initializer}
+    shapes: dict[str, Any] = {t.name: list(t.dims) for t in result.model.graph.initializer}
     assert all(len(shapes.get(name, [0, 0])) >= 2 for name in product.input)
     item = integers(5, 4, 3, seed=1)
     user = integers(1, 4)
@@ -296,7 +296,7 @@ def test_a_bias_for_each_of_the_parts_rows(style: str) -> None:
         i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) f = Reshape (x, rows_) g = Gemm (f, v)
         n = Neg (g) y = Gemm (f, w, n)
     """
-    types = {"user": "float[2, 4]", "item": "float[4]", "output": "float[M, 3] y"}
+    types: dict[str, Any] = {"user": "float[2, 4]", "item": "float[4]", "output": "float[M, 3] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(4, 3), v=integers(4, 3, seed=1), one=[1], rows_=[-1, 4]))
 
 
@@ -305,16 +305,17 @@ def test_a_bias_for_each_of_the_parts_rows(style: str) -> None:
 def test_columns_that_are_not_stored(style: str, node: str) -> None:
     """One number, repeated, is multiplied by each row of the weight."""
     body = f"e = Expand (user, wide) t = Transpose (turned) p = {node} y = Mul (p, item)"
-    constants = {"w": integers(4, 3), "b": integers(3), "turned": integers(3, 4), "wide": [1, 4]}
+    constants: dict[str, Any] = {"w": integers(4, 3), "b": integers(3), "turned": integers(3, 4), "wide": [1, 4]}
     result = rewrite_and_check(ranking(style, body, user="float[1]", **constants))
     assert "B" not in map(str, result.program.values["p"].array.tensor.known_shape)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_product_takes_what_is_added_as_its_c(dtype: type) -> None:
+def test_a_product_takes_what_is_added_as_its_c(dtype: type[np.floating]) -> None:
     body = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
-    kind = {np.float16: "float16", np.float32: "float", np.float64: "double"}[dtype]
-    types = {"user": f"{kind}[8]", "item": f"{kind}[8]", "output": f"{kind}[B, N] y"}
+    kinds: dict[type[np.floating], str] = {np.float16: "float16", np.float32: "float", np.float64: "double"}
+    kind = kinds[dtype]
+    types: dict[str, Any] = {"user": f"{kind}[8]", "item": f"{kind}[8]", "output": f"{kind}[B, N] y"}
     model = ranking("one", body, **types, w=integers(16, 8).astype(dtype), b=integers(8).astype(dtype))
     result = rewrite_and_check(model)
     assert result.ops == ["Gemm", "Gemm"]
@@ -325,7 +326,7 @@ def test_a_product_takes_what_is_added_as_its_c(dtype: type) -> None:
 def test_a_weight_on_the_left(style: str, columns: int) -> None:
     """W @ x is a product for each part of x, and one of all rows: not one of each row."""
     body = """x = Concat <axis = 1> (user, item) c = Reshape (x, column) y = MatMul (w, c)"""
-    types = {"user": "float[80]", "item": "float[40]", "output": f"float[B, 5, {columns}] y"}
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": f"float[B, 5, {columns}] y"}
     model = ranking(style, body, **types, w=integers(5, 120 // columns), column=[-1, 120 // columns, columns])
     result = rewrite_and_check(model)
     assert "Concat" not in result.ops
@@ -406,8 +407,8 @@ def test_heads_that_stand_beside_the_batch_of_one_side(style: str) -> None:
         q0 = MatMul (item, wq) q = Reshape (q0, beside) k0 = MatMul (user, wk) k1 = Reshape (k0, heads)
         k2 = Transpose <perm = [0, 2, 3, 1]> (k1) k = Reshape (k2, beside_k) s = MatMul (q, k) y = Reshape (s, flat)
     """
-    sizes = {"beside": [-1, 1, 3], "heads": [-1, 5, 2, 3], "beside_k": [-1, 3, 5], "flat": [-1, 10]}
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 10] y"}
+    sizes: dict[str, Any] = {"beside": [-1, 1, 3], "heads": [-1, 5, 2, 3], "beside_k": [-1, 3, 5], "flat": [-1, 10]}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 10] y"}
     result = rewrite_and_check(ranking(style, body, **types, **sizes, wq=integers(4, 6), wk=integers(4, 6, seed=1)))
     assert "Expand" not in result.ops
 
@@ -419,7 +420,7 @@ def test_two_values_of_which_one_is_not_stored_along_the_width(style: str, left:
     product = "p = MatMul (e, i)" if left else "t = Transpose <perm = [0, 2, 1]> (i) p = MatMul (t, k)"
     body = f"""i = Unsqueeze (item, two) e = Expand (user, wide) k = Transpose <perm = [0, 2, 1]> (e) {product}
                y = Reshape (p, flat)"""
-    types = {"user": "float[5, 1]", "item": "float[4]", "output": "float[B, 5] y"}
+    types: dict[str, Any] = {"user": "float[5, 1]", "item": "float[4]", "output": "float[B, 5] y"}
     rewrite_and_check(ranking(style, body, **types, two=[2], wide=[1, 1, 4], flat=[-1, 5]))
 
 
@@ -510,14 +511,14 @@ def test_factors_that_share_an_axis(style: str) -> None:
         q = Unsqueeze (item, one_) r = Add (user, q) p = Mul (r, q) e = Expand (q, length)
         x = Concat <axis = 2> (e, r, p) y = MatMul (x, w)
     """
-    types = {"user": "float[5, 3]", "item": "float[3]", "output": "float[B, 5, 16] y"}
+    types: dict[str, Any] = {"user": "float[5, 3]", "item": "float[3]", "output": "float[B, 5, 16] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(9, 16), one_=[1], length=[1, 5, 1]))
 
 
 @styles
 def test_factors_in_two_dimensions_as_one(style: str) -> None:
     body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) f = Flatten (x) y = Gemm (f, w, b)"
-    types = {"user": "float[2, 3]", "item": "float[2, 3]", "output": "float[B, 8] y"}
+    types: dict[str, Any] = {"user": "float[2, 3]", "item": "float[2, 3]", "output": "float[B, 8] y"}
     result = rewrite_and_check(ranking(style, body, **types, w=integers(18, 8), b=integers(8)))
     assert result.ops.count("Gemm") == 2
 
@@ -526,7 +527,7 @@ def test_factors_in_two_dimensions_as_one(style: str) -> None:
 def test_factors_by_a_weight_on_the_left(style: str) -> None:
     """W @ [u; i; u*i]."""
     body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) y = MatMul (w, x)"
-    types = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 8, 2] y"}
+    types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 8, 2] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(8, 12)))
 
 
@@ -537,7 +538,7 @@ def test_a_weight_that_is_scaled_by_what_is_stored_turned(style: str) -> None:
         turned = Transpose <perm = [0, 2, 1]> (user) shape = Shape (turned) q = Expand (item, shape)
         p = Mul (q, turned) x = Concat <axis = 2> (p, q, turned, q) y = MatMul (x, w)
     """
-    shapes = {"user": "float[2, 3]", "item": "float[1, 2]", "output": "float[B, 3, 1] y"}
+    shapes: dict[str, Any] = {"user": "float[2, 3]", "item": "float[1, 2]", "output": "float[B, 3, 1] y"}
     rewrite_and_check(ranking(style, body, w=integers(8, 1), **shapes))
 
 
@@ -545,7 +546,7 @@ def test_a_weight_that_is_scaled_by_what_is_stored_turned(style: str) -> None:
 def test_a_number_of_the_candidate_that_scales_a_history(style: str) -> None:
     """One factor has a single number where the other has 64 columns: what is multiplied by a weight has 64."""
     body = "m = Mul (item, user) x = Concat <axis = 2> (m, user) y = MatMul (x, w)"
-    shapes = {"user": "float[5, 64]", "item": "float[1, 1]", "output": "float[B, 5, 4] y"}
+    shapes: dict[str, Any] = {"user": "float[5, 64]", "item": "float[1, 1]", "output": "float[B, 5, 4] y"}
     rewrite_and_check(ranking(style, body, w=integers(128, 4), **shapes))
 
 
@@ -567,7 +568,7 @@ def test_factors_that_do_not_scale_a_weight(body: str) -> None:
 def test_the_graph() -> None:
     """(B 1 D) @ (D L) is (B D) @ (D L): the candidates are the rows."""
     body = "q = Unsqueeze (item, one) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k) y = Squeeze (s, one)"
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5] y"}
     result = rewrite_and_check(ranking("one", body, **types, one=[1]))
     assert result.graph == [
         "user_row.reshape [5 4] = Reshape (user_row)",

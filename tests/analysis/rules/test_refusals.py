@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import mari_onnx.analysis.rules
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.input_roles import sides
 from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
 from mari_onnx.analysis.rules.fused import DOMAIN
-from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.ir.axes import Refused
@@ -100,7 +100,7 @@ def test_every_reason_is_asserted(where: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("domain", "op_type"), [("", o) for o in sorted(RULES)] + [(DOMAIN, o) for o in sorted(FUSED)])
 def test_an_unknown_rank_is_refused(domain: str, op_type: str) -> None:
-    ctx = Context(Builder(), CostModel(500), lambda tensor: tensor_array(None, tensor), opset=24)
+    ctx = Context(Builder(), CostModel(500), numpy_helper.to_array, opset=24)
     count = onnx.defs.get_schema(op_type, 24).min_input if not domain else 3
     names = [f"x{i}" for i in range(max(count, 1))]
     inputs = [Value(n, None, 1, Array(ctx.b.input(n, None, 1), ())) for n in names]
@@ -168,7 +168,7 @@ REFUSED = [
 @pytest.mark.parametrize(("inputs", "body", "reason"), REFUSED)
 def test_refusals(inputs: str, body: str, reason: str) -> None:
     """The rule itself, on the last node: whether that deserves a remark is another question."""
-    stored = {
+    stored: dict[str, Any] = {
         "axis": 0,
         "zero": [0],
         "one": [1],
@@ -178,7 +178,9 @@ def test_refusals(inputs: str, body: str, reason: str) -> None:
         "six": [6, 2],
         "nought": [0, 4],
     }
-    constants = {name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)}
+    constants: dict[str, Any] = {
+        name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)
+    }
     text = f"g ({inputs}) => (float[M] y) {{ {body} }}"
     graph = Model(from_proto(parse(text, opset=23, domains=', "com.microsoft" : 1', **constants)))
     program = run(graph, sides(graph, [], 500), 500)
