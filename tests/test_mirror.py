@@ -29,7 +29,6 @@ ELSEWHERE = {
     "ir/expressions.py": ("ir/test_builder.py", "expressions are what the builder makes"),
     "ir/layout.py": ("ir/test_forms.py", "layouts are seen in the forms that have them"),
     "ir/unbatch.py": ("analysis/rules/test_elementwise.py", "operators without candidates are seen in the rules"),
-    "partition/min_cut.py": ("partition/test_partition.py", "a cut is judged by the parts that it leads to"),
     "planning/guard.py": ("serving/test_modes.py", "a guard is one way of serving"),
     "planning/search.py": ("analysis/test_input_roles.py", "plans are weighed for the roles of a model's inputs"),
     "report/model.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
