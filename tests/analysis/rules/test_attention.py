@@ -142,7 +142,14 @@ def test_several_queries_for_each_candidate() -> None:
     ("node", "opset"),
     [
         (f"Attention <{HEADS}, is_causal = 1> (q, user, user)", 23),
-        (f"Attention <{HEADS}, left_window_size = 2> (q, user, user)", 25),
+        pytest.param(
+            f"Attention <{HEADS}, left_window_size = 2> (q, user, user)",
+            25,
+            marks=pytest.mark.skipif(
+                "left_window_size" not in onnx.defs.get_schema("Attention", 25).attributes,
+                reason="before 1.23 onnx knows no windows of Attention",
+            ),
+        ),
     ],
 )
 def test_rows_that_depend_on_where_they_are_stay_rows_of_their_own(node: str, opset: int) -> None:
