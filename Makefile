@@ -13,10 +13,10 @@ GRAPHS  ?= 50000
 RUNS    ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format samples docs site corpus fuzz mutate alarms bench clean
+.PHONY: help demo test check check-versions format samples docs site corpus fuzz mutate alarms bench clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Optimize a sample model, verify it and show the report (DEMO=file.onnx USER='user_*')
 	@mkdir -p build
@@ -30,6 +30,9 @@ check: $(READY) ## Lint, check the formatting, the types and the links of the do
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.links
+
+check-versions: ## Run the tests on every supported Python and on the oldest dependencies (PYTHON_3_12=path)
+	$(PYTHON) -m tests.versions
 
 format: $(READY) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .

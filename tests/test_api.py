@@ -14,7 +14,7 @@ from mari_onnx import UserError, inspect, optimize, verify
 from tests.graphs import assert_same, integers, parse, ranking
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
-WIDE = {"w": integers(259, 32), "b": integers(32)}
+WIDE: dict[str, Any] = {"w": integers(259, 32), "b": integers(32)}
 
 
 @pytest.fixture

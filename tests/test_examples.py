@@ -64,7 +64,7 @@ def _value(mark: str, tokens: Iterator[str]) -> Any:
     if mark == "{":
         return _message(tokens)
     if mark == "[":
-        found = []
+        found: list[Any] = []
         for token in tokens:
             if token == "]":
                 return found

@@ -147,7 +147,7 @@ def test_element_types_behind_an_operator_that_onnx_does_not_know() -> None:
     text = "g (float[1, 4] user, float[B, 4] item) => (float[4, 4] y, float[4, 4] z)"
     body = """f = com.microsoft.FusedMatMul (user, w) e = Expand (f, shape) g = Gemm <transA = 1> (e, item)
         c = Greater (g, none) y = Where (c, g, none) s = acme.Secret (item) k = Where (c, s, s) z = Neg (k)"""
-    constants = {"w": integers(4, 4), "shape": np.array([3, 1]), "none": np.float32(0)}
+    constants: dict[str, Any] = {"w": integers(4, 4), "shape": np.array([3, 1]), "none": np.float32(0)}
     result = rewrite(parse(f"{text} {{ {body} }}", domains=', "acme" : 1, "com.microsoft" : 1', **constants))
     assert [result.program.values[name].dtype for name in "gcyk"] == [1, 9, 1, 0]
 
@@ -174,7 +174,7 @@ def test_every_value_evaluates_to_itself(style: str) -> None:
         x = Concat <axis = 1> (user, item) r = Relu (x) h = Gemm (r, w, b) d = Sub (h, item) s = Neg (d)
         g = Gather <axis = 1> (x, columns) m = Mul (s, g) c = Concat <axis = 1> (m, h, user) y = MatMul (c, v)
     """
-    constants = {"w": integers(7, 3), "b": integers(3), "v": integers(10, 2), "columns": [6, 0, 1]}
+    constants: dict[str, Any] = {"w": integers(7, 3), "b": integers(3), "v": integers(10, 2), "columns": [6, 0, 1]}
     model = ranking(style, body, **constants)
     names = [o for n in model.graph.node for o in n.output if o not in ("y", "item_shape", "batch", "target")]
     for name in names:

@@ -28,7 +28,7 @@ def scan(
             (float[B, 4] h1, float[B, 4] o) {{ {cell} }}> (h0, t)
         s = ReduceSum <keepdims = 0> (all, zero_) r = Add (last, s) y = Add (r, item)
     """
-    given = {"zero_": [0], "w": integers(4, 4) / 4, **constants}
+    given: dict[str, Any] = {"zero_": [0], "w": integers(4, 4) / 4, **constants}
     return ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given)
 
 
@@ -82,7 +82,7 @@ def test_a_loop_that_keeps_a_state(style: str) -> None:
         acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
             { d = Identity (c) m = MatMul (a, w) o = Add (m, m) }> (three, yes, r)
         y = Add (acc, item)"""
-    given = {"three": np.int64(3), "yes": np.bool_(True), "w": integers(4, 4)}
+    given: dict[str, Any] = {"three": np.int64(3), "yes": np.bool_(True), "w": integers(4, 4)}
     result = rewrite_and_check(ranking(style, body, item="float[4]", opset=18, **given))
     assert B not in rows(result, "acc")
 
@@ -93,7 +93,7 @@ def test_what_a_loop_collects(style: str) -> None:
     body = """acc, all = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o, float[B, 4] p)
             { d = Less (i, two) o = Neg (a) p = Identity (a) }> (nine, yes, user)
         s = ReduceSum <keepdims = 0> (all, zero_) y = Add (s, item)"""
-    given = {"nine": np.int64(9), "two": np.int64(2), "yes": np.bool_(True), "zero_": [0]}
+    given: dict[str, Any] = {"nine": np.int64(9), "two": np.int64(2), "yes": np.bool_(True), "zero_": [0]}
     result = rewrite_and_check(ranking(style, body, user="float[4]", item="float[4]", opset=18, **given))
     assert B not in rows(result, "all")
     assert "Expand" not in result.ops
@@ -108,7 +108,7 @@ def test_a_sequence_that_a_loop_reads_by_name(style: str) -> None:
             { d = Identity (c) x = Gather (t, i) p = MatMul (x, w) h1 = Add (h, p) o = Neg (h1) }> (five, yes, h0)
         r = ReduceSum <keepdims = 0> (all, zero_) s = Add (last, r) y = Add (s, item)
     """
-    given = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
+    given: dict[str, Any] = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
     result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
     assert B not in (*rows(result, "last"), *rows(result, "all"))
 
@@ -122,7 +122,7 @@ def test_the_last_step_of_what_a_loop_collects(style: str) -> None:
             { d = Identity (c) x = Gather (t, i) p = MatMul (x, w) h1 = Add (h, p) o = Neg (h1) }> (five, yes, h0)
         some = Slice (all, last, most, zero_) one_ = Squeeze (some, zero_) r = Relu (one_) y = Add (r, item)
     """
-    given = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
+    given: dict[str, Any] = {"five": np.int64(5), "yes": np.bool_(True), "w": integers(4, 4), "zero_": [0]}
     given |= {"last": [-1], "most": [2**31 - 1]}
     result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
     assert B not in (*rows(result, "some"), *rows(result, "r"))
@@ -141,7 +141,7 @@ def test_what_two_bodies_read_by_name(style: str) -> None:
         {READS_T.format(name="first", op="Add")} {READS_T.format(name="second", op="Sub")}
         s = Add (first, second) y = Add (s, item)
     """
-    given = {"five": np.int64(5), "yes": np.bool_(True), "zero_": [0]}
+    given: dict[str, Any] = {"five": np.int64(5), "yes": np.bool_(True), "zero_": [0]}
     result = rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", opset=18, **given))
     assert B not in (*rows(result, "first"), *rows(result, "second"))
     assert "Expand" not in result.ops
@@ -157,7 +157,7 @@ def test_what_a_body_and_a_node_read(style: str, other: str) -> None:
             {{ d = Identity (c) x = Gather <axis = 1> (user, i) h1 = Add (h, x) }}> (five, yes, h0)
         {other} e = Cast <to = 1> (n) z = ReduceMax <keepdims = 0> (e) s = Add (last, item) y = Add (s, z)
     """
-    given = {"five": np.int64(5), "yes": np.bool_(True)}
+    given: dict[str, Any] = {"five": np.int64(5), "yes": np.bool_(True)}
     model = ranking(style, body, user="float[5, 4]", item="float[4]", opset=17, **given)
     assert B not in rows(rewrite_and_check(model), "last")
 
@@ -168,7 +168,7 @@ def test_whether_a_loop_goes_on_may_not_depend_on_how_many_there_are(style: str)
     body = """acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
             { s = ReduceSum <keepdims = 0> (a) d = Less (s, limit) o = Add (a, a) }> (five, yes, user)
         y = Add (acc, item)"""
-    given = {"five": np.int64(5), "yes": np.bool_(True), "limit": np.float32(40)}
+    given: dict[str, Any] = {"five": np.int64(5), "yes": np.bool_(True), "limit": np.float32(40)}
     result = rewrite_and_check(ranking(style, body, user="float[4]", item="float[4]", opset=18, **given))
     assert result.refusals("Loop") == [MIXED.replace("Scan", "Loop")]
 
@@ -178,7 +178,7 @@ def test_a_state_that_grows() -> None:
         acc = Loop <body = b (int64 i, bool c, float[B, M] a) => (bool d, float[B, N] o)
             { d = Identity (c) o = Concat <axis = 1> (a, a) }> (two, yes, r)
         y = Add (acc, item)"""
-    given = {"two": np.int64(2), "yes": np.bool_(True)}
+    given: dict[str, Any] = {"two": np.int64(2), "yes": np.bool_(True)}
     result = rewrite_and_check(ranking("one", body, item="float[16]", opset=18, **given))
     assert result.refusals("Loop") == ["a state of Loop changes its shape"]
 
@@ -193,7 +193,7 @@ def test_along_a_dimension_that_is_not_the_first(style: str, stored: str) -> Non
             (float[B, 4] h1) { p = MatMul (x, w) h1 = Sub (p, h) }> (h0, e)
         y = Add (last, item)
     """
-    given = {"wide": [1, 5, 4], "one": [1], "w": integers(4, 4)}
+    given: dict[str, Any] = {"wide": [1, 5, 4], "one": [1], "w": integers(4, 4)}
     result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[4]", opset=18, **given))
     assert B not in rows(result, "last")
 

@@ -115,7 +115,7 @@ def assert_unknown(proto: onnx.ModelProto, elements: Sequence[Any] | None = None
     elif elements is not None:
         assert content == elements
     result = graphs.rewrite(proto).model
-    inputs = {"x": np.zeros((3, 4, 5), np.float32), "ids": np.arange(3)}
+    inputs: dict[str, Any] = {"x": np.zeros((3, 4, 5), np.float32), "ids": np.arange(3)}
     np.testing.assert_array_equal(graphs.evaluate(result, inputs)[0], graphs.evaluate(proto, inputs)[0])
 
 

@@ -59,7 +59,8 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_nearest_is_found(folder: Path) -> None:
-    assert find(folder) is None or not find(folder).is_relative_to(folder.parents[1])
+    around = find(folder)
+    assert around is None or not around.is_relative_to(folder.parents[1])
     outer = written(folder.parent / "pyproject.toml", "[tool.mari-onnx]\nbatch = 7\n")
     assert find(folder) == outer
     written(folder / "pyproject.toml", "[tool.ruff]\n")

@@ -166,7 +166,7 @@ def test_an_item_model(name: str) -> None:
         pytest.skip("the items have nothing but their embeddings")
     assert parts.report.split is not None
     assert sum(part.macs for part in parts.report.split.parts) <= MORE_ARITHMETIC * parts.report.split.macs
-    user, item, rank = (session(parts.models[role]) for role in ("user", "item", "rank"))  # type: ignore[index]
+    user, item, rank = (session(parts.models[role]) for role in ("user", "item", "rank"))
     feeds = call(given, 64)
     sent = {**feeds, **{n: feeds[n][:1] for n in given.user}}
     for model, rows in ((user, None), (item, np.random.default_rng(0).permutation(64))):

@@ -45,7 +45,7 @@ def digest(job: Job) -> str:
 def digests(salt: int) -> dict[str, str]:
     """Of all jobs, in an order that depends on the salt, and so does that in which sets of objects are gone through."""
     for kind in (Axis, Node, Tensor):
-        kind.__hash__ = lambda self: hash((id(self), salt))  # type: ignore[assignment, method-assign]
+        kind.__hash__ = lambda self: hash((id(self), salt))  # type: ignore[method-assign]
     ordered = sorted(jobs(), key=lambda job: job[0], reverse=bool(salt % 2))
     found = {job[0]: digest(job) for job in ordered}
     assert digest(ordered[0]) == found[ordered[0][0]], "the same model again"

@@ -83,7 +83,9 @@ def attention(steps: str, linear: str, between: str = "r = Relu (s)") -> str:
 def model_of(style: str, body: str, steps: str = STEPS_OF_BOTH, **changed: Any) -> onnx.ModelProto:
     length = STEPS - (steps == STEPS_OF_BOTH)
     output = f"float[B, {STEPS}, {HEADS * SIZE}] y"
-    constants = {name: c for name, c in {**CONSTANTS, **changed}.items() if name in body or name == "one"}
+    constants: dict[str, Any] = {
+        name: c for name, c in {**CONSTANTS, **changed}.items() if name in body or name == "one"
+    }
     return ranking(style, body, user=f"float[{length}, 4]", item="float[4]", output=output, **constants)
 
 
@@ -175,8 +177,8 @@ def test_an_item_asks_a_history(style: str) -> None:
         k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
         s = MatMul (q, k) y = Squeeze (s, one2)
     """
-    constants = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16]}
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
+    constants: dict[str, Any] = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16]}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
     result = rewrite_and_check(ranking(style, body, **types, **constants, heads_of_k=[-1, 5, 4, 16], one2=[2]))
     if style == "one":
         assert moved(result) == [[0, 2, 1], [1, 0, 2]]  # the keys, and the way back
@@ -208,8 +210,13 @@ def test_a_bias_for_each_row_is_none_for_each_column() -> None:
         k0 = MatMul (item, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
         s = MatMul (q, k) y = Squeeze (s, last)
     """
-    constants = {"wq": integers(4, 8), "wk": integers(4, 8, seed=2), "c": integers(8, 1, seed=5), "last": [3]}
-    shapes = {"lines": [8, 4], "heads": [-1, 8, 2, 4], "heads_of_k": [-1, 1, 2, 4]}
+    constants: dict[str, Any] = {
+        "wq": integers(4, 8),
+        "wk": integers(4, 8, seed=2),
+        "c": integers(8, 1, seed=5),
+        "last": [3],
+    }
+    shapes: dict[str, Any] = {"lines": [8, 4], "heads": [-1, 8, 2, 4], "heads_of_k": [-1, 1, 2, 4]}
     model = parse(
         f"g (float[1, 8, 4] user, float[B, 4] item) => (float[B, 2, 8] y) {{ {body} }}", **constants, **shapes
     )
@@ -229,8 +236,8 @@ def test_the_graph() -> None:
         k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
         s = MatMul (q, k) y = Squeeze (s, two)
     """
-    constants = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16], "two": [2]}
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
+    constants: dict[str, Any] = {"wq": integers(4, 64), "wk": integers(4, 64, seed=1), "heads": [-1, 4, 16], "two": [2]}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
     result = rewrite_and_check(ranking("one", body, **types, **constants, heads_of_k=[-1, 5, 4, 16]))
     assert result.graph == [
         "item.reshape [1 B 4] = Reshape (item)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ def test_broadcasting_goes_by_runs(shape: Shape, other: Shape, runs: int) -> Non
 
 def test_a_single_candidate_counts_as_often_as_it_is_emphasized() -> None:
     alone = CostModel(1, {"B": 1, "row": 1})
-    node = ("Relu", [(B, 4000)], [(B, 4000)], {})
+    node: tuple[str, list[Shape], list[Shape], dict[str, Any]] = ("Relu", [(B, 4000)], [(B, 4000)], {})
     both = CostModel(100, COST.reference, alone, 3.0)
     assert both.time(*node) == COST.time(*node) + 3 * alone.time(*node)
     both.assume("S", (B, 4))

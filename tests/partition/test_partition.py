@@ -17,7 +17,7 @@ from mari_onnx.serving.recompose import together
 from tests.graphs import LENGTH, assert_same, evaluate, integers, parse, ranking
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
-WIDE = {"w": integers(259, 32), "b": integers(32)}
+WIDE: dict[str, Any] = {"w": integers(259, 32), "b": integers(32)}
 
 
 def cut(model: onnx.ModelProto, **options: Any) -> mari_onnx.SplitModels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from mari_onnx.ir.extents import Extent, symbol
 from mari_onnx.partition.row_independence import Rows
 from tests.graphs import Array, evaluate, integers, parse
 
-WEIGHTS = {
+WEIGHTS: dict[str, Any] = {
     "w": integers(4, 4), "bias": integers(4), "table": integers(9, 3), "one": [1], "zero": [0], "two": [2],
     "cut": [-1, 4], "grid": [0, 2, 2], "rows": [-1, 2], "deep": integers(2, 2, 4), "ids": [[2], [0]], "three": [2, 2],
 }  # fmt: skip
@@ -75,7 +76,7 @@ def feeds(batch: int) -> dict[str, Array]:
 
 def rows_of(body: str) -> tuple[onnx.ModelProto, set[str]]:
     """The model, and the names of its values that have rows; their extents are read off two runs."""
-    constants = {**WEIGHTS, "small": integers(2, 3), "axis": np.int64(0)}
+    constants: dict[str, Any] = {**WEIGHTS, "small": integers(2, 3), "axis": np.int64(0)}
     words = set(re.findall(r"\w+", body))
     used = {name: a for name, a in constants.items() if name in words}
     model = parse(f"g ({INPUTS}) => (float[N, M] y) {{ {body} }}", **used)

@@ -21,7 +21,7 @@ def gelu(w: Writer) -> None:
     x, width = _rows(w, rank=1)
     op = w.choice(["Gelu", "QuickGelu", "FastGelu", "BiasGelu"])
     bias = [w.numbers([width])] if op == "BiasGelu" or (op == "FastGelu" and w.chance(60)) else []
-    attributes = {"alpha": 1.0} if op == "QuickGelu" else {}
+    attributes: dict[str, Any] = {"alpha": 1.0} if op == "QuickGelu" else {}
     w.write(op, [x, *bias], x.shape, (-99, 99), exact=False, domain=FUSED, **attributes)
 
 
@@ -115,7 +115,7 @@ def packed(w: Writer) -> None:
     weight = w.constant(quads.reshape(n, blocks, BLOCK // 2))
     scales = w.numbers([n * blocks], 1, 2)
     bound = x.size * width * 16 * 2
-    attributes = {"K": width, "N": n, "bits": 4, "block_size": BLOCK}
+    attributes: dict[str, Any] = {"K": width, "N": n, "bits": 4, "block_size": BLOCK}
     w.write("MatMulNBits", [x, weight, scales], (*x.shape[:-1], n), (-bound, bound), domain=FUSED, **attributes)
 
 

@@ -106,7 +106,8 @@ def smaller_cases(case: Case) -> Iterator[Case]:
 
 def _cut(case: Case, nodes: list[onnx.NodeProto], output: str) -> Iterator[Case]:
     """The case with this output alone and what it needs, if that is less."""
-    needed, kept = {output}, []
+    needed = {output}
+    kept: list[onnx.NodeProto] = []
     for node in reversed(nodes):
         if needed & set(node.output):
             kept.insert(0, node)

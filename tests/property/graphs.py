@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper, printer
 from mari_onnx.ir.extents import Extent, Poly, evaluate, product, symbol
 from mari_onnx.ir.operators import OPERATORS, traits_of
 from tests.property.evaluate import session
+from tests.runtime import NEWEST_OPSET
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
@@ -38,7 +39,7 @@ LARGEST = {"B": 7, "R": 7, "L": 7}
 EXACT, EXACT_HALF = 2**22, 2**9
 """Bounds on elements under which every sum is exact, with room for what cancels on the way."""
 ELEMENTS = 20_000
-OPSETS = tuple(range(11, 29))
+OPSETS = tuple(range(11, NEWEST_OPSET + 1))
 """From the oldest that is supported to the newest that onnxruntime runs."""
 
 

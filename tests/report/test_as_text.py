@@ -9,10 +9,10 @@ import pytest
 
 from mari_onnx.report.as_text import SHOWN, to_text
 from mari_onnx.report.model import Cost, Difference, Remark, Verification
-from mari_onnx.report.words import count, microseconds, ratio, size, small
 from tests.report import reports
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
 
 VERDICTS = {
     "optimized": "✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions: written to out.onnx",
@@ -125,33 +125,3 @@ def test_a_gain_without_arithmetic() -> None:
     assert to_text(replace(reports.OPTIMIZED, cost_after=after), verbosity=-1).startswith(
         "✓ 142 → 100 nodes, about 1.3 times less time, the same predictions"
     )
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (count(0), "0"),
-        (count(950), "950"),
-        (count(999.9), "1 k"),
-        (count(12_345_678), "12.3 M"),
-        (count(999_600_000), "1 G"),
-        (count(5e15), "5,000 T"),
-        (size(12), "12 B"),
-        (size(1_636_722), "1.64 MB"),
-        (microseconds(512.3), "512 µs"),
-        (microseconds(1_234.5), "1.23 ms"),
-        (small(0), "0"),
-        (small(1.2345e-7), "1.2e-07"),
-        (small(float("nan")), "nan"),
-        (ratio(24, 8), "3.0 times less"),
-        (ratio(100, 88), "12% less"),
-        (ratio(100, 112), "12% more"),
-        (ratio(1, 2), "2.0 times more"),
-        (ratio(1000, 1001), "the same"),
-        (ratio(0, 0), "the same"),
-        (ratio(0, 5), ""),
-        (ratio(5, 0), "none is left"),
-    ],
-)
-def test_numbers(shown: str, expected: str) -> None:
-    assert shown == expected

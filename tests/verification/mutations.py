@@ -6,13 +6,16 @@ says None when the model has nothing that it could damage. Most of them are mist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
+T = TypeVar("T")
 Rng = np.random.Generator
 Mutation = Callable[["Patient", Rng], "str | None"]
 
@@ -47,9 +50,9 @@ class Patient:
         self.constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def named(self, array: Array, name: str) -> str:
+    def named(self, array: npt.ArrayLike, name: str) -> str:
         """A new constant."""
-        self.graph.initializer.append(numpy_helper.from_array(array, name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def weights(self) -> list[tuple[str, int]]:
@@ -85,9 +88,9 @@ class Patient:
         for offset, node in enumerate(nodes, 1):
             self.graph.node.insert(made + offset, node)
 
-    def output(self, rng: Rng, *nodes: tuple[str, list[str], dict[str, object]]) -> str:
+    def output(self, rng: Rng, *nodes: tuple[str, list[str], dict[str, Any]]) -> str:
         """Put nodes between an output and what computes it; "@" is what the one before computes."""
-        output = self.graph.output[rng.integers(len(self.graph.output))].name
+        output: str = pick(rng, self.graph.output).name
         maker = next(node for node in self.graph.node if output in node.output)
         for i, name in enumerate(maker.output):
             maker.output[i] = "whole" if name == output else name
@@ -103,12 +106,8 @@ class Patient:
         return output
 
 
-def pick(rng: Rng, items: list) -> object:
-    return items[rng.integers(len(items))]
-
-
-def along(array: Array, axis: int, index: object) -> tuple:
-    return (slice(None),) * axis + (index,)
+def pick(rng: Rng, items: Sequence[T]) -> T:
+    return items[int(rng.integers(len(items)))]
 
 
 # Weights
@@ -145,13 +144,14 @@ def scaled(factor: float, *, one: bool = True) -> Callable[[Array, Rng], None]:
 
 
 def swapped(rows: Array, rng: Rng) -> None:
-    i = rng.integers(len(rows) - 1) if len(rows) > 1 else 0
+    i = int(rng.integers(len(rows) - 1)) if len(rows) > 1 else 0
     rows[[i, -1]] = rows[[-1, i]]
 
 
-def element(rows: Array, rng: Rng) -> None:
-    largest = np.argsort(np.abs(rows), axis=None)[-max(1, rows.size // 4) :]
-    rows.flat[pick(rng, list(largest))] *= np.float32(1.01)
+def element(weight: Array, _: int, rng: Rng) -> Array:
+    largest = np.argsort(np.abs(weight), axis=None)[-max(1, weight.size // 4) :]
+    weight.flat[int(pick(rng, list(largest)))] *= np.float32(1.01)
+    return weight
 
 
 def zeroed(rows: Array, rng: Rng) -> None:
@@ -159,7 +159,7 @@ def zeroed(rows: Array, rng: Rng) -> None:
 
 
 MUTATIONS |= {
-    "an element of a weight off by 1 %": on_weight(lambda w, _, rng: (element(w, rng), w)[1]),
+    "an element of a weight off by 1 %": on_weight(element),
     "a row of a weight off by 1 %": on_rows(scaled(1.01)),
     "a row of a weight off by 0.1 %": on_rows(scaled(1.001)),
     "a weight off by 0.1 %": on_rows(scaled(1.001, one=False)),
@@ -251,7 +251,7 @@ def operands_swapped(*op_types: str) -> Mutation:
     return mutate
 
 
-def attribute(op_types: str, name: str, change: Callable[[int], int], default: int) -> Mutation:
+def attribute(op_types: str, name: str, change: Callable[[int], float], default: int) -> Mutation:
     def mutate(patient: Patient, rng: Rng) -> str | None:
         node = patient.one_of(rng, *op_types.split())
         if node is None:
@@ -301,7 +301,7 @@ def a_Gemm_the_other_way_round(patient: Patient, rng: Rng) -> str | None:  # noq
     for a in turned:
         node.attribute.remove(a)
     node.attribute.append(helper.make_attribute("transB", 1 - value))
-    return node.output[0]
+    return str(node.output[0])
 
 
 # Slices and indices
@@ -321,7 +321,7 @@ def a_slice_off_by_one(patient: Patient, rng: Rng) -> str | None:
     by = 1 if patient.array(node.input[1]).max() == 0 else -1
     for i, name in enumerate(node.input[1:3], 1):
         node.input[i] = patient.named(patient.array(name) + by, f"moved{i}")
-    return node.output[0]
+    return str(node.output[0])
 
 
 @mutation
@@ -344,7 +344,7 @@ def columns_in_another_order(patient: Patient, rng: Rng) -> str | None:
         return None
     node = pick(rng, nodes)
     node.input[1] = patient.named(patient.array(node.input[1])[::-1].copy(), "turned")
-    return node.output[0]
+    return str(node.output[0])
 
 
 def _lookups(patient: Patient) -> list[NodeProto]:
@@ -356,7 +356,7 @@ def _lookups(patient: Patient) -> list[NodeProto]:
 def _integers(patient: Patient, name: str) -> int:
     """The element type of an index."""
     known = {v.name: v.type.tensor_type.elem_type for v in (*patient.graph.input, *patient.graph.value_info)}
-    return known.get(name, TensorProto.INT64)
+    return int(known.get(name, TensorProto.INT64))
 
 
 @mutation
@@ -371,7 +371,7 @@ def the_largest_id_is_another(patient: Patient, rng: Rng) -> str | None:
     limit = patient.named(np.array(rows - 2, dtype), "last.but.one")
     index = node.input[1]
     patient.after(index, helper.make_node("Min", [index, limit], ["clipped"]), users=[node])
-    return node.output[0]
+    return str(node.output[0])
 
 
 @mutation
@@ -410,7 +410,7 @@ def the_request_index_is_shifted(patient: Patient, rng: Rng) -> str | None:
     for step in reversed(steps):
         patient.graph.node.insert(at, step)
     next(n for n in patient.graph.node if n.output[:1] == node.output[:1]).input[1] = "index.shifted"
-    return node.output[0]
+    return str(node.output[0])
 
 
 @mutation
@@ -424,7 +424,7 @@ def rows_of_the_first_request_for_all(patient: Patient, rng: Rng) -> str | None:
     patient.after(
         index, helper.make_node("Mul", [index, patient.named(np.array(0), "none")], ["index.first"]), users=[node]
     )
-    return node.output[0]
+    return str(node.output[0])
 
 
 @mutation
@@ -437,7 +437,7 @@ def a_stale_shape(patient: Patient, rng: Rng) -> str | None:
     node = pick(rng, nodes)
     shape = patient.array(node.input[1])
     node.input[1] = patient.named(np.where(shape == -1, 64, shape), "stale")
-    return node.output[0]
+    return str(node.output[0])
 
 
 # Precision
@@ -460,7 +460,7 @@ def a_product_in_half_precision(patient: Patient, rng: Rng) -> str | None:
         return None
     node = pick(rng, nodes)
     at = list(patient.graph.node).index(node)
-    result = node.output[0]
+    result = str(node.output[0])
     for i, name in enumerate(node.input):
         if name:
             patient.graph.node.insert(at, helper.make_node("Cast", [name], [f"{name}.half{i}"], to=TensorProto.FLOAT16))
@@ -481,7 +481,7 @@ def an_activation_in_half_precision(patient: Patient, rng: Rng) -> str | None:
         return None
     node = pick(rng, nodes)
     through_half(patient, node.output[0])
-    return node.output[0]
+    return str(node.output[0])
 
 
 @mutation
@@ -491,7 +491,7 @@ def a_sum_that_cancels(patient: Patient, rng: Rng) -> str | None:
     if not nodes:
         return None
     node = pick(rng, nodes)
-    name, far = node.output[0], patient.named(np.float32(4096), "far")
+    name, far = str(node.output[0]), patient.named(np.float32(4096), "far")
     patient.after(
         name,
         helper.make_node("Add", [name, far], [f"{name}.far"]),

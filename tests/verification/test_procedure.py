@@ -64,7 +64,7 @@ def test_a_mistake_is_seen(wrong: onnx.ModelProto) -> None:
 def test_rounding_that_the_reference_does_not_have_is_seen() -> None:
     text = "f (float[B, 4] x) => (float[B, 4] y) {{ {} }}"
     precise = parse(text.format("y = Tanh (x)"))
-    coarse = parse(text.format("t = Tanh (x) far = Add (t, c) y = Sub (far, c)"), c=np.float32([1024]))
+    coarse = parse(text.format("t = Tanh (x) far = Add (t, c) y = Sub (far, c)"), c=np.array([1024], np.float32))
     assert "less accurate" in failures(verify(precise, coarse))
     assert verify(coarse, precise).passed
 

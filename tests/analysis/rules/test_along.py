@@ -30,7 +30,7 @@ def test_reductions_of_the_user(style: str, reduction: str) -> None:
 def test_axes_as_attributes_and_as_inputs(opset: int, reduction: str, keep: int) -> None:
     attribute = opset < (13 if reduction == "Sum" else 18)
     arguments = f"<axes = [-2], keepdims = {keep}> (user)" if attribute else f"<keepdims = {keep}> (user, axes)"
-    constants = {} if attribute else {"axes": [-2]}
+    constants: dict[str, Any] = {} if attribute else {"axes": [-2]}
     body = f"r = Reduce{reduction} {arguments} f = Flatten (r) y = Mul (f, item)"
     model = ranking("one", body, user="float[5, 4]", item="float[4]", opset=opset, **constants)
     result = rewrite_and_check(model)
@@ -53,8 +53,8 @@ def test_which_axes(style: str, arguments: str, rank: int) -> None:
     """All without axes, none with the attribute that says so, and the candidates themselves."""
     body = f"q = Unsqueeze (item, one) m = Mul (user, q) y = ReduceSum {arguments}"
     output = f"float[{', '.join('xyz'[:rank])}] y" if rank else "float y"
-    constants = {"one": [1], "zero_": [0], "both": [0, 1], "none": np.array([], np.int64)}
-    used = {k: v for k, v in constants.items() if k == "one" or k in arguments}
+    constants: dict[str, Any] = {"one": [1], "zero_": [0], "both": [0, 1], "none": np.array([], np.int64)}
+    used: dict[str, Any] = {k: v for k, v in constants.items() if k == "one" or k in arguments}
     model = ranking(style, body, user="float[5, 4]", item="float[4]", output=output, **used)
     rewrite_and_check(model)
 
@@ -79,7 +79,11 @@ def test_reductions_of_parts(style: str, reduction: str, axes: list[int]) -> Non
     """Sum [a b] = sum a + sum b; the largest of the parts' largest. What repeats counts as often as it does."""
     body = f"""e = Expand (user, wide) x = Concat <axis = 1> (e, item) r = Reduce{reduction} <keepdims = 0> (x, axes)
                y = Neg (r)"""
-    types = {"user": "float[2, 1]", "item": "float[3, 4]", "output": "float[B, N] y" if axes == [1] else "float[B] y"}
+    types: dict[str, Any] = {
+        "user": "float[2, 1]",
+        "item": "float[3, 4]",
+        "output": "float[B, N] y" if axes == [1] else "float[B] y",
+    }
     model = ranking(style, body, **types, opset=18, axes=axes, wide=[1, 2, 4])
     result = rewrite_and_check(model, rtol=0 if reduction in COMBINED else 1e-5)
     assert result.ops.count(f"Reduce{reduction}") == (2 if reduction in COMBINED else 1)
@@ -97,7 +101,7 @@ def test_softmax(style: str, opset: int, axis: int | None, op_type: str) -> None
     attribute = "" if axis is None else f"<axis = {axis}>"
     unsqueeze = "q = Unsqueeze <axes = [1]> (item)" if opset == 11 else "q = Unsqueeze (item, one)"
     body = f"s = {op_type} {attribute} (user) {unsqueeze} y = Mul (s, q)"
-    constants = {} if opset == 11 else {"one": [1]}
+    constants: dict[str, Any] = {} if opset == 11 else {"one": [1]}
     model = ranking(
         style, body, user="float[5, 4]", item="float[4]", output="float[B, 5, 4] y", opset=opset, **constants
     )
@@ -112,7 +116,7 @@ def test_softmax(style: str, opset: int, axis: int | None, op_type: str) -> None
 def test_softmax_along_what_is_not_stored(style: str, opset: int, attribute: str, stored: str) -> None:
     """What repeats along an axis that is summed over counts as often as it repeats."""
     body = f"e = Expand (user, shape) s = Softmax {attribute} (e) y = Mul (s, item)"
-    types = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    types: dict[str, Any] = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
     model = ranking(style, body, **types, opset=opset, shape=[1, 5, 4])
     rewrite_and_check(model, rtol=1e-5)
 
@@ -175,7 +179,7 @@ ALONG: list[tuple[str, set[int], dict[str, Any]]] = [
 def test_along_what_is_not_stored(style: str, node: str, own: set[int], constants: dict[str, Any], stored: str) -> None:
     """It is written out there, and only there: once for the request."""
     body = f"x = Expand (user, shape) s = {node} f = Cast <to = 1> (s) y = Mul (f, item)"
-    types = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    types: dict[str, Any] = {"user": f"float[{stored}]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
     result = rewrite_and_check(ranking(style, body, **types, opset=23, shape=[1, 5, 4], **constants), rtol=1e-5)
     shape = result.program.values["s"].array.tensor.known_shape
     assert "B" not in map(str, shape)
@@ -189,7 +193,7 @@ def test_of_parts(style: str, node: str, own: set[int], constants: dict[str, Any
     """f([a; b]) = [f(a); f(b)], along any axis but that of the parts: there, each of them is in what all become."""
     shapes = ("2, 4", "3, 4") if axis == 1 else ("5, 2", "5, 2")
     body = f"x = Concat <axis = {axis}> (user, item) s = {node} f = Cast <to = 1> (s) y = Relu (f)"
-    types = {"user": f"float[{shapes[0]}]", "item": f"float[{shapes[1]}]", "output": "float[B, N, M] y"}
+    types: dict[str, Any] = {"user": f"float[{shapes[0]}]", "item": f"float[{shapes[1]}]", "output": "float[B, N, M] y"}
     result = rewrite_and_check(ranking(style, body, **types, opset=23, **constants), rtol=1e-5)
     assert (result.program.values["s"].parts is None) == (axis in own)
 
@@ -202,7 +206,7 @@ def test_the_largest_of_what_is_not_stored(style: str, stored: str, axis: int) -
     body = f"""x = Expand (user, shape) v, i = TopK <axis = {axis}> (x, k) f = Cast <to = 1> (i) s = Add (v, f)
                y = Mul (s, item)"""
     output = "2, 4" if axis == 1 else "5, 2"
-    types = {"user": f"float[{stored}]", "item": f"float[{output}]", "output": f"float[B, {output}] y"}
+    types: dict[str, Any] = {"user": f"float[{stored}]", "item": f"float[{output}]", "output": f"float[B, {output}] y"}
     rewrite_and_check(ranking(style, body, **types, shape=[1, 5, 4], k=[2]))
 
 
@@ -232,7 +236,7 @@ def test_top_k(style: str) -> None:
 @pytest.mark.parametrize(("opset", "k"), [(9, "<k = 2> (r)"), (11, "(r, two)")])
 def test_how_many_as_an_attribute_and_as_an_input(opset: int, k: str) -> None:
     body = f"r = Relu (user) v, i = TopK {k} y = Mul (v, item)"
-    constants = {"two": [2]} if opset == 11 else {}
+    constants: dict[str, Any] = {"two": [2]} if opset == 11 else {}
     result = rewrite_and_check(ranking("one", body, item="float[2]", opset=opset, **constants))
     assert result.ops == ["Relu", "TopK", "Mul"]
 
@@ -300,7 +304,7 @@ def test_a_weighted_sum_of_steps_is_a_product(style: str, keep: int) -> None:
     """Sum over L of (B L 1) * (L D): the candidates' weights are the rows of one product with the user's steps."""
     body = f"w = Unsqueeze (item, two) p = Mul (w, user) y = ReduceSum <keepdims = {keep}> (p, one_)"
     shape = "[B, 1, 4]" if keep else "[B, 4]"
-    sizes = {"two": [2], "one_": [1]}
+    sizes: dict[str, Any] = {"two": [2], "one_": [1]}
     result = rewrite_and_check(
         ranking(style, body, user="float[5, 4]", item="float[5]", output=f"float{shape} y", **sizes)
     )
@@ -319,7 +323,7 @@ def test_a_sum_over_what_both_sides_have(style: str, axes: list[int]) -> None:
 @pytest.mark.parametrize("reduction", ["Max", "Mean", "SumSquare"])
 def test_other_reductions_are_no_products(reduction: str) -> None:
     body = f"w = Unsqueeze (item, two) p = Mul (w, user) y = Reduce{reduction} <keepdims = 0> (p, one_)"
-    types = {"user": "float[5, 4]", "item": "float[5]", "output": "float[B, 4] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5]", "output": "float[B, 4] y"}
     model = ranking("one", body, **types, opset=18, two=[2], one_=[1])
     assert "MatMul" not in rewrite_and_check(model, rtol=1e-6).ops
 

@@ -83,7 +83,7 @@ def test_a_mask_that_is_computed(style: str, mask: str) -> None:
         body = body.replace("item4", "k").replace("q = ", "k = Expand (item, four) q = ")
     else:
         body = body.replace("item4", "item")
-    constants = {"one": [1], "zero_": np.float32(-1), "middle": [1, 2]}
+    constants: dict[str, Any] = {"one": [1], "zero_": np.float32(-1), "middle": [1, 2]}
     constants |= {"last": [2]} if mask == "user" else {"five": [1, 5], "four": [1, 4]}
     model = ranking(
         style, body, user="float[5, 4]", item="float[4]" if mask == "user" else "float[1]", output="float[B, 4] y",
@@ -96,7 +96,7 @@ def test_a_mask_that_is_computed(style: str, mask: str) -> None:
 @styles
 def test_values_of_another_width(style: str) -> None:
     body = f"v = MatMul (user, w) q = Unsqueeze (item, one) a = Attention <{HEADS}> (q, user, v) y = Squeeze (a, one)"
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 6] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 6] y"}
     result = rewrite_and_check(ranking(style, body, **types, opset=23, one=[1], w=integers(4, 6)), **CLOSE)
     assert style == "requests" or queries(result)[0] == 1
 
@@ -106,7 +106,7 @@ def test_keys_that_are_answered(style: str) -> None:
     """Rows of one attention have one cache, and each candidate had its own."""
     body = f"""q = Unsqueeze (item, one) a, k, v = Attention <{HEADS}> (q, user, user) b = Squeeze (a, one)
                f = Flatten (k) m = ReduceMax (f, one) y = Add (b, m)"""
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4] y"}
     result = rewrite_and_check(ranking(style, body, **types, opset=23, one=[1]), **CLOSE)
     assert queries(result)[0] != 1
 
@@ -142,7 +142,14 @@ def test_several_queries_for_each_candidate() -> None:
     ("node", "opset"),
     [
         (f"Attention <{HEADS}, is_causal = 1> (q, user, user)", 23),
-        (f"Attention <{HEADS}, left_window_size = 2> (q, user, user)", 25),
+        pytest.param(
+            f"Attention <{HEADS}, left_window_size = 2> (q, user, user)",
+            25,
+            marks=pytest.mark.skipif(
+                "left_window_size" not in onnx.defs.get_schema("Attention", 25).attributes,
+                reason="before 1.23 onnx knows no windows of Attention",
+            ),
+        ),
     ],
 )
 def test_rows_that_depend_on_where_they_are_stay_rows_of_their_own(node: str, opset: int) -> None:
@@ -183,7 +190,7 @@ def test_what_is_refused() -> None:
 
 # Domain com.microsoft
 
-FUSED = {"domains": ', "com.microsoft" : 1', "opset": 17}
+FUSED: dict[str, Any] = {"domains": ', "com.microsoft" : 1', "opset": 17}
 
 
 @styles
@@ -192,7 +199,7 @@ def test_heads_of_candidates_become_rows(style: str, bias: bool) -> None:
     inputs = "q, user, user, b" if bias else "q, user, user"
     body = f"""q = Unsqueeze (item, one) a = com.microsoft.MultiHeadAttention <num_heads = 2> ({inputs})
                y = Squeeze (a, one)"""
-    constants = {"one": [1]} | ({"b": np.ones(12, np.float32)} if bias else {})
+    constants: dict[str, Any] = {"one": [1]} | ({"b": np.ones(12, np.float32)} if bias else {})
     model = ranking(style, body, user="float[5, 4]", item="float[4]", output="float[B, 4] y", **FUSED, **constants)
     result = rewrite_and_check(model, **CLOSE)
     shape = result.program.values["a"].array.tensor.known_shape
@@ -207,7 +214,7 @@ def test_projections_within_attention(style: str, sizes: list[int], stored: str)
     body = f"""x = Expand (user, wide) a = com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = {sizes}> (x, w, b)
                s = ReduceSum <keepdims = 0> (a, one) y = Add (s, item)"""
     width = sum(sizes)
-    constants = {"w": integers(4, width) / 4, "b": integers(width) / 4, "one": [1], "wide": [1, 5, 4]}
+    constants: dict[str, Any] = {"w": integers(4, width) / 4, "b": integers(width) / 4, "one": [1], "wide": [1, 5, 4]}
     model = ranking(style, body, user=f"float[{stored}]", item=f"float[{sizes[2]}]", **FUSED, **constants)
     result = rewrite_and_check(model, **CLOSE)
     assert B not in result.program.values["a"].array.tensor.known_shape
@@ -238,8 +245,8 @@ def test_columns_that_are_repeated(style: str) -> None:
     body = """c = Gather <axis = 1> (user, places) t = Reshape (c, square)
         a = Attention <kv_num_heads = 1, q_num_heads = 1> (t, t, t)
         d = Attention <kv_num_heads = 1, q_num_heads = 1, scale = 2.0> (t, t, t) s = Add (a, d) y = MatMul (s, w)"""
-    types = {"user": "float[1]", "item": "float[3]", "output": "float[B, 2, 3] y"}
-    constants = {"places": np.zeros(4, np.int64), "square": [-1, 2, 2], "w": integers(2, 3)}
+    types: dict[str, Any] = {"user": "float[1]", "item": "float[3]", "output": "float[B, 2, 3] y"}
+    constants: dict[str, Any] = {"places": np.zeros(4, np.int64), "square": [-1, 2, 2], "w": integers(2, 3)}
     result = rewrite_and_check(ranking(style, body, **types, opset=24, **constants), rtol=1e-5)
     described = [info.name for info in result.model.graph.value_info]
     assert len(described) == len(set(described))

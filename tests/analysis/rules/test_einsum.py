@@ -65,7 +65,7 @@ def test_rows_of_both_and_a_weight(style: str, equation: str) -> None:
     w = integers(*(int(lengths[letter]) for letter in equation[4:].partition("->")[0]))
     shape = ", ".join(lengths[letter] for letter in equation.partition("->")[2])
     body = f'x = Concat <axis = 1> (user, item) y = Einsum <equation = "{equation}"> (x, w)'
-    types = {"user": "float[4, 4]", "item": "float[3, 4]", "output": f"float[{shape}] y"}
+    types: dict[str, Any] = {"user": "float[4, 4]", "item": "float[3, 4]", "output": f"float[{shape}] y"}
     rewrite_and_check(ranking(style, body, **types, w=w))
 
 
@@ -113,7 +113,7 @@ def test_merged_axes(style: str) -> None:
         a = Reshape (user, flat) q = Unsqueeze (item, one) qe = Expand (q, length) b = Reshape (qe, flat)
         y = Einsum <equation = "nd,nd->n"> (a, b)
     """
-    constants = {"flat": [-1, 4], "one": [1], "length": [1, 5, 1]}
+    constants: dict[str, Any] = {"flat": [-1, 4], "one": [1], "length": [1, 5, 1]}
     rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", output="float[M] y", **constants))
 
 

@@ -155,8 +155,8 @@ def test_what_is_not_stored_along_the_axis_itself(style: str, nodes: str) -> Non
         at = Expand (ids, two) n = Neg (user) few = Expand (n, two) {nodes}
         s = ReduceSum (h, one) y = Add (s, item)
     """
-    constants = {"wide": [1, 4], "two": [1, 2], "one": [1], "more": [1, 4, 4]}
-    used = {name: value for name, value in constants.items() if name != "more" or name in nodes}
+    constants: dict[str, Any] = {"wide": [1, 4], "two": [1, 2], "one": [1], "more": [1, 4, 4]}
+    used: dict[str, Any] = {name: value for name, value in constants.items() if name != "more" or name in nodes}
     result = rewrite_and_check(ranking(style, body, user="float[1]", item="float[1]", opset=18, **used))
     assert shape_of(result, "h")[0] != B
 
@@ -166,7 +166,7 @@ def test_places_by_what_they_are_places_in(style: str) -> None:
     """x[b, x[b, j, i], j]: an axis of x is in another dimension of its places."""
     body = """t = Transpose <perm = [0, 2, 1]> (user) a = Abs (t) n = Cast <to = 7> (a)
               h = GatherElements <axis = 1> (user, n) y = Add (h, item)"""
-    types = {"user": "float[4, 4]", "item": "float[4, 4]", "output": "float[B, 4, 4] y"}
+    types: dict[str, Any] = {"user": "float[4, 4]", "item": "float[4, 4]", "output": "float[B, 4, 4] y"}
     result = rewrite_and_check(ranking(style, body, **types))
     assert shape_of(result, "h")[0] != B
 
@@ -182,7 +182,8 @@ def test_places_by_what_they_are_places_in(style: str) -> None:
 def test_rows_that_are_selected_are_no_rows_that_the_caller_repeats(node: str) -> None:
     """Though they are declared, and nothing says how many there are."""
     text = "g (float[unk__1, 4] user, int64[unk__2, 4] index) => (float[N, M] y)"
-    model = parse(f"{text} {{ {node} }}", **({"two": [2]} if "two" in node else {}))
+    constants: dict[str, Any] = {"two": [2]} if "two" in node else {}
+    model = parse(f"{text} {{ {node} }}", **constants)
     graph = Model(from_proto(model))
     assert roles_of(graph, ["user"], 500).tiled == ()
 
@@ -213,7 +214,7 @@ def test_as_many_indices_as_there_are() -> None:
 def test_the_graph() -> None:
     """What is put where is the user's."""
     body = f"{TOP} n = Neg (top) h = ScatterElements <axis = 1> (user, at, n) y = Add (h, item)"
-    types = {"user": "float[5]", "item": "float[5]", "output": "float[B, 5] y"}
+    types: dict[str, Any] = {"user": "float[5]", "item": "float[5]", "output": "float[B, 5] y"}
     result = rewrite_and_check(ranking("one", body, **types, opset=18, two=[2]))
     assert result.graph == [
         "top.user [1 2], at.user [1 2] = TopK (user_row, two)",

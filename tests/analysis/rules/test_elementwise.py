@@ -52,7 +52,12 @@ def test_two_operands_on_the_union_of_their_axes(style: str, op_type: str) -> No
 @styles
 def test_lower_ranks_and_scalars(style: str) -> None:
     body = "a = Mul (user, k) b = Clip (a, low, high) c = Where (mask, b, k) y = Mul (c, item)"
-    constants = {"k": np.float32(2), "low": np.float32(-2), "high": np.float32(3), "mask": integers(4) > 0}
+    constants: dict[str, Any] = {
+        "k": np.float32(2),
+        "low": np.float32(-2),
+        "high": np.float32(3),
+        "mask": integers(4) > 0,
+    }
     result = rewrite_and_check(ranking(style, body, item="float[4]", **constants))
     assert "Expand" not in result.ops
 
@@ -190,7 +195,7 @@ def test_terms_through_a_product(style: str) -> None:
 def test_a_sum_of_more_terms_than_are_kept() -> None:
     products = [f"a{i} = Mul ({'item' if i % 2 else 'user'}, k{i})" for i in range(9)]
     sums = [f"s{i} = Add ({f's{i - 1}' if i > 1 else 'a0'}, a{i})" for i in range(1, 9)]
-    constants = {f"k{i}": integers(4, seed=i) for i in range(9)}
+    constants: dict[str, Any] = {f"k{i}": integers(4, seed=i) for i in range(9)}
     body = f"{' '.join([*products, *sums])} y = MatMul (s8, w)"
     rewrite_and_check(ranking("one", body, item="float[4]", w=integers(4, 2), **constants))
 
@@ -261,7 +266,7 @@ def test_batch_normalization_of_a_sequence(style: str) -> None:
 def test_batch_normalization_of_channels_that_are_not_stored(style: str) -> None:
     """One number, repeated, is scaled otherwise in each channel."""
     body = f"e = Expand (user, wide) n = {NORM} (e, scale, shift, mean, var) y = Mul (n, item)"
-    types = {"user": "float[1, 5]", "item": "float[4, 5]", "output": "float[B, 4, 5] y"}
+    types: dict[str, Any] = {"user": "float[1, 5]", "item": "float[4, 5]", "output": "float[B, 4, 5] y"}
     result = rewrite_and_check(ranking(style, body, **types, wide=[1, 4, 1], **statistics(4)))
     assert "B" not in map(str, result.program.values["n"].array.tensor.known_shape)
 
@@ -296,7 +301,11 @@ def test_the_table_of_operators() -> None:
 
 @pytest.mark.parametrize("op_type", UNARY)
 def test_each_operator_keeps_its_attributes(op_type: str) -> None:
-    attributes = {"LeakyRelu": "<alpha = 0.5>", "ThresholdedRelu": "<alpha = 2.0>", "HardSigmoid": "<alpha = 0.5>"}
+    attributes: dict[str, Any] = {
+        "LeakyRelu": "<alpha = 0.5>",
+        "ThresholdedRelu": "<alpha = 2.0>",
+        "HardSigmoid": "<alpha = 0.5>",
+    }
     body = f"a = {op_type} {attributes.get(op_type, '')} (user) y = Mul (a, item)"
     result = rewrite_and_check(ranking("one", body, item="float[4]"), rtol=1e-6)
     assert "Expand" not in result.ops
@@ -332,8 +341,8 @@ HEADS = """
 
 
 def attention(style: str, body: str) -> onnx.ModelProto:
-    sizes = {"heads": [-1, 2, 3], "heads_of_k": [-1, 5, 2, 3], "two": [2], "n": [-1, 10]}
-    weights = {"wq": integers(3, 6), "wk": integers(4, 6, seed=1), "c": np.array(4, np.float32)}
+    sizes: dict[str, Any] = {"heads": [-1, 2, 3], "heads_of_k": [-1, 5, 2, 3], "two": [2], "n": [-1, 10]}
+    weights: dict[str, Any] = {"wq": integers(3, 6), "wk": integers(4, 6, seed=1), "c": np.array(4, np.float32)}
     return ranking(style, HEADS + body, user="float[5, 4]", output="float[B, 10] y", **sizes, **weights)
 
 
@@ -377,7 +386,7 @@ def test_operands_in_two_orders(style: str) -> None:
 def test_a_bias_on_rows_is_the_c_of_a_gemm(order: str, activation: str) -> None:
     """(B L k) @ (k n) + (n) is one Gemm of (B L) rows, and an activation follows it there."""
     body = f"p = MatMul (item, w) a = Add {order} {activation} y = Mul ({'r' if activation else 'a'}, item)"
-    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    weights: dict[str, Any] = {"w": integers(3, 3), "b": integers(3, seed=1)}
     model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
     result = rewrite_and_check(model)
     assert result.ops == ["Reshape", "Gemm", *(["Relu"] if activation else []), "Reshape", "Mul"]
@@ -385,7 +394,7 @@ def test_a_bias_on_rows_is_the_c_of_a_gemm(order: str, activation: str) -> None:
 
 def test_a_bias_that_does_not_pay_is_added() -> None:
     body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
-    weights = {"w": integers(3, 3), "b": integers(3, seed=1)}
+    weights: dict[str, Any] = {"w": integers(3, 3), "b": integers(3, seed=1)}
     model = ranking("tiled", body, item="float[5, 3]", output="float[B, 5, 3] y", **weights)
     assert rewrite(model, batch=1).ops == ["MatMul", "Add", "Mul"]
 
@@ -393,8 +402,8 @@ def test_a_bias_that_does_not_pay_is_added() -> None:
 def test_a_bias_of_integers_is_added() -> None:
     """Runtimes have a Gemm of floats alone."""
     body = "p = MatMul (item, w) a = Add (p, b) y = Mul (a, item)"
-    weights = {"w": integers(3, 3).astype(np.int32), "b": integers(3, seed=1).astype(np.int32)}
-    types = {"user": "int32[2]", "item": "int32[5, 3]", "output": "int32[B, 5, 3] y"}
+    weights: dict[str, Any] = {"w": integers(3, 3).astype(np.int32), "b": integers(3, seed=1).astype(np.int32)}
+    types: dict[str, Any] = {"user": "int32[2]", "item": "int32[5, 3]", "output": "int32[B, 5, 3] y"}
     assert rewrite_and_check(ranking("tiled", body, **types, **weights)).ops == ["MatMul", "Add", "Mul"]
 
 
@@ -407,7 +416,7 @@ def test_a_bias_of_integers_is_added() -> None:
     ],
 )
 def test_products_that_are_no_gemm_with_a_bias(nodes: str, item: str) -> None:
-    weights = {"w": integers(3, 3), "b": integers(3, seed=1), "long": integers(5, 3, seed=2)}
+    weights: dict[str, Any] = {"w": integers(3, 3), "b": integers(3, seed=1), "long": integers(5, 3, seed=2)}
     model = ranking("tiled", nodes, item=item, output="float[B, M, 3] y", **weights)
     result = rewrite_and_check(model)
     assert result.nodes("Gemm") == [] and len(result.nodes("MatMul")) == 1

@@ -40,7 +40,7 @@ def test_scores_of_attention(style: str) -> None:
 
 def test_a_batch_that_is_not_in_front_is_refused() -> None:
     body = "q = Reshape (item, shape) y = com.microsoft.FusedMatMul <transBatchA = 1> (q, user)"
-    types = {"user": "float[2, 4, 2]", "item": "float[8]", "output": "float[B, 2, M, 2] y"}
+    types: dict[str, Any] = {"user": "float[2, 4, 2]", "item": "float[8]", "output": "float[B, 2, M, 2] y"}
     model = ranking("one", body, domains=', "com.microsoft" : 1', shape=[-1, 2, 1, 4], **types)
     assert rewrite(model).refusals("FusedMatMul") == ["FusedMatMul of a batch that is not in front"]
 
@@ -91,7 +91,7 @@ def test_a_convolution_to_which_something_is_added(style: str, addend: str) -> N
     """Of the user's it is the user's; of the candidates' the convolution alone is."""
     source = "z = Conv (user, w)" if addend == "user" else "z = Neg (item)"
     body = f'{source} c = ms.FusedConv <activation = "Relu"> (user, w, b, z) y = Mul (c, item)'
-    types = {"user": "float[4, 5]", "item": "float[6, 4]", "output": "float[B, 6, 4] y"}
+    types: dict[str, Any] = {"user": "float[4, 5]", "item": "float[6, 4]", "output": "float[B, 6, 4] y"}
     result = fused(style, body, **types, w=integers(6, 4, 2), b=integers(6))
     assert result.ops.count("Conv") == (2 if addend == "user" else 1)
     assert "FusedConv" not in result.ops
@@ -103,7 +103,7 @@ def test_a_convolution_to_which_something_is_added(style: str, addend: str) -> N
     "node", ["Gelu (x)", "QuickGelu <alpha = 1.0> (x)", "FastGelu (x)", "FastGelu (x, b)", "BiasGelu (x, b)"]
 )
 def test_activations_part_by_part(style: str, node: str) -> None:
-    constants = {"b": integers(7)} if "b)" in node else {}
+    constants: dict[str, Any] = {"b": integers(7)} if "b)" in node else {}
     result = fused(style, COLUMNS + f"g = ms.{node} y = MatMul (g, w)", w=integers(7, 2), **constants)
     assert "Concat" not in result.ops
 
@@ -111,7 +111,9 @@ def test_activations_part_by_part(style: str, node: str) -> None:
 @styles
 @pytest.mark.parametrize("rest", ["", ", shift", ", shift, bias"])
 def test_a_sum_that_is_normalized(style: str, rest: str) -> None:
-    constants = {"scale": integers(4)} | {k: integers(4, seed=1) for k in ("shift", "bias") if k in rest}
+    constants: dict[str, Any] = {"scale": integers(4)} | {
+        k: integers(4, seed=1) for k in ("shift", "bias") if k in rest
+    }
     body = f"""r = Relu (user) h, , , s = ms.SkipLayerNormalization <epsilon = 1.0> (user, r, scale{rest})
                a = Add (h, s) y = Add (a, item)"""
     result = fused(style, body, user="float[5, 4]", item="float[5, 4]", output="float[B, 5, 4] y", **constants)
@@ -121,7 +123,7 @@ def test_a_sum_that_is_normalized(style: str, rest: str) -> None:
 
 def test_normalization_that_the_opset_lacks() -> None:
     body = "r = Relu (user) h = com.microsoft.SkipLayerNormalization (user, r, scale) y = Add (h, item)"
-    types = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
     model = ranking("one", body, opset=16, domains=', "com.microsoft" : 1', scale=np.ones(4, np.float32), **types)
     assert rewrite(model).refusals("SkipLayerNormalization") == ["SkipLayerNormalization before opset 17"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -253,8 +255,8 @@ def test_columns_by_many_constants(count: int) -> None:
 )
 def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
     body = f"r = Relu (user) u = Add (r, k) e = {node} m = ReduceMax <keepdims = 0> (e) y = Add (m, item)"
-    constants = {"pair": [[0, 1]], "first": [[0]], "k": integers(4), "i": np.zeros((7, 1), np.int64)}
-    used = {name: value for name, value in constants.items() if name in node or name == "k"}
+    constants: dict[str, Any] = {"pair": [[0, 1]], "first": [[0]], "k": integers(4), "i": np.zeros((7, 1), np.int64)}
+    used: dict[str, Any] = {name: value for name, value in constants.items() if name in node or name == "k"}
     result = rewrite(ranking("one", body, **used))
     assert result.refusals("GatherND") == [reason]
     assert "GatherND" in result.ops
@@ -294,7 +296,7 @@ def test_the_only_place_of_a_dimension_keeps_the_columns_apart() -> None:
 @pytest.mark.parametrize(("axis", "summed", "width"), [(-1, 1, IDS), (1, 2, IDS), (0, 0, 5)])
 def test_one_hot(style: str, axis: int, summed: int, width: int) -> None:
     body = f"o = OneHot <axis = {axis}> (user, depth, values) m = ReduceSum <keepdims = 0> (o, axes) y = Mul (m, item)"
-    constants = {"depth": IDS, "values": np.array([0, 1], np.float32), "axes": [summed]}
+    constants: dict[str, Any] = {"depth": IDS, "values": np.array([0, 1], np.float32), "axes": [summed]}
     result = rewrite_and_check(ranking(style, body, user="int64[5]", item=f"float[{width}]", **constants))
     assert "Expand" not in result.ops
 
@@ -312,7 +314,7 @@ def test_a_depth_that_is_computed_is_refused() -> None:
 def test_the_graph() -> None:
     """The rows of several requests are looked up and multiplied before an index selects of them."""
     body = "ids = Concat <axis = 1> (user, item) e = Gather (table, ids) f = Flatten (e) y = MatMul (f, w)"
-    types = {"user": "int64[2]", "item": "int64[2]", "output": "float[B, 2] y"}
+    types: dict[str, Any] = {"user": "int64[2]", "item": "int64[2]", "output": "float[B, 2] y"}
     result = rewrite_and_check(ranking("requests", body, **types, table=TABLE, w=integers(24, 2)))
     assert result.graph == [
         "e.part [R 2 6] = Gather (table, rows)",

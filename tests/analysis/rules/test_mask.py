@@ -19,7 +19,7 @@ PLACES = "found = NonZero (mask) places = Transpose <perm = [1, 0]> (found)"
 
 
 def model(style: str, body: str, threshold: float = 0.0, **more: Any) -> Any:
-    constants = {**CONSTANTS, "threshold": np.float32(threshold), "w": integers(4, 3), **more}
+    constants: dict[str, Any] = {**CONSTANTS, "threshold": np.float32(threshold), "w": integers(4, 3), **more}
     return ranking(
         style, body, item=more.pop("item", "float[4]"), **{k: v for k, v in constants.items() if k != "item"}
     )
@@ -104,7 +104,7 @@ def test_ids_that_the_mask_leaves_out_are_not_looked_up(style: str) -> None:
         ids = GatherND (user, places) x = Gather (table, ids) h = Mul (x, c)
         wide = Shape (item) zeros = ConstantOfShape (wide) back = ScatterND (zeros, places, h) y = Add (back, item)
     """
-    constants = {**CONSTANTS, "limit": np.int64(2), "table": integers(2, 4), "c": integers(4)}
+    constants: dict[str, Any] = {**CONSTANTS, "limit": np.int64(2), "table": integers(2, 4), "c": integers(4)}
     rewrite_and_check(ranking(style, body, user="int64[]", item="float[4]", **constants))
 
 

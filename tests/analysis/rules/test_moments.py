@@ -50,7 +50,7 @@ def model_of(
     columns: str = "x = Concat <axis = 1> (user, item)", **constants: Any,
 ) -> onnx.ModelProto:  # fmt: skip
     rng = np.random.default_rng(0)
-    stored = {
+    stored: dict[str, Any] = {
         "scale": rng.standard_normal(user + item, np.float32),
         "shift": rng.standard_normal(user + item, np.float32),
         "w": rng.standard_normal((user + item, HIDDEN), np.float32),
@@ -62,8 +62,8 @@ def model_of(
         **constants,
     }
     body = f"{columns} {way} y = MatMul (n, w)"
-    used = {k: v for k, v in stored.items() if re.search(rf"\b{k}\b", body)}
-    types = {"user": f"float[{user}]", "item": f"float[{item}]", "output": "float[B, N] y"}
+    used: dict[str, Any] = {k: v for k, v in stored.items() if re.search(rf"\b{k}\b", body)}
+    types: dict[str, Any] = {"user": f"float[{user}]", "item": f"float[{item}]", "output": "float[B, N] y"}
     return ranking(style, body, opset=13, **types, **used)
 
 
@@ -165,7 +165,7 @@ ANOTHER = {
 
 @pytest.mark.parametrize("way", ANOTHER)
 def test_what_is_another_function(way: str) -> None:
-    constants = {"four": np.array(4, np.float32), "last": np.array([1])}
+    constants: dict[str, Any] = {"four": np.array(4, np.float32), "last": np.array([1])}
     assert not is_split(layer("one", ANOTHER[way], **constants))
 
 

@@ -20,7 +20,7 @@ def layer(
     user: str = f"float[{USER}]", item: str = f"float[{ITEM}]", width: int = USER + ITEM, **constants: Any,
 ) -> Rewritten:  # fmt: skip
     rng = np.random.default_rng(0)
-    stored = {
+    stored: dict[str, Any] = {
         "scale": rng.standard_normal(width, np.float32),
         "shift": rng.standard_normal(width, np.float32),
         "w": rng.standard_normal((HIDDEN, width) if "transB" in product else (width, HIDDEN), np.float32),
@@ -29,7 +29,7 @@ def layer(
     }
     last = user.count(",") + 1
     body = f"x = Concat <axis = {last}> ({columns}) n = {node} {product}"
-    used = {k: v for k, v in stored.items() if re.search(rf"\b{k}\b", body)}
+    used: dict[str, Any] = {k: v for k, v in stored.items() if re.search(rf"\b{k}\b", body)}
     output = "float[B, N] y" if last == 1 else "float[B, L, N] y"
     model = ranking(style, body, user=user, item=item, output=output, opset=18, **used)
     result = rewrite(model)
@@ -100,7 +100,10 @@ def test_far_from_zero() -> None:
 def test_verified_in_float64() -> None:
     """The numbers of columns are whole, so that nothing is rounded before its time."""
     rng = np.random.default_rng(2)
-    stored = {"scale": rng.standard_normal(300, np.float32), "w": rng.standard_normal((300, 128), np.float32)}
+    stored: dict[str, Any] = {
+        "scale": rng.standard_normal(300, np.float32),
+        "w": rng.standard_normal((300, 128), np.float32),
+    }
     body = "x = Concat <axis = 1> (user, item) n = LayerNormalization (x, scale) y = MatMul (n, w)"
     model = ranking("one", body, user="float[200]", item="float[100]", opset=17, **stored)
     result = mari_onnx.optimize(model)
@@ -130,21 +133,21 @@ def test_more_than_the_last_dimension() -> None:
     """Steps and columns together have one mean."""
     scale = np.random.default_rng(3).standard_normal((5, USER + ITEM), np.float32)
     node = "LayerNormalization <axis = 1> (x, scale)"
-    types = {"user": f"float[5, {USER}]", "item": f"float[5, {ITEM}]"}
+    types: dict[str, Any] = {"user": f"float[5, {USER}]", "item": f"float[5, {ITEM}]"}
     assert "LayerNormalization" in layer("one", "y = MatMul (n, w)", node=node, scale=scale, **types).ops
 
 
 def test_more_columns_than_can_be_counted_exactly() -> None:
-    sizes = {"user": "float[3500]", "item": "float[600]", "width": 4100}
+    sizes: dict[str, Any] = {"user": "float[3500]", "item": "float[600]", "width": 4100}
     assert "LayerNormalization" in layer("one", "y = MatMul (n, w)", **sizes).ops
 
 
 @pytest.mark.parametrize("kind", ["float16", "double"])
 def test_another_precision(kind: str) -> None:
     """That of the statistics is float."""
-    stored = {"scale": np.ones(USER + ITEM, kind), "w": integers(USER + ITEM, HIDDEN).astype(kind)}
+    stored: dict[str, Any] = {"scale": np.ones(USER + ITEM, kind), "w": integers(USER + ITEM, HIDDEN).astype(kind)}
     body = "x = Concat <axis = 1> (user, item) n = LayerNormalization (x, scale) y = MatMul (n, w)"
-    types = {"user": f"{kind}[{USER}]", "item": f"{kind}[{ITEM}]", "output": f"{kind}[B, N] y"}
+    types: dict[str, Any] = {"user": f"{kind}[{USER}]", "item": f"{kind}[{ITEM}]", "output": f"{kind}[B, N] y"}
     result = rewrite(ranking("one", body, opset=18, **types, **stored))
     assert ("LayerNormalization" in result.ops) == (kind == "float16")
 
@@ -154,8 +157,13 @@ def test_neither_of_which_lacks_what_the_other_has(style: str) -> None:
     """The user's have the steps, the candidate's the candidates."""
     body = """i = Unsqueeze (item, one) e = Expand (i, steps) x = Concat <axis = 2> (user, e)
               n = LayerNormalization (x, scale) y = MatMul (n, w)"""
-    constants = {"one": [1], "steps": [1, 5, 1], "scale": np.ones(256, np.float32), "w": integers(256, HIDDEN)}
-    types = {"user": "float[5, 192]", "item": "float[64]", "output": "float[B, 5, N] y"}
+    constants: dict[str, Any] = {
+        "one": [1],
+        "steps": [1, 5, 1],
+        "scale": np.ones(256, np.float32),
+        "w": integers(256, HIDDEN),
+    }
+    types: dict[str, Any] = {"user": "float[5, 192]", "item": "float[64]", "output": "float[B, 5, N] y"}
     model = ranking(style, body, opset=18, **types, **constants)
     result = rewrite(model)
     assert_same(model, result.model, rtol=1e-4)
@@ -164,6 +172,7 @@ def test_neither_of_which_lacks_what_the_other_has(style: str) -> None:
 
 def test_parts_of_three_kinds() -> None:
     """Of the request, of the candidate, and of both."""
+    bounds: dict[str, Any] = {"from": [0], "to": [2]}
     model = parse(
         """g (float[1, 1, 96] user, float[B, 1, 64] item, float[1, 5, 64] seq) => (float[B, 5, 32] y) {
             m = Add (item, seq)
@@ -177,7 +186,11 @@ def test_parts_of_three_kinds() -> None:
             n = LayerNormalization (x, scale)
             y = MatMul (n, w)
         }""",
-        **{"from": [0], "to": [2], "n96": [96], "n64": [64], "scale": np.ones(224, np.float32), "w": integers(224, 32)},
+        **bounds,
+        n96=[96],
+        n64=[64],
+        scale=np.ones(224, np.float32),
+        w=integers(224, 32),
     )
     result = rewrite(model)
     assert_same(model, result.model, rtol=1e-4)

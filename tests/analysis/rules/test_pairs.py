@@ -39,7 +39,7 @@ TURNED = f"""
 
 def model(style: str, body: str, pairs: list[tuple[int, int]], **constants: Any) -> onnx.ModelProto:
     """A Linear on the entries `e`."""
-    columns = {
+    columns: dict[str, Any] = {
         "square": [-1, ROWS * ROWS],
         "places": [i * ROWS + j for i, j in pairs],
         "entries": pairs,
@@ -72,7 +72,7 @@ def test_each_pair_on_the_axes_of_both(style: str, body: str, pairs: list[tuple[
     if style != "requests":  # where the user's rows are written out for each candidate, that is not always less
         assert result.ops.count("MatMul") == 3  # of the user's rows, of the items', of one with the other
         assert not {"ReduceSum", "Expand"} & set(result.ops)
-    assert sum(sub.extent for sub, _ in parts(result, "e").pieces) == len(pairs)  # type: ignore[misc]
+    assert sum(sub.extent for sub, _ in parts(result, "e").pieces) == len(pairs)
 
 
 def test_the_weights_rows_are_moved_and_not_the_columns() -> None:
@@ -130,7 +130,7 @@ def test_rows_that_meet_themselves_turned(style: str) -> None:
 
 
 PICKED = "p = Gather <axis = 1> (x, left) q = Gather <axis = 1> (x, right)"
-PLACES = {"left": [i for i, _ in BELOW], "right": [j for _, j in BELOW]}
+PLACES: dict[str, Any] = {"left": [i for i, _ in BELOW], "right": [j for _, j in BELOW]}
 
 
 @styles
@@ -140,7 +140,7 @@ PLACES = {"left": [i for i, _ in BELOW], "right": [j for _, j in BELOW]}
 def test_other_reductions_of_products(style: str, reduction: str, axes: list[int]) -> None:
     """Only the sum over the width is an inner product."""
     body = f"{FIELDS} {PICKED} m = Mul (p, q) e = Reduce{reduction} <keepdims = 0> (m, axes) y = Neg (e)"
-    types = {"user": f"float[{USER}, {WIDTH}]", "item": f"float[{ITEM}, {WIDTH}]"}
+    types: dict[str, Any] = {"user": f"float[{USER}, {WIDTH}]", "item": f"float[{ITEM}, {WIDTH}]"}
     output = "float[B] y" if len(axes) == 2 else "float[B, N] y"
     given = ranking(style, body, **types, output=output, opset=18, axes=axes, **PLACES)
     assert "MatMul" not in rewrite_and_check(given).ops
@@ -169,8 +169,12 @@ def test_a_square_times_itself(style: str) -> None:
     """x @ x is not x @ x': the columns of the second are no rows of the first."""
     body = """x = Concat <axis = 1> (user, item) z = MatMul (x, x) flat = Reshape (z, square)
               e = Gather <axis = 1> (flat, places) y = MatMul (e, w)"""
-    constants = {"square": [-1, 36], "places": [i * 6 + j for i in range(6) for j in range(i)], "w": integers(15, 2)}
-    types = {"user": "float[4, 6]", "item": "float[2, 6]", "output": "float[B, 2] y"}
+    constants: dict[str, Any] = {
+        "square": [-1, 36],
+        "places": [i * 6 + j for i in range(6) for j in range(i)],
+        "w": integers(15, 2),
+    }
+    types: dict[str, Any] = {"user": "float[4, 6]", "item": "float[2, 6]", "output": "float[B, 2] y"}
     rewrite_and_check(ranking(style, body, **types, **constants))
 
 

@@ -12,8 +12,11 @@ from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, r
 
 styles = pytest.mark.parametrize("style", STYLES)
 
-TENSOR = {"s": np.float32(2), "z": np.int8(1)}
-CHANNELS = {"s": np.array([1, 2, 4, 1, 2, 1, 4], np.float32), "z": np.array([0, 1, 2, 0, 1, 2, 0], np.int8)}
+TENSOR: dict[str, Any] = {"s": np.float32(2), "z": np.int8(1)}
+CHANNELS: dict[str, Any] = {
+    "s": np.array([1, 2, 4, 1, 2, 1, 4], np.float32),
+    "z": np.array([0, 1, 2, 0, 1, 2, 0], np.int8),
+}
 
 
 def lacks_candidates(result: Rewritten, name: str) -> bool:
@@ -37,7 +40,7 @@ def test_channels_that_are_not_stored(style: str) -> None:
     """One number, repeated, has a scale of its own at each position."""
     body = """e = Expand (user, shape) q = QuantizeLinear (e, s, z) d = DequantizeLinear (q, s, z)
               y = Add (d, item)"""
-    scales = {k: v[:4] for k, v in CHANNELS.items()}
+    scales: dict[str, Any] = {k: v[:4] for k, v in CHANNELS.items()}
     rewrite_and_check(ranking(style, body, user="float[1]", item="float[4]", shape=[1, 4], **scales))
 
 
@@ -142,7 +145,7 @@ def test_a_weight_of_packed_bits(style: str, stored: int) -> None:
     body = """x = Expand (user, wide) p = com.microsoft.MatMulNBits <K = 4, N = 3, bits = 4, block_size = 16> (x, w, s)
               y = Add (p, item)"""
     packed = np.random.default_rng(0).integers(0, 256, (3, 1, 8)).astype(np.uint8)
-    constants = {"w": packed, "s": np.array([1, 2, 4], np.float32), "wide": [1, 4]}
+    constants: dict[str, Any] = {"w": packed, "s": np.array([1, 2, 4], np.float32), "wide": [1, 4]}
     domains = ', "com.microsoft" : 1'
     result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", domains=domains, **constants))
     assert lacks_candidates(result, "p")

@@ -61,7 +61,7 @@ def test_an_output_that_is_left_out_stays_left_out() -> None:
         x = Transpose <perm = [1, 0, 2]> (user) seq, last = GRU <hidden_size = 3> (x, w, r)
         f = Squeeze (last, zero_) y = Mul (f, item)
     """
-    stored = {k: v for k, v in weights("GRU").items() if k != "bias"}
+    stored: dict[str, Any] = {k: v for k, v in weights("GRU").items() if k != "bias"}
     model = ranking("one", body, user="float[5, 4]", zero_=[0], **stored)
     next(n for n in model.graph.node if n.op_type == "GRU").output[0] = ""
     result = rewrite_and_check(model, **CLOSE)
@@ -77,7 +77,7 @@ def test_an_initial_state_of_the_other_side(style: str, start: str) -> None:
         s = Reshape ({sequence}, steps) x = Transpose <perm = [1, 0, 2]> (s) h = Unsqueeze ({start}, zero_)
         seq, last = GRU <hidden_size = 4> (x, w, r, bias, , h) y = Squeeze (last, zero_)
     """
-    constants = {"steps": [-1, 2, 2], "zero_": [0], **weights("GRU", width=2, hidden=4)}
+    constants: dict[str, Any] = {"steps": [-1, 2, 2], "zero_": [0], **weights("GRU", width=2, hidden=4)}
     rewrite_and_check(ranking(style, body, item="float[4]", **constants), **CLOSE)
 
 
@@ -133,7 +133,7 @@ def test_convolution_of_the_users_sequence(style: str, attributes: str, channels
 @pytest.mark.parametrize("stored", ["1, 5", "4, 1"])
 def test_convolution_of_what_is_not_stored(style: str, stored: str) -> None:
     body = "e = Expand (user, wide) c = Conv (e, w) f = Flatten (c) y = Mul (f, item)"
-    constants = {"wide": [1, 4, 5], "w": integers(6, 4, 2)}
+    constants: dict[str, Any] = {"wide": [1, 4, 5], "w": integers(6, 4, 2)}
     result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[24]", **constants))
     assert "B" not in map(str, result.program.values["c"].array.tensor.known_shape)
 
@@ -141,7 +141,7 @@ def test_convolution_of_what_is_not_stored(style: str, stored: str) -> None:
 @styles
 def test_convolution_of_images(style: str) -> None:
     body = "i = Reshape (user, image) c = Conv (i, w) f = Flatten (c) y = Mul (f, item)"
-    constants = {"image": [-1, 1, 3, 4], "w": integers(2, 1, 2, 3)}
+    constants: dict[str, Any] = {"image": [-1, 1, 3, 4], "w": integers(2, 1, 2, 3)}
     assert "Expand" not in rewrite_and_check(ranking(style, body, user="float[12]", item="float[8]", **constants)).ops
 
 

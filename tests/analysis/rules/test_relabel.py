@@ -12,7 +12,7 @@ from mari_onnx.ir.extents import evaluate, product
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
-SEQUENCE = {"user": "float[5, 4]", "item": "float[4]"}
+SEQUENCE: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]"}
 
 
 @styles
@@ -63,7 +63,7 @@ def test_nothing_is_computed(style: str, body: str, constants: dict[str, Any]) -
     ],
 )
 def test_axes_as_attributes_and_as_inputs(opset: int, body: str) -> None:
-    constants = {} if opset == 11 else {"two": [1, 3], "one": [1], "minus": [-1]}
+    constants: dict[str, Any] = {} if opset == 11 else {"two": [1, 3], "one": [1], "minus": [-1]}
     model = ranking("one", f"{body} y = Mul (r, item)", item="float[4]", opset=opset, **constants)
     assert rewrite_and_check(model).ops == ["Mul"]
 
@@ -72,7 +72,7 @@ def test_axes_as_attributes_and_as_inputs(opset: int, body: str) -> None:
 def test_of_a_product_by_broadcasting_the_operands_are_transposed(style: str) -> None:
     """Attention over the steps of a history, for a recurrent layer that wants the steps first."""
     body = "r = Relu (item) m = Mul (user, r) y = Transpose <perm = [1, 0, 2]> (m)"
-    types = {"user": "float[5, 4]", "item": "float[5, 1]", "output": "float[5, B, 4] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 1]", "output": "float[5, B, 4] y"}
     result = rewrite_and_check(ranking(style, body, **types))
     turned = [line for line in result.graph if "= Transpose" in line]
     if style != "requests":
@@ -92,7 +92,7 @@ def test_squeeze_of_everything(style: str) -> None:
 @styles
 def test_merged_and_cut_apart(style: str) -> None:
     body = "a = Reshape (user, merged) b = Relu (a) c = Reshape (b, apart) q = Unsqueeze (item, one) y = Mul (c, q)"
-    constants = {"merged": [-1, 4], "apart": [-1, 5, 4], "one": [1]}
+    constants: dict[str, Any] = {"merged": [-1, 4], "apart": [-1, 5, 4], "one": [1]}
     result = rewrite_and_check(ranking(style, body, **SEQUENCE, output="float[B, 5, 4] y", **constants))
     assert "Expand" not in result.ops
     assert result.ops.count("Relu") == 1
@@ -104,7 +104,7 @@ def test_multi_head_reshapes_of_parts(style: str) -> None:
     body = """
         x = Concat <axis = 1> (user, item) r = Reshape (x, heads) m = Mul (r, k) f = Reshape (m, flat) y = MatMul (f, w)
     """
-    constants = {"heads": [-1, 4, 2], "k": integers(4, 2), "flat": [-1, 8], "w": integers(8, 3)}
+    constants: dict[str, Any] = {"heads": [-1, 4, 2], "k": integers(4, 2), "flat": [-1, 8], "w": integers(8, 3)}
     result = rewrite_and_check(ranking(style, body, item="float[4]", **constants))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
 
@@ -116,7 +116,7 @@ def test_parts_that_a_reshape_cuts_through(style: str) -> None:
         k = Slice (item, z, o, o) x = Concat <axis = 1> (user, item, k) r = Reshape (x, heads) m = Neg (r)
         f = Reshape (m, flat) y = MatMul (f, w)
     """
-    constants = {"heads": [-1, 4, 2], "flat": [-1, 8], "w": integers(8, 3), "z": [0], "o": [1]}
+    constants: dict[str, Any] = {"heads": [-1, 4, 2], "flat": [-1, 8], "w": integers(8, 3), "z": [0], "o": [1]}
     rewrite_and_check(ranking(style, body, item="float[3]", **constants))
 
 
@@ -147,7 +147,7 @@ def test_expansion_of_a_single_row_as_torchscript_writes_it() -> None:
         m = Mul (ones, negative) c = Equal (t, m) w = Where (c, ones, t) user = Expand (user_row, w)
         x = Concat <axis = 1> (user, item) y = Gemm (x, weight, bias)
     """
-    constants = {"zero": 0, "axes": [0], "minus": [-1], "flat": [-1], "negative": -1}
+    constants: dict[str, Any] = {"zero": 0, "axes": [0], "minus": [-1], "flat": [-1], "negative": -1}
     model = parse(
         f"g (float[1, 4] user_row, float[B, 3] item) => (float[B, 2] y) {{ {body} }}",
         weight=integers(7, 2), bias=integers(2), **constants,
@@ -161,7 +161,7 @@ def test_repeat_interleave() -> None:
         u = Unsqueeze (user, axes) o = OneHot (axis, depth, values) o1 = Reshape (o, three) t = Tile (u, o1)
         f = Reshape (t, flat) n = Neg (f) y = Mul (n, item)
     """
-    constants = {"axes": [1], "axis": [1], "depth": 3, "values": [1, 5], "three": [3], "flat": [-1, 4]}
+    constants: dict[str, Any] = {"axes": [1], "axis": [1], "depth": 3, "values": [1, 5], "three": [3], "flat": [-1, 4]}
     model = parse(f"g (float[1, 4] user, float[5, 4] item) => (float[5, 4] y) {{ {body} }}", **constants)
     result = rewrite_and_check(model)
     assert result.ops == ["Neg", "Mul"]
@@ -316,7 +316,7 @@ def test_the_graph() -> None:
     """What is between the operators is where the last of them needs it, and not repeated."""
     body = """r = Reshape (user, heads) t = Transpose <perm = [0, 2, 1, 3]> (r) e = Tile (t, twice) n = Neg (e)
               f = Flatten (n) y = Mul (f, item)"""
-    types = {"user": "float[5, 4]", "item": "float[40]", "output": "float[B, 40] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[40]", "output": "float[B, 40] y"}
     result = rewrite_and_check(ranking("one", body, **types, heads=[-1, 5, 2, 2], twice=[1, 1, 2, 1]))
     assert result.graph == [
         "n.user [1 5 4] = Neg (user_row)",

@@ -65,7 +65,7 @@ def test_of_the_user(style: str, node: str, constants: dict[str, Any]) -> None:
 def test_of_what_is_not_stored(node: str, constants: dict[str, Any], stored: str) -> None:
     """What repeats within the dimensions that an operator looks at is there for it as often as it repeats."""
     body = f"x = Expand (user, wide) s = {node.replace('user', 'x')} m = ReduceMax (s, rest) y = Add (m, item)"
-    types = {"user": f"float[{stored}]", "item": "float[1, 1, 1]", "output": "float[B, 1, 1, 1] y"}
+    types: dict[str, Any] = {"user": f"float[{stored}]", "item": "float[1, 1, 1]", "output": "float[B, 1, 1, 1] y"}
     model = ranking("one", body, **types, opset=18, wide=[1, 4, 2, 4], rest=[1, 2, 3], **constants)
     result = rewrite_and_check(model, rtol=1e-5)
     assert symbol("B") not in result.program.values["s"].array.tensor.known_shape
@@ -90,7 +90,7 @@ def test_group_normalization() -> None:
 @pytest.mark.parametrize("opset", [10, 11, 13])
 def test_pads_as_an_attribute_and_as_an_input(opset: int) -> None:
     node = "Pad <pads = [0, 0, 1, 0, 0, 1]> (r)" if opset < 11 else "Pad (r, pads)"
-    constants = {} if opset < 11 else {"pads": [0, 0, 1, 0, 0, 1]}
+    constants: dict[str, Any] = {} if opset < 11 else {"pads": [0, 0, 1, 0, 0, 1]}
     body = f"r = Relu (user) p = {node} m = ReduceMax <axes = [1, 2], keepdims = 0> (p) u = Unsqueeze <axes = [1]> (m)"
     if opset >= 13:
         body, constants = body.replace("Unsqueeze <axes = [1]> (m)", "Unsqueeze (m, one)"), constants | {"one": [1]}
@@ -117,7 +117,7 @@ def test_padding_the_candidates_is_refused() -> None:
 @styles
 def test_parts_that_are_padded_apart(style: str) -> None:
     body = "x = Concat <axis = 2> (user, item) p = Pad (x, pads) y = MatMul (p, w)"
-    types = {"user": "float[2, 4]", "item": "float[2, 3]", "output": "float[B, 3, 2] y"}
+    types: dict[str, Any] = {"user": "float[2, 4]", "item": "float[2, 3]", "output": "float[B, 3, 2] y"}
     result = rewrite_and_check(ranking(style, body, pads=[0, 1, 0, 0, 0, 0], w=integers(7, 2), **types))
     assert result.ops.count("Pad") == 2
 
@@ -193,7 +193,7 @@ def test_weights_that_are_computed() -> None:
     """onnx does not say how large the result is."""
     body = """k = Mul (w, two) c = ConvTranspose (user, k) h = ReduceMax <keepdims = 0> (c, rest)
               m = Unsqueeze (h, one) y = Add (m, item)"""
-    constants = {"w": integers(4, 3, 2), "two": np.float32(2), "rest": [1, 2], "one": [1]}
+    constants: dict[str, Any] = {"w": integers(4, 3, 2), "two": np.float32(2), "rest": [1, 2], "one": [1]}
     model = ranking("one", body, user="float[4, 5]", item="float[1]", opset=18, **constants)
     result = rewrite_and_check(model)
     assert result.refusals("ConvTranspose") == ["what ConvTranspose makes of its axes is not known"]
@@ -205,7 +205,7 @@ def test_pads_as_torch_writes_them() -> None:
               pairs = Reshape (all, two) back = Slice (pairs, last, first, zero_, last) t = Transpose (back)
               pads = Reshape (t, flat) k = Cast <to = 7> (pads) p = Pad (user, k) h = ReduceMax <keepdims = 0> (p, rest)
               m = Unsqueeze (h, one) y = Add (m, item)"""
-    constants = {
+    constants: dict[str, Any] = {
         "four": [4], "given": [1, 2], "two": [-1, 2], "last": [-1], "first": [-(2**31)], "zero_": [0], "flat": [-1],
         "rest": [1, 2], "one": [1],
     }  # fmt: skip
@@ -231,5 +231,5 @@ def test_candidates_are_not_pooled_as_channels(style: str) -> None:
     body = """h = Mul (user, item) s = Transpose <perm = [0, 2, 1]> (h) m = MatMul (h, s)
         t = Transpose <perm = [1, 2, 0]> (m) g = GatherND (t, pairs) p = Transpose (g) c = Unsqueeze (p, two)
         y = GlobalMaxPool (c)"""
-    types = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 3, 1] y"}
+    types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 3, 1] y"}
     rewrite_and_check(ranking(style, body, **types, two=[2], pairs=[[1, 0], [2, 0], [3, 1]]))

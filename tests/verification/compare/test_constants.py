@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 
@@ -13,11 +18,13 @@ from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.verification import models
 from tests.verification.models import judged, parse, verify
 
+Array = npt.NDArray[Any]
+
 rng = np.random.default_rng(3)
 TABLE = rng.standard_normal((64, 32))
 
 
-def found(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+def found(before: Array, after: Array) -> dict[str, float]:
     text = "f (float[B] x) => (float[B] y) { s = Size (w) y = Relu (x) }"
     a, b = (Source("a", as_document(parse(text, w=w))) for w in (before, after))
     return combined(a, b)
@@ -37,7 +44,7 @@ def found(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     ],
     ids=["same", "rows", "columns", "transposed", "repeated", "reshaped", "padded"],
 )
-def test_moved(dtype: type, move: object) -> None:
+def test_moved(dtype: type[np.floating], move: Callable[[Array], Array]) -> None:
     w = TABLE.astype(dtype)
     assert found(w, np.ascontiguousarray(move(w))) == {}
 
@@ -48,7 +55,7 @@ def test_moved(dtype: type, move: object) -> None:
     [lambda w: w + w[::-1], lambda w: w * 1.01, lambda w: w[:32] @ w[:32].T[:32]],
     ids=["added", "scaled", "multiplied"],
 )
-def test_combined(dtype: type, combine: object) -> None:
+def test_combined(dtype: type[np.floating], combine: Callable[[Array], Array]) -> None:
     w = TABLE.astype(dtype)
     assert found(w, combine(w).astype(dtype)) == {"w": np.finfo(dtype).eps / 2}
 
@@ -92,7 +99,7 @@ def test_a_whole_model_that_was_split() -> None:
     assert list(combined(a, Source("b", as_document(models.tower(w=models.W * 1.01))))) == ["w"]
 
 
-def test_external_data(tmp_path: object) -> None:
+def test_external_data(tmp_path: Path) -> None:
     paths = []
     for name in ("a", "b"):
         paths.append(tmp_path / f"{name}.onnx")

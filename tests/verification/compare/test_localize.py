@@ -50,7 +50,7 @@ def test_a_form_of_a_tensor_is_known_by_the_provenance() -> None:
             t = Mul (ru, two)
             y = Add (t, item)
         }""",
-        two=np.float32([1.5]),
+        two=np.array([1.5], np.float32),
     )
     assert set(found(verify(first, second)).agreeing) == {"user", "item"}  # nothing says what `ru` is
     stamp(second, {"ru": Origin("r", "user", "elementwise")})
@@ -63,7 +63,9 @@ def test_a_form_of_a_tensor_is_known_by_the_provenance() -> None:
 def test_accuracy_is_localized_in_the_precision_of_the_model() -> None:
     text = "f (float[B, 4] x) => (float[B, 4] y) {{ {} }}"
     precise = parse(text.format("t = Tanh (x) y = Neg (t)"))
-    coarse = parse(text.format("s = Tanh (x) far = Add (s, c) t = Sub (far, c) y = Neg (t)"), c=np.float32([1024]))
+    coarse = parse(
+        text.format("s = Tanh (x) far = Add (s, c) t = Sub (far, c) y = Neg (t)"), c=np.array([1024], np.float32)
+    )
     divergence = found(verify(precise, coarse))
     assert (divergence.tensor, divergence.in_float64) == ("t", False)
 

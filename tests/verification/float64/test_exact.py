@@ -25,10 +25,10 @@ def test_others_stand_in_where_onnxruntime_has_no_kernel() -> None:
         """f (float[B, 2] x) => (float[B, 2] y) {
             a = Mul (x, c) e = Erf (a) b = Mul (e, c) g = Erf (b) y = Add (g, a)
         }""",
-        c=np.float32([0.3]),
+        c=np.array([0.3], np.float32),
     )
     run = exact(model, "e", "b")
-    x = np.float32([[0.5, -0.5]])
+    x = np.array([[0.5, -0.5]], np.float32)
     found = run({"x": x})
     c = np.float64(np.float32(0.3))
     a = x * c
@@ -52,7 +52,9 @@ def test_a_stand_in_within_a_body() -> None:
         }""",
         zero=np.array(0),
     )
-    assert exact(model)({"x": np.float32([[1, 2]])})["y"][0, 0] == pytest.approx(0.8427007929497149, abs=1e-15)
+    assert exact(model)({"x": np.array([[1, 2]], np.float32)})["y"][0, 0] == pytest.approx(
+        0.8427007929497149, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("op_type", ["GRU", "LSTM", "RNN"])
@@ -71,7 +73,7 @@ def test_recurrence_is_that_of_onnxruntime(op_type: str, direction: str, lengths
     }}"""
     constants = {"w": w, "r": r, "b": b, **({"h": h} if lengths else {})}
     model = parse(text, **constants)
-    feeds = {"x": rng.standard_normal((6, 5, 3)).astype(np.float32), "length": np.int32([6, 0, 3, 1, 5])}
+    feeds = {"x": rng.standard_normal((6, 5, 3)).astype(np.float32), "length": np.array([6, 0, 3, 1, 5], np.int32)}
     run = exact(model)
     expected = dict(zip(("y", "last"), Source("r", as_document(model)).session().run(None, feeds), strict=True))
     for name, value in run(feeds).items():
@@ -107,8 +109,8 @@ def test_a_mistake_in_a_recurrence_is_seen(factor: float) -> None:
         all, y = GRU <hidden_size = 3> (x, w, r, , length)
         m = Greater (four, length)
     }"""
-    reference = parse(text, w=w, r=r, four=np.int32([2, 4]))
-    other = parse(text, w=w, r=r * np.float32(factor), four=np.int32([2, 4]))
+    reference = parse(text, w=w, r=r, four=np.array([2, 4], np.int32))
+    other = parse(text, w=w, r=r * np.float32(factor), four=np.array([2, 4], np.int32))
     assert verify(reference, other, batches=(2,)).passed == (factor == 1.0)
 
 
@@ -118,7 +120,7 @@ def test_what_nobody_has_in_float64_stays_in_float32_and_is_named() -> None:
         t = com.microsoft.FusedGemm <activation = "Relu"> (a, w)
         y = Mul (t, c)
     }"""
-    model = parse(text, c=np.float32([0.3]), w=np.eye(8, dtype=np.float32))
+    model = parse(text, c=np.array([0.3], np.float32), w=np.eye(8, dtype=np.float32))
     model.opset_import.add(domain="com.microsoft", version=1)
     verification = verify(model, model)
     assert verification.passed
@@ -128,13 +130,13 @@ def test_what_nobody_has_in_float64_stays_in_float32_and_is_named() -> None:
     wrong = onnx.ModelProto()
     wrong.CopyFrom(model)
     assert wrong.graph.initializer[0].name == "c"
-    wrong.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32([0.3001]), "c"))
+    wrong.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array([0.3001], np.float32), "c"))
     assert not verify(model, wrong).passed
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-def test_quantization(axis: int | None, dtype: type) -> None:
+def test_quantization(axis: int | None, dtype: type[np.integer]) -> None:
     rng = np.random.default_rng(1)
     n = 1 if axis is None else 4
     s, z = rng.uniform(0.01, 0.1, n).astype(np.float32), rng.integers(0, 9, n).astype(dtype)
@@ -161,7 +163,7 @@ def test_an_operator_that_onnxruntime_takes_apart(approximate: str) -> None:
             y = Gelu <approximate = "{approximate}"> (x)
         }}"""
     )
-    x = np.float32([0.3, -2])
+    x = np.array([0.3, -2], np.float32)
 
     def gelu(v: float) -> float:
         if approximate == "none":

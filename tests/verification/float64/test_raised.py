@@ -23,7 +23,7 @@ def test_everything_is_raised() -> None:
             z = Add (f, zeros)
             y = Mul (z, c)
         }""",
-        half=np.float16([0.5]),
+        half=np.array([0.5], np.float16),
     )
     run = runner(Source("reference", as_document(raised(model))).session())
     x = np.array([[1 / 3, 2 / 3]], np.float32)

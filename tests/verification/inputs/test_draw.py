@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from mari_onnx.verification.inputs.cases import Style
 from mari_onnx.verification.inputs.draw import LENGTH, REQUESTS, Bounds, Input, batch_symbols, draw, edges, extents
+
+Array = npt.NDArray[Any]
 
 INT, FLOAT = np.dtype("int64"), np.dtype("float32")
 
@@ -67,7 +73,7 @@ def test_other_types() -> None:
     assert feeds["one"].shape == ()
 
 
-def styled(style: str, inputs: list[Input], ranges: dict[str, Bounds], **given: object) -> dict[str, np.ndarray]:
+def styled(style: Style, inputs: list[Input], ranges: dict[str, Bounds], **given: Any) -> dict[str, Array]:
     return draw(inputs, ranges, {"B": 7, "n": 1}, np.random.default_rng(0), style=style, **given)
 
 
@@ -122,7 +128,7 @@ def test_one_feature_of_each_row_is_not_finite() -> None:
 
 @pytest.mark.parametrize("style", ["large user", "not finite user"])
 @pytest.mark.parametrize("tiled", [(), ("x",)])
-def test_one_feature_of_a_user(style: str, tiled: tuple[str, ...]) -> None:
+def test_one_feature_of_a_user(style: Style, tiled: tuple[str, ...]) -> None:
     feeds = styled(style, EVERY, RANGES, tiled=tiled)
     users = np.column_stack([feeds["x"][:1], feeds["user"]]) if tiled else feeds["user"]
     assert (~(np.abs(users) < 10)).sum() == 1

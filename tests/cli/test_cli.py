@@ -28,8 +28,13 @@ def process(*arguments: object, **environment: str) -> subprocess.CompletedProce
 
 
 def arguments(command: str, path: Path, out: Path) -> list[object]:
-    parts = [path, "--user-model", out, "--rank-model", out.with_name("rank.onnx")]
-    return {"optimize": [path, out], "split": parts, "verify": [path, path], "inspect": [path]}[command]
+    given: dict[str, list[object]] = {
+        "optimize": [path, out],
+        "split": [path, "--user-model", out, "--rank-model", out.with_name("rank.onnx")],
+        "verify": [path, path],
+        "inspect": [path],
+    }
+    return given[command]
 
 
 def raising(error: BaseException) -> Callable[[], NoReturn]:

@@ -1,0 +1,16 @@
+"""Only what is needed is written."""
+
+from __future__ import annotations
+
+from tests.graphs import parse, rewrite_and_check
+
+
+def test_a_row_whose_number_is_not_written_is_not_read_for_it() -> None:
+    """In a Reshape it is -1: no other input of the request's has to say whether there is a row."""
+    text = "g (float[B, 2] item, float[B] other, float[B, 4] user) => (float[B, 2] y)"
+    body = """
+        unused = Neg (other) largest = ReduceMax <axes = [1], keepdims = 0> (user)
+        column = Unsqueeze (largest, one) y = Add (item, column)
+    """
+    result = rewrite_and_check(parse(f"{text} {{ {body} }}", one=[1]), ["other", "user"])
+    assert [node.input[0] for node in result.nodes("Slice")] == ["user"]

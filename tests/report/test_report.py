@@ -1,0 +1,38 @@
+"""Every view of every kind of report, as files that were looked at.
+
+`python -m tests.report.test_report` writes them again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mari_onnx.report import VIEWS, render
+from tests.report import reports
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+SUFFIX = {"text": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "github"}
+
+
+SHOWN = ("optimized", "wrong", "unchanged", "verified", "located", "bare")
+
+
+def path(name: str, view: str) -> Path:
+    return GOLDEN / f"{name}.{SUFFIX[view]}"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", SHOWN)
+def test_views(name: str, view: str) -> None:
+    assert render(reports.EVERY[name], view) == path(name, view).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for name in SHOWN:
+        for view in VIEWS:
+            path(name, view).write_text(render(reports.EVERY[name], view), encoding="utf-8")
