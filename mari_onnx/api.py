@@ -45,18 +45,18 @@ class Optimized:
 def optimize(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
     """Compute once for the request whatever depends on the request alone.
 
-    `user_inputs` are globs over input names, `batch` is the number of candidates for which it should pay. With
+    `user_inputs` are globs over input names, or one glob, `batch` is the number of candidates for which it should pay. With
     `verify` both models are run against each other, and `report.verification` says how that went; a failure does not
     raise.
 
@@ -70,27 +70,27 @@ def optimize(
     Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
     that contradicts itself or the model.
     """
-    mode = mode_of(user_batch, request_index, request_key, guard)
-    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, mode), verified=verify, progress=progress)
+    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    made = pipeline.optimize(model, Wishes(_names(user_inputs), batch, mode), verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
 def inspect(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
 ) -> Report:
     """What `optimize` would do, and why: the paper's colouring for a person.
 
     Raises UserError as `optimize` does.
     """
-    mode = mode_of(user_batch, request_index, request_key, guard)
-    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode))
+    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    return pipeline.inspect(model, Wishes(_names(user_inputs), batch, mode))
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ class SplitModels:
 def split(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
-    item_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
+    item_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = ONE,
     request_index: str | None = None,
@@ -126,7 +126,7 @@ def split(
     Raises UserError as `optimize` does, and where there is nothing to cut off.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
-    wishes = Wishes(tuple(user_inputs), batch, mode, tuple(item_inputs))
+    wishes = Wishes(_names(user_inputs), batch, mode, _names(item_inputs))
     made = pipeline.split(model, wishes, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
@@ -135,9 +135,9 @@ def verify(
     reference: ModelLike,
     optimized: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     user_model: ModelLike | None = None,
     item_model: ModelLike | None = None,
     progress: Progress | None = None,
@@ -162,6 +162,7 @@ def verify(
     from mari_onnx.verification.notes import noted
 
     wishes = Options(**options)
+    user_inputs, request_key = _names(user_inputs), _names(request_key)
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
     given = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
@@ -179,7 +180,7 @@ def verify(
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
         before, after = _as_it_is(graph, given), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
-    said = {"user_inputs": tuple(user_inputs), "request_index": request_index, "request_key": tuple(request_key)}
+    said = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
     said |= {name: getattr(wishes, name) for name in shown}
     return Report(
@@ -187,6 +188,11 @@ def verify(
         verification=replace(verification, notes=(*verification.notes, *notes)), optimized=facts(second),
         changed=first.proto != second.proto, structure=structure, configuration=Configuration(said),
     )  # fmt: skip
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Names or globs; a string is one of them, and not a sequence of letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _as_it_is(graph: Model, given: InputRoles) -> Cost:

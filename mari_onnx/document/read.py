@@ -20,7 +20,7 @@ def load(path: str | Path) -> Document:
     """Read and check a model; its external data is only looked at. Raises `UserError`, which names the file."""
     path = Path(path)
     proto = _parse(path)
-    document = Document(path, proto, path.parent, 0)
+    document = Document(path, proto, path.parent, 0, path.resolve().parent if path.is_symlink() else None)
     check(document)
     return replace(document, bytes=path.stat().st_size + external_bytes(proto, path.parent))
 

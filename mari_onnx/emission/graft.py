@@ -12,7 +12,7 @@ from mari_onnx.ir.expressions import Tensor
 
 def graft(emission: Emission) -> onnx.ModelProto:
     """The original document with these nodes and initializers in place of its own."""
-    source = emission.model.proto
+    source = emission.model.document.proto
     out = onnx.ModelProto()
     for descriptor, content in source.ListFields():
         if descriptor.name != "graph":

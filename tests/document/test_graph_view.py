@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from mari_onnx.document.graph_view import Model, all_names, captures, reads, shape_of
+from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.read import from_proto
+from mari_onnx.document.scopes import all_names, captures, reads
 from tests.graphs import parse
 
 BRANCHES = """g (bool many, float[B, 4] user, float[B, 4] item) => (float[B, 4] y) {
