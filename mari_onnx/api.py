@@ -56,9 +56,9 @@ def optimize(
 ) -> Optimized:
     """Compute once for the request whatever depends on the request alone.
 
-    `user_inputs` are globs over input names, or one glob, `batch` is the number of candidates for which it should pay. With
-    `verify` both models are run against each other, and `report.verification` says how that went; a failure does not
-    raise.
+    `user_inputs` are globs over input names, or one of them, and `batch` is the number of candidates for which it
+    should pay. With `verify` both models are run against each other, and `report.verification` says how that went; a
+    failure does not raise.
 
     The result has the original's inputs and outputs, unless told otherwise. Of declared inputs whose rows the caller
     repeats ("tiled") the first row is used, or the first of each distinct `request_key`, inputs that hold an id of the

@@ -22,13 +22,7 @@ def check(document: Document) -> None:
     check_words(document.proto, where)
     for tensor in external_tensors(document.proto):
         external_file(document, tensor)
-    for tensor in document.proto.graph.initializer:
-        needed = stored_bytes(tensor)
-        if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
-            raise ModelError(
-                f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
-                "Copy or export the model again.",
-            )
+    _check_stored(document.proto, where)
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
@@ -41,6 +35,21 @@ def check(document: Document) -> None:
             f"{where} is not a valid ONNX model: {reason}",
             "Export the model again; `onnx.checker.check_model(path, full_check=True)` tells more.",
         ) from error
+
+
+def _check_stored(proto: onnx.ModelProto, where: str) -> None:
+    """Raise `ModelError` for a tensor that lacks bytes, and for two of one name: a runtime may take either."""
+    seen: set[str] = set()
+    for tensor in proto.graph.initializer:
+        if tensor.name in seen:
+            raise ModelError(f"{where} stores the tensor {tensor.name!r} twice", "Export the model again.")
+        seen.add(tensor.name)
+        needed = stored_bytes(tensor)
+        if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
+            raise ModelError(
+                f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
+                "Copy or export the model again.",
+            )
 
 
 def _check_light(proto: onnx.ModelProto) -> None:

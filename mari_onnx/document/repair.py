@@ -47,14 +47,6 @@ def repaired(proto: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _has_no_ir_version(model: onnx.ModelProto) -> bool:
-    return not model.ir_version
-
-
-def _set_ir_version(model: onnx.ModelProto) -> None:
-    model.ir_version = OLD_IR
-
-
 def _spells_the_domain_out(model: onnx.ModelProto) -> bool:
     imported = [opset.domain for opset in model.opset_import]
     spelled = SPELLED_OUT in imported or any(node.domain == SPELLED_OUT for node in model.graph.node)
@@ -145,18 +137,6 @@ def _forget_negative_extents(model: onnx.ModelProto) -> None:
         dim.ClearField("dim_value")
 
 
-def _has_initializers_twice(model: onnx.ModelProto) -> bool:
-    names = [tensor.name for tensor in model.graph.initializer]
-    return len(set(names)) < len(names)
-
-
-def _keep_the_last_initializers(model: onnx.ModelProto) -> None:
-    last = {tensor.name: i for i, tensor in enumerate(model.graph.initializer)}
-    for i in reversed(range(len(model.graph.initializer))):
-        if last[model.graph.initializer[i].name] != i:
-            del model.graph.initializer[i]
-
-
 def _initializers_without_input(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     if model.ir_version > OLD_IR:
         return []
@@ -176,13 +156,11 @@ def _declare_initializers(model: onnx.ModelProto) -> None:
 
 
 REPAIRS: tuple[tuple[Callable[[onnx.ModelProto], bool], Callable[[onnx.ModelProto], None]], ...] = (
-    (_has_no_ir_version, _set_ir_version),
     (_spells_the_domain_out, _use_the_default_domain),
     (_uses_a_domain_without_import, _import_used_domains),
     (_has_no_graph_name, _name_the_graph),
     (_is_out_of_order, _sort_nodes),
     (_has_negative_extents, _forget_negative_extents),
-    (_has_initializers_twice, _keep_the_last_initializers),
     (_has_initializers_without_input, _declare_initializers),
 )
 """What is amiss, and what onnxruntime makes of it; in this order, for a repair may need one before it."""

@@ -45,6 +45,10 @@ def test_invalid_tensors(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
     before = proto.SerializeToString()
     from_proto(proto)
     assert proto.SerializeToString() == before
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    with pytest.raises(ModelError, match="stores the tensor 'w' twice"):
+        from_proto(proto)
+    del proto.graph.initializer[1:]
     proto.graph.initializer[0].raw_data = b"short"
     with pytest.raises(ModelError, match="its shape needs 96"):
         from_proto(proto)
