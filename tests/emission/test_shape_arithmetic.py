@@ -89,6 +89,8 @@ def test_a_symbol_of_an_input_is_read_off_the_input() -> None:
     made, x = arithmetic()
     computed = Builder().make("Relu", [x], (B, L))
     assert shown(made.shape([B], INT64, computed)) == "Shape<start = 0, end = 1>(x)"
+    other = Builder().input("other", (4, B), TensorProto.FLOAT)
+    assert shown(made.shape([B], INT64, other)) == "Shape<start = 1, end = 2>(other)"
 
 
 @pytest.mark.parametrize(("opset", "one"), [(14, {"Gather", "Mul"}), (15, {"Shape", "Mul"})])
