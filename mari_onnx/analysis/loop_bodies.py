@@ -41,7 +41,7 @@ class Walk(Protocol):
         """The outputs of a body with these inputs. Remarks and findings of the body are dropped."""
 
 
-def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
+def loop_on_one_row(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
     """The node on one row of each of its inputs and captures.
 
     Refused where an input differs from candidate to candidate, and where the body may mix rows of candidates.

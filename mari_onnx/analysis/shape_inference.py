@@ -11,7 +11,7 @@ Where all of them fail, the shape is None, which every rule can handle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -22,8 +22,8 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from mari_onnx.analysis.context import Op
 from mari_onnx.document.graph_view import Model, Shape, bodies, shape_of
-from mari_onnx.ir.axes import extents
-from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.axes import Dims, extents, new_dims
+from mari_onnx.ir.extents import Extent, rename, symbol
 from mari_onnx.ir.forms import Value
 
 SMALL = 1024
@@ -89,6 +89,21 @@ class Inference:
             shape = [None if isinstance(e, str) and e.startswith("unk__") else e for e in shape]
         return shape, info.type.tensor_type.elem_type
 
+    def output_types(self, op: Op, known: Container[str], same: Mapping[str, str]) -> list[tuple[Dims | None, int]]:
+        """Dims and element type of each output of a node; None for an unknown rank.
+
+        `known` are the symbols that tensors before this node have. `same` maps each symbol to the one that represents
+        all that are equal to it. An extent that no source knows becomes a new symbol: `scores.0` for the first of
+        `scores`.
+        """
+        of_model = [self.output(op, i) for i in range(len(op.proto.output))]
+        complete = all(shape is not None and None not in shape for shape, _ in of_model)
+        of_node: list[TensorType] = [(None, 0)] * len(of_model) if complete else types_of_one(op)
+        return [
+            (_dims(name, shape, node_shape, known, same), dtype or node_dtype)
+            for name, (shape, dtype), (node_shape, node_dtype) in zip(op.proto.output, of_model, of_node, strict=True)
+        ]
+
     def dtype(self, op: Op) -> int:
         """Element type of the output of a node that `shape_values` evaluates."""
         match op.op_type:
@@ -104,6 +119,33 @@ class Inference:
                 return op.inputs[1].dtype if op.inputs[1] is not None else 0
             case _:
                 return op.data.dtype
+
+
+def _dims(
+    name: str,
+    of_model: Shape | None,
+    of_node: Sequence[Extent | None] | None,
+    known: Container[str],
+    same: Mapping[str, str],
+) -> Dims | None:
+    """The dims of output `name`; None where both shapes are unknown.
+
+    `of_model` is the shape in the model, `of_node` the shape that follows from the node's inputs.
+    """
+    if of_model is None and of_node is None:
+        return None
+    rank = len(of_node or ()) if of_model is None else len(of_model)
+    if of_node is None or len(of_node) != rank:
+        of_node = [None] * rank
+    shape: list[Extent] = []
+    for position, (stated, inferred) in enumerate(zip(of_model or [None] * rank, of_node, strict=True)):
+        if isinstance(stated, int):
+            shape.append(stated)
+        elif stated is not None and stated in known:
+            shape.append(rename(symbol(stated), same))
+        else:
+            shape.append(rename(symbol(f"{name}.{position}"), same) if inferred is None else inferred)
+    return new_dims(shape)
 
 
 def types_of_one(op: Op) -> list[TensorType]:
