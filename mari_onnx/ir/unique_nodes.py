@@ -16,7 +16,7 @@ import onnx
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.operators import NONDETERMINISTIC, named
-from mari_onnx.ir.validate import check_again
+from mari_onnx.ir.validate import check_again, check_original_again
 
 FOLDABLE = named(lambda t: t.foldable)
 BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -139,7 +139,7 @@ class UniqueNodes:
             t.shape = (
                 shape if t.shape is None else t.shape
             )  # onnx may have inferred less for the first of two equal nodes
-            check_again(t, shape, dtype)
+            check_original_again(t, shape, dtype)
         return node.outputs
 
 
