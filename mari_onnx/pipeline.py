@@ -1,4 +1,6 @@
-"""The steps from a model to a verified result, with the folder of each:
+"""The steps from a model to a verified result.
+
+Each step, and the folder that has its code:
 
     load        read a file into a `Document`, and view it as a graph                     document
     roles       decide which inputs belong to the request                                 analysis

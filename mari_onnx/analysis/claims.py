@@ -1,4 +1,6 @@
-"""Names and origins of the tensors that a rule made for a value `h`:
+"""Names and origins of the tensors that a rule made for a value.
+
+The tensors of a value `h` whose node the rule `linear` interpreted:
 
     h          the whole value, as the original has it     Origin(h, whole, linear)
     h.user     a form without the candidates               Origin(h, user, linear)

@@ -74,10 +74,15 @@ class Array:
 
     def state(self, axis: Axis) -> State:
         """How the array has the axis: "absent" where the value repeats along it."""
-        if not any(axis in d for d in self.layout):
+        for d in self.layout:
+            if axis in d:
+                break
+        else:
             return "absent"
-        mapped = dict(self.via).get(axis)
-        return "stored" if mapped is None or mapped.item_rows else mapped
+        for mapped, rows in self.via:
+            if mapped is axis and not rows.item_rows:
+                return rows
+        return "stored"
 
     @property
     def of_item(self) -> bool:
@@ -90,7 +95,7 @@ class Array:
         Unlike `state`, this tells rows of items apart: (B, "stored") and (B, the identity map) are two entries.
         """
         maps = dict(self.via)
-        return frozenset((a, maps.get(a, "stored")) for a in flat(self.layout) if a.extent != 1)
+        return frozenset([(a, maps.get(a, "stored")) for d in self.layout for a in d if a.extent != 1])
 
     def stored_extent(self, axis: Axis) -> Extent:
         """The extent that the axis has in the tensor: 2 for a mapped axis B of which 2 rows are stored."""

@@ -9,7 +9,7 @@ A quantized weight is never dequantized here: that would bloat the file, and run
 that reads it. There is one scale and zero point for the tensor, for each index of one axis, or for each block of
 indices of one axis. In the last case they have the weight's rank, and fewer indices along that axis.
 
-Each function returns None for any other tensor, and for a move that would cut a block. Rounding: none.
+Holds where no block of indices is cut; each function returns None where one is, and for any other tensor. Rounding: none.
 """
 
 from __future__ import annotations
