@@ -9,7 +9,8 @@ A quantized weight is never dequantized here: that would bloat the file, and run
 that reads it. There is one scale and zero point for the tensor, for each index of one axis, or for each block of
 indices of one axis. In the last case they have the weight's rank, and fewer indices along that axis.
 
-Holds where no block of indices is cut; each function returns None where one is, and for any other tensor. Rounding: none.
+Holds where no block of indices is cut. Each function returns None where one is, and for any other tensor.
+Rounding: none.
 """
 
 from __future__ import annotations

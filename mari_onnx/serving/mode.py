@@ -1,4 +1,6 @@
-"""The interface of serving modes. A mode is a way of calling a written model; `user` [B, 4] becomes:
+"""The interface of serving modes.
+
+A mode is a way of calling a written model. The tiled input `user` [B, 4] of the original becomes:
 
     Tiled           [B, 4]   as exported: the caller repeats the request's row, and the first row is used
     TiledByKey      [B, 4]   the same for calls that mix requests: the first row of each distinct key is used
