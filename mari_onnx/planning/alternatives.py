@@ -154,12 +154,10 @@ class _Selection:
         """Whether a tensor needs a source under the present choices: the tensor then cannot replace the source."""
         seen: set[Node] = set()
         stack = list(self.inputs(tensor.node))
-        # A node is made after its inputs, so no node with a lower serial than the source needs the source. A substitute
-        # is the exception: it may be newer than the node that reads it. So the walk also goes down to these.
-        lowest = min(
-            (t.node.serial for t, stands in self.chosen.items() if t is not stands), default=source.node.serial
-        )
-        lowest = min(lowest, source.node.serial)
+        # A node is made after its inputs: no node with a lower serial than the source needs the source. The exception
+        # is a node that reads a substitute, which may be newer. So the walk goes down to the oldest replaced tensor.
+        replaced = (t.node.serial for t, substitute in self.chosen.items() if t is not substitute)
+        lowest = min([source.node.serial, *replaced])
         while stack:
             t = stack.pop()
             if t is source:
