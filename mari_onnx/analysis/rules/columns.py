@@ -1,9 +1,9 @@
 """Taking columns apart: Slice, Split, and Gather by a constant.
 
-    Slice, Split of [a b c]          are pieces of a, b and c
-    Slice, Split of a + b            are sums of the slices of a and b
-    Slice of (F D) at multiples of D is a slice of F
-    Gather([a b c], [2, 0])          is [c a]
+    Slice, Split of [a b c]             are pieces of a, b and c
+    Slice, Split of a + b               are sums of the slices of a and b
+    Slice of (F D) at multiples of D    is a slice of F
+    Gather([a b c], [2, 0])             is [c a]
 
 Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts: the last two columns of
 the user and the first of the item. x[:, 4:] is the item, and neither Concat nor Slice is written.
