@@ -51,7 +51,7 @@ class Partition:
 
 
 def partition(plan: Plan) -> Partition:
-    """Split the model of a plan. `reading.premises.items` of the plan are the inputs of the item model, if there is one.
+    """Split the model of a plan. Its `reading.premises.items` are the inputs of the item model, if there is one.
 
     Raises UserError if no value can be computed by the user model, or by the item model that was asked for.
     """
