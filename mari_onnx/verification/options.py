@@ -44,11 +44,11 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.batches is not None and (not self.batches or min(self.batches) < 0):
-            raise UserError("There is nothing to verify at.", "Give one batch or more, each 0 or larger.")
+            raise UserError("there are no numbers of candidates to verify at", "Give one or more, each 0 or larger.")
         if self.effort not in EFFORTS:
-            raise UserError(f"There is no effort {self.effort!r}.", f"Choose one of {', '.join(EFFORTS)}.")
+            raise UserError(f"there is no effort {self.effort!r}", f"Choose one of {', '.join(EFFORTS)}.")
         if self.runtime not in RUNTIMES:
-            raise UserError(f"There is no runtime {self.runtime!r} here.", f"Choose one of {', '.join(RUNTIMES)}.")
+            raise UserError(f"there is no runtime {self.runtime!r}", f"Choose one of {', '.join(RUNTIMES)}.")
 
 
 class OptionFields(TypedDict, total=False):

@@ -20,8 +20,8 @@ def test_the_fields_are_named_once_for_keywords() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"batches": ()}, "nothing to verify"),
-        ({"batches": (1, -1)}, "nothing to verify"),
+        ({"batches": ()}, "no numbers of candidates to verify at"),
+        ({"batches": (1, -1)}, "no numbers of candidates to verify at"),
         ({"effort": "hard"}, "no effort 'hard'"),
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
     ],

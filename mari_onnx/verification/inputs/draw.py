@@ -68,7 +68,10 @@ def inputs_of(session: ort.InferenceSession) -> list[Input]:
     for arg in session.get_inputs():
         dtype = _DTYPES.get(arg.type.removeprefix("tensor(").removesuffix(")"))
         if dtype is None:
-            raise UserError(f"Input `{arg.name}` is a {arg.type}; only tensors of numbers and strings can be verified.")
+            raise UserError(
+                f"input `{arg.name}` is a {arg.type}, and only tensors of numbers, booleans or strings can be drawn",
+                "Export the model with tensors as inputs.",
+            )
         dims = tuple(d if isinstance(d, int) else d or f"{arg.name}[{axis}]" for axis, d in enumerate(arg.shape))
         found.append(Input(arg.name, dtype, dims))
     return found

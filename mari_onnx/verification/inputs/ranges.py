@@ -41,12 +41,15 @@ class Trace:
         for name, (low, high) in ranges.items():
             if name not in known:
                 there = f"Its inputs are: {', '.join(known)}."
-                raise UserError(f"The model has no input `{name}` to give a range.", there)
+                raise UserError(f"a range is given for `{name}`, which is no input of the model", there)
             if not low <= high:
-                raise UserError(f"The range {low:g}:{high:g} of input `{name}` is empty.", "Give it as LOW:HIGH.")
+                raise UserError(f"the range {low:g}:{high:g} of input `{name}` is empty", "Give the lower limit first.")
             ids = known[name].dtype.kind in "iu" or (name in bounds and bounds[name].whole)
             if ids and not (float(low).is_integer() and float(high).is_integer()):
-                raise UserError(f"Input `{name}` holds whole numbers, and {low:g}:{high:g} is no range of them.")
+                raise UserError(
+                    f"input `{name}` holds whole numbers, and a limit of the range {low:g}:{high:g} is not one",
+                    "Give two whole numbers, as in 0:999.",
+                )
             dtype = np.int64 if ids else np.float64
             bounds[name] = Bounds(np.array(low, dtype), np.array(high, dtype), whole=ids)
         return replace(self, bounds=bounds)

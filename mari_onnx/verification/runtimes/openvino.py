@@ -16,7 +16,7 @@ def run_in_openvino(source: Source) -> Run:
     try:
         import openvino
     except ImportError as error:
-        raise UserError("openvino is not installed", "pip install 'mari-onnx[openvino]'") from error
+        raise UserError("openvino is not installed", "Install it: pip install 'mari-onnx[openvino]'") from error
     core = openvino.Core()
     # By itself it may run a float32 model in bfloat16, and half precision in float32.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
