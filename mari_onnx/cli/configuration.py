@@ -27,13 +27,13 @@ class Key:
     """A key of the file.
 
     `option` is the parameter of the commands that the key sets, `kinds` are the Python types that its value may have,
-    and `holds` describes the value in words for messages. With `words`, a string has to be one of them.
+    and `holds` describes the value in words for messages. With `choices`, a string has to be one of them.
     """
 
     option: str
     kinds: tuple[type, ...]
     holds: str
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 def _quoted(word: str) -> str:
@@ -104,7 +104,7 @@ def _is(content: object, key: Key) -> bool:
     if isinstance(content, list):
         inner = str if key.holds == STRINGS else int
         return list in key.kinds and all(type(each) is inner for each in content)
-    if isinstance(content, str) and key.words and content not in key.words:
+    if isinstance(content, str) and key.choices and content not in key.choices:
         return False
     return isinstance(content, key.kinds)
 

@@ -125,7 +125,7 @@ def verify(
     report_file: Path | None,
     quiet: bool,
     verbose: bool,
-    **wishes: Any,
+    **chosen: Any,
 ) -> None:
     """Tell whether two models make the same predictions, by running both.
 
@@ -150,18 +150,18 @@ def verify(
     from mari_onnx.document.save import check_writable
 
     options.check_report_file(report_file, reference, optimized)
-    wishes["batches"] = wishes["batches"] or None
-    if wishes["failing"] is not None:
-        check_writable(wishes["failing"])
-    elif wishes["inputs"] is None and os.access(Path.cwd(), os.W_OK):
-        wishes["failing"] = Path(f"{optimized.stem}.failing.npz")
+    chosen["batches"] = chosen["batches"] or None
+    if chosen["failing"] is not None:
+        check_writable(chosen["failing"])
+    elif chosen["inputs"] is None and os.access(Path.cwd(), os.W_OK):
+        chosen["failing"] = Path(f"{optimized.stem}.failing.npz")
     with progress(quiet=quiet) as on_progress:
-        report = mari_onnx.verify(reference, optimized, progress=on_progress, **wishes)
-    command = _command(reference, optimized, wishes)
+        report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
+    command = _command(reference, optimized, chosen)
     options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
 
 
-AGAIN = {
+REPRODUCING = {
     "user_inputs": "-u",
     "request_key": "--request-key",
     "request_index": "--request-index",
@@ -173,11 +173,11 @@ AGAIN = {
 """The options that a command needs to show a failure again on the inputs in a file, by parameter."""
 
 
-def _command(reference: Path, optimized: Path, wishes: Mapping[str, Any]) -> list[str]:
+def _command(reference: Path, optimized: Path, chosen: Mapping[str, Any]) -> list[str]:
     """The command with the options that matter when the inputs come from a file; `--seed` and `--batch` do not."""
     command = ["mari-onnx", "verify", str(reference), str(optimized)]
-    for name, option in AGAIN.items():
-        given = wishes[name]
+    for name, option in REPRODUCING.items():
+        given = chosen[name]
         for one in given if isinstance(given, tuple) else () if given is None else (given,):
             command += [option, str(one)]
     return command

@@ -32,7 +32,7 @@ def to_junit(report: Report) -> str:
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     if verification is not None:
-        Xml.SubElement(suite, "system-out").text = _legal(_said(verification))
+        Xml.SubElement(suite, "system-out").text = _legal(_log(verification))
     root = Xml.Element("testsuites")
     root.append(suite)
     Xml.indent(root)
@@ -52,7 +52,7 @@ def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
         )
 
 
-def _said(verification: Verification) -> str:
+def _log(verification: Verification) -> str:
     lines = [effort(verification), *verification.notes]
     if verification.divergence is not None:
         lines.append(f"begins at {verification.divergence.tensor}")
