@@ -70,7 +70,9 @@ def new_dims(shape: Iterable[Extent], name: str = "") -> Dims:
 
 def renamed(dims: Dims, names: Renaming) -> Dims:
     """The dims with axes replaced by others, or by the factors that they were cut into."""
-    return tuple(tuple(new for axis in d for new in names.get(axis, (axis,))) for d in dims)
+    if not names:
+        return dims
+    return tuple([tuple([new for axis in d for new in names.get(axis, (axis,))]) for d in dims])
 
 
 def show(dims: Iterable[Dim]) -> str:

@@ -103,7 +103,9 @@ class CostModel:
 
     def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
-        return 0 if shape is None else prod(evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape)
+        if shape is None:
+            return 0
+        return prod([e if isinstance(e, int) else evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape])
 
     def macs(
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]

@@ -73,10 +73,15 @@ class Array:
     price: float = 0.0
 
     def state(self, axis: Axis) -> State:
-        if not any(axis in d for d in self.layout):
+        for d in self.layout:
+            if axis in d:
+                break
+        else:
             return "absent"
-        mapped = dict(self.via).get(axis)
-        return "stored" if mapped is None or mapped.item_rows else mapped
+        for mapped, rows in self.via:
+            if mapped is axis and not rows.item_rows:
+                return rows
+        return "stored"
 
     @property
     def of_item(self) -> bool:
@@ -89,7 +94,7 @@ class Array:
         An axis of extent 1 is no difference.
         """
         maps = dict(self.via)
-        return frozenset((a, maps.get(a, "stored")) for a in flat(self.layout) if a.extent != 1)
+        return frozenset([(a, maps.get(a, "stored")) for d in self.layout for a in d if a.extent != 1])
 
     def stored_extent(self, axis: Axis) -> Extent:
         state = self.state(axis)
