@@ -63,7 +63,7 @@ QUIRKS = (
         "onnxruntime 1.32.0",
         "Add and LayerNormalization of operands whose shapes are known to be equal become SkipLayerNormalization, "
         "which takes several times as long on a CPU (1.4 times the whole of BST).",
-        "emission/test_emission.py::test_shapes_are_written_of_matrices_alone",
+        "emission/test_state.py::test_shapes_are_written_of_matrices_alone",
     ),
     Quirk(
         "emission.runtime_quirks.attended",
@@ -76,7 +76,7 @@ QUIRKS = (
         "document.check.check",
         "onnx 1.23.2",
         "A valid model whose Attention reads a width that is not written down is refused as no valid model.",
-        "document/test_document.py::test_attention_of_which_onnx_knows_no_width",
+        "document/test_check.py::test_attention_of_which_onnx_knows_no_width",
     ),
     Quirk(
         "analysis.rules.product._of_vectors",
