@@ -16,7 +16,7 @@ from mari_onnx.errors import ModelError
 def check(document: Document) -> None:
     """Raise `ModelError` unless the model is valid ONNX, or onnxruntime loads it, and its external data is there.
 
-    Operators of domains that nobody here knows are valid, as are declared shapes that a runtime would overlook.
+    Operators of unknown domains count as valid. So do wrong shapes that an exporter declared, which runtimes overlook.
     """
     where = str(document.path or "the model")
     check_words(document.proto, where)
@@ -60,7 +60,7 @@ def _check_light(proto: onnx.ModelProto) -> None:
         if described is not proto:
             shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
     except shape_inference.InferenceError:
-        # Of Attention on a width that it does not know onnx infers the width 0, at which nothing after it fits.
+        # For an Attention whose width onnx does not know, it infers the width 0, and nothing behind that fits.
         if any(node.op_type == "Attention" for node in proto.graph.node):
             return
         shape_inference.infer_shapes(_without_declared_shapes(proto), check_type=True, strict_mode=True)
@@ -91,9 +91,9 @@ def _has_shape(info: onnx.ValueInfoProto) -> bool:
 
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with large and external initializers as inputs: to check it, their types are enough.
+    """A copy of the model with large and external initializers as inputs, because the check needs only their types.
 
-    The checker copies what it is given several times over, and looks for external data in the current folder.
+    The checker of onnx copies its model several times, and looks for external data in the working directory.
     """
     light = onnx.ModelProto()
     copy_fields(proto, light, but="graph")
@@ -116,7 +116,7 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def copy_fields(source: Message, target: Message, *, but: str) -> None:
-    """Give a new message all fields of another but one."""
+    """Copy all fields of a protobuf message into an empty one, except for the field `but`."""
     for field, value in source.ListFields():
         if field.name == but:
             continue
@@ -129,7 +129,7 @@ def copy_fields(source: Message, target: Message, *, but: str) -> None:
 
 
 def _without_declared_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the shapes that an exporter noted: runtimes overlook one that is wrong."""
+    """A copy of the model without the shapes that the exporter declared, which may be wrong."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.value_info[:]

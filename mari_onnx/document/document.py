@@ -1,4 +1,4 @@
-"""A model, and the files that it came from."""
+"""The document: a model, and the files that it came from."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from mari_onnx.document.repair import repaired
 class Document:
     """A model, and where it came from.
 
-    `proto` has no external data in it; `base_dir` is the folder against which external locations resolve, None for a
-    model that never was a file. `bytes` counts the model and every external file that it refers to.
+    `path` is the file, None for a model in memory. `proto` refers to external data and does not contain it. `base_dir`
+    is the folder in which external data lies, None for a model without one. `bytes` is the size of the model and of
+    every external file that it refers to, together.
 
-    `linked` is the folder of the file that a symbolic link to a model leads to, where external data may lie as well:
-    hubs keep `snapshot/model.onnx -> ../blobs/3f2a` beside `snapshot/model.onnx.data -> ../blobs/9c41`.
+    `linked` is the folder of the file that `path` leads to if that is a symbolic link. Links to external data may lead
+    there as well: hubs keep `snapshot/model.onnx -> ../blobs/3f2a` beside `snapshot/model.data -> ../blobs/9c41`.
     """
 
     path: Path | None
@@ -37,7 +38,7 @@ class Document:
         return repaired(self.proto)
 
     def with_proto(self, proto: onnx.ModelProto) -> Document:
-        """Another model that refers to the same external data: what the optimizer made of this one."""
+        """A document of another model that refers to the same external data, such as the optimized one."""
         return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + external_bytes(proto, self.base_dir))
 
 

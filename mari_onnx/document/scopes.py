@@ -8,7 +8,7 @@ import onnx
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node has as attributes: the branches of If, what Loop and Scan repeat."""
+    """The graphs that a node has as attributes: the branches of If, the bodies of Loop and Scan."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -21,12 +21,12 @@ def stored_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def captures(node: onnx.NodeProto) -> list[str]:
-    """What the node's bodies read of the graphs around them, each name once, in order."""
+    """The tensors of the graphs around it that a node's bodies read by name, each once, in order."""
     return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
-    """What the node needs: its inputs, and what its bodies read by name."""
+    """The tensors that the node reads: its inputs, and those that its bodies read by name."""
     return [*filter(None, node.input), *captures(node)]
 
 
@@ -41,7 +41,7 @@ def _free_names(body: onnx.GraphProto) -> Iterator[str]:
 
 
 def all_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every name that stands for a tensor in a graph or a body of its nodes."""
+    """The names of all tensors in a graph and in the bodies of its nodes; a name may occur several times."""
     yield from stored_names(graph)
     yield from (i.name for i in graph.input)
     for node in graph.node:

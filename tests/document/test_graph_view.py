@@ -25,6 +25,11 @@ def test_shapes() -> None:
     assert shape_of(helper.make_tensor_value_info("x", 1, [-1, 0, 4])) == [None, 0, 4]  # as older exporters write it
 
 
+def test_names_are_those_of_stored_tensors_inputs_and_results() -> None:
+    model = view("g (float[B, 4] x) => (float[B, 4] y) { r = Relu (x) y = Mul (r, w) }", w=np.ones(4, np.float32))
+    assert model.names == {"x", "w", "r", "y"}
+
+
 def test_uses_are_those_of_values_and_not_of_shapes() -> None:
     """`x` is read twice, and for its shape; `n` is needed by no output, and reads nothing of what one needs."""
     model = view(

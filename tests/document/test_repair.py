@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -30,13 +32,14 @@ def made(edit: Edit) -> onnx.ModelProto:
     return model
 
 
-def run(model: onnx.ModelProto) -> np.ndarray:
+def run(model: onnx.ModelProto) -> np.ndarray[Any, Any]:
     """The scores of a few candidates of one user, small integers: they are exact."""
     rng = np.random.default_rng(1)
     user = np.repeat(rng.integers(-3, 4, (1, USER)), ROWS, 0).astype(np.float32)
     item = rng.integers(-3, 4, (ROWS, ITEM)).astype(np.float32)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"user": user, "item": item})[0]
+    scores: np.ndarray[Any, Any] = session.run(None, {"user": user, "item": item})[0]
+    return scores
 
 
 @pytest.mark.parametrize("edit", SPOILED)

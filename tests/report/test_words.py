@@ -1,10 +1,13 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and the verdict."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mari_onnx.report.words import count, microseconds, ratio, size, small
+from mari_onnx.report.words import count, judged, microseconds, ratio, size, small
+from tests.report import reports
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,9 @@ from mari_onnx.report.words import count, microseconds, ratio, size, small
 )
 def test_numbers(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is_the_request_s() -> None:
+    declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
+    assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
+    assert "--user-input" in judged(reports.UNCHANGED)[2]

@@ -27,5 +27,5 @@ def test_another_signature_cannot_be_compared(optimized: str, says: str) -> None
 
 def test_a_tiled_input_that_there_is_not() -> None:
     model = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
-    with pytest.raises(UserError, match="no input `users` to be tiled"):
+    with pytest.raises(UserError, match="no input `users`, which is declared to be tiled"):
         verify(model, model, tiled=["users"])
