@@ -189,12 +189,20 @@ class _Walk:
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         derivation = self._derive(op)
         results = derivation.values
-        check_values(f"{op.op_type} `{op.name}`", results)
+        if self._is_settled():
+            check_values(f"{op.op_type} `{op.name}`", results)
         for value in results:
             if value.name:
                 claim(self.ctx, value, derivation.rule)
                 self.values[value.name] = value.changed(because=self._because(op, value))
         self.counter.node(op, results)
+
+    def _is_settled(self) -> bool:
+        """Whether all symbols that were proved equal have one name; where they have not, the graph is walked again.
+
+        Until then, a Slice of Concat(x, y) is one of x, whose first extent has another name than the Concat's.
+        """
+        return merged(self.same, self.ctx.proven_equal, ()) == self.same
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
         tensor = self.model.constant(proto)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mari_onnx.errors import UserError
-from mari_onnx.verification import comparison as module
 from mari_onnx.verification.inputs.cases import EFFORTS, plan
 from tests.verification import models
 from tests.verification.models import verify
@@ -36,7 +35,7 @@ def test_one_batch_alone() -> None:
 
 def test_when_time_is_over_the_batches_are_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(0, 10_000, 11))
-    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("mari_onnx.verification.comparison.time.monotonic", lambda: float(next(now)))
     verification = verify(models.tower(), models.tower())
     assert verification.passed
     assert [d.batch for d in verification.differences] == [1, 2, 7, 64]
