@@ -354,7 +354,7 @@ def test_the_graph() -> None:
 
 
 def test_a_sum_of_products_is_no_matrix_product_where_the_model_has_no_other() -> None:
-    """MatMul has multiply-adds, and Mul and ReduceSum have none: a plan with more of them than the original is refused."""
+    """MatMul has multiply-adds, and Mul and ReduceSum have none; a plan with more than the original is refused."""
     body = "f = Softplus (user) m = Mul (f, item) y = ReduceSum <keepdims = 0> (m, axes)"
     model = ranking("one", body, user="float[512]", item="float[512]", output="float[B] y", axes=[1])
     result = optimize(model, verify=False)
