@@ -128,6 +128,9 @@ class Context:
     read_counts: Mapping[str, int] = field(default_factory=dict)
     """How often each tensor of the original graph is read, by its name."""
 
+    on_one_row: bool = False
+    """Whether the nodes run as they are on one row of the candidates, as those of a body do."""
+
     output_extents: frozenset[Poly] = frozenset()
     """Extents that all outputs have: where one is 0, as the candidates may be, no answer has an element."""
 

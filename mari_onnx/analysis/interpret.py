@@ -336,7 +336,8 @@ class _Walk:
         """What a body makes of these inputs. It is not written, and what it has to say is not said."""
         outer, ctx, counter = dict(self.values), self.ctx, self.counter
         apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
-        self.ctx, self.counter = replace(ctx, providers=dict(ctx.providers), **apart), counter.apart()
+        self.ctx = replace(ctx, providers=dict(ctx.providers), on_one_row=True, **apart)
+        self.counter = counter.apart()
         self.providers = self.ctx.providers
         self.values.update(inputs)
         for tensor in graph.initializer:
