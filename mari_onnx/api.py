@@ -51,6 +51,7 @@ def optimize(
     request_index: str | None = None,
     request_key: Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -67,11 +68,13 @@ def optimize(
     with "requests" a row for each of several requests, of which `request_index` (a new input if None) says which one
     a candidate has. `report.calls` says in words what the caller has to send.
 
-    Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
-    that contradicts itself or the model.
+    Raises UserError for a file that is not a usable model, for a glob that matches no input, for a way of serving that
+    contradicts itself or the model, and where every input with the candidates' axis is the user's, so that all
+    candidates would get one score: a tower of the user alone is one, and for that there is `allow_no_candidates`.
     """
     mode = mode_of(user_batch, request_index, request_key, guard)
-    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, mode), verified=verify, progress=progress)
+    wishes = Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    made = pipeline.optimize(model, wishes, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -84,13 +87,14 @@ def inspect(
     request_index: str | None = None,
     request_key: Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
 ) -> Report:
     """What `optimize` would do, and why: the paper's colouring for a person.
 
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, request_key, guard)
-    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode))
+    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
@@ -44,17 +44,26 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for. Inputs are named by globs, and `batch` is the number of candidates for which it should pay."""
+    """What is asked for. Inputs are named by globs, and `batch` is the number of candidates for which it should pay.
+
+    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are.
+    """
 
     user_inputs: tuple[str, ...]
     batch: int
     mode: Mode
     item_inputs: tuple[str, ...] = ()
+    allow_no_candidates: bool = False
 
     def configuration(self, command: Command) -> Configuration:
         """The same for the report."""
         options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
-        return Configuration({**options, "item_inputs": self.item_inputs} if command == "split" else options)
+        own = (
+            {"item_inputs": self.item_inputs}
+            if command == "split"
+            else {"allow_no_candidates": self.allow_no_candidates}
+        )
+        return Configuration({**options, **own})
 
 
 @dataclass(frozen=True)
@@ -110,10 +119,13 @@ def inspect(model: ModelLike, wishes: Wishes) -> Report:
 def roles(document: Document, wishes: Wishes) -> Reading:
     """The document with the roles of its inputs.
 
-    Raises UserError for a glob that matches nothing, and for an input that would be the user's and the items'.
+    Raises UserError for a glob that matches nothing, for an input that would be the user's and the items', and where
+    every input is the user's.
     """
     graph = Model(document)
     given = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
+    if not wishes.allow_no_candidates:
+        check_candidates(graph, given)
     items = declared_inputs(graph, wishes.item_inputs, "item")
     both = [i.name for i in given.inputs if i.name in items]
     if both:

@@ -78,14 +78,20 @@ _ASKED = [
         help="Check in the model that the rows of a request are identical. Where they are not, all outputs are NaN "
         "(--guard), or a further output `mari_guard` is false (--guard=output).",
     ),
+    click.option(
+        "--allow-no-candidates",
+        is_flag=True,
+        help="Allow all inputs to be the user's, so that every candidate gets the same answer: for a tower of the user "
+        "alone.",
+    ),
 ]
 
 
 def asked(command: Command) -> Command:
     """Add what is the request's and how the result is called: all that decides which model is made of one.
 
-    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key` and `guard`, which
-    `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
+    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard` and
+    `allow_no_candidates`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
     """
     for option in reversed(_ASKED):
         command = option(command)

@@ -58,6 +58,7 @@ def test_a_failed_verification_writes_the_report_alone(engine: Engine, run: Run,
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--allow-no-candidates"], {"allow_no_candidates": True}),
         (["--guard"], {"guard": "nan"}),
         (["--guard=output"], {"guard": "output"}),
         (["--guard", "--guard=off"], {}),
