@@ -14,7 +14,7 @@ SCHEMA_VERSION = 3
 Status = Literal["applied", "refused", "as is", "broken"]
 """What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
 
-Failure = Literal["does not run", "shape", "type", "another function", "accuracy"]
+Failure = Literal["order", "does not run", "shape", "type", "another function", "accuracy"]
 """Why an output fails, from the coarsest on; "another function": it differs in float64, where rounding is no excuse."""
 
 Command = Literal["optimize", "verify", "inspect", "split"]
@@ -177,7 +177,8 @@ class Verification:
     """Every comparison that was made, and whether all of them passed. `notes` say what was not checked.
 
     `rtol` is what the first question, in float64, allows of an output's scale, and `basis` why; with tolerances that
-    were given, `rtol` and `atol` are those.
+    were given, `rtol` and `atol` are those. The rows of `tiled` inputs were identical in every call, or with `keys`,
+    which are inputs too, those with the same values of the keys: what was seen holds for such calls.
     """
 
     passed: bool
@@ -191,6 +192,8 @@ class Verification:
     runtime: str = "onnxruntime"
     rankings: tuple[Ranking, ...] = ()
     divergence: Divergence | None = None
+    tiled: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ class Comparison:
     """Both models, run side by side, and what was seen of them.
 
     `requests` are the symbols of leading axes that count requests. `seen` are the cases that were run, with their
-    inputs, by label and number of candidates; `second` is another runtime, with both models in it.
+    inputs, by label and number of candidates; `second` is another runtime, with both models in it. `order` is the first
+    output that is in another place, with words, where the outputs come in another order.
     """
 
     models: tuple[Source, Source]
@@ -47,6 +48,7 @@ class Comparison:
     notes: list[str]
     tolerance: Tolerance | None
     moved: bool
+    order: tuple[str, str] | None = None
     observations: dict[str, list[Observation]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
@@ -146,6 +148,9 @@ class Comparison:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )
+        if self.order is not None and self.seen:
+            output, words = self.order
+            self.differences += failure(next(iter(self.seen.values()))[0], [output], Problem("order", words))
         if not self.differences:
             self.notes.append("nothing was compared: the reference ran at no batch")
         reported = self.tolerance or Tolerance(allowed.same, 0.0)

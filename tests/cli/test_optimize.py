@@ -21,7 +21,7 @@ def files(folder: Path) -> list[str]:
 def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) -> None:
     result = run("optimize", model, out, "-u", "user_*", "--user-input", "ctx", "--batch", 200)
     assert result.exit_code == 0
-    assert f"the same predictions: written to {out}" in result.stdout
+    assert f"the same predictions where the rows of these 4 inputs are identical: written to {out}" in result.stdout
     assert onnx.load(out).doc_string == "optimized"
     assert engine.calls == [
         {"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None, **AS_EXPORTED}
@@ -141,7 +141,7 @@ def test_output_is_input(engine: Engine, run: Run, model: Path) -> None:
 def test_quiet_and_verbose(engine: Engine, run: Run, model: Path, out: Path) -> None:
     quiet = run("optimize", model, out, "-q")
     assert quiet.stdout.splitlines() == [
-        f"✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions: written to {out}"
+        f"✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions where the rows of these 4 inputs are identical: written to {out}"
     ]
     usual, verbose = (run("optimize", model, out, "--overwrite", *option).stdout for option in ([], ["-v"]))
     assert len(quiet.stdout) < len(usual) < len(verbose)
