@@ -161,7 +161,8 @@ def verify(
     drawn = given.mode.drawn_rows(given.tiled)
     # Constants are only ever moved, so that float64 is the whole of what may round.
     whole = together(document, parts, given.mode)
-    known = Known(drawn.tiled, drawn.keys, moved=True, remarks=report.remarks)
+    batch = report.cost_before.batch if report.cost_before else None
+    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
     return replace(report, verification=verification, structure=structural_difference(document, result))

@@ -33,6 +33,46 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass
+class _LeftOut:
+    """The cases that there is no time for, and how long those took that were run."""
+
+    seconds: float
+    over: list[Case] = field(default_factory=list)
+    too_long: list[Case] = field(default_factory=list)
+    for_each: float = 0.0
+    """The least time that a candidate took in any case, in seconds: what many take is about as many times that."""
+
+    def takes(self, case: Case, spent: float) -> bool:
+        """Whether the case is left out, when so many seconds are spent."""
+        if spent > self.seconds:
+            self.over.append(case)
+        elif spent + self.for_each * case.batch > self.seconds:
+            self.too_long.append(case)
+        else:
+            return False
+        return True
+
+    def took(self, case: Case, seconds: float) -> None:
+        """Remember how long a case took."""
+        each = seconds / max(case.batch, 1)
+        self.for_each = min(self.for_each or each, each)
+
+    def notes(self) -> list[str]:
+        """What was left out, and why."""
+        reasons = {f"{self.seconds:g} s were over": self.over, f"{self.seconds:g} s would not do": self.too_long}
+        return [
+            f"left out, because {why}: {', '.join(dict.fromkeys(map(_named, cases)))} (more --effort runs them)"
+            for why, cases in reasons.items()
+            if cases
+        ]
+
+
+def _named(case: Case) -> str:
+    """A case in a list: those that are drawn by their candidates."""
+    return case.where if case.name == "drawn" else case.name
+
+
+@dataclass
 class Comparison:
     """Both models, run side by side, and what was seen of them.
 
@@ -63,15 +103,16 @@ class Comparison:
 
     def run(self, calls: Drawn | Given, say: Progress) -> None:
         """Run every case, as long as there is time for those that may be left out."""
-        start, cases = time.monotonic(), calls.cases()
+        start, cases, left = time.monotonic(), calls.cases(), _LeftOut(calls.seconds)
         for done, case in enumerate(cases, 1):
             say(case.where, done, len(cases) + 1)
-            if done > calls.needed and time.monotonic() - start > calls.seconds:
-                left = ", ".join(dict.fromkeys(each.name for each in cases[done - 1 :]))
-                self.notes.append(f"left out, because {calls.seconds:g} s were over: {left} (more --effort runs them)")
-                return
+            begun = time.monotonic()
+            if done > calls.needed and left.takes(case, begun - start):
+                continue
             if self._safe(calls, case) and (found := calls.run(case, self.runs[0])) is not None:
                 self.compare(case, *found)
+            left.took(case, time.monotonic() - begun)
+        self.notes += left.notes()
 
     def _safe(self, calls: Drawn | Given, case: Case) -> bool:
         """Whether onnxruntime survives a case: its GRU takes the process down when every sequence is empty."""

@@ -70,12 +70,14 @@ class Known:
     """What is known of the two models.
 
     The rows of `tiled` inputs are identical, as their callers repeat them; those of one entry of `keys`, inputs that
-    tell several requests apart, where there are any. `moved` says that the optimized model's constants are the
+    tell several requests apart, where there are any. `batch` is the number of candidates that the optimized model was
+    made for. `moved` says that the optimized model's constants are the
     reference's, at most moved. `remarks` are the optimizer's about the optimized model, where it is at hand.
     """
 
     tiled: Collection[str] = ()
     keys: Collection[str] = ()
+    batch: int | None = None
     moved: bool = False
     remarks: Sequence[Remark] = ()
 

@@ -16,7 +16,7 @@ from mari_onnx.verification.compare.explain import located
 from mari_onnx.verification.compare.judge import Tolerance
 from mari_onnx.verification.comparison import Comparison, Progress
 from mari_onnx.verification.inputs.calls import Drawn, Given
-from mari_onnx.verification.inputs.cases import EFFORTS
+from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.notes import noted
@@ -103,7 +103,7 @@ def _calls(
 ) -> Drawn | Given:
     """The inputs that are run: recorded ones, or drawn ones of the effort."""
     effort = EFFORTS[options.effort]
-    batches = _batches(inputs, options.batches or effort.batches, notes)
+    batches = _batches(inputs, known, options, notes)
     traced = traced.overridden(options.input_ranges, inputs)
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
@@ -121,11 +121,24 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
     return found
 
 
-def _batches(inputs: Sequence[Input], batches: Sequence[int], notes: list[str]) -> Sequence[int]:
-    if any(isinstance(dim, str) for each in inputs for dim in each.dims):
-        return batches
-    notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
-    return [max((each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)), default=1)]
+def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str]) -> Batches:
+    """The numbers of candidates: of a model that takes one number only, that one."""
+    if not any(isinstance(dim, str) for each in inputs for dim in each.dims):
+        notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
+        own = [each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)]
+        return Batches([max(own, default=1)])
+    if options.batches is not None:
+        return Batches(options.batches)
+    effort = EFFORTS[options.effort]
+    meant = known.batch
+    if meant is not None and meant > MOST:
+        notes.append(f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that")
+        meant = MOST
+    return Batches(effort.batches, meant, effort.further)
+
+
+MOST = 2_000
+"""The most candidates that are run without being asked for: in float64, activations of more may not fit into memory."""
 
 
 def _traced(source: Source, inputs: Sequence[Input], notes: list[str]) -> Trace:

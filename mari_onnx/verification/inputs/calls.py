@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mari_onnx.verification.inputs import recorded as data
-from mari_onnx.verification.inputs.cases import Case, Effort, plan
+from mari_onnx.verification.inputs.cases import Batches, Case, Effort, plan
 from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, extents
 from mari_onnx.verification.inputs.ranges import Trace
 from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Values
@@ -26,7 +26,7 @@ class Drawn:
     keys: Collection[str]
     seed: int
     effort: Effort
-    batches: Sequence[int]
+    batches: Batches
     notes: list[str]
     chosen: Mapping[str, Array] = field(default_factory=dict)
     """Ids to look at in particular, by input: "changed rows" has no others."""
@@ -39,7 +39,7 @@ class Drawn:
     @property
     def needed(self) -> int:
         """How many of the cases are always run."""
-        return len(self.batches)
+        return len(set(self.batches.needed))
 
     def cases(self) -> list[Case]:
         """What is to be run, most telling first."""
