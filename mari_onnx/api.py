@@ -174,6 +174,7 @@ def verify(
     mode = mode_of_result(first, [*parts, second], index, request_key)
     drawn = mode.drawn_rows(given.tiled, request_key)
     whole = together(first, [*parts, second], mode)
+    of_first, of_second = facts(first), facts(second)
     verification = compare(first, whole, Known(drawn.tiled, drawn.keys), wishes, progress)
     result = whole if parts else second
     before = after = structure = None
@@ -187,8 +188,8 @@ def verify(
     shown = ("batches", "effort", "seed", "rtol", "atol")
     said |= {name: getattr(wishes, name) for name in shown}
     return Report(
-        "verify", __version__, facts(first), given.inputs, cost_before=before, cost_after=after,
-        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=facts(second),
+        "verify", __version__, of_first, given.inputs, cost_before=before, cost_after=after,
+        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
         changed=first.proto != second.proto, structure=structure, configuration=Configuration(said),
     )  # fmt: skip
 

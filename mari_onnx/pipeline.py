@@ -156,6 +156,7 @@ def verify(
     """The report, with how the verification of what was made went, and how its graph differs from the original's."""
     from mari_onnx.verification import Known, structural_difference  # onnxruntime takes its time to import
     from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.notes import noted
 
     parts = [document.with_proto(model) for model in models]
     drawn = given.mode.drawn_rows(given.tiled)
@@ -165,7 +166,10 @@ def verify(
     known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
-    return replace(report, verification=verification, structure=structural_difference(document, result))
+    notes: list[str] = []
+    with noted(notes, "how the two graphs differ could not be found"):
+        report = replace(report, structure=structural_difference(document, result))
+    return replace(report, verification=replace(verification, notes=(*verification.notes, *notes)))
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -194,9 +195,9 @@ class Writing:
         """Whether the models are to be written: nothing speaks against them, and it is not a rehearsal."""
         return not self.dry_run and (report.verification is None or report.verification.passed)
 
-    def hand_over(self, report: Report) -> None:
+    def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
-        hand_over(report, self.report_file, quiet=self.quiet, verbose=self.verbose)
+        hand_over(report, self.report_file, problems, quiet=self.quiet, verbose=self.verbose)
 
 
 def writing(command: Callable[..., None]) -> Callable[..., None]:
@@ -233,17 +234,43 @@ def with_file(report: Report) -> Report:
     return replace(report, configuration=replace(report.configuration, file=file))
 
 
-def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
-    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
+@contextmanager
+def postponed(problems: list[Exception]) -> Iterator[None]:
+    """Keep what is raised inside until the verdict is shown: `hand_over` raises it then."""
+    try:
+        yield
+    except Exception as error:
+        problems.append(error)
+
+
+def hand_over(
+    report: Report,
+    report_file: Path | None,
+    problems: list[Exception],
+    *,
+    quiet: bool,
+    verbose: bool,
+    form: str = "text",
+) -> None:
+    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed.
+
+    `problems` are what was postponed, and what keeps the report from being written is one more. After the verdict the
+    first of them is raised; where verification failed, that decides the exit code, and the problems are only said.
+    """
     from mari_onnx.document.save import write_file
     from mari_onnx.report import render, view_of
 
     report = with_file(report)
     if report_file is not None:
-        write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
+        with postponed(problems):
+            write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
     show(report, quiet=quiet, verbose=verbose, form=form)
     if report.verification is not None and not report.verification.passed:
+        for problem in problems:
+            click.echo(f"Error: {problem}", err=True)
         raise click.exceptions.Exit(1)
+    if problems:
+        raise problems[0]
 
 
 def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> None:

@@ -137,7 +137,7 @@ def verify(
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(reference, optimized, progress=on_progress, **wishes)
     command = _command(reference, optimized, wishes)
-    options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
+    options.hand_over(_reproducible(report, command), report_file, [], quiet=quiet, verbose=verbose, form=form)
 
 
 AGAIN = {

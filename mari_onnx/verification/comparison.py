@@ -26,6 +26,7 @@ from mari_onnx.verification.float64.recurrent import RECURRENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
+from mari_onnx.verification.notes import noted
 from mari_onnx.verification.runtimes import BESIDES, DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 
@@ -192,6 +193,9 @@ class Comparison:
         if self.order is not None and self.seen:
             output, words = self.order
             self.differences += failure(next(iter(self.seen.values()))[0], [output], Problem("order", words))
+        ranked: tuple[Ranking, ...] = ()
+        with noted(self.notes, "what becomes of the order of the candidates could not be found"):
+            ranked = self.rankings()
         if not self.differences:
             self.notes.append("nothing was compared: the reference ran at no batch")
         reported = self.tolerance or Tolerance(allowed.same, 0.0)
@@ -207,7 +211,7 @@ class Comparison:
             basis=allowed.basis,
             effort=effort,
             runtime="onnxruntime" if self.second is None else f"onnxruntime and {self.second[0]}",
-            rankings=self.rankings(),
+            rankings=ranked,
         )
 
     def _allowed(self) -> Allowance:

@@ -121,6 +121,22 @@ def test_unwritable(engine: Engine, run: Run, model: Path, out: Path, option: st
     assert message in result.stderr
 
 
+def test_the_verdict_survives_a_model_that_cannot_be_written(
+    engine: Engine, run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise UserError(f"{out} cannot be written: the disk is full", "Make room.")
+
+    monkeypatch.setattr("mari_onnx.document.save.save", full)
+    report = out.with_name("report.json")
+    result = run("optimize", model, out, "-q", "--report", report)
+    assert result.exit_code == 2
+    assert result.stdout.endswith("are identical: nothing was written\n")
+    assert "the disk is full" in result.stderr
+    read = json.loads(report.read_text(encoding="utf-8"))
+    assert (read["verification"]["passed"], read["written"]) == (True, None)
+
+
 def test_locked_folder(engine: Engine, run: Run, model: Path) -> None:
     (model.parent / "locked").mkdir(mode=0o500)
     if os.access(model.parent / "locked", os.W_OK):
