@@ -157,7 +157,8 @@ def test_output_is_input(engine: Engine, run: Run, model: Path) -> None:
 def test_quiet_and_verbose(engine: Engine, run: Run, model: Path, out: Path) -> None:
     quiet = run("optimize", model, out, "-q")
     assert quiet.stdout.splitlines() == [
-        f"✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions where the rows of these 4 inputs are identical: written to {out}"
+        "✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions where the rows of these 4 "
+        f"inputs are identical: written to {out}"
     ]
     usual, verbose = (run("optimize", model, out, "--overwrite", *option).stdout for option in ([], ["-v"]))
     assert len(quiet.stdout) < len(usual) < len(verbose)

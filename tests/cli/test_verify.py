@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mari_onnx.report import VIEWS
 from mari_onnx.errors import UserError
+from mari_onnx.report import VIEWS
 from mari_onnx.verification.inputs.cases import EFFORTS
 from mari_onnx.verification.runtimes import RUNTIMES
 from tests.cli.conftest import ONE_MODEL, Engine, Run

@@ -16,9 +16,10 @@ from tests.graphs import assert_same, integers, ranking, rewrite
 from tests.runtime import RUNS_EMPTY
 
 CONSTANTS: dict[str, Any] = {
-    "axis": np.int64(0), "first": [0], "second": [1], "third": [2], "last": [-1], "two_and_three": [1, 2], "pair": [1, 1],
+    "axis": np.int64(0), "first": [0], "second": [1], "third": [2], "last": [-1], "two_and_three": [1, 2],
     "two": [2], "four": [4], "flat": [-1], "rows": [-1, 4], "above": [1, 0, 0, 0], "half": np.float32(0.5),
-    "nothing": np.float32(0), "many": [2**31 - 1], "scales": np.ones(4, np.float32), "column": np.ones((1, 4), np.float32),
+    "nothing": np.float32(0), "many": [2**31 - 1], "scales": np.ones(4, np.float32),
+    "column": np.ones((1, 4), np.float32),
     "hot": np.array([0, 1], np.float32), "kernel": integers(2, 4, 3),
     "W": integers(1, 12, 4) / 8, "R": integers(1, 12, 3, seed=1) / 8,
     "W3": integers(1, 9, 4) / 8, "R3": integers(1, 9, 3, seed=1) / 8,
@@ -49,8 +50,8 @@ ALONG = {
     "ReduceL2, of all": "c = ReduceL2 (user)",
     "ReverseSequence": "r = Unsqueeze (user, second) n = Identity (two) s = Shape (item) b = Gather (s, first) "
     "o = ReverseSequence <time_axis = 0, batch_axis = 1> (r, b) c = Squeeze (o, second)",
-    "Compress": "m = ReduceMax <axes = [1], keepdims = 0> (item) b = Greater (m, half) z = Compress <axis = 0> (user, b) "
-    "c = ReduceSum (z, first)",
+    "Compress": "m = ReduceMax <axes = [1], keepdims = 0> (item) b = Greater (m, half) "
+    "z = Compress <axis = 0> (user, b) c = ReduceSum (z, first)",
     "NonZero": "n = NonZero (user) f = Cast <to = 1> (n) c = ReduceSum (f)",
     "Trilu": "c = Trilu <upper = 0> (user)",
     "Unique": "v, i, n, k = Unique <axis = 0> (user) f = Cast <to = 1> (k) c = ReduceMax (f)",
@@ -72,8 +73,8 @@ ALONG = {
     "OneHot": "i = Cast <to = 7> (user) o = OneHot <axis = 0> (i, four, hot) c = ReduceSum (o, first)",
     "Slice, turned": "a = Slice (user, second, many, first) b = Slice (user, first, second, first) "
     "c = Concat <axis = 0> (a, b)",
-    "Slice, one later": "z = Mul (user, nothing) f = Slice (z, first, second, first) a = Slice (user, first, last, first) "
-    "c = Concat <axis = 0> (f, a)",
+    "Slice, one later": "z = Mul (user, nothing) f = Slice (z, first, second, first) "
+    "a = Slice (user, first, last, first) c = Concat <axis = 0> (f, a)",
     "MatMul": "t = Transpose (user) m = MatMul (t, user) c = ReduceSum (m, first)",
     "MatMul, each with each": GRAM.format("o = Identity (m)"),
     "MatMul, each with those before": GRAM.format("o = Trilu <upper = 0> (m)"),
