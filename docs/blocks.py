@@ -89,7 +89,9 @@ def exit_codes() -> str:
 def commands() -> str:
     """Each command of the Makefile, as `make` lists them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    lines = [f"make {name:<10} {about}" for name, about in re.findall(r"^([\w-]+):.*## (.*)$", makefile, re.MULTILINE)]
+    targets = re.findall(r"^([\w-]+):.*## (.*)$", makefile, re.MULTILINE)
+    width = max(len(name) for name, _ in targets)
+    lines = [f"make {name:<{width}} {about}" for name, about in targets]
     return _code("\n".join(lines), "text")
 
 

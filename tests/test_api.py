@@ -12,6 +12,7 @@ import pytest
 
 import mari_onnx
 from mari_onnx import UserError, inspect, optimize, verify
+from mari_onnx.emission.graft import graft
 from tests.graphs import assert_same, integers, parse, ranking
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -213,9 +214,6 @@ def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
     tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`optimize` verifies what it made: a mistake in it is put down to what it remarked itself."""
-    import mari_onnx.emission as emission
-
-    graft = emission.graft
 
     def wrong(*given: Any) -> onnx.ModelProto:
         proto = graft(*given)
@@ -223,7 +221,7 @@ def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
         bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1), "b.part"))
         return proto
 
-    monkeypatch.setattr(emission, "graft", wrong)
+    monkeypatch.setattr("mari_onnx.emission.graft", wrong)
     report = optimize(tower, user_inputs=["user"]).report
     assert report.verification is not None and report.verification.divergence is not None
     (remark,) = [one for one in report.remarks if one.status == "applied"]

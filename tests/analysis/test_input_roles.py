@@ -24,7 +24,7 @@ from mari_onnx.serving.tiled import AS_EXPORTED, Tiled, TiledByKey
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
-WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+WEIGHTS: dict[str, Any] = {"w": integers(7, 2), "b": integers(2)}
 INDEXED = "g (float[R, 4] rows, int64[B] index, float[B, 3] item) => (float[B, 2] y) { user = Gather (rows, index) "
 
 

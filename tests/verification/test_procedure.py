@@ -96,7 +96,7 @@ def test_kinds_of_failures() -> None:
     assert kinds(verify(plain, plain)) == {None}
     assert kinds(verify(plain, parse(text.format("y = Abs (x)")), batches=(7,))) >= {"another function"}
     assert kinds(verify(plain, parse(text.format("r = Relu (x) y = Transpose (r)")), batches=(2,))) >= {"shape"}
-    coarse = parse(text.format("t = Relu (x) far = Add (t, c) y = Sub (far, c)"), c=np.float32([1024]))
+    coarse = parse(text.format("t = Relu (x) far = Add (t, c) y = Sub (far, c)"), c=np.array([1024], np.float32))
     found = [d for d in verify(plain, coarse).differences if d.case == "drawn" and not d.passed]
     assert {(d.failure, d.in_float64) for d in found} == {("accuracy", False)}
     halves = parse(text.format("h, i = Split <axis = 0> (x, two) y = Relu (x)"), two=np.array([1, 1]))

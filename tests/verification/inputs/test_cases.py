@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mari_onnx.errors import UserError
-from mari_onnx.verification import comparison as module
 from mari_onnx.verification.comparison import Comparison
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case, plan
 from tests.verification import models
@@ -44,7 +43,7 @@ def test_one_batch_alone() -> None:
 
 def test_when_time_is_over_the_batches_are_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(0, 10_000, 11))
-    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("mari_onnx.verification.comparison.time.monotonic", lambda: float(next(now)))
     verification = verify(models.tower(), models.tower(), batch=500)
     assert verification.passed
     assert [d.batch for d in verification.differences] == [1, 2, 7, 64]
@@ -57,7 +56,7 @@ def test_when_time_is_over_the_batches_are_run_all_the_same(monkeypatch: pytest.
 def test_what_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each candidate takes 0.03 s, and 500 of them longer than all that there is; the others are run."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("mari_onnx.verification.comparison.time.monotonic", lambda: now[0])
     compare = Comparison.compare
 
     def slowly(self: Comparison, case: Case, *found: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from tests.verification import models
 from tests.verification.models import parse, verify
 
 RNG = np.random.default_rng(5)
-FEEDS = {"user": RNG.standard_normal((3, 6)).astype(np.float32), "item": RNG.standard_normal((3, 5)).astype(np.float32)}
+FEEDS: dict[str, Any] = {
+    "user": RNG.standard_normal((3, 6)).astype(np.float32),
+    "item": RNG.standard_normal((3, 5)).astype(np.float32),
+}
 
 
 def npz(path: Path) -> Path:
@@ -128,7 +132,7 @@ def _text(content: str, name: str) -> Callable[[Path], Path]:
     return make
 
 
-def _arrays(**arrays: object) -> Callable[[Path], Path]:
+def _arrays(**arrays: Any) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
         np.savez(path / "calls.npz", **arrays)
         return path / "calls.npz"
