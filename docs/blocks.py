@@ -185,7 +185,8 @@ def verification() -> str:
             f"- **Is it as accurate?** Both models run in their own precision. The optimized one may be "
             f"{compare.ACCURACY_FACTOR:g} times as far from the float64 result as the original is "
             f"({compare.UNUSUAL_FACTOR:g} times with large features), and {compare.ACCURACY_FLOOR} units in the last "
-            f"place more. Where float64 cannot be had, {compare.UNGUARDED_FLOOR} units from the original are allowed.",
+            f"place more. Where float64 cannot be had, {compare.FLOOR_WITHOUT_FLOAT64} units from the original are "
+            "allowed.",
             "- **Integers and booleans** are equal. NaN and infinities are at the same places.",
         ]
     )

@@ -16,7 +16,7 @@ import pytest
 
 import mari_onnx
 from mari_onnx.report import VIEWS
-from mari_onnx.verification.runtimes import BESIDES
+from mari_onnx.verification.runtimes import SECOND_RUNTIMES
 
 ROOT = Path(mari_onnx.__file__).parent
 
@@ -55,7 +55,7 @@ BY_NAME = {
     "mari_onnx.verification": {
         f"mari_onnx.verification.{name}" for name in ("compare.structure", "options", "procedure")
     },
-    "mari_onnx.verification.comparison": {f"mari_onnx.verification.runtimes.{name}" for name in BESIDES},
+    "mari_onnx.verification.comparison": {f"mari_onnx.verification.runtimes.{name}" for name in SECOND_RUNTIMES},
 }
 """The modules that import others by `import_module`, when something of them is first asked for; and which."""
 

@@ -1,4 +1,4 @@
-"""Two models, run side by side on the same inputs, and what was seen of them."""
+"""Two models, run on the same inputs, with their outputs kept for the judgement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from mari_onnx.report.model import Difference, Ranking, Verification
 from mari_onnx.verification.compare.allowance import Allowance, allowance
 from mari_onnx.verification.compare.judge import (
-    HARDLY_JUDGED,
+    LARGE_OWN_ERROR,
     SAME_FUNCTION,
     WITHIN_FLOAT32,
     Observation,
@@ -27,7 +27,7 @@ from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
 from mari_onnx.verification.notes import noted
-from mari_onnx.verification.runtimes import BESIDES, DEFAULT_RUNTIME
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 
 Progress = Callable[[str, int, int], None]
@@ -75,11 +75,14 @@ def _named(case: Case) -> str:
 
 @dataclass
 class Comparison:
-    """Both models, run side by side, and what was seen of them.
+    """Both models, run case by case, and their outputs.
 
-    `requests` are the symbols of leading axes that count requests. `seen` are the cases that were run, with their
-    inputs, by label and number of candidates; `second` is another runtime, with both models in it. `order` is the first
-    output that is in another place, with words, where the outputs come in another order.
+    `models` and `runs` are the reference and the optimized model, in this order. `requests` are the symbols of leading
+    axes that count requests. `moved` says that the optimized model's constants are the reference's, at most moved.
+    `observations` are the outputs by name, `differences` the failures that leave nothing to judge, such as a model that
+    does not run. `seen` are the cases that were run, with their inputs, by label and number of candidates. `exact` are
+    both models in float64, None where that cannot be had. `second` is a second runtime: its name and both models in it.
+    `order` is the first output that is in another place, and a sentence about it; None where the order is the same.
     """
 
     models: tuple[Source, Source]
@@ -103,7 +106,7 @@ class Comparison:
             self.notes.append(f"compared in the model's own precision only: {error}")
 
     def run(self, calls: Drawn | Given, say: Progress) -> None:
-        """Run every case, as long as there is time for those that may be left out."""
+        """Run the first `calls.needed` cases, and the others until `calls.seconds` are over; a note names the rest."""
         start, cases, left = time.monotonic(), calls.cases(), _LeftOut(calls.seconds)
         for done, case in enumerate(cases, 1):
             say(case.where, done, len(cases) + 1)
@@ -116,7 +119,10 @@ class Comparison:
         self.notes += left.notes()
 
     def _safe(self, calls: Drawn | Given, case: Case) -> bool:
-        """Whether onnxruntime survives a case: its GRU takes the process down when every sequence is empty."""
+        """Whether a case is safe to run: the GRU of onnxruntime crashes the process when every sequence is empty.
+
+        The float64 run, which raises RunError there, tells.
+        """
         if case.style not in ("padding", "zeros", "given") or not self.with_lengths:
             return True
         try:
@@ -130,16 +136,16 @@ class Comparison:
 
     @property
     def with_lengths(self) -> bool:
-        """Whether sequences have lengths, which may all be 0."""
+        """Whether the reference has recurrent nodes whose sequences have lengths, which may all be 0."""
         return any(node.op_type in RECURRENT and len(node.input) > 4 for node in self.models[0].proto.graph.node)
 
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
-        """Run the optimized model, and both in float64, on inputs of which the reference's outputs are known."""
+        """Run the optimized model on `feeds`, and both models in float64. `expected` are the reference's outputs."""
         exactly = self._exactly(case, feeds)
         self._observe(case, self.runs[1], feeds, expected, exactly)
         if self.second is None or case.style not in ("drawn", "given"):
             return
-        # The second question once more, in another runtime: there too, each has an error of its own.
+        # In the second runtime both models have rounding errors of their own, so the second question is asked again.
         runtime, *runs = self.second
         try:
             also = runs[0](feeds)
@@ -163,9 +169,9 @@ class Comparison:
             pair = None if exactly is None else (exactly[0][name], exactly[1][name])
             self.observations.setdefault(name, []).append(Observation(case, name, value, got[name], pair))
 
-    def also(self, runtime: str) -> None:
-        """Run drawn and given inputs in a second runtime, too. Raises UserError when it is not installed."""
-        load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), BESIDES[runtime])
+    def add_runtime(self, runtime: str) -> None:
+        """Compare drawn and recorded inputs in a second runtime as well. Raises UserError when it is not installed."""
+        load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), SECOND_RUNTIMES[runtime])
         try:
             self.second = (runtime, load(self.models[0]), load(self.models[1]))
         except RunError as error:
@@ -182,11 +188,11 @@ class Comparison:
             return None
 
     def verdict(self, seed: int, effort: str) -> Verification:
-        """Judge what was seen; `seed` and `effort` are reported as they are."""
+        """Judge the observations. `seed` and `effort` are only copied into the result."""
         allowed = self._allowed()
         for name, seen in self.observations.items():
             self.differences += judge(seen, self.tolerance, allowed.same, allowed.constants.get(name, {}))
-            if (off := own_error([each for each in seen if each.case.usual])) > HARDLY_JUDGED:
+            if (off := own_error([each for each in seen if each.case.usual])) > LARGE_OWN_ERROR:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )
@@ -225,7 +231,7 @@ class Comparison:
         return allowed
 
     def rankings(self) -> tuple[Ranking, ...]:
-        """What becomes of the order of the candidates, edge cases apart: there, most scores are alike."""
+        """How the order of the candidates changes. Edge cases are left out, because most of their scores are equal."""
         seen = [each for per in self.observations.values() for each in per if each.case.style in ("drawn", "given")]
         scores = [(each.output, each.reference, each.optimized) for each in seen]
         return rankings(scores, [each.case.batch for each in seen])

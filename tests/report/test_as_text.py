@@ -19,7 +19,8 @@ VERDICTS = {
     "these 4 inputs are identical: written to out.onnx",
     "wrong": "✗ The predictions differ: scalar at batch 64 by inf, where 0 is allowed (and 1 more); "
     "nothing was written",
-    "unchanged": "· Nothing can be gained here: written to out.onnx as it was",
+    "unchanged": "· Nothing can be gained here, because no input is known to belong to the request "
+    "(--user-input 'user_*' names those that do): written to out.onnx as it was",
     "unverified": "! 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), not verified: written to out.onnx",
     "inspected": "· To be gained: 3.0 times less arithmetic (24.1 M → 8 M multiply-adds)",
     "bare": "· No input is known to belong to the request: --user-input 'user_*' names those that do",

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and the verdict."""
 
 from __future__ import annotations
 
@@ -69,3 +69,9 @@ def test_the_condition_of_a_verdict(report: Report, tiled: int, keys: tuple[str,
 
 def test_a_row_that_is_sent_once_has_no_condition() -> None:
     assert ", the same predictions: " in verdict(reports.OPTIMIZED, 2, rows="one")
+
+
+def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is_the_request_s() -> None:
+    declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
+    assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
+    assert "--user-input" in judged(reports.UNCHANGED)[2]

@@ -69,5 +69,5 @@ def test_inputs_in_another_order_are_the_same() -> None:
 
 def test_a_tiled_input_that_there_is_not() -> None:
     model = parse("f (float[B, 2] x) => (float[B, 2] y) { y = Relu (x) }")
-    with pytest.raises(UserError, match="no input `users` to be tiled"):
+    with pytest.raises(UserError, match="no input `users`, which is declared to be tiled"):
         verify(model, model, tiled=["users"])
