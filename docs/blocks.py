@@ -165,9 +165,11 @@ def verification() -> str:
     """What is compared, and how closely."""
     usual = EFFORTS[DEFAULT_EFFORT]
     batches = ", ".join(map(str, usual.batches))
+    further = ", ".join(map(str, usual.further))
     return "\n".join(
         [
-            f"- **Inputs.** The numbers of candidates are {batches}. All candidates differ. There are "
+            f"- **Inputs.** The numbers of candidates are {batches}, that of `--batch` where a model is made, and then "
+            f"{further}, around which kernels change. All candidates differ. There are "
             f"{inputs.REQUESTS} requests where an index tells them apart. Ids are drawn from the whole of the tables "
             f"that they index, "
             f"the largest always among them. Histories are padded with 0. Other dynamic axes have extent "
@@ -217,6 +219,7 @@ def efforts() -> str:
     ]
     for name, effort in EFFORTS.items():
         batches = ", ".join(map(str, effort.batches))
+        batches += f", then {', '.join(map(str, effort.further))}" if effort.further else ""
         edges = "yes" if effort.edges else "no"
         rows.append(f"| `{name}` | {batches} | {effort.draws} | {edges} | {effort.seconds:g} |")
     return "\n".join(rows)

@@ -56,6 +56,7 @@ def optimize(
     request_index: str | None = None,
     request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -78,11 +79,13 @@ def optimize(
 
     `report.calls` says in words what the caller has to send.
 
-    Raises UserError for a file that is no usable model, for a glob that matches no input, and for options that
-    contradict each other or the model.
+    Raises UserError for a file that is no usable model, for a glob that matches no input, for options that contradict
+    each other or the model, and where all inputs with the candidates' axis are the user's: every candidate would get
+    the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    made = pipeline.optimize(model, Wishes(_names(user_inputs), batch, mode), verified=verify, progress=progress)
+    wishes = Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    made = pipeline.optimize(model, wishes, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -95,13 +98,14 @@ def inspect(
     request_index: str | None = None,
     request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
 ) -> Report:
     """The report on what `optimize` would do with the same arguments, and why. No model is written.
 
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    return pipeline.inspect(model, Wishes(_names(user_inputs), batch, mode))
+    return pipeline.inspect(model, Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ def verify(
     mode = mode_of_result(first, [*parts, second], index, request_key)
     drawn_rows = mode.drawn_rows(roles.tiled, request_key)
     whole = together(first, [*parts, second], mode)
+    of_first, of_second = facts(first), facts(second)
     verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), wishes, progress)
     result = whole if parts else second
     before = after = structure = None
@@ -201,8 +206,8 @@ def verify(
     shown = ("batches", "effort", "seed", "rtol", "atol")
     configuration |= {name: getattr(wishes, name) for name in shown}
     return Report(
-        "verify", __version__, facts(first), roles.inputs, cost_before=before, cost_after=after,
-        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=facts(second),
+        "verify", __version__, of_first, roles.inputs, cost_before=before, cost_after=after,
+        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
         changed=first.proto != second.proto, structure=structure, configuration=Configuration(configuration),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
@@ -50,17 +50,25 @@ class Wishes:
 
     `user_inputs` and `item_inputs` are globs over names of inputs. `batch` is the number of candidates at which costs
     are counted.
+
+    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are.
     """
 
     user_inputs: tuple[str, ...]
     batch: int
     mode: Mode
     item_inputs: tuple[str, ...] = ()
+    allow_no_candidates: bool = False
 
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""
         options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
-        return Configuration({**options, "item_inputs": self.item_inputs} if command == "split" else options)
+        own = (
+            {"item_inputs": self.item_inputs}
+            if command == "split"
+            else {"allow_no_candidates": self.allow_no_candidates}
+        )
+        return Configuration({**options, **own})
 
 
 @dataclass(frozen=True)
@@ -116,10 +124,13 @@ def inspect(model: ModelLike, wishes: Wishes) -> Report:
 def roles(document: Document, wishes: Wishes) -> Reading:
     """The document's graph with the roles of its inputs.
 
-    Raises UserError for a glob that matches nothing, and for an input that is both the user's and the items'.
+    Raises UserError for a glob that matches nothing, for an input that is both the user's and the items', and where
+    all inputs with the candidates' axis are the user's.
     """
     graph = Model(document)
     input_roles = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
+    if not wishes.allow_no_candidates:
+        check_candidates(graph, input_roles)
     items = declared_inputs(graph, wishes.item_inputs, "item")
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:
@@ -154,15 +165,20 @@ def verify(
     """The report with the result of the verification, and with the differences between the two graphs."""
     from mari_onnx.verification import Known, structural_difference  # slow to import
     from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.notes import noted
 
     parts = [document.with_proto(model) for model in models]
     drawn = input_roles.mode.drawn_rows(input_roles.tiled)
     # Constants are moved and never computed, so that in float64 both models have the same constants.
     whole = together(document, parts, input_roles.mode)
-    known = Known(drawn.tiled, drawn.keys, moved=True, remarks=report.remarks)
+    batch = report.cost_before.batch if report.cost_before else None
+    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
-    return replace(report, verification=verification, structure=structural_difference(document, result))
+    notes: list[str] = []
+    with noted(notes, "how the two graphs differ could not be found"):
+        report = replace(report, structure=structural_difference(document, result))
+    return replace(report, verification=replace(verification, notes=(*verification.notes, *notes)))
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -47,6 +47,7 @@ ELSEWHERE = {
 
 BESIDE = {
     "analysis/rules/test_refusals.py": "what every rule does with what it does not understand",
+    "analysis/rules/test_over_candidates.py": "what every rule does along the axis of the candidates",
     "cli/test_sample.py": "the commands as a user runs them, with nothing replaced",
     "emission/test_determinism.py": "the written bytes, whatever ran before",
     "verification/test_mutations.py": "the verification as a whole: damage is seen",

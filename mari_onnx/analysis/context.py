@@ -134,6 +134,9 @@ class Context:
     read_counts: Mapping[str, int] = field(default_factory=dict)
     """How often each tensor of the original graph is read, by its name."""
 
+    on_one_row: bool = False
+    """Whether the nodes run as they are on one row of the candidates, as those of a body do."""
+
     output_extents: frozenset[Poly] = frozenset()
     """Symbols that are extents of every output. If one of them is 0 in a call, all outputs are empty."""
 

@@ -13,7 +13,7 @@ depends on the serving mode; see `mari_onnx.serving.mode`.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -85,6 +85,37 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     candidates = {symbol for name, symbol in stated.items() if name not in roles} or {stated[name] for name in tiled}
     mode.check_tiled(model, tiled, inputs)
     return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode)
+
+
+def check_candidates(model: Model, given: InputRoles) -> None:
+    """Raise UserError where no input is left that differs between the candidates of a request.
+
+    With `user` [B, 4] and `item` [B, 3] both declared, the first row of each would stand for all, and every candidate
+    would get one score. An index of requests differs between them, but not between the candidates of one.
+    """
+    declared = {i.name for i in given.inputs} | {given.mode.options.request_index}
+    counted = set(given.candidates)
+    if not given.tiled or any(_may_differ(i, counted) for i in model.inputs if i.name not in declared):
+        return
+    shown = ", ".join(f"`{name}`" for name in given.tiled[:SHOWN])
+    more = f" and {len(given.tiled) - SHOWN} more" if len(given.tiled) > SHOWN else ""
+    raise UserError(
+        f"all inputs that have the candidates' axis are declared the user's: {shown}{more}; no input is left that "
+        "differs between candidates, and every candidate would get the same score",
+        "declare the user's inputs alone: -u 'user_*'; a tower of the user alone: `optimize --allow-no-candidates`",
+    )
+
+
+SHOWN = 10
+"""How many names a message has at most."""
+
+
+def _may_differ(info: onnx.ValueInfoProto, candidates: Collection[str]) -> bool:
+    """Whether an input that nobody declared has, or may have, the candidates' axis: in the first place or another."""
+    shape = shape_of(info)
+    if shape is None:
+        return True
+    return any(not isinstance(e, int) and (i == 0 or not e or e in candidates) for i, e in enumerate(shape))
 
 
 @dataclass(frozen=True)

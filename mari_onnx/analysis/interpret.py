@@ -352,7 +352,8 @@ class _Walk:
         """The outputs of a body with these inputs. Remarks, findings and work of the body's nodes are dropped."""
         ctx, counter = self.ctx, self.counter
         apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
-        self.ctx, self.counter = replace(ctx, providers=dict(ctx.providers), **apart), counter.apart()
+        self.ctx = replace(ctx, providers=dict(ctx.providers), on_one_row=True, **apart)
+        self.counter = counter.apart()
         self.providers = self.ctx.providers
         results = self._outputs_of(graph, inputs)
         self.ctx, self.counter, self.providers = ctx, counter, ctx.providers

@@ -11,7 +11,8 @@ and the history have one row, the body multiplies them by weights, and no tensor
 
 A tensor that a body reads by name (a capture) is treated like an input.
 
-Holds when each state keeps its shape. Rounding: none.
+Holds when each state keeps its shape, and when the steps are not the candidates: a prefix sum over rows that are equal
+differs from row to row. Rounding: none.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Poly, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, State, Value
+
+FIRST_WITHOUT_BATCH = 9
+"""The opset from which Scan has no batch, and no input of lengths."""
 
 
 class Walk(Protocol):
@@ -90,7 +94,9 @@ class _LoopNode:
     @property
     def time_axes(self) -> list[int | None]:
         """For each of `values` the position of the dimension that the loop runs over; None where it has none."""
-        of_scanned = list(self.op.attribute("scan_input_axes", [0] * self.scanned))
+        given = self.op.attribute("scan_input_axes", [0] * self.scanned)
+        scanned = self.values[self.states : self.own]
+        of_scanned = [axis % len(v.known_dims) for axis, v in zip(given, scanned, strict=True)]
         return [None] * self.states + of_scanned + [None] * len(self.read)
 
     def on_rows(self, row: State) -> _LoopNode:
@@ -103,14 +109,28 @@ def _loop(ctx: Context, op: Op, captured: Mapping[str, Value]) -> _LoopNode | Re
     inputs = [v for v in op.inputs if v is not None]
     if len(inputs) < len(op.inputs) or any(v.dims is None for v in (*inputs, *captured.values())):
         return Refused(f"{op.op_type} with inputs that are left out, or of unknown rank")
+    if op.op_type == "Scan" and op.opset < FIRST_WITHOUT_BATCH:
+        return Refused("Scan with a batch, as before opset 9")
     first = 0 if op.op_type == "Scan" else 2
     control = inputs[:first]
     read = {name: v for name, v in captured.items() if _candidates(ctx, v)}
     counted = [e for v in (*control, *captured.values()) if v.content is not None for e in v.content.flat]
     if any(_candidates(ctx, v) for v in control) or any(_counts(ctx, e) for e in counted):
         return Refused(f"the body of {op.op_type} counts the candidates")
-    values = [_stored(ctx, v) for v in (*inputs[first:], *read.values())]
-    return _LoopNode(ctx, op, control, values, list(read), captured)
+    loop = _LoopNode(ctx, op, control, [*inputs[first:], *read.values()], list(read), captured)
+    over = _over_candidates(loop)
+    return over or replace(loop, values=[_stored(ctx, v) for v in loop.values])
+
+
+def _over_candidates(loop: _LoopNode) -> Refused | None:
+    """Refused where a scanned input has the candidates in its dimension of time, alone or merged with another axis."""
+    for value, time in zip(loop.values, loop.time_axes, strict=True):
+        if time is not None and any(loop.ctx.is_candidate(a) for a in value.known_dims[time]):
+            return Refused(
+                f"{loop.op.op_type} goes over the candidates: they are the steps of its input `{value.name}`",
+                "each candidate's result depends on those before it; if it should not, scan along another axis",
+            )
+    return None
 
 
 def _common_row(loop: _LoopNode) -> State | Refused:

@@ -42,8 +42,9 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
     writing.check(model, [output])
     with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.optimize(model, **asked, verify=not writing.no_verify, progress=on_progress)
-    report = result.report
+    report, problems = result.report, list[Exception]()
     if writing.wants(report):
-        save(result.document, result.model, output, overwrite=writing.overwrite)
-        report = replace(report, written=str(output))
-    writing.hand_over(report)
+        with options.postponed(problems):
+            save(result.document, result.model, output, overwrite=writing.overwrite)
+            report = replace(report, written=str(output))
+    writing.hand_over(report, problems)

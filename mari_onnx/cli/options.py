@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -80,14 +81,20 @@ _ASKED = [
         help="Check in the model that the rows of a request are identical. Where they are not, all outputs are NaN "
         "(--guard or --guard=nan), or a further output `mari_guard` is false (--guard=output).",
     ),
+    click.option(
+        "--allow-no-candidates",
+        is_flag=True,
+        help="Allow all inputs to be the user's, so that every candidate gets the same answer: for a tower of the user "
+        "alone.",
+    ),
 ]
 
 
 def asked(command: Command) -> Command:
     """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
 
-    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key` and `guard`, which
-    `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
+    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard` and
+    `allow_no_candidates`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
     """
     for option in reversed(_ASKED):
         command = option(command)
@@ -195,9 +202,9 @@ class Writing:
         """Whether the models are to be written: no verification failed, and there is no `--dry-run`."""
         return not self.dry_run and (report.verification is None or report.verification.passed)
 
-    def hand_over(self, report: Report) -> None:
+    def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
-        hand_over(report, self.report_file, quiet=self.quiet, verbose=self.verbose)
+        hand_over(report, self.report_file, problems, quiet=self.quiet, verbose=self.verbose)
 
 
 def writing(command: Callable[..., None]) -> Callable[..., None]:
@@ -234,17 +241,43 @@ def with_file(report: Report) -> Report:
     return replace(report, configuration=replace(report.configuration, file=file))
 
 
-def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
-    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
+@contextmanager
+def postponed(problems: list[Exception]) -> Iterator[None]:
+    """Keep what is raised inside until the verdict is shown: `hand_over` raises it then."""
+    try:
+        yield
+    except Exception as error:
+        problems.append(error)
+
+
+def hand_over(
+    report: Report,
+    report_file: Path | None,
+    problems: list[Exception],
+    *,
+    quiet: bool,
+    verbose: bool,
+    form: str = "text",
+) -> None:
+    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed.
+
+    `problems` are what was postponed, and what keeps the report from being written is one more. After the verdict the
+    first of them is raised; where verification failed, that decides the exit code, and the problems are only said.
+    """
     from mari_onnx.document.save import write_file
     from mari_onnx.report import render, view_of
 
     report = with_file(report)
     if report_file is not None:
-        write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
+        with postponed(problems):
+            write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
     show(report, quiet=quiet, verbose=verbose, form=form)
     if report.verification is not None and not report.verification.passed:
+        for problem in problems:
+            click.echo(f"Error: {problem}", err=True)
         raise click.exceptions.Exit(1)
+    if problems:
+        raise problems[0]
 
 
 def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> None:

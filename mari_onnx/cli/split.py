@@ -86,12 +86,13 @@ def split(
             verify=not writing.no_verify,
             progress=on_progress,
         )
-    report = result.report
+    report, problems = result.report, list[Exception]()
     if writing.wants(report):
         models = {paths[role]: part for role, part in result.models.items()}
-        save_all(result.document, models, overwrite=writing.overwrite)
-        report = _written(report, paths)
-    writing.hand_over(report)
+        with options.postponed(problems):
+            save_all(result.document, models, overwrite=writing.overwrite)
+            report = _written(report, paths)
+    writing.hand_over(report, problems)
 
 
 def _written(report: Report, paths: dict[str, Path]) -> Report:

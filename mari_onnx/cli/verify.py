@@ -158,7 +158,7 @@ def verify(
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
     command = _command(reference, optimized, chosen)
-    options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
+    options.hand_over(_reproducible(report, command), report_file, [], quiet=quiet, verbose=verbose, form=form)
 
 
 REPRODUCING = {

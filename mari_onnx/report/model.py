@@ -14,11 +14,12 @@ SCHEMA_VERSION = 3
 Status = Literal["applied", "refused", "as is", "broken"]
 """What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
 
-Failure = Literal["does not run", "shape", "type", "another function", "accuracy"]
+Failure = Literal["order", "does not run", "shape", "type", "another function", "accuracy"]
 """Why an output fails, the coarsest kind first.
 
-"another function": it differs in float64 by more than rounding can explain. "accuracy": the models are the same
-function in float64, and the optimized one is less accurate in its own precision; or a plain tolerance is exceeded.
+"order": the outputs come in another order. "another function": it differs in float64 by more than rounding can explain.
+"accuracy": the models are the same function in float64, and the optimized one is less accurate in its own precision; or
+a plain tolerance is exceeded.
 """
 
 Command = Literal["optimize", "verify", "inspect", "split"]
@@ -188,7 +189,9 @@ class Verification:
     """Every comparison that was made, and whether all of them passed. `notes` say what was not checked.
 
     `rtol` is the difference that is allowed in float64, as a share of an output's scale, and `basis` says why it is
-    that. With tolerances that the caller gave, `rtol` and `atol` are those.
+    that. With tolerances that the caller gave, `rtol` and `atol` are those. The rows of
+    `tiled` inputs were identical in every call, or with `keys`, which are inputs too, those with the same values of the
+    keys: the result holds for such calls.
     """
 
     passed: bool
@@ -202,6 +205,8 @@ class Verification:
     runtime: str = "onnxruntime"
     rankings: tuple[Ranking, ...] = ()
     divergence: Divergence | None = None
+    tiled: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

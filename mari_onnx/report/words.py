@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeAlias
@@ -125,7 +125,7 @@ def judged(report: Report) -> tuple[str, str, str]:
         case "split" if report.split is not None:
             return _was_split(report, report.split)
         case "verify":
-            return (*MARKS[True], _same(verification))
+            return (*MARKS[True], _same(verification, _condition(report)))
         case "inspect":
             return (*MARKS["as is"], _prospect(report))
         case _:
@@ -142,7 +142,7 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     gain = gain[:1].upper() + gain[1:]
     if report.verification is None:
         return ("!", "bold yellow", f"{gain}, not verified: {where}")
-    return (*MARKS[True], f"{gain}, the same predictions: {where}")
+    return (*MARKS[True], f"{gain}, the same predictions{_condition(report)}: {where}")
 
 
 def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
@@ -154,7 +154,7 @@ def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
             said.append(f"{len(bytes_)} value{'s' * (len(bytes_) != 1)}, {size(sum(bytes_))} for each {name}")
     where = ", ".join(part.written for part in split.parts if part.written)
     where = f"written to {where}" if where else "nothing was written"
-    same = "not verified" if report.verification is None else "the same predictions"
+    same = "not verified" if report.verification is None else f"the same predictions{_condition(report)}"
     mark = ("!", "bold yellow") if report.verification is None else MARKS[True]
     return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 
@@ -176,7 +176,34 @@ def _prospect(report: Report) -> str:
     return "Nothing can be gained here"
 
 
-def _same(verification: Verification | None) -> str:
+NAMED = 3
+"""How many inputs a verdict names; more are counted."""
+
+
+def _condition(report: Report) -> str:
+    """On which calls a result that takes tiled rows was shown to predict the same; nothing where it is on all.
+
+    A result that takes a request's row once has no such condition, although the original was called with equal rows.
+    """
+    if report.verification is None:
+        return ""
+    keys, tiled = report.verification.keys, {i.name for i in report.request_inputs if i.rows == "tiled"}
+    names = [name for name in report.verification.tiled if name in tiled and name not in keys]
+    if not names:
+        return ""
+    which = _listed(names) if len(names) <= NAMED else f"these {len(names)} inputs"
+    if keys:
+        return f" where rows with the same {_listed(keys)} are identical in {which}"
+    return f" where the rows of {which} are identical"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `b` and `c`"""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def _same(verification: Verification | None, condition: str) -> str:
     if verification is None or not verification.differences:
         return "Nothing was compared"
     batches = sorted({one.batch for one in verification.differences})
@@ -185,7 +212,7 @@ def _same(verification: Verification | None) -> str:
     largest = max(one.max_rel for one in drawn or verification.differences)
     which = ", ".join(map(str, batches))
     n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
-    return f"The same predictions: {n} at batches {which}, at most {small(largest)} of the scale apart"
+    return f"The same predictions{condition}: {n} at batches {which}, at most {small(largest)} of the scale apart"
 
 
 def _failure(report: Report, verification: Verification) -> str:
@@ -193,6 +220,9 @@ def _failure(report: Report, verification: Verification) -> str:
     nothing = "; nothing was written" if report.command == "optimize" else ""
     if not bad:
         return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
+    order = next((one for one in bad if one.failure == "order"), None)
+    if order is not None:
+        return f"The signatures differ: {order.message}{nothing}"
     worst = max(bad, key=closeness)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return (

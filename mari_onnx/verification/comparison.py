@@ -26,10 +26,51 @@ from mari_onnx.verification.float64.recurrent import RECURRENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
+from mari_onnx.verification.notes import noted
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class _LeftOut:
+    """The cases that there is no time for, and how long those took that were run."""
+
+    seconds: float
+    over: list[Case] = field(default_factory=list)
+    too_long: list[Case] = field(default_factory=list)
+    for_each: float = 0.0
+    """The least time that a candidate took in any case, in seconds: what many take is about as many times that."""
+
+    def takes(self, case: Case, spent: float) -> bool:
+        """Whether the case is left out, when so many seconds are spent."""
+        if spent > self.seconds:
+            self.over.append(case)
+        elif spent + self.for_each * case.batch > self.seconds:
+            self.too_long.append(case)
+        else:
+            return False
+        return True
+
+    def took(self, case: Case, seconds: float) -> None:
+        """Remember how long a case took."""
+        each = seconds / max(case.batch, 1)
+        self.for_each = min(self.for_each or each, each)
+
+    def notes(self) -> list[str]:
+        """What was left out, and why."""
+        reasons = {f"{self.seconds:g} s were over": self.over, f"{self.seconds:g} s would not do": self.too_long}
+        return [
+            f"left out, because {why}: {', '.join(dict.fromkeys(map(_named, cases)))} (more --effort runs them)"
+            for why, cases in reasons.items()
+            if cases
+        ]
+
+
+def _named(case: Case) -> str:
+    """A case in a list: those that are drawn by their candidates."""
+    return case.where if case.name == "drawn" else case.name
 
 
 @dataclass
@@ -41,6 +82,7 @@ class Comparison:
     `observations` are the outputs by name, `differences` the failures that leave nothing to judge, such as a model that
     does not run. `seen` are the cases that were run, with their inputs, by label and number of candidates. `exact` are
     both models in float64, None where that cannot be had. `second` is a second runtime: its name and both models in it.
+    `order` is the first output that is in another place, and a sentence about it; None where the order is the same.
     """
 
     models: tuple[Source, Source]
@@ -50,6 +92,7 @@ class Comparison:
     notes: list[str]
     tolerance: Tolerance | None
     moved: bool
+    order: tuple[str, str] | None = None
     observations: dict[str, list[Observation]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
@@ -64,15 +107,16 @@ class Comparison:
 
     def run(self, calls: Drawn | Given, say: Progress) -> None:
         """Run the first `calls.needed` cases, and the others until `calls.seconds` are over; a note names the rest."""
-        start, cases = time.monotonic(), calls.cases()
+        start, cases, left = time.monotonic(), calls.cases(), _LeftOut(calls.seconds)
         for done, case in enumerate(cases, 1):
             say(case.where, done, len(cases) + 1)
-            if done > calls.needed and time.monotonic() - start > calls.seconds:
-                left = ", ".join(dict.fromkeys(each.name for each in cases[done - 1 :]))
-                self.notes.append(f"left out, because {calls.seconds:g} s were over: {left} (more --effort runs them)")
-                return
+            begun = time.monotonic()
+            if done > calls.needed and left.takes(case, begun - start):
+                continue
             if self._safe(calls, case) and (found := calls.run(case, self.runs[0])) is not None:
                 self.compare(case, *found)
+            left.took(case, time.monotonic() - begun)
+        self.notes += left.notes()
 
     def _safe(self, calls: Drawn | Given, case: Case) -> bool:
         """Whether a case is safe to run: the GRU of onnxruntime crashes the process when every sequence is empty.
@@ -152,6 +196,12 @@ class Comparison:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )
+        if self.order is not None and self.seen:
+            output, words = self.order
+            self.differences += failure(next(iter(self.seen.values()))[0], [output], Problem("order", words))
+        ranked: tuple[Ranking, ...] = ()
+        with noted(self.notes, "what becomes of the order of the candidates could not be found"):
+            ranked = self.rankings()
         if not self.differences:
             self.notes.append("nothing was compared: the reference ran at no batch")
         reported = self.tolerance or Tolerance(allowed.same, 0.0)
@@ -167,7 +217,7 @@ class Comparison:
             basis=allowed.basis,
             effort=effort,
             runtime="onnxruntime" if self.second is None else f"onnxruntime and {self.second[0]}",
-            rankings=self.rankings(),
+            rankings=ranked,
         )
 
     def _allowed(self) -> Allowance:

@@ -74,13 +74,15 @@ class Known:
     """What the caller knows about the two models.
 
     The inputs in `tiled` have identical rows in each call, as callers send them. Where there are `keys`, which are
-    inputs that tell several requests apart, only rows with the same keys are identical. `moved` says that the
-    optimized model's constants are the reference's, at most moved (cut, joined, reordered or repeated). `remarks` are
-    those of the optimizer, if it has just made the model.
+    inputs that tell several requests apart, only rows with the same keys are identical. `batch` is the number of
+    candidates that the optimized model was made for. `moved` says that the optimized model's constants are the
+    reference's, at most moved (cut, joined, reordered or repeated). `remarks` are those of the optimizer, if it has
+    just made the model.
     """
 
     tiled: Collection[str] = ()
     keys: Collection[str] = ()
+    batch: int | None = None
     moved: bool = False
     remarks: Sequence[Remark] = ()
 

@@ -17,14 +17,14 @@ from mari_onnx.verification.compare.explain import located
 from mari_onnx.verification.compare.judge import Tolerance
 from mari_onnx.verification.comparison import Comparison, Progress
 from mari_onnx.verification.inputs.calls import Drawn, Given
-from mari_onnx.verification.inputs.cases import EFFORTS
+from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner
-from mari_onnx.verification.signatures import check_signatures, check_tiled
+from mari_onnx.verification.signatures import check_signatures, check_tiled, order_of_outputs
 
 
 def verify(
@@ -46,7 +46,8 @@ def verify(
     say = progress or _silent
     comparison = compare(reference, optimized, known, options, say)
     verification = comparison.verdict(options.seed, options.effort)
-    if verification.passed or not comparison.seen:
+    verification = replace(verification, tiled=tuple(known.tiled), keys=tuple(known.keys))
+    if all(each.passed or each.failure == "order" for each in verification.differences):
         return verification
     say("looking for where it begins", 1, 2)
     notes: list[str] = []
@@ -82,7 +83,8 @@ def compare(
     if options.rtol is not None or options.atol is not None:
         tolerance = Tolerance(options.rtol or 0.0, options.atol or 0.0)
     runs = runner(sessions[0]), runner(sessions[1])
-    comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved)
+    order = order_of_outputs(*sessions)
+    comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved, order)
     if options.runtime != DEFAULT_RUNTIME:
         comparison.add_runtime(options.runtime)
     comparison.run(calls, say)
@@ -103,7 +105,7 @@ def _calls(
 ) -> Drawn | Given:
     """The calls to run: recorded ones where there are some, else drawn ones as the effort asks."""
     effort = EFFORTS[options.effort]
-    batches = _batches(inputs, options.batches or effort.batches, notes)
+    batches = _batches(inputs, known, options, notes)
     traced = traced.overridden(options.input_ranges, inputs)
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
@@ -121,11 +123,24 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
     return found
 
 
-def _batches(inputs: Sequence[Input], batches: Sequence[int], notes: list[str]) -> Sequence[int]:
-    if any(isinstance(dim, str) for each in inputs for dim in each.dims):
-        return batches
-    notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
-    return [max((each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)), default=1)]
+def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str]) -> Batches:
+    """The numbers of candidates: of a model that takes one number only, that one."""
+    if not any(isinstance(dim, str) for each in inputs for dim in each.dims):
+        notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
+        own = [each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)]
+        return Batches([max(own, default=1)])
+    if options.batches is not None:
+        return Batches(options.batches)
+    effort = EFFORTS[options.effort]
+    meant = known.batch
+    if meant is not None and meant > MOST:
+        notes.append(f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that")
+        meant = MOST
+    return Batches(effort.batches, meant, effort.further)
+
+
+MOST = 2_000
+"""The most candidates that are run without being asked for: in float64, activations of more may not fit into memory."""
 
 
 def _traced(source: Source, inputs: Sequence[Input], notes: list[str]) -> Trace:

@@ -28,7 +28,10 @@ class Signature(Protocol):
 
 
 def check_signatures(reference: Signature, optimized: Signature) -> None:
-    """Raise UserError unless inputs and outputs have the same names and types, and inputs the same ranks."""
+    """Raise UserError unless inputs and outputs have the same names and types, and inputs the same ranks.
+
+    The order is free here; that of the outputs is for `order_of_outputs`.
+    """
     inputs = _problems("input", reference.get_inputs(), optimized.get_inputs())
     outputs = _problems("output", reference.get_outputs(), optimized.get_outputs())
     for problem in (*inputs, *outputs):
@@ -37,6 +40,26 @@ def check_signatures(reference: Signature, optimized: Signature) -> None:
             "Give a model and the one that was made from it, with the options that it was made with, such as -u, "
             "--request-index or --user-model.",
         )
+
+
+def order_of_outputs(reference: Signature, optimized: Signature) -> tuple[str, str] | None:
+    """The first output that is in another place, and what is wrong, in words; None where the order is the same.
+
+    The names are those of both. A caller may take outputs by their places: `session.run(None, feeds)` is a list.
+    Inputs are sent by name, so that their order is nothing to a caller.
+    """
+    expected, got = ([each.name for each in model.get_outputs()] for model in (reference, optimized))
+    other = next((name for name, there in zip(expected, got, strict=True) if name != there), None)
+    if other is None:
+        return None
+    names = [
+        ", ".join(f"`{name}`" for name in some[:SHOWN]) + ", ..." * (len(some) > SHOWN) for some in (got, expected)
+    ]
+    return other, f"the outputs come in another order: {names[0]}, and from the reference {names[1]}"
+
+
+SHOWN = 6
+"""How many names a message has at most."""
 
 
 def check_tiled(tiled: Collection[str], inputs: Sequence[Input]) -> None:

@@ -32,6 +32,7 @@ def test_a_model_is_itself() -> None:
         ("zeros", 7),
         ("large", 64),
         ("not finite", 64),
+        *(("drawn", batch) for batch in (3, 63, 65, 128)),
     ]
     assert all(d.max_abs == 0 and 0 < d.bound < 1e-5 for d in verification.differences)
     assert verification.rtol == SAME_FUNCTION

@@ -248,6 +248,8 @@ def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Va
     x, factors = op.data, op.data.factors
     if factors is None or op.op_type != "ReduceSum" or not axes or whole.parts is not None or whole.terms is not None:
         return whole
+    if ctx.cost.thrifty:  # a product has multiply-adds, where Mul and ReduceSum have none
+        return whole
     since = ctx.b.count
     product = _summed_product(ctx, x, factors, [a for i in axes for a in x.known_dims[i]])
     if product is None:

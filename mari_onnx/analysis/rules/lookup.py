@@ -43,7 +43,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
     axis = op.axis % len(data.dims)
-    if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
+    if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(ctx, data, axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)
     if chosen is not None and chosen.size:
@@ -63,6 +63,15 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
         return indices.content.astype(np.int64) if known else None
     array = indices.array
     return fold(array.tensor, ctx.array_of) if array.tensor.stored and array.layout == indices.dims else None
+
+
+def _same_rows(ctx: Context, data: Value, axis: int) -> bool:
+    """Whether any row along the axis may stand for the one that an index names.
+
+    Not in a body that runs on one row of the candidates: the index stays, and another row than 0 is not there.
+    """
+    counted = any(ctx.is_candidate(a) for a in data.known_dims[axis])
+    return data.repeats(axis) and not (ctx.on_one_row and counted)
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
@@ -158,7 +167,7 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
 
 def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
     """GatherND by one index for each row: rows of requests. Refused for any other data."""
-    if data.repeats(0) and indices.known_dims[0]:
+    if indices.known_dims[0] and _same_rows(ctx, data, 0):
         return [_any_row(op, data, indices.known_dims, 0)]
     if not _by_request(data, indices):
         return Refused("GatherND of a value that does not have one row for each request")

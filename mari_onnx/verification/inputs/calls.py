@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mari_onnx.verification.inputs import recorded as data
-from mari_onnx.verification.inputs.cases import Case, Effort, plan
+from mari_onnx.verification.inputs.cases import Batches, Case, Effort, plan
 from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, extents
 from mari_onnx.verification.inputs.ranges import Trace
 from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Values
@@ -26,7 +26,7 @@ class Drawn:
     keys: Collection[str]
     seed: int
     effort: Effort
-    batches: Sequence[int]
+    batches: Batches
     notes: list[str]
     chosen: Mapping[str, Array] = field(default_factory=dict)
     """By input, the ids that the case "changed rows" draws from: rows of tables that the optimized model changed."""
@@ -39,7 +39,7 @@ class Drawn:
     @property
     def needed(self) -> int:
         """How many cases, from the first on, are always run."""
-        return len(self.batches)
+        return len(set(self.batches.needed))
 
     def cases(self) -> list[Case]:
         """The cases in the order in which they are run."""

@@ -51,9 +51,14 @@ class Case:
         return f"{self.runtime} {'drawn' if self.usual else self.style}"
 
 
+AROUND_POWERS_OF_TWO = (3, 63, 65, 128)
+"""Candidates at which kernels take another path, or end with a rest: what works at 2 and 64 may fail at 3 and 65."""
+
+
 @dataclass(frozen=True)
 class Effort:
-    """How much is run: `draws` calls at each number of candidates in `batches`, and edge cases where `edges` is set.
+    """How much is run: `draws` calls at each number of candidates in `batches`, one call at each in `further`, and edge
+    cases where `edges` is set.
 
     The first draw at each number of candidates is always run. The others are left out when all took `seconds`.
     """
@@ -62,34 +67,51 @@ class Effort:
     draws: int
     edges: bool
     seconds: float
+    further: tuple[int, ...] = ()
 
     @property
     def words(self) -> str:
         """What is run, in words: `1, 7 candidates, for 2 seconds`."""
+        further = f", then {', '.join(map(str, self.further))}" if self.further else ""
         drawn = f", drawn {self.draws} times" if self.draws > 1 else ""
         edges = ", and edge cases" if self.edges else ""
-        return f"{', '.join(map(str, self.batches))} candidates{drawn}{edges}, for {self.seconds:g} seconds"
+        return f"{', '.join(map(str, self.batches))}{further} candidates{drawn}{edges}, for {self.seconds:g} seconds"
 
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort((1, 7), 1, False, 2),
-    "standard": Effort((1, 2, 7, 64), 1, True, 10),
-    "thorough": Effort((1, 2, 7, 64, 500), 4, True, 120),
+    "standard": Effort((1, 2, 7, 64), 1, True, 10, AROUND_POWERS_OF_TWO),
+    "thorough": Effort((1, 2, 7, 64, 500), 4, True, 120, AROUND_POWERS_OF_TWO),
 }
 DEFAULT_EFFORT = "standard"
 
 
-def plan(effort: Effort, batches: Sequence[int], seed: int, edges: Sequence[Style]) -> list[Case]:
+@dataclass(frozen=True)
+class Batches:
+    """Numbers of candidates: those that are always run, the one that is meant, and those that are run in the end.
+
+    The one that is meant, as by `optimize --batch`, comes after those that are always run, and before edge cases.
+    """
+
+    needed: Sequence[int]
+    meant: int | None = None
+    further: Sequence[int] = ()
+
+
+def plan(effort: Effort, batches: Batches, seed: int, edges: Sequence[Style]) -> list[Case]:
     """The cases in the order in which they are run: first draws, edge cases of these styles, further draws.
 
     Each case has a seed of its own, derived from `seed`.
     """
-    batches = list(dict.fromkeys(batches))
-    cases = [Case("drawn", batch, seed=(seed, batch)) for batch in batches]
+    needed = list(dict.fromkeys(batches.needed))
+    meant = [] if batches.meant in (None, *needed) else [batches.meant]
+    further = [batch for batch in batches.further if batch not in (*needed, *meant)]
+    cases = [Case("drawn", batch, seed=(seed, batch)) for batch in (*needed, *meant) if batch is not None]
     if effort.edges:
         for i, style in enumerate(edges, 1):
-            batch = min(MANY if style in ("changed rows", "large", "not finite") else EDGE_BATCH, max(batches))
+            batch = min(MANY if style in ("changed rows", "large", "not finite") else EDGE_BATCH, max(needed))
             cases += [Case(style, batch, style, (seed, batch, i))] if batch else []
+    cases += [Case("drawn", batch, seed=(seed, batch)) for batch in further]
     for draw in range(2, effort.draws + 1):
-        cases += [Case(f"drawn, {draw}", batch, seed=(seed, batch, 0, draw)) for batch in batches]
+        cases += [Case(f"drawn, {draw}", batch, seed=(seed, batch, 0, draw)) for batch in needed]
     return cases
