@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import assert_never
 
 from mari_onnx.document.document import Document
 from mari_onnx.errors import UserError
 from mari_onnx.serving.call_graph import fed_inputs, leading_extent
 from mari_onnx.serving.guard import Guard, NanGuard, OutputGuard
 from mari_onnx.serving.mode import Mode
-from mari_onnx.serving.names import GUARD_OUTPUT, INDEX_INPUT, ONE, TILED, USER_BATCHES, GuardName, UserBatch
+from mari_onnx.serving.names import GUARD_OUTPUT, INDEX_INPUT, ONE, REQUESTS, TILED, USER_BATCHES, GuardName, UserBatch
 from mari_onnx.serving.requests import AddedIndex, ExistingIndex
 from mari_onnx.serving.single_row import SingleRow
 from mari_onnx.serving.tiled import Tiled, TiledByKey
@@ -28,12 +29,25 @@ def mode_of(
     Raises UserError for options that contradict each other, and for an unknown user batch or guard.
     """
     _check_word("user batch", user_batch, USER_BATCHES)
-    if user_batch == TILED and request_index is None:
+    if request_index is not None:
+        if user_batch == ONE:
+            raise UserError("one row for the call leaves an index nothing to select", "leave one of the two out")
+        _check_sent_once(request_key, guard)
+        return ExistingIndex(request_index)
+    if user_batch == TILED:
         if guard is not None:
             _check_word("guard", guard, GUARDS)
         return _tiled(request_key, None if guard is None else GUARDS[guard])
-    if user_batch == ONE and request_index is not None:
-        raise UserError("one row for the call leaves an index nothing to select", "leave one of the two out")
+    _check_sent_once(request_key, guard)
+    if user_batch == ONE:
+        return SingleRow()
+    if user_batch == REQUESTS:
+        return AddedIndex()
+    assert_never(user_batch)
+
+
+def _check_sent_once(request_key: Sequence[str], guard: GuardName | None) -> None:
+    """Raise UserError for options that only tiled rows have a use for."""
     if request_key:
         raise UserError(
             "a request key tells tiled rows apart, and the rows are not to be tiled any more",
@@ -44,9 +58,6 @@ def mode_of(
             "a guard compares tiled rows, and the rows are not to be tiled any more",
             "leave out the guard: rows that are sent once cannot differ",
         )
-    if user_batch == ONE:
-        return SingleRow()
-    return AddedIndex() if request_index is None else ExistingIndex(request_index)
 
 
 def mode_of_result(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,6 +12,7 @@ from mari_onnx.serving.guard import NanGuard, OutputGuard
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.modes import GUARDS, mode_of, mode_of_result
 from mari_onnx.serving.names import GUARDS as GUARD_NAMES
+from mari_onnx.serving.names import USER_BATCHES, UserBatch
 from mari_onnx.serving.requests import AddedIndex, ExistingIndex
 from mari_onnx.serving.single_row import SingleRow
 from mari_onnx.serving.tiled import Tiled, TiledByKey
@@ -41,6 +42,12 @@ def test_words(words: dict[str, Any], mode: Mode) -> None:
 
 def test_every_word_for_a_guard_has_one() -> None:
     assert tuple(GUARDS) == GUARD_NAMES
+
+
+@pytest.mark.parametrize("word", USER_BATCHES)
+def test_every_word_for_a_user_batch_has_a_mode(word: UserBatch) -> None:
+    assert mode_of(word).options.user_batch == word
+    assert get_args(UserBatch) == USER_BATCHES
 
 
 @pytest.mark.parametrize(
