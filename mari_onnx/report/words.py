@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from mari_onnx.report.model import (
     Change,
@@ -122,14 +122,16 @@ def judged(report: Report) -> tuple[str, str, str]:
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
     match report.command:
-        case "split" if report.split is not None:
-            return _was_split(report, report.split)
+        case "optimize":
+            return _optimized(report)
+        case "split":
+            return _optimized(report) if report.split is None else _was_split(report, report.split)
         case "verify":
             return (*MARKS[True], _same(verification, _condition(report)))
         case "inspect":
             return (*MARKS["as is"], _prospect(report))
         case _:
-            return _optimized(report)
+            assert_never(report.command)
 
 
 def _optimized(report: Report) -> tuple[str, str, str]:

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import pytest
 from click.testing import CliRunner
 
 from mari_onnx.cli import main
+from mari_onnx.report.model import Command
 from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 
@@ -60,6 +61,10 @@ def timed() -> float:
 def test_what_takes_long_is_imported_when_it_is_needed(heavy: str) -> None:
     code = f"import sys, mari_onnx.cli; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_every_command_has_a_report() -> None:
+    assert set(main.commands) == set(COMMANDS) == set(get_args(Command))
 
 
 def test_help(run: Run) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.resources
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -40,6 +40,7 @@ def test_fields_and_schema_agree(record: type[Any]) -> None:
 def test_every_definition_is_a_record() -> None:
     assert set(SCHEMA["$defs"]) == {record.__name__ for record in RECORDS} - {"Report"} | {"number"}
     assert SCHEMA["properties"]["schema_version"]["const"] == model.SCHEMA_VERSION
+    assert SCHEMA["properties"]["command"]["enum"] == list(get_args(model.Command))
 
 
 def test_what_does_not_conform() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from mari_onnx.report.model import Report, RequestInput, Verification
+from mari_onnx.report.model import Command, Report, RequestInput, Verification
 from mari_onnx.report.words import count, judged, microseconds, ratio, size, small
 from tests.report import reports
 
@@ -75,3 +76,10 @@ def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is
     declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
     assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
     assert "--user-input" in judged(reports.UNCHANGED)[2]
+
+
+@pytest.mark.parametrize("command", get_args(Command))
+def test_every_command_has_a_verdict(command: Command) -> None:
+    mark, _, sentence = judged(replace(reports.UNCHANGED, command=command))
+    assert mark in "✓✗!·"
+    assert sentence
