@@ -6,8 +6,8 @@
     h.user.relu    a new tensor without a name: the nearest named tensor below it, and the operator
     h.user.2       a second tensor of the same name
 
-Two groups of names are fixed and come first: the names of the graph's outputs, and the names by which the bodies of
-Loop, Scan and If read tensors of the graph around them ("captures").
+Three groups of names are fixed and come first: the names of the graph's inputs, those of its outputs, and the names by
+which the bodies of Loop, Scan and If read tensors of the graph around them ("captures").
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mari_onnx.ir.forms import Value
 def name_tensors(emission: Emission, nodes: Sequence[Node], outputs: Sequence[Tensor]) -> None:
     """Give every output of the nodes a name, in `emission.names`; `outputs` are the tensors of the graph's outputs."""
     naming = _Naming(emission)
+    naming.name_inputs(tensor for node in nodes if node.op_type == "<input>" for tensor in node.outputs)
     naming.name_outputs(outputs)
     naming.name_captures(nodes)
     naming.name_the_rest(tensor for node in nodes for tensor in node.outputs)
@@ -36,6 +37,13 @@ class _Naming:
 
     emission: Emission
     used: set[str] = field(default_factory=set)
+
+    def name_inputs(self, inputs: Iterable[Tensor]) -> None:
+        """Give the graph's inputs their own names, also those that hold no value, because only their row 0 is used."""
+        for tensor in inputs:
+            assert tensor.name is not None, "an input is made with its name"
+            self.emission.names[tensor] = tensor.name
+            self.used.add(tensor.name)
 
     def name_outputs(self, outputs: Sequence[Tensor]) -> None:
         """Give the graph's outputs their own names, and reserve these.

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+from mari_onnx.ir.axes import Dims
+from mari_onnx.ir.builder import Builder
+from mari_onnx.serving.rows import FIRST_ROW, Kept, Rows, Sent
+from mari_onnx.serving.tiled import Tiled
 from tests.emission.models import WEIGHTS
-from tests.graphs import integers, parse, ranking, rewrite_and_check
+from tests.graphs import integers, parse, ranking, rewrite, rewrite_and_check
 
 
 def test_names_that_are_taken() -> None:
@@ -38,3 +44,23 @@ def test_a_node_that_runs_on_several_parts_has_a_name_for_each() -> None:
     names = [n.name for n in rewrite_and_check(proto).model.graph.node if n.name]
     assert "act" in names
     assert len(set(names)) == len(names)
+
+
+class OnlyFirstRow:
+    """Row 0 is kept, and no consumer may have the other rows that the caller sends."""
+
+    def keep(self, b: Builder, name: str, dims: Dims, dtype: int, sent: Sent) -> Kept:
+        return replace(FIRST_ROW.keep(b, name, dims, dtype, sent), written=None)
+
+
+@dataclass(frozen=True)
+class Strict(Tiled):
+    def rows(self, requests: str) -> Rows:
+        return OnlyFirstRow()
+
+
+def test_an_input_keeps_its_name_where_no_value_holds_all_its_rows() -> None:
+    model = ranking("tiled", "h = MatMul (user, w) y = Add (h, item)", w=integers(4, 3))
+    written = rewrite(model, mode=Strict()).model
+    assert [i.name for i in written.graph.input] == ["user", "item"]
+    assert "user" in written.graph.node[0].input
