@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from textwrap import dedent
 
@@ -24,6 +24,7 @@ from docs.picture import before_after, described, optimized_ranker, ranker
 from docs.stages import alternative, forms_of, interpreted, stages
 from mari_onnx.cli import EPILOG
 from mari_onnx.ir.axes import show
+from mari_onnx.report import SUFFIXES, view_of
 from mari_onnx.report.words import count, ratio
 from mari_onnx.verification.compare import judge as compare
 from mari_onnx.verification.inputs import draw as inputs
@@ -79,6 +80,13 @@ def report() -> str:
     kept = {key: found[key] for key in ("schema_version", "command", "changed", "cost_before", "cost_after")}
     kept["remarks"] = [next(remark for remark in found["remarks"] if remark["status"] == "applied")]
     return _code(json.dumps(kept, indent=2, ensure_ascii=False), "json")
+
+
+def endings() -> str:
+    """The view for each ending of a report file."""
+    rows = ["| ending | form, as `--format` calls it |", "| --- | --- |"]
+    rows += [f"| `{ending}` | `{view}` |" for ending, view in SUFFIXES.items()]
+    return "\n".join([*rows, f"| any other | `{view_of(PurePath('report'))}` |"])
 
 
 def exit_codes() -> str:
@@ -418,6 +426,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "optimize": optimize,
     "split": split,
     "report": report,
+    "endings": endings,
     "exit-codes": exit_codes,
     "commands": commands,
     "samples": samples,

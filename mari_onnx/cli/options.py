@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mari_onnx.errors import UserError
-from mari_onnx.report import VIEWS
+from mari_onnx.report import SUFFIXES, VIEWS
 from mari_onnx.serving import names
 
 if TYPE_CHECKING:
@@ -153,13 +153,18 @@ def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None)
         ctx.meta[_FILE] = str(value)
 
 
+_FORMS = ", ".join(
+    f"{view} ({', '.join(ending for ending, of in SUFFIXES.items() if of == view)})"
+    for view in dict.fromkeys(SUFFIXES.values())
+)
+
 report_file = click.option(
     "--report",
     "report_file",
     metavar="FILE",
     type=FILE,
     help="Also write the report to this file, whatever the result, and replace an older one. The name decides the "
-    "form: Markdown (.md), JUnit XML (.xml), text (.txt), else JSON.",
+    f"form: {_FORMS}, else json.",
 )
 
 form = click.option(

@@ -79,7 +79,8 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     type=click.Choice(RUNTIMES),
     default=DEFAULT_RUNTIME,
     show_default=True,
-    help="Compare in this runtime besides onnxruntime (pip install 'mari-onnx[openvino]').",
+    help=f"Compare in this runtime besides {DEFAULT_RUNTIME}. One that is missing is an extra of its name: pip install "
+    "'mari-onnx[NAME]'.",
 )
 @click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the drawn inputs."

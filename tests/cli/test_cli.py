@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from mari_onnx.cli import main
+from mari_onnx.report import SUFFIXES
 from mari_onnx.report.model import Command
 from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
@@ -73,6 +74,12 @@ def test_help(run: Run) -> None:
     assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:5]] == COMMANDS
     for code in (0, 1, 2, 3, 130):
         assert f"\n    {code} " in result.stdout
+
+
+def test_help_names_the_endings_of_every_form(run: Run) -> None:
+    words = " ".join(run("verify", "-h").stdout.split())
+    assert "markdown (.md, .markdown), junit (.xml), text (.txt), else json" in words
+    assert all(ending in words for ending in SUFFIXES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
