@@ -22,7 +22,7 @@ which of the forms it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -196,6 +196,17 @@ class Value:
     content: npt.NDArray[Any] | None = field(default=None, compare=False)  # == of two arrays is an array
     because: tuple[str, ...] = ()
     written: Array | None = None
+
+    def forms(self) -> Iterator[tuple[str, Form]]:
+        """The forms that the value has, each with its kind, which is the name of its field."""
+        forms: tuple[tuple[str, Form | None], ...] = (
+            ("array", self.array),
+            ("parts", self.parts),
+            ("terms", self.terms),
+            ("factors", self.factors),
+            ("written", self.written),
+        )
+        return ((kind, form) for kind, form in forms if form is not None)
 
     def named(self, name: str) -> Value:
         """The same value as another tensor of the graph: the output of an Identity."""

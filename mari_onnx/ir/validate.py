@@ -18,7 +18,8 @@ The checks run if `ENABLED` is true: with the environment variable MARI_ONNX_DEB
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import assert_never
 
 from mari_onnx.ir.axes import Axis, extents, flat, show
 from mari_onnx.ir.cost import inputs_of
@@ -54,20 +55,8 @@ def check_values(node: str, values: Iterable[Value]) -> None:
         if value.content is not None:
             have = extents(value.dims)
             _require(value.content.shape == have, where, f"content of shape {value.content.shape}, not {have}")
-        for kind, form in _forms(value):
+        for kind, form in value.forms():
             _check_form(f"{where}, its {kind}", form, set(axes), value.dtype)
-
-
-def _forms(value: Value) -> Iterator[tuple[str, Form]]:
-    """The forms that the value has, each with its kind for messages."""
-    forms: tuple[tuple[str, Form | None], ...] = (
-        ("array", value.array),
-        ("parts", value.parts),
-        ("terms", value.terms),
-        ("factors", value.factors),
-        ("written array", value.written),
-    )
-    return ((kind, form) for kind, form in forms if form is not None)
 
 
 def _check_form(where: str, form: Form, axes: set[Axis], dtype: int) -> None:
@@ -84,6 +73,8 @@ def _check_form(where: str, form: Form, axes: set[Axis], dtype: int) -> None:
         case Factors():
             _check_array(where, form.left, axes, dtype)
             _check_array(where, form.right, axes, dtype)
+        case _:
+            assert_never(form)
 
 
 def _check_parts(where: str, parts: Parts, axes: set[Axis], dtype: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.forms import Factors, IndexMap, Parts, Terms, Value, stores_only
+from mari_onnx.ir.forms import Factors, Form, IndexMap, Parts, Terms, Value, stores_only
 from mari_onnx.ir.renaming import rename_value
 from tests.ir.values import D, F, L, stored
+from tests.property.evaluate import forms as evaluated
+from tests.property.seen import KINDS
 
 # States
 
@@ -26,6 +29,27 @@ def test_states(b: Builder) -> None:
 def test_an_extent_of_one_is_no_difference(b: Builder) -> None:
     one = Axis(1)
     assert stored(b, (one,), (D,)).names() == {(D, "stored")}
+
+
+# The forms of a value
+
+
+def test_every_field_that_has_a_form_is_one_of_the_forms(b: Builder) -> None:
+    """What is missing in `forms` would be checked neither by `validate` nor by random graphs."""
+    of_form = {name for name, hint in get_type_hints(Value).items() if {*get_args(hint), hint} & {*get_args(Form)}}
+    value = known_in_every_form(b)
+    assert {kind for kind, _ in value.forms()} == of_form
+    assert all(getattr(value, kind) is form for kind, form in value.forms())
+    assert {kind for kind, _ in value.stored_as(value.array).forms()} == {"array"}
+
+
+def test_random_graphs_ask_for_each_kind_of_form(b: Builder) -> None:
+    value = known_in_every_form(b)
+    assert value.parts is not None
+    apart = replace(value, parts=replace(value.parts, apart=(value.terms, None)))
+    kinds = {kind for kind, _ in evaluated(apart)}
+    assert kinds == {kind for kind, _ in value.forms()} | {"apart"}
+    assert {f"{kind} missing an axis" for kind in kinds - {"array", "written"}} <= {*KINDS}
 
 
 # Changing a value

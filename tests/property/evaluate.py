@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from mari_onnx.emission import lower, write
 from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import ROW, Extent, evaluate
-from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Factors, Form, IndexMap, Parts, Terms, Value
 
 Ndarray = npt.NDArray[Any]
 
@@ -57,21 +57,11 @@ class Apart(Parts):
     """Parts, those that are sums by their terms, those that are products by their factors."""
 
 
-Form: TypeAlias = Array | Parts | Terms | Factors
-
-
 def forms(value: Value) -> Iterator[tuple[str, Form]]:
-    yield "array", value.array
-    if value.written is not None:
-        yield "written", value.written
-    if value.parts is not None:
-        yield "parts", value.parts
-        if any(value.parts.apart):
-            yield "apart", Apart(value.parts.axis, value.parts.pieces, 0.0, value.parts.apart)
-    if value.terms is not None:
-        yield "terms", value.terms
-    if value.factors is not None:
-        yield "factors", value.factors
+    """All forms by kind; parts that have other forms of pieces are evaluated a second time, with these."""
+    yield from value.forms()
+    if value.parts is not None and any(value.parts.apart):
+        yield "apart", Apart(value.parts.axis, value.parts.pieces, 0.0, value.parts.apart)
 
 
 def arrays(form: Form) -> list[Array]:
@@ -88,6 +78,8 @@ def arrays(form: Form) -> list[Array]:
             return [array for _, array in form.signed]
         case Factors():
             return [form.left, form.right]
+        case _:
+            assert_never(form)
 
 
 class Forms:
@@ -149,6 +141,8 @@ class Forms:
                 return np.concatenate(pieces, at)
             case Array():
                 return self._of_array(form, axes)
+            case _:
+                assert_never(form)
 
     def _of_array(self, array: Array, axes: list[Axis]) -> Ndarray:
         named = [a for d in array.layout for a in d]
