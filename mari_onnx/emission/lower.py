@@ -1,6 +1,7 @@
 """Lowering: the nodes that are needed, as operators of the model's own opset, with the shapes that they take.
 
     Expand(x, [B, 4]) of the expression graph    is Expand(x, Concat(Shape(user)[0:1], [4]))
+    Expand before opset 8                        is Tile(x, Concat(Shape(user)[0:1], [1]))
     Slice(x, axis 1, 2 to 5)                     has attributes before opset 10, and inputs from there on
 
 What is lowered has no names and is no protobuf message yet: a plan is priced by it, and the best plan's is written.
@@ -16,6 +17,7 @@ from onnx import TensorProto
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.emission.opset import EXPAND, lacking
 from mari_onnx.emission.order import needed
 from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
@@ -31,7 +33,8 @@ class Lowered:
     """A program as it would be written: its outputs, the nodes behind them, and the code that computes these.
 
     Outputs that are `apart` have names of their own, and an Identity gives them the output's. `stands` are the operands
-    in place of extents that no node computes as they are.
+    in place of extents that no node computes as they are. `lacking` says what the model's opset has not of it, "" where
+    all of it can be written.
     """
 
     program: Program
@@ -41,6 +44,7 @@ class Lowered:
     apart: set[Tensor]
     arithmetic: ShapeArithmetic
     stands: dict[Tensor, Operand] = field(default_factory=dict)
+    lacking: str = ""
 
     @property
     def code(self) -> Sequence[Node | Integers | Instruction]:
@@ -80,6 +84,7 @@ def lower(program: Program, model: Model) -> Lowered:
     lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs), arithmetic)
     for node in nodes:
         _lower(lowered, node)
+    lowered.lacking = lacking(arithmetic.code, model.opset)
     return lowered
 
 
@@ -118,6 +123,11 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
     match node.op_type:
         case "Reshape":
             return _reshape(lowered, node)
+        case "Expand" if arithmetic.opset < EXPAND:
+            assert source is not None
+            pairs = zip(source.known_shape, attributes["shape"], strict=True)
+            repeats = arithmetic.shape([1 if have == want else want for have, want in pairs], TensorProto.INT64, None)
+            return "Tile", [*operands, repeats], {}
         case "Expand":
             shape = arithmetic.shape(list(attributes["shape"]), TensorProto.INT64, source)
             return "Expand", [*operands, shape], {}

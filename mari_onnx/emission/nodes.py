@@ -8,10 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 from mari_onnx.emission.constants import initialize, write_constant
 from mari_onnx.emission.names import unique
 from mari_onnx.emission.protos import new_node, renamed_node
-from mari_onnx.emission.runtime_quirks import attended, is_described
+from mari_onnx.emission.runtime_quirks import attended, is_described, is_named_row, unused_symbol
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand
 from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import ROW, symbol
 
 
 def write_code(emission: Emission) -> None:
@@ -83,5 +84,9 @@ def _write_original(emission: Emission, node: Node) -> None:
 def _describe_new(emission: Emission, node: Node) -> None:
     """Say the shapes of results that the original does not have."""
     for t in node.outputs:
-        if is_described(t) and emission.names[t] and emission.names[t] not in emission.model.names:
+        if not emission.names[t] or emission.names[t] in emission.model.names:
+            continue
+        if is_named_row(t, emission.model.opset):
+            describe(emission, t, {symbol(ROW): unused_symbol(emission.model.input_symbols)})
+        elif is_described(t):
             describe(emission, t)

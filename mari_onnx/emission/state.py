@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -13,6 +15,10 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.lower import Lowered
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers
 from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent
+
+
+NO_SYMBOLS: Mapping[Extent, str] = MappingProxyType({})
 
 
 @dataclass
@@ -82,11 +88,11 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
     return attributes(original) == attributes(node)
 
 
-def describe(emission: Emission, tensor: Tensor) -> None:
-    """Write down the shape of a tensor, with the symbols of the model's own inputs."""
+def describe(emission: Emission, tensor: Tensor, ours: Mapping[Extent, str] = NO_SYMBOLS) -> None:
+    """Write down the shape of a tensor, with the symbols of the model's own inputs and those that are `ours`."""
     if tensor.shape is None or not tensor.dtype:
         return
     known = emission.model.input_symbols
-    shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
+    shape = [e if isinstance(e, int) else ours.get(e, str(e) if str(e) in known else None) for e in tensor.shape]
     name = emission.names[tensor]
     emission.infos[name] = helper.make_tensor_value_info(name, tensor.dtype, shape)

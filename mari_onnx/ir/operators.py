@@ -33,9 +33,10 @@ class Traits:
 
     `least` and `most` count the inputs over all opsets: Clip has 1 to 3, because its bounds were attributes first.
     `elementwise` operators compute each element of the result from one element of each operand, and `broadcasts` says
-    that operands of other shapes are repeated first; the bounds of Clip are scalars and are not. `arithmetic` are the
-    four operations, which distribute over a Transpose of both operands. `result` is the element type of an
-    elementwise result.
+    that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands` is how many of its first inputs are operands: the
+    others are parameters, such as the bounds of Clip, which hold one number, do not broadcast and keep their shape.
+    `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is the element
+    type of an elementwise result.
 
     `axis` is the default of the attribute of that name from opset `one_axis_from` on, `axis_before` the one before,
     when the operator still worked along that axis and all after it (Softmax until opset 13; LayerNormalization in every
@@ -53,6 +54,8 @@ class Traits:
     most: int = 1
     elementwise: bool = False
     broadcasts: bool = False
+    broadcasts_from: int = 7
+    operands: int = MANY
     arithmetic: bool = False
     result: Result = "first"
     axis: int | None = None
@@ -103,7 +106,7 @@ OPERATORS: Mapping[str, Traits] = {
     "Elu": replace(_UNARY, ns=2.5),
     **_each("Mish Softplus", replace(_UNARY, ns=11.0)),
     "Cast": replace(_UNARY, result="to"),
-    "Clip": replace(_UNARY, most=3),
+    "Clip": replace(_UNARY, most=3, operands=1),
     # Element by element, of several operands
     **_each("Add Mul Sub", _ARITHMETIC),
     "Div": replace(_ARITHMETIC, ns=0.3),
@@ -112,7 +115,7 @@ OPERATORS: Mapping[str, Traits] = {
     "Pow": replace(_BINARY, ns=0.4),
     "PRelu": replace(_BINARY, ns=0.6),
     "Where": replace(_BINARY, least=3, most=3, result="second", ns=3.5),
-    **_each("Max Mean Min Sum", _VARIADIC),
+    **_each("Max Mean Min Sum", replace(_VARIADIC, broadcasts_from=8)),
     # Of the second operand only the element type matters.
     "CastLike": Traits(2, 2),
     # The same elements in another shape or another place

@@ -35,7 +35,9 @@ class Plan:
 
     @property
     def pays(self) -> bool:
-        """Whether writing it is worth more than leaving the model as it is."""
+        """Whether it can be written, and is worth more than leaving the model as it is."""
+        if self.lowered.lacking:
+            return False
         before, after = self.program.work, self.work
         macs, time = (before.macs, after.macs), (before.time, after.time * self.handicap)
         return bool(self.reading.roles.inputs) and POLICY.pays(macs=macs, time=time)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import moments, pairs
-from mari_onnx.ir.arrays import fill, lay
+from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.cost import NS_PER_VIEW
@@ -57,10 +57,16 @@ class Elementwise:
 
 
 def elementwise(op: Op, ctx: Context) -> Derived:
-    """On the union of the stored axes; part by part, and as terms, where the operands are."""
-    present = [v for v in op.inputs if v is not None]
-    if any(v.dims is None for v in present):
+    """On the union of the stored axes; part by part, and as terms, where the operands are.
+
+    Parameters, such as the bounds of Clip, are read as they are, in the shape that they have.
+    """
+    count = _operands(op)
+    present = [v for v in op.inputs[:count] if v is not None]
+    if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
+    if len(present) > 1 and not _broadcasts(op):
+        return Refused(f"{op.op_type} does not broadcast in opset {op.opset}")
     aligned = broadcast([v.known_dims for v in present])
     if isinstance(aligned, Refused):
         return aligned
@@ -71,11 +77,12 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     ranks = [len(v.known_dims) for v in present]
     since = ctx.b.count
     values = [rename_value(ctx.b, v, n) for v, n in zip(present, names, strict=True)]
+    parameters = [None if v is None else plain(ctx.b, v) for v in op.inputs[count:]]
 
     def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
         rest = iter(tensors)
-        inputs = [None if v is None else next(rest) for v in op.inputs]
-        return ctx.again(op, inputs, [shape], [dtype])[0]
+        inputs = [None if v is None else next(rest) for v in op.inputs[:count]]
+        return ctx.again(op, [*inputs, *parameters], [shape], [dtype])[0]
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         out = renamed(dims, part)
@@ -91,6 +98,18 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     if op.op_type == "Mul":
         pairs.remember(ctx, op, value)
     return [value]
+
+
+def _broadcasts(op: Op) -> bool:
+    """Whether operands of other shapes are repeated in the node's opset, as all forms of a result rely on."""
+    traits = traits_of(op.op_type, op.proto.domain)
+    return traits is None or op.opset >= traits.broadcasts_from
+
+
+def _operands(op: Op) -> int:
+    """How many of the node's first inputs are operands, and no parameters."""
+    traits = traits_of(op.op_type, op.proto.domain)
+    return len(op.inputs) if traits is None else traits.operands
 
 
 def cast_like(op: Op, ctx: Context) -> Derived:
