@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
@@ -26,6 +26,10 @@ from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.validate import check_expressions
+
+
+ALLOWZERO = 14
+"""The opset from which a Reshape can be told that 0 is an extent, and not that of its input."""
 
 
 @dataclass
@@ -121,6 +125,8 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
     source = node.inputs[0]
     operands: list[Operand] = [t for t in node.inputs if t is not None]
     match node.op_type:
+        case "Reshape" | "Expand" if 0 in attributes["shape"]:
+            return _nothing(lowered, node)
         case "Reshape":
             return _reshape(lowered, node)
         case "Expand" if arithmetic.opset < EXPAND:
@@ -150,9 +156,19 @@ def _reshape(lowered: Lowered, node: Node) -> _Operator:
         return _unsqueeze(lowered, source, shape)
     if sum(not isinstance(e, int) for e in shape) <= 1:
         return "Reshape", [source, arithmetic.integers([e if isinstance(e, int) else -1 for e in shape])], {}
-    if arithmetic.opset >= 14:
+    if arithmetic.opset >= ALLOWZERO:
         return "Reshape", [source, arithmetic.shape(shape, TensorProto.INT64, source)], {"allowzero": 1}
     return _reshape_without_zeros(lowered, source, shape)
+
+
+def _nothing(lowered: Lowered, node: Node) -> _Operator:
+    """A result without elements, in as many zeros as there are.
+
+    A Reshape to an extent of 0 is one to the input's own before opset 14, and onnxruntime takes the 0 of an Expand for
+    a 1 where it removes an Expand that it has no use for.
+    """
+    shape = lowered.arithmetic.shape(list(node.attribute("shape")), TensorProto.INT64, node.inputs[0])
+    return "ConstantOfShape", [shape], {"value": helper.make_tensor("", node.outputs[0].dtype, [1], [0])}
 
 
 def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:

@@ -64,8 +64,8 @@ def _write_instruction(emission: Emission, instruction: Instruction) -> None:
         append_ours(emission, proto)
         return
     first = instruction.operands[0]
-    assert isinstance(first, Tensor) and instruction.of is not None
-    append(emission, proto, len(first.known_shape))
+    assert instruction.of is not None
+    append(emission, proto, len(first.known_shape) if isinstance(first, Tensor) else 1)
     _describe_new(emission, instruction.of)
 
 

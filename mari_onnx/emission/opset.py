@@ -31,10 +31,9 @@ def lacking(code: Iterable[Node | Integers | Instruction], opset: int) -> str:
     if instructions and opset < OLDEST:
         return f"the model has opset {opset}, and nothing is written for one before {OLDEST}"
     for item in instructions:
-        types = tuple(_dtype(operand) for operand in item.operands)
-        if not _has(item.op_type, types, opset):
-            name = TensorProto.DataType.Name(types[0]).lower() if types else "nothing"
-            return f"there is no {item.op_type} of {name} in the model's opset {opset}"
+        types, result = tuple(map(_dtype, item.operands)), _dtype(item)
+        if not _has(item.op_type, types, result, opset):
+            return f"the model's opset {opset} has no {item.op_type} of {TensorProto.DataType.Name(result).lower()}"
     return ""
 
 
@@ -50,8 +49,8 @@ def _dtype(operand: Operand) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _has(op_type: str, types: tuple[int, ...], opset: int) -> bool:
-    """Whether an opset has an operator that takes operands of these element types."""
+def _has(op_type: str, types: tuple[int, ...], result: int, opset: int) -> bool:
+    """Whether an opset has an operator with operands of these element types, and such a result."""
     try:
         schema = onnx.defs.get_schema(op_type, opset)
     except onnx.defs.SchemaError:
@@ -59,11 +58,9 @@ def _has(op_type: str, types: tuple[int, ...], opset: int) -> bool:
     if not schema.min_input <= len(types) <= schema.max_input:
         return False
     allowed = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
-    for i, dtype in enumerate(types):
-        wanted = schema.inputs[min(i, len(schema.inputs) - 1)].type_str
-        if dtype and _named(dtype) not in allowed.get(wanted, [wanted]):
-            return False
-    return True
+    wanted = [schema.inputs[min(i, len(schema.inputs) - 1)].type_str for i in range(len(types))]
+    pairs = zip((*types, result), (*wanted, schema.outputs[0].type_str), strict=True)
+    return all(not dtype or _named(dtype) in allowed.get(of, [of]) for dtype, of in pairs)
 
 
 def _named(dtype: int) -> str:
