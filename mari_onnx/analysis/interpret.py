@@ -34,6 +34,7 @@ from mari_onnx.ir.cost import NO_WORK, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 
@@ -250,7 +251,7 @@ class _Walk:
 
     def _plain(self, op: Op, why: Refused) -> list[Value]:
         """The node as it is, on its inputs as they were."""
-        inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
+        inputs = [None if v is None else self._read(op, i, v) for i, v in enumerate(op.inputs)]
         captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
         found = self._inferred(op)
         shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
@@ -275,6 +276,12 @@ class _Walk:
             Value(name, dims, dtype, Array(tensor, dims or ()))
             for name, tensor, (dims, dtype) in zip(op.proto.output, tensors, found, strict=True)
         ]
+
+    def _read(self, op: Op, i: int, value: Value) -> Tensor:
+        """What the node reads: a number as a scalar where onnx wants one, which the branch of an If need not give."""
+        tensor, traits = plain(self.ctx.b, value), traits_of(op.op_type, op.proto.domain)
+        one = value.dims is not None and all(e == 1 for e in extents(value.dims))
+        return self.ctx.b.reshape(tensor, ()) if one and traits and i in traits.scalars else tensor
 
     def _repeats(self, value: Value) -> bool:
         if value.dims is None or value.constant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,14 @@ class Emission:
     @property
     def model(self) -> Model:
         return self.lowered.model
+
+    def is_written(self, original: onnx.NodeProto) -> bool:
+        """Whether a node of the original is written, on whatever inputs."""
+        return id(original) in self._written
+
+    @cached_property
+    def _written(self) -> set[int]:
+        return {id(node.proto) for node in self.lowered.nodes if node.proto is not None}
 
     @property
     def taken(self) -> set[str]:

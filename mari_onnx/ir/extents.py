@@ -18,7 +18,7 @@ from typing import TypeAlias
 Monomial: TypeAlias = tuple[str, ...]
 Extent: TypeAlias = "int | Poly"
 
-ROW = "row 0"
+ROW = "row:0"
 """The symbol of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates.
 
 It is no identifier, so that no exporter calls an extent so.

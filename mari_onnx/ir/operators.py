@@ -35,6 +35,7 @@ class Traits:
     `elementwise` operators compute each element of the result from one element of each operand, and `broadcasts` says
     that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands` is how many of its first inputs are operands: the
     others are parameters, such as the bounds of Clip, which hold one number, do not broadcast and keep their shape.
+    `scalars` are the positions of inputs that onnx wants of rank 0, where runtimes take one element of any rank.
     `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is the element
     type of an elementwise result.
 
@@ -56,6 +57,7 @@ class Traits:
     broadcasts: bool = False
     broadcasts_from: int = 7
     operands: int = MANY
+    scalars: tuple[int, ...] = ()
     arithmetic: bool = False
     result: Result = "first"
     axis: int | None = None
@@ -120,7 +122,7 @@ OPERATORS: Mapping[str, Traits] = {
     "CastLike": Traits(2, 2),
     # The same elements in another shape or another place
     "Identity": _VIEW,
-    "Dropout": Traits(1, 3),
+    "Dropout": Traits(1, 3, scalars=(1, 2)),
     "Reshape": Traits(2, 2, view=True, foldable=True),
     "Flatten": replace(_VIEW, axis=1),
     **_each("Squeeze Unsqueeze", Traits(1, 2, axes_input_from=13, view=True)),
@@ -144,7 +146,7 @@ OPERATORS: Mapping[str, Traits] = {
     # Shapes, positions and what is made of them
     **_each("Shape Size NonZero ConstantOfShape", Traits()),
     **_each("OneHot", Traits(3, 3, axis=-1)),
-    "Range": Traits(3, 3),
+    "Range": Traits(3, 3, scalars=(0, 1, 2)),
     # Along axes
     "ReduceSum": replace(_REDUCTION, axes_input_from=13),
     **_each("ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin", _REDUCTION),
