@@ -39,7 +39,13 @@ def lowered(node: NodeProto) -> NodeProto:
 
 def raise_feeds(feeds: Feeds) -> dict[str, Array]:
     """The same inputs for a raised model: exact, because every narrower float is a float64."""
-    return {name: a.astype(np.float64) if np.issubdtype(a.dtype, np.floating) else a for name, a in feeds.items()}
+    return {name: _raised(value) for name, value in feeds.items()}
+
+
+def _raised(value: Array) -> Array:
+    """A tensor of floats in float64; what stands in a sequence or a map stays as it is."""
+    floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+    return value.astype(np.float64) if floating else value
 
 
 @dataclass(frozen=True)
