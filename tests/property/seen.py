@@ -65,7 +65,7 @@ class Seen:
     def add(self, case: Case, program: Program) -> None:
         for node in case.model.graph.node:
             self._add(node, {kind for name in node.input if name for kind in _kinds(program.values[name])})
-        self.remembered.update(name for name in REMEMBERED if getattr(program.context, name))
+        self.remembered.update(name for name in REMEMBERED if getattr(program.context.facts, name))
 
     def _add(self, node: onnx.NodeProto, kinds: set[str]) -> None:
         name = named(node.op_type, node.domain)
