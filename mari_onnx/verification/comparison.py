@@ -119,9 +119,15 @@ class Comparison:
             problem = Problem("shape", f"{', '.join(alone)} in only one of the two")
             self.differences += failure(case, alone, problem)
         for name in (name for name in expected if name in got):
-            pair = None if exactly is None or any(name not in each for each in exactly) else (exactly[0][name], exactly[1][name])
+            pair = (
+                None
+                if exactly is None or any(name not in each for each in exactly)
+                else (exactly[0][name], exactly[1][name])
+            )
             if exactly is not None and pair is None:
-                self._note_once(f"output `{name}`: compared in the model's own precision only, float64 does not give it")
+                self._note_once(
+                    f"output `{name}`: compared in the model's own precision only, float64 does not give it"
+                )
             self.observations.setdefault(name, []).append(Observation(case, name, expected[name], got[name], pair))
 
     def _note_once(self, note: str) -> None:

@@ -285,7 +285,10 @@ class Writer:
         wanted = [schema.inputs[min(i, len(schema.inputs) - 1)].type_str for i in range(len(given))]
         taken = (types.get(of, [of]) for of in wanted)
         named = (f"tensor({TensorProto.DataType.Name(m.dtype).lower()})" for m in given)
-        fits = schema.min_input <= len(given) <= schema.max_input and attributes.keys() - {"domain"} <= schema.attributes.keys()
+        fits = (
+            schema.min_input <= len(given) <= schema.max_input
+            and attributes.keys() - {"domain"} <= schema.attributes.keys()
+        )
         alike = len({m.shape for m in given}) == 1 or self.opset >= 8 or op_type not in ("Max", "Mean", "Min", "Sum")
         if not (fits and alike and all(name in some for name, some in zip(named, taken, strict=True))):
             raise UnfitError

@@ -76,9 +76,7 @@ class LRN(OpRun):
     def _run(self, x: Array, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, size: int = 0) -> tuple[Array]:
         before, after, squares = (size - 1) // 2, size // 2, x * x
         channels = x.shape[1]
-        sums = np.stack(
-            [squares[:, max(0, c - before) : c + after + 1].sum(axis=1) for c in range(channels)], axis=1
-        )
+        sums = np.stack([squares[:, max(0, c - before) : c + after + 1].sum(axis=1) for c in range(channels)], axis=1)
         return (x / (bias + alpha / size * sums) ** beta,)
 
 

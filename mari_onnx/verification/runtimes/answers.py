@@ -1,8 +1,8 @@
 """What a model answers, as tensors: those that stand in a sequence or in a map are taken out of it.
 
-    s: a sequence of two tensors        s[0], s[1]
-    p: a map for each candidate         p['no'], p['yes'], each with one number for each candidate (ZipMap)
-    o: an optional that holds nothing   no tensor
+s: a sequence of two tensors        s[0], s[1]
+p: a map for each candidate         p['no'], p['yes'], each with one number for each candidate (ZipMap)
+o: an optional that holds nothing   no tensor
 """
 
 from __future__ import annotations
