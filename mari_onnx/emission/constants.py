@@ -10,7 +10,6 @@ from mari_onnx.emission.names import unique
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.expressions import Tensor, fold
 
-
 CONSTANT_OF_ANY_TYPE = 9
 """The opset from which a Constant is of any type."""
 

@@ -27,7 +27,6 @@ from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.validate import check_expressions
 
-
 ALLOWZERO = 14
 """The opset from which a Reshape can be told that 0 is an extent, and not that of its input."""
 

@@ -78,8 +78,8 @@ QUIRKS = (
     Quirk(
         "emission.runtime_quirks.is_named_row",
         "onnxruntime 1.32.0",
-        "Shape inference of a Slice of opset 10 keeps the symbol of an axis that it cuts: row 0 has as many rows as there "
-        "are candidates, and its buffer is taken for what has them.",
+        "Shape inference of a Slice of opset 10 keeps the symbol of an axis that it cuts: row 0 has as many rows as "
+        "there are candidates, and its buffer is taken for what has them.",
         "emission/test_runtime_quirks.py::test_row_0_of_opset_10_has_an_extent_of_its_own",
     ),
     Quirk(
@@ -162,7 +162,7 @@ def is_described(tensor: Tensor) -> bool:
 
 
 def is_named_row(tensor: Tensor, opset: int) -> bool:
-    """Whether the extent of row 0, 1 or 0 in a call without candidates, has to be written down as a symbol of its own."""
+    """Whether the extent of row 0 has to be written down as a symbol: 1, or 0 in a call without candidates."""
     return opset == SLICE_KEEPS_SYMBOLS and is_slice(tensor) and symbol(ROW) in tensor.known_shape
 
 

@@ -18,7 +18,6 @@ from mari_onnx.emission.shape_arithmetic import Instruction, Integers
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 
-
 NO_SYMBOLS: Mapping[Extent, str] = MappingProxyType({})
 
 

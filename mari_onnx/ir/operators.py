@@ -33,11 +33,11 @@ class Traits:
 
     `least` and `most` count the inputs over all opsets: Clip has 1 to 3, because its bounds were attributes first.
     `elementwise` operators compute each element of the result from one element of each operand, and `broadcasts` says
-    that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands` is how many of its first inputs are operands: the
-    others are parameters, such as the bounds of Clip, which hold one number, do not broadcast and keep their shape.
-    `scalars` are the positions of inputs that onnx wants of rank 0, where runtimes take one element of any rank.
-    `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is the element
-    type of an elementwise result.
+    that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands`
+    is how many of its first inputs are operands: the others are parameters, such as the bounds of Clip, which hold one
+    number, do not broadcast and keep their shape. `scalars` are the positions of inputs that onnx wants of rank 0,
+    where runtimes take one element of any rank. `arithmetic` are the four operations, which distribute over a Transpose
+    of both operands. `result` is the element type of an elementwise result.
 
     `axis` is the default of the attribute of that name from opset `one_axis_from` on, `axis_before` the one before,
     when the operator still worked along that axis and all after it (Softmax until opset 13; LayerNormalization in every

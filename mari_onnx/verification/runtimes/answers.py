@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, Values
+from mari_onnx.verification.runtimes.onnxruntime import Run, Values
 
 
 def answering(run: Run) -> Run:

@@ -176,7 +176,7 @@ def test_an_operator_that_onnxruntime_takes_apart(approximate: str) -> None:
     assert verify(model, model).notes == ()
 
 
-@pytest.mark.parametrize("size", [3, 4, 5])
+@pytest.mark.parametrize("size", [3, 5])
 def test_mean_and_lrn_are_onnxruntimes(size: int) -> None:
     """ONNX's interpreter neither broadcasts the operands of Mean nor takes fewer channels than rows for LRN."""
     text = f"""g (float[B, 4, 2, 2] x) => (float[B, 4, 2, 2] y) {{
