@@ -1,1 +1,1 @@
-"""What the models cost to run before and after, and what the optimizer costs itself: `python -m benchmarks`."""
+"""Benchmarks of models before and after, and of the optimizer's own time: `python -m benchmarks`."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from benchmarks import calibrate, handmade, models, scale, serving
 
 BENCHMARKS = ("handmade", "scale", "models", "serving")
-"""What runs when nothing is named; `calibrate` runs only when it is."""
+"""The benchmarks that run where none is named; `calibrate` runs only where it is named."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} or calibrate; default: all")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="models: a folder of NAME.onnx with NAME.json")
-    parser.add_argument("--models", default="*", metavar="GLOB", help="models, handmade: only these")
+    parser.add_argument("--models", default="*", metavar="GLOB", help="models, handmade: only those of these names")
     parser.add_argument("--batch", type=int, nargs="+", help="models, handmade: numbers of candidates")
     given = parser.parse_args()
     if unknown := set(given.names) - {*BENCHMARKS, "calibrate"}:

@@ -1,7 +1,7 @@
-"""What single nodes cost under onnxruntime on one thread, beside what `mari_onnx.cost` says they cost.
+"""The times of single nodes in onnxruntime on one thread, beside the estimates of `mari_onnx.ir.cost`.
 
-A node is put into a graph 2 and 34 times, side by side and with nothing fused; the two times differ by that of 32
-nodes. The constants of the cost model are round figures read off this table.
+Each node is put into a graph 2 times and 34 times, side by side and without fusion. The difference of the two times is
+that of 32 nodes. The constants of the cost model are round figures from this table.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def measured(case: Case) -> float:
 
 
 def predicted(case: Case) -> float:
-    """Nanoseconds that the cost model says."""
+    """The estimate of the cost model, in nanoseconds."""
     return interpret(Model(from_proto(graph(case, 1))), NOTHING, CostModel(500)).work.time
 
 

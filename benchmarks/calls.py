@@ -1,4 +1,4 @@
-"""Calls of a model: the inputs of one request, made up from a description like those in samples.json."""
+"""Random calls of a model, from a description of its inputs like those in sample_models/samples.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 
 
 def declared(meta: dict[str, Any], model: onnx.ModelProto) -> list[str]:
-    """The user inputs of the description that the model has."""
+    """The inputs that the description declares to be the user's, as far as the model has them."""
     have = {i.name for i in model.graph.input}
     return [name for name in meta["user_inputs"] if name in have]
 
@@ -18,10 +18,10 @@ def declared(meta: dict[str, Any], model: onnx.ModelProto) -> list[str]:
 def call(
     meta: dict[str, Any], model: onnx.ModelProto, batch: int, seed: int = 0, requests: int = 3
 ) -> dict[str, npt.NDArray[Any]]:
-    """One call for `batch` candidates: distinct items, ids over their whole range.
+    """The inputs of one call for `batch` candidates: distinct items, ids over their whole range.
 
-    The rows of a user input that the caller tiles are the same; where an index maps candidates to users there are
-    `requests` of them, each with at least one candidate.
+    A tiled input of the user has identical rows. Where an index maps candidates to users, there are `requests` users,
+    each with at least one candidate if there are enough.
     """
     rng = np.random.default_rng([seed, batch])
     users, have = set(declared(meta, model)), {i.name for i in model.graph.input}

@@ -1,4 +1,4 @@
-"""Real exports, original against optimized: `python -m benchmarks models [--corpus DIR] [--batch N ...]`."""
+"""Times of exported models, original against optimized: `python -m benchmarks models [--corpus DIR] [--batch N]`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def samples() -> Iterator[tuple[str, Path, dict[str, Any]]]:
 
 
 def folder(path: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """The same for a folder of NAME.onnx, each with its NAME.json."""
+    """Name, file and description of each model in a folder of NAME.onnx, each with its NAME.json."""
     for file in sorted(path.glob("*.onnx")):
         yield file.stem, file, json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
 

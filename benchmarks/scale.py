@@ -1,4 +1,4 @@
-"""The optimizer's own time as a user waits for it: the whole command, start-up included, on wide graphs."""
+"""The time of the command `mari-onnx optimize` on wide graphs, start-up included and verification left out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, HIDDEN = 8, 64
 GOALS = {500: 1.5, 4000: 4.0}
-"""Seconds, by the number of inputs: graphs of 1,255 and of 10,005 nodes."""
+"""The goal in seconds, by number of inputs; the graphs have 1,255 and 10,005 nodes."""
 RUNS = 3
 
 
 def wide(features: int) -> onnx.ModelProto:
-    """`features` inputs, [1, w] and [batch, w] in turn, each through Mul and Relu, the user's through Expand."""
+    """A model of many small inputs, [1, 8] (user) and [batch, 8] (item) in turn.
+
+    Each passes a Mul and a Relu, those of the user an Expand before. A Concat of all and a product follow.
+    """
     rng = np.random.default_rng(0)
     inputs, nodes = [], []
     constants = {
@@ -63,7 +66,7 @@ def run() -> bool:
                 subprocess.run([*command, "--no-verify", "--overwrite", "--quiet"], check=True, capture_output=True)
                 seconds.append(perf_counter() - start)
             before, after = len(model.graph.node), len(onnx.load(out).graph.node)
-            best = min(seconds)  # the machine's other work only ever adds
+            best = min(seconds)  # other work on the machine can only add to a time
             met &= best < goal
             verdict = "met" if best < goal else "MISSED"
             print(f"{before:,} nodes -> {after:,}: {best:.2f} s, {verdict}: less than {goal} s", flush=True)

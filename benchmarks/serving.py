@@ -1,7 +1,6 @@
-"""What each way of serving costs: the whole of a request before, and after in one model or in two.
+"""The time of a whole request in each serving mode: as exported, optimized, guarded, and in two models.
 
-A request of `tiled` models is one call of the exported model. After, it is a call of the optimized model, with or
-without its guard; or one of the user model and one of the ranking model, whose sum counts.
+In the last mode a request is a call of the user model and a call of the ranking model, and their sum counts.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def run(batches: Sequence[int] = BATCHES) -> bool:
 
 
 def _feeds(meta: dict[str, Any], model: onnx.ModelProto, parts: Any, batch: int) -> list[Feeds]:
-    """What each session is sent, the parts what they would be in turn."""
+    """The inputs of each session. The ranking model gets what the user model computes."""
     whole = call(meta, model, batch)
     rows = {i.name: i.type.tensor_type.shape.dim[0] for part in parts.values() for i in part.graph.input if _dims(i)}
     once = {n: a[:1] if n in rows and rows[n].dim_value == 1 else a for n, a in whole.items()}

@@ -1,4 +1,4 @@
-"""Timing models side by side in one run, so that what disturbs the machine disturbs them alike."""
+"""Timing of models in turns, so that other work on the machine disturbs all of them alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import onnxruntime as ort
 Feeds = Mapping[str, npt.NDArray[Any]]
 
 CALLS = 3
-"""Calls in a turn, of which the fastest counts: the first of them finds the caches full of the other model."""
+"""Calls in a turn, of which the fastest counts; in the first one the caches still hold another model's data."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """`turns[i, k]` are the nanoseconds of model k in round i."""
+    """The times of several models: `turns[i, k]` are the nanoseconds of model k in round i."""
 
     turns: npt.NDArray[np.float64]
 
@@ -28,17 +28,17 @@ class Timing:
         return float(np.median(self.turns[:, k])) / 1e3
 
     def ratio(self, k: int, base: int = 0) -> float:
-        """How much of the base's time model k takes: the ratio of the medians."""
+        """The median time of model k, divided by that of model `base`."""
         return self.microseconds(k) / self.microseconds(base)
 
     def quartiles(self, k: int, base: int = 0) -> tuple[float, float]:
-        """The middle half of the ratios within a round."""
+        """The quartiles of the ratios of the two times round by round."""
         low, high = np.quantile(self.turns[:, k] / self.turns[:, base], [0.25, 0.75])
         return float(low), float(high)
 
 
 def session(model: onnx.ModelProto, *, optimize: bool = True) -> ort.InferenceSession:
-    """The model on one thread, as it would be served."""
+    """A session of the model on one thread; `optimize` says whether onnxruntime may optimize it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
@@ -48,14 +48,14 @@ def session(model: onnx.ModelProto, *, optimize: bool = True) -> ort.InferenceSe
 
 
 def paired(sessions: list[ort.InferenceSession], feeds: Feeds, seconds: float = 1.0, rounds: int = 400) -> Timing:
-    """Time all sessions in turns, the order rotating, until `rounds` or `seconds` (but 15 rounds) are over."""
+    """Time all sessions in turns, in rotating order, for `rounds` rounds or `seconds`, but for 15 rounds at least."""
     return Timing(turns_of([(each, feeds) for each in sessions], seconds, rounds))
 
 
 def turns_of(
     calls: list[tuple[ort.InferenceSession, Feeds]], seconds: float = 1.0, rounds: int = 400
 ) -> npt.NDArray[np.float64]:
-    """The same where each session has feeds of its own: nanoseconds of each call in each round."""
+    """Time sessions with inputs of their own, as `paired` does: nanoseconds, an array [rounds, sessions]."""
     given = [(each, dict(feeds)) for each, feeds in calls]
     for each, feeds in given:
         each.run(None, feeds)

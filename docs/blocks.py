@@ -89,7 +89,9 @@ def exit_codes() -> str:
 def commands() -> str:
     """Each command of the Makefile, as `make` lists them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    lines = [f"make {name:<10} {about}" for name, about in re.findall(r"^([\w-]+):.*## (.*)$", makefile, re.MULTILINE)]
+    targets = re.findall(r"^([\w-]+):.*## (.*)$", makefile, re.MULTILINE)
+    width = max(len(name) for name, _ in targets)
+    lines = [f"make {name:<{width}} {about}" for name, about in targets]
     return _code("\n".join(lines), "text")
 
 
@@ -163,9 +165,11 @@ def verification() -> str:
     """What is compared, and how closely."""
     usual = EFFORTS[DEFAULT_EFFORT]
     batches = ", ".join(map(str, usual.batches))
+    further = ", ".join(map(str, usual.further))
     return "\n".join(
         [
-            f"- **Inputs.** The numbers of candidates are {batches}. All candidates differ. There are "
+            f"- **Inputs.** The numbers of candidates are {batches}, that of `--batch` where a model is made, and then "
+            f"{further}, around which kernels change. All candidates differ. There are "
             f"{inputs.REQUESTS} requests where an index tells them apart. Ids are drawn from the whole of the tables "
             f"that they index, "
             f"the largest always among them. Histories are padded with 0. Other dynamic axes have extent "
@@ -181,7 +185,8 @@ def verification() -> str:
             f"- **Is it as accurate?** Both models run in their own precision. The optimized one may be "
             f"{compare.ACCURACY_FACTOR:g} times as far from the float64 result as the original is "
             f"({compare.UNUSUAL_FACTOR:g} times with large features), and {compare.ACCURACY_FLOOR} units in the last "
-            f"place more. Where float64 cannot be had, {compare.UNGUARDED_FLOOR} units from the original are allowed.",
+            f"place more. Where float64 cannot be had, {compare.FLOOR_WITHOUT_FLOAT64} units from the original are "
+            "allowed.",
             "- **Integers and booleans** are equal. NaN and infinities are at the same places.",
         ]
     )
@@ -214,6 +219,7 @@ def efforts() -> str:
     ]
     for name, effort in EFFORTS.items():
         batches = ", ".join(map(str, effort.batches))
+        batches += f", then {', '.join(map(str, effort.further))}" if effort.further else ""
         edges = "yes" if effort.edges else "no"
         rows.append(f"| `{name}` | {batches} | {effort.draws} | {edges} | {effort.seconds:g} |")
     return "\n".join(rows)

@@ -19,24 +19,6 @@ LINK = re.compile(r"(?:\]\(|href=\"|src=\")([^)\"\s]+)[)\"]")
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w/.*-]+)`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
-COMING = frozenset(
-    [
-        "mari_onnx/document/provenance.py",
-        "mari_onnx/ir/arrays.py",
-        "mari_onnx/ir/parts.py",
-        "mari_onnx/ir/renaming.py",
-        "mari_onnx/ir/validate.py",
-        "mari_onnx/verification/inputs/flow.py",
-        "mari_onnx/verification/inputs/tracers.py",
-        "tests/cli/test_cli.py",
-        "tests/report/test_report.py",
-        "tests/test_layering.py",
-        "tests/test_mirror.py",
-        "tests/verification/inputs/test_tracers.py",
-    ]
-)
-"""Paths that documents name before they are there. One that is there by now is a problem, too."""
-
 
 def documents() -> list[Path]:
     """The documents of the project: the README, and all of docs."""
@@ -66,11 +48,8 @@ def broken(path: Path, root: Path = ROOT) -> Iterator[str]:
         elif heading and heading not in anchors(target):
             yield f"{link}: there is no such heading"
     for name in PATH.findall(text):
-        exists = any(root.glob(name.rstrip("/")))
-        if not exists and name not in COMING:
+        if not any(root.glob(name.rstrip("/"))):
             yield f"{name}: there is no such path"
-        if exists and name in COMING:
-            yield f"{name}: it is there by now, and coming no more"
 
 
 def main() -> int:

@@ -1,1 +1,1 @@
-"""How optimized models are served; run by the tests."""
+"""Examples of serving optimized models. The tests run them."""

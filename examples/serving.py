@@ -1,7 +1,8 @@
-"""One request on onnxruntime, as it is served before and after: `python -m examples.serving`.
+"""How a service calls a model on onnxruntime in each serving mode: `python -m examples.serving` compares the scores.
 
-`user` has the user's features, one row each; `items` those of the candidates. Each function gives the scores of all
-candidates; those with two models take what `mari-onnx` was asked for first.
+In all functions `user` has the user's features by name, each with one row, and `items` those of the candidates, each
+with a row for each candidate. A function returns the scores of all candidates. The comment above it has the command
+that writes its model.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MODEL = Path(__file__).parents[1] / "sample_models/din_vanilla.onnx"
 
 
 def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
-    """A model, open once and called for every request."""
+    """A session of onnxruntime, which a service opens once and calls for every request."""
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     return ort.InferenceSession(source, providers=["CPUExecutionProvider"])
 
@@ -38,7 +39,7 @@ def tile(user: Features, candidates: int) -> dict[str, Array]:
 
 
 def before(model: ort.InferenceSession, user: Features, items: Features, candidates: int) -> Array:
-    """What is served today."""
+    """The call of the exported model: the user's rows are repeated for each candidate."""
     (scores,) = model.run(None, {**tile(user, candidates), **items})
     return np.asarray(scores)
 
@@ -48,7 +49,7 @@ def before(model: ort.InferenceSession, user: Features, items: Features, candida
 
 
 def guarded(model: ort.InferenceSession, user: Features, items: Features, candidates: int) -> Array:
-    """The caller changes nothing; scores are NaN if it ever sends rows that are not the same."""
+    """The same call. Raises ValueError where the scores are NaN, because the rows of the user were not identical."""
     scores = before(model, user, items, candidates)
     if np.isnan(scores).any():
         raise ValueError("the rows of one request are not the same")
@@ -60,7 +61,7 @@ def guarded(model: ort.InferenceSession, user: Features, items: Features, candid
 
 
 def one_row(model: ort.InferenceSession, user: Features, items: Features) -> Array:
-    """The user's row is sent as it is."""
+    """The call with one row of the user, which is not repeated."""
     (scores,) = model.run(None, {**user, **items})
     return np.asarray(scores)
 
@@ -70,7 +71,10 @@ def one_row(model: ort.InferenceSession, user: Features, items: Features) -> Arr
 
 
 def mixed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Features, int]]) -> list[Array]:
-    """Requests are batched as they come; rows of one user_id are computed once."""
+    """One call for several requests (user, items, number of candidates), with repeated rows; the scores by request.
+
+    The user's part is computed once for each distinct user_id.
+    """
     tiled = [{**tile(user, candidates), **items} for user, items, candidates in requests]
     (scores,) = model.run(None, {name: np.concatenate([call[name] for call in tiled]) for name in tiled[0]})
     return np.split(np.asarray(scores), np.cumsum([candidates for *_, candidates in requests])[:-1])
@@ -81,7 +85,7 @@ def mixed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Featur
 
 
 def indexed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Features, int]]) -> list[Array]:
-    """Each user's row once, and for each candidate the number of its request."""
+    """One call for several requests: a row for each user, and for each candidate the number of its user's row."""
     counts = [candidates for *_, candidates in requests]
     rows = {name: np.concatenate([user[name] for user, *_ in requests]) for name in requests[0][0]}
     items = {name: np.concatenate([each[name] for _, each, _ in requests]) for name in requests[0][1]}
@@ -90,29 +94,29 @@ def indexed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Feat
     return np.split(np.asarray(scores), np.cumsum(counts)[:-1])
 
 
-# Two models: the user's part is computed beside retrieval, and kept
+# Two models: the user's part is computed during retrieval, and cached
 #   mari-onnx split din_vanilla.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
 
 
 def user_part(model: ort.InferenceSession, user: Features) -> dict[str, Array]:
-    """What the ranking model needs of the user: a few rows, to be kept for as long as the user's features hold."""
+    """The outputs of the user model by name, which may be cached as long as the user's features do not change."""
     sent = {each.name: user[each.name] for each in model.get_inputs()}
     computed = model.run(None, sent)
     return dict(zip([each.name for each in model.get_outputs()], map(np.asarray, computed), strict=True))
 
 
 def rank(model: ort.InferenceSession, computed: Features, user: Features, items: Features) -> Array:
-    """Any number of times for one user; a few inputs of the user may still be asked for."""
+    """The call of the ranking model, with the outputs of the user model and perhaps some of the user's features."""
     known = {**user, **items, **computed}
     (scores,) = model.run(None, {each.name: known[each.name] for each in model.get_inputs()})
     return np.asarray(scores)
 
 
-# A request, made up
+# A request with random features
 
 
 def request(seed: int, candidates: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """A user and candidates: ids as the sample model has them."""
+    """A random request: the features of a user and of candidates, ids as the sample model takes them."""
     rng = np.random.default_rng(seed)
     user: dict[str, Array] = {}
     items: dict[str, Array] = {}

@@ -1,8 +1,8 @@
-"""Triton configurations for the sample model, in `examples/triton`: `python -m examples.triton_configs` writes them.
+"""Triton configurations for the sample model: `python -m examples.triton_configs` writes them to `examples/triton`.
 
-ranker_tiled     every feature has the batch as its leading extent, which Triton puts together from several requests:
+ranker_tiled     every feature has a row for each candidate, and Triton may join several requests to one batch:
                  mari-onnx optimize din_vanilla.onnx model.onnx -u 'user_*' --request-key user_id --guard
-ranker_one_row   the user's features have one row, so that Triton must not batch:
+ranker_one_row   the user's features have one row, so that Triton cannot join requests:
                  mari-onnx optimize din_vanilla.onnx model.onnx -u 'user_*' --user-batch one
 ranker           an ensemble of `ranker_user` and `ranker_rank`:
                  mari-onnx split din_vanilla.onnx --user-model .../model.onnx --rank-model .../model.onnx -u 'user_*'
@@ -21,7 +21,7 @@ from examples.serving import MODEL
 
 FOLDER = Path(__file__).parent / "triton"
 LARGEST = 4096
-"""Candidates of one batch, at most."""
+"""The most candidates of one batch."""
 
 TYPES: dict[int, str] = {
     TensorProto.INT64: "TYPE_INT64", TensorProto.FLOAT: "TYPE_FP32", TensorProto.BOOL: "TYPE_BOOL"
@@ -33,7 +33,7 @@ WHY_BATCHED = """# Rows of one user_id are one request's, so Triton may put seve
 
 
 def config(name: str, model: onnx.ModelProto, *, batched: bool) -> str:
-    """The configuration of one model; with `batched` Triton knows the leading extent by itself."""
+    """The configuration of one model. With `batched` Triton joins requests, and shapes leave out the leading extent."""
     lines = [f'name: "{name}"', 'platform: "onnxruntime_onnx"', f"max_batch_size: {LARGEST if batched else 0}"]
     lines += _tensors("input", model.graph.input, batched) + _tensors("output", model.graph.output, batched)
     if batched:
@@ -42,7 +42,10 @@ def config(name: str, model: onnx.ModelProto, *, batched: bool) -> str:
 
 
 def ensemble(name: str, steps: dict[str, onnx.ModelProto], whole: onnx.ModelProto) -> str:
-    """The configuration of models that run one after the other, each on what the request and those before it have."""
+    """The configuration of an ensemble: models in order, each on inputs of the request and outputs of earlier models.
+
+    `steps` are the models by name, and `whole` is a model with the inputs and outputs of the ensemble.
+    """
     lines = [f'name: "{name}"', 'platform: "ensemble"', "max_batch_size: 0"]
     lines += _tensors("input", whole.graph.input, batched=False) + _tensors("output", whole.graph.output, batched=False)
     lines.append("ensemble_scheduling {")
@@ -67,7 +70,7 @@ def _tensors(kind: str, infos: Iterable[onnx.ValueInfoProto], batched: bool) -> 
 
 
 def configs() -> dict[str, str]:
-    """Each configuration by the name of its model."""
+    """The configurations by name of the model."""
     declared = ["user_*"]
     tiled = mari_onnx.optimize(MODEL, user_inputs=declared, request_key=["user_id"], guard="nan", verify=False).model
     one = mari_onnx.optimize(MODEL, user_inputs=declared, user_batch="one", verify=False).model
@@ -82,7 +85,7 @@ def configs() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write all configurations."""
     for name, text in configs().items():
         path = FOLDER / name / "config.pbtxt"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,9 @@
-"""The public functions: optimize, split, inspect and verify. The command line is a thin layer over them."""
+"""The public functions: `optimize`, `split`, `inspect` and `verify`. The command line is a thin layer over them.
+
+result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"], batch=500)
+if result.changed and result.report.verification.passed:
+    onnx.save(result.model, "ranker.optimized.onnx")
+"""
 
 from __future__ import annotations
 
@@ -28,9 +33,9 @@ DEFAULT_BATCH = 500
 
 @dataclass(frozen=True)
 class Optimized:
-    """The result of `optimize`: the model to ship, and what was done to it.
+    """The result of `optimize`: the model, and the report on how it was made.
 
-    `model` is the original where `changed` is false. Check `report.verification.passed` before using it.
+    `model` is the original where `changed` is false. Check `report.verification.passed` before you use it.
     """
 
     model: onnx.ModelProto
@@ -51,27 +56,36 @@ def optimize(
     request_index: str | None = None,
     request_key: Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
-    """Compute once for the request whatever depends on the request alone.
+    """Write a model that computes everything that depends on the request alone once for a request.
 
-    `user_inputs` are globs over input names, `batch` is the number of candidates for which it should pay. With
-    `verify` both models are run against each other, and `report.verification` says how that went; a failure does not
-    raise.
+    `model` is a path or a ModelProto. `user_inputs` are globs over names of inputs that belong to the user. `batch` is
+    the number of candidates at which costs are counted. With `verify` the result is run beside the original, and
+    `report.verification` has the outcome; a failed verification does not raise.
 
-    The result has the original's inputs and outputs, unless told otherwise. Of declared inputs whose rows the caller
-    repeats ("tiled") the first row is used, or the first of each distinct `request_key`, inputs that hold an id of the
-    request; `guard` checks that the others are the same, and makes every output NaN ("nan") or a further output
-    `mari_guard` false ("output") where they are not. With `user_batch` "one" they have leading extent 1 instead, and
-    with "requests" a row for each of several requests, of which `request_index` (a new input if None) says which one
-    a candidate has. `report.calls` says in words what the caller has to send.
+    By default the result has the original's inputs and outputs. A declared input whose rows the caller repeats is
+    "tiled": of `user` [B, 4] the first row is used. These options change the way in which the result is called:
 
-    Raises UserError for a file that is not a usable model, for a glob that matches no input, and for a way of serving
-    that contradicts itself or the model.
+        request_key             names of inputs such as `user_id`. A call may mix requests: the first row of each
+                                distinct key is used.
+        guard="nan"             every output is NaN where tiled rows are not identical
+        guard="output"          a boolean output `mari_guard` [1] is false where tiled rows are not identical
+        user_batch="one"        tiled inputs have leading extent 1: `user` [1, 4]
+        user_batch="requests"   tiled inputs have a row for each of R requests: `user` [R, 4]. An integer input [B]
+                                selects the row of each candidate: `request_index`, or a new input if that is None.
+
+    `report.calls` says in words what the caller has to send.
+
+    Raises UserError for a file that is no usable model, for a glob that matches no input, for options that contradict
+    each other or the model, and where all inputs with the candidates' axis are the user's: every candidate would get
+    the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
     """
     mode = mode_of(user_batch, request_index, request_key, guard)
-    made = pipeline.optimize(model, Wishes(tuple(user_inputs), batch, mode), verified=verify, progress=progress)
+    wishes = Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    made = pipeline.optimize(model, wishes, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -84,20 +98,21 @@ def inspect(
     request_index: str | None = None,
     request_key: Sequence[str] = (),
     guard: GuardName | None = None,
+    allow_no_candidates: bool = False,
 ) -> Report:
-    """What `optimize` would do, and why: the paper's colouring for a person.
+    """The report on what `optimize` would do with the same arguments, and why. No model is written.
 
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, request_key, guard)
-    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode))
+    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
 
 
 @dataclass(frozen=True)
 class SplitModels:
-    """The result of `split`: models by role ("user", "item" where asked for, "rank"), and what was done.
+    """The result of `split`: models by role ("user", "rank", and "item" if asked for), and the report.
 
-    Check `report.verification.passed` before using them.
+    Check `report.verification.passed` before you use them.
     """
 
     models: Mapping[Role, onnx.ModelProto]
@@ -116,14 +131,15 @@ def split(
     verify: bool = True,
     progress: Progress | None = None,
 ) -> SplitModels:
-    """Two models of one: the user's part, once for each request, and the ranking model, which takes what it computed.
+    """Cut a model into a user model, which runs once for a request, and a ranking model, which takes its outputs.
 
-    The user model takes one row, or with `user_batch` "requests" or a `request_index` one for each of several requests.
-    `item_inputs` are globs over the inputs that hold what an item has whoever asks: what depends on them alone becomes
-    a third model. What crosses, and why, is in `report.split`. With `verify` the parts together are run against the
-    original.
+    The user model takes one row, `user` [1, 4], or with `user_batch="requests"` or a `request_index` one row for each
+    of R requests, [R, 4]. `item_inputs` are globs over inputs that depend on the item alone, such as `item_id`. With
+    them a third model is cut off, which computes what depends on these inputs alone and can run before any request.
+    `report.split` lists the crossings: the outputs of one model that are inputs of another. The other arguments are
+    those of `optimize`; `verify` runs the models together beside the original.
 
-    Raises UserError as `optimize` does, and where there is nothing to cut off.
+    Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     wishes = Wishes(tuple(user_inputs), batch, mode, tuple(item_inputs))
@@ -145,17 +161,22 @@ def verify(
 ) -> Report:
     """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
 
-    The optimized model may be called as `optimize` can have it, and may be a ranking model that takes values from a
-    `user_model` and an `item_model`. Tiled inputs hold a single request's row unless a `request_key`, or the
-    `request_index` of an optimized model that takes one row a request, tells several apart.
+    `optimized` may be called in any way that `optimize` can write: the way is found from its inputs and outputs. It may
+    also be a ranking model, together with its `user_model` and `item_model`. In the inputs that are generated, tiled
+    rows are all identical (one request), unless a `request_key` or a `request_index` tells several requests apart.
 
-    The options are the fields of `mari_onnx.verification.Options`, each as a keyword: `effort`, "quick", "standard" or
-    "thorough", says how much is run, and `batches` replace its numbers of candidates; `seed`, `inputs` and
-    `input_ranges` say on which inputs; `rtol` and `atol` replace the two questions by a plain comparison; `runtime`
-    names a second runtime; `failing` is where the smallest inputs on which the models differ are written, as .npz.
+    The options are the fields of `mari_onnx.verification.Options`, each as a keyword:
 
-    Both models are run and neither is planned. Raises UserError when a model cannot be used, when a glob matches no
-    input and when the signatures differ.
+        effort              how much is run: "quick", "standard" or "thorough"
+        batches             numbers of candidates, instead of those of `effort`
+        seed, inputs,       on which inputs the models are run
+        input_ranges
+        rtol, atol          compare with these tolerances, instead of asking the two questions
+        runtime             a second runtime
+        failing             a path: the smallest inputs on which the models differ are written there, as .npz
+
+    No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, and if the signatures
+    differ in a way that no serving mode explains.
     """
     from mari_onnx.verification import Known, Options, structural_difference
     from mari_onnx.verification import verify as compare
@@ -164,13 +185,14 @@ def verify(
     wishes = Options(**options)
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
-    given = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
+    roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
     parts = [as_document(part) for part in (user_model, item_model) if part is not None]
-    index = request_index if given.tiled else None
+    index = request_index if roles.tiled else None
     mode = mode_of_result(first, [*parts, second], index, request_key)
-    drawn = mode.drawn_rows(given.tiled, request_key)
+    drawn_rows = mode.drawn_rows(roles.tiled, request_key)
     whole = together(first, [*parts, second], mode)
-    verification = compare(first, whole, Known(drawn.tiled, drawn.keys), wishes, progress)
+    of_first, of_second = facts(first), facts(second)
+    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), wishes, progress)
     result = whole if parts else second
     before = after = structure = None
     notes: list[str] = []
@@ -178,17 +200,21 @@ def verify(
         structure = structural_difference(first, result)
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
-        before, after = _as_it_is(graph, given), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
-    said = {"user_inputs": tuple(user_inputs), "request_index": request_index, "request_key": tuple(request_key)}
+        before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
+    configuration = {
+        "user_inputs": tuple(user_inputs),
+        "request_index": request_index,
+        "request_key": tuple(request_key),
+    }
     shown = ("batches", "effort", "seed", "rtol", "atol")
-    said |= {name: getattr(wishes, name) for name in shown}
+    configuration |= {name: getattr(wishes, name) for name in shown}
     return Report(
-        "verify", __version__, facts(first), given.inputs, cost_before=before, cost_after=after,
-        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=facts(second),
-        changed=first.proto != second.proto, structure=structure, configuration=Configuration(said),
+        "verify", __version__, of_first, roles.inputs, cost_before=before, cost_after=after,
+        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
+        changed=first.proto != second.proto, structure=structure, configuration=Configuration(configuration),
     )  # fmt: skip
 
 
-def _as_it_is(graph: Model, given: InputRoles) -> Cost:
-    """What a model takes as it is, at the usual number of candidates; nothing is planned."""
-    return pipeline.cost(read(graph, given).work(DEFAULT_BATCH), DEFAULT_BATCH)
+def _as_it_is(graph: Model, roles: InputRoles) -> Cost:
+    """The cost of one call of a model at the default number of candidates. No plan is made."""
+    return pipeline.cost(read(graph, roles).work(DEFAULT_BATCH), DEFAULT_BATCH)

@@ -1,4 +1,4 @@
-"""What can go wrong, told apart: a mistake of the caller's is a `UserError`, anything else is a bug of ours."""
+"""The exceptions for what a user can correct. Any other exception that reaches the command line is a bug."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from __future__ import annotations
 class UserError(Exception):
     """The command or the model cannot be used as given.
 
-    The command line prints `message` and `next_step` without a traceback and exits with code 2.
+    `message` says what happened and where, with the name of a file, a tensor or an option: `no input of the model
+    matches 'usr_*'`. `next_step`, where there is one, says what to do about it. The command line prints both without a
+    traceback and exits with code 2.
     """
 
     def __init__(self, message: str, next_step: str | None = None) -> None:
@@ -16,4 +18,4 @@ class UserError(Exception):
 
 
 class ModelError(UserError):
-    """The file is not a model that this tool can read: truncated, not ONNX, invalid, too large."""
+    """A file or an object is not a model that this tool can read: truncated, not ONNX, invalid, or too large."""

@@ -1,14 +1,16 @@
-"""The way of one model: load, roles, interpret, plan, emit, verify, save.
+"""The steps from a model to a verified result.
 
-    load        a file becomes a `Document`, and that the graph that the analysis reads       document
-    roles       which inputs are the request's, and what the caller sends of them             analysis
-    interpret   every value gets its forms, one rule for each operator family                 analysis
-    plan        of a few interpretations the one that takes least, if it is worth having      planning
-    emit        the nodes of that plan become ONNX, grafted onto the document                 emission, partition
-    verify      what was made runs beside the original                                        verification
-    save        all files appear, or none does                                                document, by the command
+Each step, and the folder that has its code:
 
-`optimize`, `split` and `inspect` go this way, each as far as it has to.
+    load        read a file into a `Document`, and view it as a graph                     document
+    roles       decide which inputs belong to the request                                 analysis
+    interpret   derive the forms of every value, by one rule for each operator family     analysis
+    plan        choose forms, so that a call takes the least time                         planning
+    emit        write the chosen nodes into a copy of the document                        emission, partition
+    verify      run the result beside the original                                        verification
+    save        write all files, or none (done by the command)                            document
+
+`optimize` and `split` take all of these steps, `inspect` stops before emitting.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TypeAlias
 
 import onnx
 
-from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
@@ -41,27 +43,39 @@ from mari_onnx.version import __version__
 NEWER_OPSET = "export the model for a newer opset"
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done and how many there are."""
+"""Called with the name of the current step, the number of steps done, and the number of all steps."""
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for. Inputs are named by globs, and `batch` is the number of candidates for which it should pay."""
+    """The options of a run.
+
+    `user_inputs` and `item_inputs` are globs over names of inputs. `batch` is the number of candidates at which costs
+    are counted.
+
+    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are.
+    """
 
     user_inputs: tuple[str, ...]
     batch: int
     mode: Mode
     item_inputs: tuple[str, ...] = ()
+    allow_no_candidates: bool = False
 
     def configuration(self, command: Command) -> Configuration:
-        """The same for the report."""
+        """The options as the report repeats them."""
         options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
-        return Configuration({**options, "item_inputs": self.item_inputs} if command == "split" else options)
+        own = (
+            {"item_inputs": self.item_inputs}
+            if command == "split"
+            else {"allow_no_candidates": self.allow_no_candidates}
+        )
+        return Configuration({**options, **own})
 
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a model: new models by role, none where the original is as good, and what was done."""
+    """A result: new models by role, none if the original is as good, the report, and the document that was read."""
 
     models: Mapping[Role, onnx.ModelProto]
     report: Report
@@ -69,7 +83,7 @@ class Made:
 
 
 def optimize(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progress | None) -> Made:
-    """The model as one that computes the request's part once."""
+    """Write a model that computes the request's part once. See `mari_onnx.optimize`."""
     say = progress or silent
     say("reading", 0, 3)
     document = as_document(model)
@@ -90,7 +104,7 @@ def optimize(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Prog
 
 
 def split(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progress | None) -> Made:
-    """The model as two, or three: the user's part, the items' part and the ranking model."""
+    """Cut the model into a user model, perhaps an item model, and a ranking model. See `mari_onnx.split`."""
     say = progress or silent
     say("reading", 0, 3)
     document = as_document(model)
@@ -108,22 +122,25 @@ def split(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progres
 
 
 def inspect(model: ModelLike, wishes: Wishes) -> Report:
-    """What `optimize` would do, and why."""
+    """The report on what `optimize` would do, and why."""
     return described("inspect", best_plan(roles(as_document(model), wishes), wishes.batch), wishes)
 
 
 def roles(document: Document, wishes: Wishes) -> Reading:
-    """The document with the roles of its inputs.
+    """The document's graph with the roles of its inputs.
 
-    Raises UserError for a glob that matches nothing, and for an input that would be the user's and the items'.
+    Raises UserError for a glob that matches nothing, for an input that is both the user's and the items', and where
+    all inputs with the candidates' axis are the user's.
     """
     graph = Model(document)
-    given = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
+    input_roles = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
+    if not wishes.allow_no_candidates:
+        check_candidates(graph, input_roles)
     items = declared_inputs(graph, wishes.item_inputs, "item")
-    both = [i.name for i in given.inputs if i.name in items]
-    if both:
-        raise UserError(f"input `{both[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
-    return read(graph, given, tuple(items))
+    shared = [i.name for i in input_roles.inputs if i.name in items]
+    if shared:
+        raise UserError(f"input `{shared[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
+    return read(graph, input_roles, tuple(items))
 
 
 def require_writable(plan: Plan) -> None:
@@ -133,42 +150,51 @@ def require_writable(plan: Plan) -> None:
 
 
 def described(command: Command, plan: Plan, wishes: Wishes) -> Report:
-    """The report on a plan: what it would change, and what that takes, before and after."""
-    given = plan.reading.roles
+    """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
+    found = plan.reading.roles
     remarks = [*plan.program.context.remarks]
     if lacking := plan.lowered.lacking:
         name = plan.reading.model.graph.output[0].name
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
     return Report(
-        command, __version__, facts(plan.reading.model.document), given.inputs, tuple(remarks),
+        command, __version__, facts(plan.reading.model.document), found.inputs, tuple(remarks),
         cost(plan.program.work, wishes.batch), cost(plan.work, wishes.batch),
-        calls=given.mode.instructions(given.tiled), changed=wishes.mode.demanded or plan.pays,
+        calls=found.mode.instructions(found.tiled), changed=wishes.mode.demanded or plan.pays,
         configuration=wishes.configuration(command),
     )  # fmt: skip
 
 
 def cost(work: Work, batch: int) -> Cost:
-    """What a graph takes, for the report: time in microseconds."""
+    """The work of one call as the report has it, with the time in microseconds. `work.time` is in nanoseconds."""
     per_candidate = (work.macs - work.fixed) / batch
     return Cost(batch, work.macs, work.fixed, per_candidate, work.nodes, round(work.time / 1e3, 3))
 
 
 def verify(
-    report: Report, document: Document, models: Sequence[onnx.ModelProto], given: InputRoles, progress: Progress | None
+    report: Report,
+    document: Document,
+    models: Sequence[onnx.ModelProto],
+    input_roles: InputRoles,
+    progress: Progress | None,
 ) -> Report:
-    """The report, with how the verification of what was made went, and how its graph differs from the original's."""
-    from mari_onnx.verification import Known, structural_difference  # onnxruntime takes its time to import
+    """The report with the result of the verification, and with the differences between the two graphs."""
+    from mari_onnx.verification import Known, structural_difference  # slow to import
     from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.notes import noted
 
     parts = [document.with_proto(model) for model in models]
-    drawn = given.mode.drawn_rows(given.tiled)
-    # Constants are only ever moved, so that float64 is the whole of what may round.
-    whole = together(document, parts, given.mode)
-    known = Known(drawn.tiled, drawn.keys, moved=True, remarks=report.remarks)
+    drawn = input_roles.mode.drawn_rows(input_roles.tiled)
+    # Constants are moved and never computed, so that in float64 both models have the same constants.
+    whole = together(document, parts, input_roles.mode)
+    batch = report.cost_before.batch if report.cost_before else None
+    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
-    return replace(report, verification=verification, structure=structural_difference(document, result))
+    notes: list[str] = []
+    with noted(notes, "how the two graphs differ could not be found"):
+        report = replace(report, structure=structural_difference(document, result))
+    return replace(report, verification=replace(verification, notes=(*verification.notes, *notes)))
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+    """A `Progress` that shows nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import mari_onnx
 from mari_onnx import UserError, inspect, optimize, verify
+from mari_onnx.emission.graft import graft
 from tests.graphs import assert_same, integers, parse, ranking
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -79,7 +81,7 @@ def test_a_model_with_nothing_to_gain_comes_back_byte_for_byte(
 ) -> None:
     item_only.metadata_props.add(key="k", value="v")
     before = item_only.SerializeToString()
-    result = optimize(item_only) if not user_inputs else optimize(item_only, batch=1, user_inputs=user_inputs)
+    result = optimize(item_only, batch=1, user_inputs=user_inputs, allow_no_candidates=bool(user_inputs))
     assert result.model.SerializeToString() == before
     assert not result.changed
     assert result.report.verification is None
@@ -183,13 +185,35 @@ def test_what_breaks_beside_the_verdict_is_a_note(
     assert (report.structure is None, report.cost_before is None) == ("graphs" in note, "arithmetic" in note)
 
 
+@pytest.mark.parametrize(
+    ("broken", "note"),
+    [
+        (
+            "mari_onnx.verification.compare.structure.structural_difference",
+            "how the two graphs differ could not be found",
+        ),
+        (
+            "mari_onnx.verification.comparison.rankings",
+            "what becomes of the order of the candidates could not be found",
+        ),
+    ],
+)
+def test_what_breaks_after_optimizing_is_a_note(
+    tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, broken: str, note: str
+) -> None:
+    def boom(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(broken, boom)
+    report = optimize(tower, user_inputs=["user"]).report
+    assert report.verification is not None and report.verification.passed
+    assert report.verification.notes == (f"{note} (RuntimeError: boom)",)
+
+
 def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
     tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`optimize` verifies what it made: a mistake in it is put down to what it remarked itself."""
-    import mari_onnx.emission as emission
-
-    graft = emission.graft
 
     def wrong(*given: Any) -> onnx.ModelProto:
         proto = graft(*given)
@@ -197,7 +221,7 @@ def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
         bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1), "b.part"))
         return proto
 
-    monkeypatch.setattr(emission, "graft", wrong)
+    monkeypatch.setattr("mari_onnx.emission.graft", wrong)
     report = optimize(tower, user_inputs=["user"]).report
     assert report.verification is not None and report.verification.divergence is not None
     (remark,) = [one for one in report.remarks if one.status == "applied"]
@@ -209,6 +233,23 @@ def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
 def test_a_glob_that_matches_nothing(tower: onnx.ModelProto, function: object) -> None:
     with pytest.raises(UserError, match="no input of the model matches the user input 'usr'"):
         function(tower, user_inputs=["usr"])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("function", [optimize, inspect, mari_onnx.split])
+def test_every_input_is_the_users(tower: onnx.ModelProto, function: Callable[..., object]) -> None:
+    with pytest.raises(UserError, match="every candidate would get the same score"):
+        function(tower, user_inputs=["*"])
+
+
+def test_a_tower_of_the_user_alone(item_only: onnx.ModelProto) -> None:
+    """Which has no candidates, and is the user's all the same."""
+    with pytest.raises(UserError, match="`item`; no input is left"):
+        optimize(item_only, user_inputs=["item"])
+    result = optimize(item_only, user_inputs=["item"], allow_no_candidates=True)
+    assert [(i.name, i.rows) for i in result.report.request_inputs] == [("item", "tiled")]
+    assert_same(item_only, result.model, ["item"])
+    assert inspect(item_only, user_inputs=["item"], allow_no_candidates=True).configuration is not None
+    assert verify(item_only, result.model, user_inputs=["item"]).verification is not None
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

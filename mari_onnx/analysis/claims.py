@@ -1,11 +1,13 @@
-"""Names for the tensors that a rule made: that of the value that each is a form of, and which rule that was.
+"""Names and origins of the tensors that a rule made for a value.
 
-    h          the value as the original has it      Origin(h, whole, linear)
-    h.user     what lacks the candidates             Origin(h, user, linear)
-    h.item     what has them                         Origin(h, item, linear)
-    h.user     a sum on the way to the value         Origin(h, sum, linear)
+The tensors of a value `h` whose node the rule `linear` interpreted:
 
-A tensor is named once: a value that is the same as an earlier one, as behind an Identity, claims nothing of it.
+    h          the whole value, as the original has it     Origin(h, whole, linear)
+    h.user     a form without the candidates               Origin(h, user, linear)
+    h.item     a form with the candidates                  Origin(h, item, linear)
+    h.user     an intermediate sum                         Origin(h, sum, linear)
+
+A tensor is named once. The output of an Identity is the same tensor as its input, and keeps the input's name.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from mari_onnx.ir.forms import Array, Value
 
 
 def claim(ctx: Context, value: Value, rule: str) -> None:
-    """Name the tensors of a value after it, and note that this rule made them."""
+    """Name the unnamed tensors of a value's array and terms after the value, and note that this rule made them."""
     if value.dims is None or value.constant:
         return
     terms = [array for _, array in value.terms.signed] if value.terms else []
@@ -36,14 +38,14 @@ def claim(ctx: Context, value: Value, rule: str) -> None:
 
 
 def _form(ctx: Context, value: Value) -> str:
-    """Whether the array of a value is the whole of it, or lacks the candidates."""
+    """The form that the array of a value is: WHOLE, or "user" or "item" where it lacks some axes."""
     array: Array = value.array
     whole = array.layout == value.dims and all(m.item_rows for _, m in array.via)
     return WHOLE if whole else side(ctx, array)
 
 
 def _claim_sum(ctx: Context, value: Value, summand: Tensor, rule: str) -> None:
-    """Name a sum on the way; of rows that are gathered for the candidates, what was summed before that."""
+    """Name an intermediate sum. If it gathers rows for the candidates, the tensor before the Gather is named."""
     source = summand.node.inputs[0] if summand.op_type == "Gather" else summand
     if source is not None and source.name is None and source.node.proto is None and not source.constant:
         varies = any(symbols(e) & ctx.candidates for e in source.shape or ())
@@ -52,5 +54,5 @@ def _claim_sum(ctx: Context, value: Value, summand: Tensor, rule: str) -> None:
 
 
 def _summands(t: Tensor) -> Sequence[Tensor | None]:
-    """What is added up in a tensor."""
+    """The operands of a sum: both of an Add or Sub, C of a Gemm; none of any other tensor."""
     return t.node.inputs[2:3] if t.op_type == "Gemm" else t.node.inputs if t.op_type in ("Add", "Sub") else ()

@@ -1,4 +1,7 @@
-"""What a rule is given: the node that it interprets (`Op`) and what all rules of a walk share (`Context`)."""
+"""The arguments of a rule: the node that it interprets (`Op`), and the state that all rules share (`Context`).
+
+A rule is a function `rule(op, ctx)`. It returns the values of the node's outputs, or `Refused` with a reason.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class Op:
 
     @property
     def name(self) -> str:
-        """The name of the first output, which a user finds in a viewer; nodes need not have names."""
+        """The name of the first output, by which a user finds the node in a viewer. Nodes may have no names."""
         return str(self.proto.output[0])
 
     @property
@@ -75,7 +78,10 @@ class Op:
         return first
 
     def extents(self, i: int, attribute: str) -> list[Extent] | Refused | None:
-        """Extents that older operator versions take as an attribute and newer ones as input i; None where left out."""
+        """Extents that are an attribute in older operator versions and input i in newer ones; None where left out.
+
+        Example: the axes of Squeeze. Refused where the input's elements are not known.
+        """
         value = self.input(i)
         if value is None:
             given = self.attribute(attribute)
@@ -85,21 +91,21 @@ class Op:
         return list(value.content.flat)
 
     def integers(self, i: int, attribute: str) -> list[int] | Refused | None:
-        """`extents`, where all of them have to be numbers."""
-        given = self.extents(i, attribute)
-        if given is None or isinstance(given, Refused):
-            return given
-        if not all(isinstance(e, int) for e in given):
+        """The same as `extents`, but refused where one of them is a symbol."""
+        found = self.extents(i, attribute)
+        if found is None or isinstance(found, Refused):
+            return found
+        if not all(isinstance(e, int) for e in found):
             return Refused(f"{attribute} of {self.op_type} is computed by the model")
-        return [int(e) for e in given if isinstance(e, int)]
+        return [int(e) for e in found if isinstance(e, int)]
 
 
 @dataclass
 class Context:
-    """One walk over a graph: what all its rules share.
+    """The state that all rules of one walk over a graph share.
 
-    A rule reads from it what is known, asks its builder `b` for nodes that may be written later, and adds to
-    `remarks`, `proven_equal`, `row_selectors` and `facts` what it found out.
+    A rule asks the builder `b` for nodes that may be written later, and adds its findings to `remarks`, `proven_equal`,
+    `row_selectors` and `facts`.
     """
 
     b: Builder
@@ -113,37 +119,40 @@ class Context:
 
     remarks: list[Remark] = field(default_factory=list)
     proven_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
-    """Pairs of extents that an operator proved equal: on inputs where they differ, the original fails."""
+    """Pairs of extents that an operator proves equal, because the original fails on inputs where they differ."""
 
     row_selectors: dict[str, set[str]] = field(default_factory=dict)
-    """Symbols of axes whose rows an index selects, with the symbols of the indices that do."""
+    """Symbols of axes whose rows an index selects, each with those of the index: {R: {B}} of `user[req_index]`."""
 
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    """For each symbol a tensor, and which dimension of it has that extent."""
+    """For each symbol a tensor and the position of a dimension that has this extent, from which it can be read."""
 
     origins: dict[Tensor, Origin] = field(default_factory=dict)
-    """Of which value each tensor that has been named is a form, and which rule made it."""
+    """The origin of each named tensor: the value that it is a form of, the form, and the rule that made it."""
 
     facts: Facts = field(default_factory=Facts)
     read_counts: Mapping[str, int] = field(default_factory=dict)
     """How often each tensor of the original graph is read, by its name."""
 
+    on_one_row: bool = False
+    """Whether the nodes run as they are on one row of the candidates, as those of a body do."""
+
     output_extents: frozenset[Poly] = frozenset()
-    """Extents that all outputs have: where one is 0, as the candidates may be, no answer has an element."""
+    """Symbols that are extents of every output. If one of them is 0 in a call, all outputs are empty."""
 
     def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
-        """The terms of the value `name` whose array is their sum `total`; None where both might be computed.
+        """The terms of the value `name`, whose array is their sum `total`. None where both might be computed.
 
-        Example: y = item @ W_i + user @ W_u, where the first product takes the second in as its C. One reader of y may
-        take the sum and another the terms, and then item @ W_i is computed twice: with C and without.
+        Example: y = item @ W_i + user @ W_u is written as Gemm(item, W_i, C = user @ W_u). If one reader of y takes the
+        sum and another the terms, item @ W_i is computed twice: with C and without. With one reader that cannot happen.
         """
         return terms if self.read_counts.get(name) == 1 or not spared_by_sum([terms], total) else None
 
     def take_columns(self, t: Tensor, places: Sequence[int], position: int) -> Tensor:
-        """The entries at constant places along one dimension.
+        """The entries at constant `places` (indices) along the dimension at `position`.
 
-        A runtime looks up single numbers slowly. Columns [500, 7] at places of the last dimension are looked up as
-        rows of the transposed tensor [7, 500] where that is cheaper.
+        A runtime gathers single numbers slowly. Columns of a tensor [500, 7] are gathered as rows of its transpose
+        [7, 500] where that is cheaper.
         """
         since = self.b.count
         indices = self.b.constant(np.array(places, np.int64))
@@ -165,11 +174,14 @@ class Context:
         return self.b.again(op.proto, tensors, list(zip(shapes, dtypes, strict=True)))
 
     def note_selected_rows(self, data: Value, indices: Value, axis: int) -> None:
-        """Note that indices of the model select rows of `data`: such rows differ, so the caller does not tile them."""
+        """Note in `row_selectors` that `indices`, computed by the model, select along an axis of `data`.
+
+        Rows that are selected differ from each other: the caller does not repeat them for each candidate.
+        """
         if not data.constant:
-            own = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
-            for rows in symbols(extents(data.known_dims)[axis]) - own:
-                self.row_selectors.setdefault(rows, set()).update(own)
+            of_indices = {s for extent in extents(indices.known_dims) for s in symbols(extent)}
+            for rows in symbols(extents(data.known_dims)[axis]) - of_indices:
+                self.row_selectors.setdefault(rows, set()).update(of_indices)
 
     def is_candidate(self, axis: Axis) -> bool:
         """Whether the extent of the axis depends on the number of candidates."""
@@ -189,7 +201,7 @@ class Context:
         factors: Factors | None = None,
         output: int = 0,
     ) -> Value:
-        """An output of the node with its forms. With a single form there is nothing to choose, so its price is 0."""
+        """An output of the node with its forms. An array that is the only form has the price 0: there is no choice."""
         if parts is None and terms is None and factors is None:
             array = replace(array, price=0.0)
         dtype = op.data.dtype if dtype is None else dtype
@@ -201,7 +213,7 @@ Rule: TypeAlias = Callable[[Op, Context], Derived]
 
 
 def uniform(ctx: Context, name: str, scalar: npt.NDArray[Any], shape: Sequence[Extent]) -> Value:
-    """A value of this shape that is the same number everywhere: stored as that one number, without any axis."""
+    """A value of this shape whose elements are all the same number: an array of that one number, without axes."""
     tensor = ctx.b.constant(scalar.reshape(()))
     dims = new_dims(shape)
     array = Array(ctx.b.reshape(tensor, (1,) * len(dims)), tuple(() for _ in dims))

@@ -1,9 +1,7 @@
-"""What a model takes as it is: the multiply-adds, nodes and time of its own nodes, counted while it is interpreted.
+"""The work of the original model: multiply-adds, nodes and time, counted node by node during the interpretation.
 
-    x [B, 4] @ w [4, 8]     B * 4 * 8 multiply-adds; they vary with the candidates, since the product has B rows
-    u [1, 4] @ w [4, 8]     32 multiply-adds that are fixed: once for the request
-
-Counting needs the shapes that interpretation finds, and no plan.
+x [B, 4] @ w [4, 8]     B * 4 * 8 multiply-adds; they vary with the candidates, since the product has B rows
+u [1, 4] @ w [4, 8]     32 multiply-adds that are fixed, whatever the number of candidates
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from mari_onnx.ir.forms import Value
 
 @dataclass
 class Counter:
-    """The work of the nodes so far, in the shapes that the original has there.
+    """The work of the nodes so far, by the shapes that they have in the original.
 
     `candidates` are the symbols that count candidates. `constants` are the names of values that runtimes compute once,
     when they load the model.
@@ -32,7 +30,7 @@ class Counter:
     work: Work = NO_WORK
 
     def node(self, op: Op, results: Sequence[Value]) -> None:
-        """Count a node; an If is counted by the nodes of the branch that it takes."""
+        """Add a node. An If adds nothing itself, since the nodes of the branch that it takes are added."""
         if op.op_type == "If":
             return
         if self.constants.issuperset(filter(None, op.proto.input)) and all(v.constant for v in results):
@@ -40,19 +38,19 @@ class Counter:
             return
         inputs = [None if v is None else _shape(v) for v in op.inputs]
         outputs = [_shape(v) for v in results]
-        spent = op.op_type, inputs, outputs, op.attributes
-        macs, alone = self.cost.macs(*spent), self.cost.alone
+        described = op.op_type, inputs, outputs, op.attributes
+        macs, alone = self.cost.macs(*described), self.cost.alone
         before = self.work
         self.work = Work(
             macs=before.macs + macs,
             fixed=before.fixed + (0 if self._varies(outputs) else macs),
             nodes=before.nodes + 1,
-            time=before.time + self.cost.time(*spent),
-            alone=before.alone + (0.0 if alone is None else alone.time(*spent)),
+            time=before.time + self.cost.time(*described),
+            alone=before.alone + (0.0 if alone is None else alone.time(*described)),
         )
 
     def apart(self) -> Counter:
-        """A counter for a body, which knows the same constants and whose work is not this one's."""
+        """A counter for the nodes of a body. It starts from this one's state, and does not add to this one."""
         return replace(self)
 
     def _varies(self, shapes: Sequence[Shape]) -> bool:

@@ -1,4 +1,4 @@
-"""Symbols that stand for the same extent, each with the one symbol that represents it.
+"""Classes of symbols that are proven equal, as a map from each symbol to the one that represents its class.
 
 Concat([B, 3], [N, 4], axis=1)    proves B == N, since the original fails where they differ
 """
@@ -13,14 +13,17 @@ from mari_onnx.ir.extents import Extent, Poly, rename, symbol, symbols
 def merged(
     same: Mapping[str, str], equal: Iterable[tuple[Extent, Extent]], preferred: Collection[str]
 ) -> dict[str, str]:
-    """The map `same` with these equal extents as well; of two symbols a `preferred` one represents both."""
-    out = dict(same)
+    """The map `same`, extended by the pairs of `equal` that are single symbols. A `preferred` symbol represents others.
+
+    Example: {} with the pair (B, N) and N preferred is {B: N}.
+    """
+    representative = dict(same)
     for a, b in equal:
-        left, right = (single(rename(e, out)) for e in (a, b))
+        left, right = (single(rename(e, representative)) for e in (a, b))
         if left and right and left != right:
             keep, drop = sorted((left, right), key=lambda s: (s not in preferred, s))
-            out = {s: keep if to == drop else to for s, to in out.items()} | {drop: keep}
-    return out
+            representative = {s: keep if to == drop else to for s, to in representative.items()} | {drop: keep}
+    return representative
 
 
 def single(extent: Extent) -> str | None:

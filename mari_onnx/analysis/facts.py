@@ -1,7 +1,7 @@
-"""What is known of a tensor beside its forms: what one rule finds, and another uses several nodes later.
+"""Facts about tensors beside their forms. One rule notes a fact, and the rule of a later node uses it.
 
-Example: `NonZero(mask)` gives the places where a mask is true. Nodes later, `ScatterND(x, places, u)` writes rows back
-to such places. Its rule finds in `Facts.selections` which mask the places come from, and writes Where(mask, u, x).
+Example: `NonZero(mask)` gives the places where a mask is true. Several nodes later, `ScatterND(x, places, u)` writes
+rows to these places. The rule of ScatterND finds the mask in `Facts.selections`, and writes Where(mask, u, x).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mari_onnx.ir.forms import Array, Parts, Value
 class Selection:
     """The places where a mask of one dimension is true: `index` [1, rows] is NonZero(mask).
 
-    `within` are the extents of further dimensions, of which every place is listed for each selected row.
+    `within` are the extents of further dimensions; each selected row is listed once for every place in them.
     """
 
     mask: Value
@@ -37,7 +37,7 @@ class Selection:
 class Step:
     """One operator on a column of numbers: Sqrt(v), or with a constant `number` Add(v, number).
 
-    The number is the second operand, or the `first`: Div(1, v).
+    The number is the second operand, or the first one if `first`: Div(1, v).
     """
 
     op_type: str
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Each row is multiplied or divided by a number of its own: by what the `steps` make of the row's variance.
+    """Each row is multiplied or divided by one number: the `steps` applied to the row's variance.
 
     LayerNormalization divides by the steps Add(v, epsilon), Sqrt.
     """
@@ -143,7 +143,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class Spread:
-    """A tensor is what the `steps` make of the variance of columns x (..., n): Sqrt(v + epsilon), say."""
+    """A tensor is the `steps` applied to the variance v of columns x (..., n), such as Sqrt(v + epsilon)."""
 
     x: Value
     steps: tuple[Step, ...] = ()
@@ -155,9 +155,9 @@ Moments: TypeAlias = Affine | Squares | Spread
 
 @dataclass
 class Facts:
-    """What rules noted about tensors, for the rules of nodes that read them later.
+    """Facts that rules noted about tensors, for the rules of later nodes.
 
-    The key is the tensor of the value's array. A tensor without an entry is one of which nothing is known.
+    Each key is the tensor of a value's array. Nothing is known about a tensor without an entry.
     """
 
     selections: dict[Tensor, Selection] = field(default_factory=dict)
@@ -179,7 +179,7 @@ class Facts:
     """Products of such rows, pair by pair (see `rules.pairs`)."""
 
     def selection(self, places: Value) -> Selection | None:
-        """The mask of which these are the places, one in each row; None where they are not known to be of one."""
+        """The selection whose places these are, one in each row; None where no mask is known to have given them."""
         found = self.selections.get(places.array.tensor)
         return found if found and places.dims and extents(places.dims) == found.shape else None
 

@@ -1,18 +1,19 @@
 """Which inputs belong to the request, and why.
 
-    one row          leading extent 1, beside inputs whose leading extent is dynamic
-    tiled            declared by the user, and the leading axis is that of the candidates: the caller repeats a row
-    selected         rows that an integer input selects for each candidate
-    of another axis  declared, with rows that may be others than the candidates'
-    shared           declared, without an axis of candidates
+    one row          leading extent 1, beside inputs whose leading extent is dynamic: `user` [1, 4], `item` [B, 3]
+    tiled            declared, and the leading axis counts candidates: `user` [B, 4], whose row the caller repeats
+    selected         an integer input selects a row for each candidate: `user` [R, 4], `req_index` [B]
+    of another axis  declared, and the leading axis is named otherwise than the candidates': `user` [R, 4]
+    shared           declared, without an axis of candidates: `hour` [1] or a scalar
 
-What becomes of tiled rows in the written model is a matter of how it is called; see `mari_onnx.serving.mode`.
+"Declared" means that a glob of `-u` matches the input's name. What the written model takes instead of tiled rows
+depends on the serving mode; see `mari_onnx.serving.mode`.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -31,7 +32,7 @@ from mari_onnx.serving.tiled import AS_EXPORTED
 
 @dataclass(frozen=True)
 class InputRoles:
-    """The request's inputs, those of them that the caller tiles, and the symbols that count candidates."""
+    """The request's inputs, the names of those that the caller tiles, and the symbols that count candidates."""
 
     inputs: tuple[RequestInput, ...]
     tiled: tuple[str, ...]
@@ -63,9 +64,9 @@ def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> 
 
 
 def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXPORTED) -> InputRoles:
-    """Decide for every input whether it belongs to the request; the globs name inputs that do.
+    """Decide for every input whether it belongs to the request. Inputs that the globs match do.
 
-    The graph is interpreted for that, once, where the inputs have several leading symbols.
+    If the inputs have several leading symbols, the graph is interpreted once, to find which of them are equal.
 
     Raises UserError for a glob that matches nothing and for a mode that the model does not allow.
     """
@@ -84,14 +85,45 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode)
 
 
+def check_candidates(model: Model, given: InputRoles) -> None:
+    """Raise UserError where no input is left that differs between the candidates of a request.
+
+    With `user` [B, 4] and `item` [B, 3] both declared, the first row of each would stand for all, and every candidate
+    would get one score. An index of requests differs between them, but not between the candidates of one.
+    """
+    declared = {i.name for i in given.inputs} | {given.mode.options.request_index}
+    counted = set(given.candidates)
+    if not given.tiled or any(_may_differ(i, counted) for i in model.inputs if i.name not in declared):
+        return
+    shown = ", ".join(f"`{name}`" for name in given.tiled[:SHOWN])
+    more = f" and {len(given.tiled) - SHOWN} more" if len(given.tiled) > SHOWN else ""
+    raise UserError(
+        f"all inputs that have the candidates' axis are declared the user's: {shown}{more}; no input is left that "
+        "differs between candidates, and every candidate would get the same score",
+        "declare the user's inputs alone: -u 'user_*'; a tower of the user alone: `optimize --allow-no-candidates`",
+    )
+
+
+SHOWN = 10
+"""How many names a message has at most."""
+
+
+def _may_differ(info: onnx.ValueInfoProto, candidates: Collection[str]) -> bool:
+    """Whether an input that nobody declared has, or may have, the candidates' axis: in the first place or another."""
+    shape = shape_of(info)
+    if shape is None:
+        return True
+    return any(not isinstance(e, int) and (i == 0 or not e or e in candidates) for i, e in enumerate(shape))
+
+
 @dataclass(frozen=True)
 class LeadingAxes:
-    """What is known of the dynamic leading axes of a model's inputs, by the symbols that count their rows.
+    """The dynamic leading axes of a model's inputs, as symbols that count their rows.
 
-    `stated` are the symbols of the exporter, by input, and `proven` the same with one symbol for all that the graph
-    shows to be equal: `Add (user, item)` of [A, 4] and [B, 4], neither of which is 1, makes A and B one. `selected` are
-    symbols of rows that something computed selects from, and `by_index` those of which it selects for the rows of
-    another input: `Gather (rows, index)`. The others are selected by a mask or a TopK, as some of the items may be.
+    `stated` has the exporter's symbol of each input. `proven` has the same with one symbol for all that the graph
+    proves equal: Add(user [A, 4], item [B, 4]) makes A and B one. `selected` are symbols of axes whose rows the model
+    selects. `by_index` are those of them from which the rows of another input select, as in Gather(user, req_index).
+    The rest is selected by a mask or a TopK, which may select some of the items.
     """
 
     stated: Mapping[str, str]
@@ -108,12 +140,15 @@ def _leading_axes(model: Model, batch: int) -> LeadingAxes:
     proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
     selected, counts = program.context.row_selectors, set(proven.values())
     return LeadingAxes(
-        stated, proven, frozenset(selected), frozenset(rows for rows, of in selected.items() if of & counts)
+        stated,
+        proven,
+        frozenset(selected),
+        frozenset(rows for rows, index_symbols in selected.items() if index_symbols & counts),
     )
 
 
 class _Evidence:
-    """What the role of an input is decided by: why inputs are the request's by declaration, and the leading axes."""
+    """The facts that decide roles: the reason for each declared input, and the leading axes of all inputs."""
 
     def __init__(self, declared: Mapping[str, str], axes: LeadingAxes) -> None:
         self.declared = declared
@@ -121,7 +156,7 @@ class _Evidence:
         self.candidates = {
             symbol for name, symbol in axes.proven.items() if name not in declared and symbol not in axes.by_index
         }
-        """The symbols that may count candidates: those of inputs that are not known to be the request's."""
+        """The symbols that may count candidates: those of inputs that are neither declared nor selected by an index."""
 
 
 class _Role(Enum):
@@ -135,10 +170,10 @@ class _Role(Enum):
 
 
 def _is_selected(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
-    """Its rows are selected for the candidates: `Gather (rows, index)`.
+    """Whether rows of the input are selected for the candidates: `Gather(rows, index)`.
 
-    If nobody declared it, an index has to do that, with a row for each row of another input: a mask or a TopK may
-    select some of the items.
+    The rows of an input that is not declared have to be selected by an index with the leading axis of another input.
+    A mask or a TopK is not enough, since it may select some of the items.
     """
     axes = evidence.axes
     selected = axes.selected if info.name in evidence.declared else axes.by_index
@@ -146,9 +181,9 @@ def _is_selected(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
 
 
 def _is_of_another_axis(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
-    """Declared, and the exporter named its leading axis otherwise than that of the candidates.
+    """Whether the input is declared, and its leading axis has another name than that of the candidates.
 
-    The rows of `user` [R, 4] beside `item` [B, 3] may all be different, and to keep the first would be wrong.
+    The rows of `user` [R, 4] beside `item` [B, 3] may all be different, and keeping only the first would be wrong.
     """
     symbol = evidence.axes.proven.get(info.name)
     if info.name not in evidence.declared or symbol is None or not evidence.candidates:
@@ -157,18 +192,18 @@ def _is_of_another_axis(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
 
 
 def _is_tiled(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
-    """Declared, with any other dynamic leading axis: that of the candidates."""
+    """Whether the input is declared and has a dynamic leading axis; other axes than the candidates' were found."""
     return info.name in evidence.declared and info.name in evidence.axes.stated
 
 
 def _is_one_row(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
-    """A literal leading extent 1 beside dynamic ones; where all extents are literal, it may be the one candidate."""
+    """Whether the leading extent is 1, and that of another input dynamic. Else the row may be the one candidate."""
     shape = shape_of(info)
     return bool(shape) and shape is not None and shape[0] == 1 and bool(evidence.axes.stated)
 
 
 def _is_shared(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
-    """Declared, with another literal leading extent or none."""
+    """Whether the input is declared; with a dynamic leading extent, or 1, it has got another role before."""
     return info.name in evidence.declared
 
 
@@ -179,7 +214,7 @@ _TESTS: Mapping[_Role, Callable[[onnx.ValueInfoProto, _Evidence], bool]] = {
     _Role.ONE_ROW: _is_one_row,
     _Role.SHARED: _is_shared,
 }
-"""The first that holds decides."""
+"""The tests in order: an input has the first role whose test holds."""
 
 
 def _role(info: onnx.ValueInfoProto, evidence: _Evidence) -> _Role | None:

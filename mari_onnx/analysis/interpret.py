@@ -1,7 +1,13 @@
-"""The walk: each node once, in order, from the forms of its inputs to the forms of its outputs.
+"""Interpretation: one walk over the graph that derives the forms of every value.
 
-This is partial evaluation in the sense of JAX's batching rules, undone: one rule for each operator family, no
-pattern matching and no rewriting to a fixpoint. Nothing is written here.
+Each node is visited once, in order. The rule of its operator family derives the forms of its outputs from the forms of
+its inputs. There is no pattern matching, no rewriting to a fixpoint, and nothing is written to a model.
+
+    user [1, 4], item [B, 3]      inputs: arrays (4) and (B 3)
+    x = Concat(user, item)        rule `concat`: parts [(4), (B 3)], and the array (B 7)
+    y = MatMul(x, W)              rule `linear`: terms +(8) +(B 8), and the array (B 8)
+
+A node without a rule, and one whose rule refuses, stays as it is: its inputs are written out in full.
 """
 
 from __future__ import annotations
@@ -18,13 +24,13 @@ from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.counting import Counter
 from mari_onnx.analysis.equal_extents import merged, single
-from mari_onnx.analysis.loop_bodies import once
+from mari_onnx.analysis.loop_bodies import loop_on_one_row
 from mari_onnx.analysis.premises import Premises
 from mari_onnx.analysis.remarks import side
 from mari_onnx.analysis.rules import rule_for
-from mari_onnx.analysis.shape_inference import Inference, types_of_one
+from mari_onnx.analysis.shape_inference import Inference
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
-from mari_onnx.document.graph_view import Model, Shape, captures, shape_of
+from mari_onnx.document.graph_view import Model, captures, shape_of
 from mari_onnx.document.provenance import Origin
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.arrays import plain
@@ -39,16 +45,20 @@ from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
-"""Element types whose small constants are known to shape arithmetic."""
+"""Element types of the small constants whose elements shape arithmetic knows."""
+
+NAMED_INPUTS, NAMED_REASONS = 3, 8
+"""How many inputs of a node, and how many nodes of a chain of reasons, a remark names."""
 
 
 @dataclass
 class Program:
-    """A graph, interpreted: its values by name, what was said about them, and what its symbols stand for.
+    """The result of an interpretation.
 
-    `outputs` are the graph's. `providers` say of which axis of which tensor a symbol is the extent; `same` maps symbols
-    that were proven equal to the one that stands for them; `signature` is how the result is called otherwise than the
-    original. `work` is what the original takes.
+    `values` are all values of the graph by name, `outputs` those of its outputs. `providers` has, for each symbol, a
+    tensor and the position of its dimension with this extent. `same` maps each symbol that was proven equal to another
+    to the one that represents both. `signature` is how the written model's inputs and outputs differ from the
+    original's. `work` is the work of one call of the original.
     """
 
     context: Context
@@ -61,7 +71,7 @@ class Program:
 
 
 def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
-    """Walk the graph; again where the walk itself proved that two symbols are the same extent."""
+    """Walk the graph, and repeat the walk as long as it proves that two more symbols are equal."""
     same = merged({}, premises.equal, cost.reference)
     while True:
         walk = _Walk(model, premises, cost, same)
@@ -74,19 +84,19 @@ def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
 
 @dataclass(frozen=True)
 class Broken(Refused):
-    """A rule did not refuse: it broke, which is a bug in mari-onnx."""
+    """The rule raised an error, which is a bug in mari-onnx."""
 
 
 @dataclass(frozen=True)
 class _Derivation:
-    """The outputs of a node, and the family of the rule that derived them; "" where the node is as it was."""
+    """The outputs of a node, and the family of the rule that derived them; "" for a node that stays as it is."""
 
     values: list[Value]
     rule: str
 
 
 class _Walk:
-    """One walk. `same` maps symbols that are known to be equal to the one that stands for them."""
+    """One walk. `same` maps each symbol to the one that represents all that are equal to it."""
 
     def __init__(self, model: Model, premises: Premises, cost: CostModel, same: dict[str, str]) -> None:
         self.model, self.premises, self.same = model, premises, same
@@ -102,14 +112,16 @@ class _Walk:
         self.inference = Inference(model)
 
     def program(self) -> Program:
+        """The result of the walk."""
         outputs = [self.values[o.name] for o in self.model.graph.output]
         return Program(
             self.ctx, self.values, outputs, self.providers, self.same, self.premises.signature, self.counter.work
         )
 
-    # Sources
+    # Inputs and constants
 
     def graph(self, graph: onnx.GraphProto) -> None:
+        """Interpret the whole graph: constants, inputs, then nodes."""
         for proto in self.model.initializers.values():
             self._initializer(proto)
         for sparse in graph.sparse_initializer:
@@ -117,7 +129,7 @@ class _Walk:
         for info in self.model.inputs:
             self._input(info)
         for info in self.premises.signature.inputs:
-            self._provide(self._sent(info.name))
+            self._provide_extents(self._input_tensor(info.name))
         for node in graph.node:
             self.node(node)
 
@@ -126,13 +138,14 @@ class _Walk:
         self.values[proto.name] = self._constant(proto.name, tensor, tuple(proto.dims))
 
     def _sparse(self, proto: onnx.SparseTensorProto) -> None:
-        """A value that is there like an input: it stays in the document, and is never cut on paper."""
+        """A sparse constant is treated like an input: it stays in the document, and its elements are not read."""
         name, shape = proto.values.name, tuple(proto.dims)
         tensor = self.ctx.b.input(name, shape, proto.values.data_type)
         dims = new_dims(shape)
         self.values[name] = Value(name, dims, tensor.dtype, Array(tensor, dims))
 
     def _constant(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Value:
+        """The value of a stored tensor, with its elements if it is small."""
         self.counter.constants.add(name)
         dims = new_dims(shape)
         exact = None
@@ -141,42 +154,52 @@ class _Walk:
         return Value(name, dims, tensor.dtype, Array(tensor, dims), content=exact)
 
     def _declared(self, name: str) -> tuple[tuple[Extent, ...] | None, int]:
-        """Shape and element type of an input, as the original has it."""
+        """Shape and element type of an input as the original declares it. A dimension without a name gets a symbol."""
         info = self.inputs[name]
         shape = shape_of(info)
         dtype = info.type.tensor_type.elem_type if info.type.HasField("tensor_type") else 0
         if shape is None:
             return None, dtype
-        said = [symbol(e or f"{name}.{i}") if not isinstance(e, int) else e for i, e in enumerate(shape)]
-        return tuple(rename(e, self.same) for e in said), dtype
+        extents = [symbol(e or f"{name}.{i}") if not isinstance(e, int) else e for i, e in enumerate(shape)]
+        return tuple(rename(e, self.same) for e in extents), dtype
 
-    def _sent(self, name: str) -> Tensor:
+    def _input_tensor(self, name: str) -> Tensor:
+        """The tensor of an input as the original takes it."""
         return self.ctx.b.input(name, *self._declared(name))
 
     def _input(self, info: onnx.ValueInfoProto) -> None:
         name = info.name
         shape, dtype = self._declared(name)
         if shape is None:
-            self.values[name] = Value(name, None, dtype, Array(self._sent(name), ()))
+            self.values[name] = Value(name, None, dtype, Array(self._input_tensor(name), ()))
             return
         dims, written = new_dims(shape), None
         if name in self.premises.tiled and dims and dims[0]:
-            kept = self.premises.rows.keep(self.ctx.b, name, dims, dtype, self._sent)
-            if kept.array.tensor is not kept.sent:
-                self.ctx.origins[kept.array.tensor] = Origin(name, "user", "rows")
-            array, written = kept.array, kept.written
-            self._provide(kept.sent)
-            self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
+            array, written = self._tiled_input(name, dims, dtype)
         else:
-            array = Array(self._sent(name), dims)
-            if name in self.premises.items and dims and dims[0]:
-                array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, item_rows=True)),))
-            self._provide(array.tensor)
+            array = self._untiled_input(name, dims)
         because = (f"{name}: {self.premises.reasons[name]}",) if name in self.premises.reasons else ()
         self.values[name] = Value(name, dims, dtype, array, written=written, because=because)
 
-    def _provide(self, tensor: Tensor) -> None:
-        """Extents that may be read off an input."""
+    def _tiled_input(self, name: str, dims: Dims, dtype: int) -> tuple[Array, Array | None]:
+        """The rows that are kept of a tiled input, and all rows if the caller sends them."""
+        kept = self.premises.rows.keep(self.ctx.b, name, dims, dtype, self._input_tensor)
+        if kept.array.tensor is not kept.sent:
+            self.ctx.origins[kept.array.tensor] = Origin(name, "user", "rows")
+        self._provide_extents(kept.sent)
+        self.providers.update((s, p) for s, p in kept.providers.items() if s not in self.providers)
+        return kept.array, kept.written
+
+    def _untiled_input(self, name: str, dims: Dims) -> Array:
+        """The array of an input that is sent as the original takes it; an input of the items is marked as one."""
+        array = Array(self._input_tensor(name), dims)
+        if name in self.premises.items and dims and dims[0]:
+            array = replace(array, via=((dims[0][0], IndexMap(None, dims[0][0].extent, item_rows=True)),))
+        self._provide_extents(array.tensor)
+        return array
+
+    def _provide_extents(self, tensor: Tensor) -> None:
+        """Note that symbols can be read from the shape of an input."""
         for i, extent in enumerate(tensor.known_shape):
             for s in symbols(extent):
                 self.providers.setdefault(s, (tensor, i))
@@ -184,20 +207,30 @@ class _Walk:
     # Nodes
 
     def node(self, proto: onnx.NodeProto) -> None:
+        """Derive the values of a node's outputs, name their tensors, and count the node's work."""
         if proto.op_type == "Constant" and self._constant_node(proto):
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         derivation = self._derive(op)
         results = derivation.values
-        check_values(f"{op.op_type} `{op.name}`", results)
+        if self._is_settled():
+            check_values(f"{op.op_type} `{op.name}`", results)
         for value in results:
             if value.name:
                 claim(self.ctx, value, derivation.rule)
                 self.values[value.name] = value.changed(because=self._because(op, value))
         self.counter.node(op, results)
 
+    def _is_settled(self) -> bool:
+        """Whether all symbols that were proved equal have one name; where they have not, the graph is walked again.
+
+        Until then, a Slice of Concat(x, y) is one of x, whose first extent has another name than the Concat's.
+        """
+        return merged(self.same, self.ctx.proven_equal, ()) == self.same
+
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
+        """Take the output of a Constant node as a constant; False if the node holds no tensor."""
         tensor = self.model.constant(proto)
         if tensor is None:
             return False
@@ -206,31 +239,35 @@ class _Walk:
         return True
 
     def _derive(self, op: Op) -> _Derivation:
-        exact = content(op, self.ctx)
-        if exact is not None and all(e is not None for e in exact.flat):
-            return _Derivation([self._exact(op, exact)], "shape_values")
+        """The outputs by the first way that applies: shape arithmetic, a branch, a loop, a rule, or unchanged."""
+        elements = content(op, self.ctx)
+        if elements is not None and all(e is not None for e in elements.flat):
+            return _Derivation([self._shape_value(op, elements)], "shape_values")
         if op.op_type == "If" and (taken := self._branch(op)) is not None:
             return _Derivation(taken, "")
         if op.op_type in ("Scan", "Loop"):
-            return self._or_plain(op, self._once(op), "loop_bodies")
+            return self._or_unchanged(op, self._loop(op), "loop_bodies")
+        derivation = self._by_rule(op)
+        if elements is not None:
+            derivation.values[0] = derivation.values[0].changed(content=elements)
+        return derivation
+
+    def _by_rule(self, op: Op) -> _Derivation:
+        """The outputs by the rule of the operator's family; the unchanged node if there is none."""
         rule = rule_for(op.proto)
         if rule is None or not all(op.inputs[:1]):
             why = Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}")
-            derivation = _Derivation(self._plain(op, why), "")
-        else:
-            derivation = self._or_plain(op, self._ruled(rule, op), rule.__module__.rpartition(".")[2])
-        if exact is not None:
-            derivation.values[0] = derivation.values[0].changed(content=exact)
-        return derivation
+            return _Derivation(self._unchanged(op, why), "")
+        return self._or_unchanged(op, self._applied(rule, op), rule.__module__.rpartition(".")[2])
 
-    def _or_plain(self, op: Op, derived: Derived, rule: str) -> _Derivation:
-        """What a rule derived; the node as it is where the rule was refused."""
+    def _or_unchanged(self, op: Op, derived: Derived, rule: str) -> _Derivation:
+        """The values that a rule derived; the unchanged node if the rule refused."""
         if isinstance(derived, Refused):
-            return _Derivation(self._plain(op, derived), "")
+            return _Derivation(self._unchanged(op, derived), "")
         return _Derivation(derived, rule)
 
-    def _ruled(self, rule: Rule, op: Op) -> Derived:
-        """What the rule says; where it breaks, the node is left alone, and the remark says that this is a bug."""
+    def _applied(self, rule: Rule, op: Op) -> Derived:
+        """The result of the rule. A rule that raises an error counts as refused, with a remark that this is a bug."""
         try:
             return rule(op, self.ctx)
         except InvalidError:
@@ -243,39 +280,48 @@ class _Walk:
             )
             return Broken(bug, step)
 
-    def _exact(self, op: Op, exact: Content) -> Value:
+    def _shape_value(self, op: Op, elements: Content) -> Value:
+        """The output of shape arithmetic whose elements are all known."""
         dtype = self.inference.dtype(op)
-        tensor = self.ctx.b.extents(exact, dtype)
-        dims = new_dims(exact.shape)
-        return Value(op.name, dims, dtype, Array(tensor, dims), content=exact)
+        tensor = self.ctx.b.extents(elements, dtype)
+        dims = new_dims(elements.shape)
+        return Value(op.name, dims, dtype, Array(tensor, dims), content=elements)
 
-    def _plain(self, op: Op, why: Refused) -> list[Value]:
-        """The node as it is, on its inputs as they were."""
+    # Nodes that stay as they are
+
+    def _unchanged(self, op: Op, why: Refused) -> list[Value]:
+        """The outputs of the original node on its original inputs, each with an array as its only form."""
         inputs = [None if v is None else self._read(op, i, v) for i, v in enumerate(op.inputs)]
         captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
-        found = self._inferred(op)
-        shapes = [(None if dims is None else extents(dims), dtype) for dims, dtype in found]
-        tensors = self.ctx.b.again(op.proto, inputs, shapes, captured)
-        # A node that is there already: the extents of its results have names.
-        found = [
-            (dims if dims is None or t.shape in (None, shape) else new_dims(t.shape), dtype)
-            for t, (dims, dtype), (shape, _) in zip(tensors, found, shapes, strict=True)
-        ]
-        for tensor, (shape, _) in zip(tensors, shapes, strict=True):
-            for position, extent in enumerate(shape or ()):
-                if not isinstance(extent, int) and (alone := single(extent)):
-                    self.providers.setdefault(alone, (tensor, position))
-                    if op.op_type == "NonZero":  # at most every element of its input
-                        self.ctx.cost.assume(alone, extents(op.data.dims or ()))
-        given = [v for v in op.inputs if v is not None]
-        if any(self._repeats(v) for v in given) and not isinstance(why, Broken):
+        types = self.inference.output_types(op, self.providers, self.same)
+        shapes = [None if dims is None else extents(dims) for dims, _ in types]
+        tensors = self.ctx.b.again(
+            op.proto, inputs, [(shape, dtype) for shape, (_, dtype) in zip(shapes, types, strict=True)], captured
+        )
+        for tensor, shape in zip(tensors, shapes, strict=True):
+            self._provide_new_extents(op, tensor, shape or ())
+        self._remark_refusal(op, why)
+        values = []
+        for name, t, shape, (dims, dtype) in zip(op.proto.output, tensors, shapes, types, strict=True):
+            # An equal node may have been made before, with other symbols for the same extents. Those are kept.
+            dims_of_t = dims if dims is None or t.shape in (None, shape) else new_dims(t.shape)
+            values.append(Value(name, dims_of_t, dtype, Array(t, dims_of_t or ())))
+        return values
+
+    def _provide_new_extents(self, op: Op, tensor: Tensor, shape: Sequence[Extent]) -> None:
+        """Note that symbols which no input has can be read from the shape of an output."""
+        for position, extent in enumerate(shape):
+            if not isinstance(extent, int) and (name := single(extent)):
+                self.providers.setdefault(name, (tensor, position))
+                if op.op_type == "NonZero":  # it finds at most as many places as its input has elements
+                    self.ctx.cost.assume(name, extents(op.data.dims or ()))
+
+    def _remark_refusal(self, op: Op, why: Refused) -> None:
+        """Add the reason as a remark, if something was lost: an input repeats, and had to be written out."""
+        if any(self._repeats(v) for v in op.inputs if v is not None) and not isinstance(why, Broken):
             self.ctx.remarks.append(
                 Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
             )
-        return [
-            Value(name, dims, dtype, Array(tensor, dims or ()))
-            for name, tensor, (dims, dtype) in zip(op.proto.output, tensors, found, strict=True)
-        ]
 
     def _read(self, op: Op, i: int, value: Value) -> Tensor:
         """What the node reads: a number as a scalar where onnx wants one, which the branch of an If need not give."""
@@ -284,67 +330,44 @@ class _Walk:
         return self.ctx.b.reshape(tensor, ()) if one and traits and i in traits.scalars else tensor
 
     def _repeats(self, value: Value) -> bool:
+        """Whether the value's array lacks one of its axes, or stores it through an index map."""
         if value.dims is None or value.constant:
             return False
         return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
 
-    def _inferred(self, op: Op) -> list[tuple[Dims | None, int]]:
-        """Dims and element type of each output."""
-        said = [self.inference.output(op, i) for i in range(len(op.proto.output))]
-        open_ = any(shape is None or None in shape for shape, _ in said)
-        here = types_of_one(op) if open_ else [(None, 0)] * len(said)
-        return [
-            (self._named(op, i, shape, own), dtype or own_dtype)
-            for i, ((shape, dtype), (own, own_dtype)) in enumerate(zip(said, here, strict=True))
-        ]
-
-    def _named(self, op: Op, i: int, said: Shape | None, here: Sequence[Extent | None] | None) -> Dims | None:
-        """An output of which `said` is told and `here` follows; what neither knows has a name of its own."""
-        if said is None and here is None:
-            return None
-        rank = len(here or ()) if said is None else len(said)
-        own = here if here is not None and len(here) == rank else [None] * rank
-        named: list[Extent] = []
-        for position, (extent, known) in enumerate(zip(said or [None] * rank, own, strict=True)):
-            if isinstance(extent, int):
-                named.append(extent)
-            elif extent in self.providers:
-                named.append(rename(symbol(extent), self.same))
-            else:
-                alone = symbol(f"{op.proto.output[i]}.{position}")
-                named.append(rename(alone, self.same) if known is None else known)
-        return new_dims(named)
+    # Bodies
 
     def _branch(self, op: Op) -> list[Value] | None:
-        """An If whose condition is known is the branch that it takes."""
+        """The outputs of the branch that an If takes; None if its condition is not known."""
         condition = op.data.content
         if condition is None or condition.size != 1 or condition.item() is None:
             return None
         body = op.attribute("then_branch" if condition.item() else "else_branch")
         if body.sparse_initializer:
             return None
-        outer = dict(self.values)
-        for tensor in body.initializer:
-            self._initializer(tensor)
-        for node in body.node:
-            self.node(node)
-        results = [self.values[o.name] for o in body.output]
-        self.values.clear()
-        self.values.update(outer)
-        return [v.named(name) for v, name in zip(results, op.proto.output, strict=True)]
+        return [v.named(name) for v, name in zip(self._outputs_of(body, {}), op.proto.output, strict=True)]
 
-    def _once(self, op: Op) -> Derived:
+    def _loop(self, op: Op) -> Derived:
+        """The outputs of a Scan or Loop that runs on one row."""
         captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
         if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
             return Refused(f"no input of {op.op_type} repeats")
-        return once(self, op, captured)
+        return loop_on_one_row(self, op, captured)
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
-        """What a body makes of these inputs. It is not written, and what it has to say is not said."""
-        outer, ctx, counter = dict(self.values), self.ctx, self.counter
+        """The outputs of a body with these inputs. Remarks, findings and work of the body's nodes are dropped."""
+        ctx, counter = self.ctx, self.counter
         apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
-        self.ctx, self.counter = replace(ctx, providers=dict(ctx.providers), **apart), counter.apart()
+        self.ctx = replace(ctx, providers=dict(ctx.providers), on_one_row=True, **apart)
+        self.counter = counter.apart()
         self.providers = self.ctx.providers
+        results = self._outputs_of(graph, inputs)
+        self.ctx, self.counter, self.providers = ctx, counter, ctx.providers
+        return results
+
+    def _outputs_of(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
+        """Interpret the nodes of a body. Names of the body are forgotten afterwards."""
+        outer = dict(self.values)
         self.values.update(inputs)
         for tensor in graph.initializer:
             self._initializer(tensor)
@@ -353,16 +376,18 @@ class _Walk:
         results = [self.values[o.name] for o in graph.output]
         self.values.clear()
         self.values.update(outer)
-        self.ctx, self.counter, self.providers = ctx, counter, ctx.providers
         return results
 
-    # Bookkeeping
+    # Reasons
 
     def _because(self, op: Op, value: Value) -> tuple[str, ...]:
-        """`Gather(table, user_id)`, because `user_id` was declared: kept while a part or all of it lacks candidates."""
+        """The chain of reasons why the value, or a part of it, lacks the candidates; empty if nothing of it does.
+
+        Example: `Gather(table, user_id)`, then `user_id: declared by 'user_*'`.
+        """
         first = next((v for v in op.inputs if v is not None and v.because), None)
         whole = value.parts is None and value.terms is None
         if first is None or value.dims is None or (whole and side(self.ctx, value.array) == "item"):
             return ()
-        names = list(op.proto.input) if len(op.proto.input) <= 3 else [first.name, "..."]
-        return (f"{op.op_type}({', '.join(names)})", *first.because)[:8]
+        names = list(op.proto.input) if len(op.proto.input) <= NAMED_INPUTS else [first.name, "..."]
+        return (f"{op.op_type}({', '.join(names)})", *first.because)[:NAMED_REASONS]

@@ -1,17 +1,18 @@
-"""Scan and Loop once for the request: a body that treats the candidates independently runs on one row.
+"""Scan and Loop on one row: if no input differs from candidate to candidate, the loop runs once for the request.
 
     Scan(h (B d), x (L B d))  runs on h (1 d), x (L 1 d) where neither differs from candidate to candidate
 
-That a body treats them independently is found by interpreting it, as the graph around it is: with inputs that lack
-the candidates, everything that its outputs need has to come out without them. What holds for any number of candidates
-holds for one, so the original body, as it is, computes on one row what it computes on each.
+The body has to treat the candidates independently. This is found by interpreting the body with inputs that lack the
+candidates: if all tensors that its outputs need lack them too, each row of the outputs depends on the same row of the
+inputs alone. The original body, unchanged, then computes on one row what it computes on each of B rows.
 
 Example: a GRU written as a Scan over the user's history [L, B, d], where the caller repeats the user B times. The state
-and the history have one row, the body multiplies them by weights, and nothing in it knows B.
+and the history have one row, the body multiplies them by weights, and no tensor in it has an extent B.
 
-What a body reads by name (a capture) is an input like another: it is read by the name that its one row has.
+A tensor that a body reads by name (a capture) is treated like an input.
 
-Holds when each state keeps its shape. Rounding: none.
+Holds when each state keeps its shape, and when the steps are not the candidates: a prefix sum over rows that are equal
+differs from row to row. Rounding: none.
 """
 
 from __future__ import annotations
@@ -31,18 +32,24 @@ from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Poly, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, State, Value
 
+FIRST_WITHOUT_BATCH = 9
+"""The opset from which Scan has no batch, and no input of lengths."""
+
 
 class Walk(Protocol):
-    """What interprets a body."""
+    """The part of the interpreter that this module needs."""
 
     ctx: Context
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
-        """The outputs of a body with these inputs; nothing else is remembered of it."""
+        """The outputs of a body with these inputs. Remarks and findings of the body are dropped."""
 
 
-def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
-    """The node on one row of each of its inputs and of what its body captures."""
+def loop_on_one_row(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Refused:
+    """The node on one row of each of its inputs and captures.
+
+    Refused where an input differs from candidate to candidate, and where the body may mix rows of candidates.
+    """
     loop = _loop(walk.ctx, op, captured)
     if isinstance(loop, Refused):
         return loop
@@ -56,10 +63,11 @@ def once(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[Value] | Ref
 
 @dataclass(frozen=True)
 class _LoopNode:
-    """A Scan or Loop node, sorted by the roles of what it reads.
+    """A Scan or Loop node with its inputs by role.
 
-    `control` are the inputs of a Loop that say how often it runs. `values` are its states, its scanned inputs, and the
-    captures whose candidates matter, by their names in `read`; `captured` are all captures.
+    `control` are the first two inputs of a Loop: how often it runs, and whether it starts. `values` are the states,
+    then the scanned inputs, then the captures that have an axis of candidates, whose names are in `read`. `captured`
+    are all captures.
     """
 
     ctx: Context
@@ -71,12 +79,12 @@ class _LoopNode:
 
     @property
     def states(self) -> int:
-        """How many states it has: the first of `values`."""
+        """The number of states."""
         return self.own - self.scanned
 
     @property
     def own(self) -> int:
-        """How many of `values` are inputs of the node: its states and scanned inputs."""
+        """The number of states and scanned inputs: those of `values` that are inputs of the node."""
         return len(self.values) - len(self.read)
 
     @property
@@ -85,32 +93,48 @@ class _LoopNode:
 
     @property
     def time_axes(self) -> list[int | None]:
-        """For each of `values` the dimension that is time, which the body does not see; None where it has none."""
-        of_scanned = list(self.op.attribute("scan_input_axes", [0] * self.scanned))
+        """For each of `values` the position of the dimension that the loop runs over; None where it has none."""
+        given = self.op.attribute("scan_input_axes", [0] * self.scanned)
+        scanned = self.values[self.states : self.own]
+        of_scanned = [axis % len(v.known_dims) for axis, v in zip(given, scanned, strict=True)]
         return [None] * self.states + of_scanned + [None] * len(self.read)
 
     def on_rows(self, row: State) -> _LoopNode:
-        """The same node, whose values all have the candidates in the same way."""
+        """The same node with all values having their candidates in the state `row`."""
         return replace(self, values=[_on_rows(self.ctx, v, row) for v in self.values])
 
 
 def _loop(ctx: Context, op: Op, captured: Mapping[str, Value]) -> _LoopNode | Refused:
-    """The node by roles; refused where a rank is not known, or where it counts the candidates."""
-    given = [v for v in op.inputs if v is not None]
-    if len(given) < len(op.inputs) or any(v.dims is None for v in (*given, *captured.values())):
+    """The node with its inputs by role. Refused where a rank is unknown, or a number depends on the candidates."""
+    inputs = [v for v in op.inputs if v is not None]
+    if len(inputs) < len(op.inputs) or any(v.dims is None for v in (*inputs, *captured.values())):
         return Refused(f"{op.op_type} with inputs that are left out, or of unknown rank")
+    if op.op_type == "Scan" and op.opset < FIRST_WITHOUT_BATCH:
+        return Refused("Scan with a batch, as before opset 9")
     first = 0 if op.op_type == "Scan" else 2
-    control = given[:first]
+    control = inputs[:first]
     read = {name: v for name, v in captured.items() if _candidates(ctx, v)}
     counted = [e for v in (*control, *captured.values()) if v.content is not None for e in v.content.flat]
     if any(_candidates(ctx, v) for v in control) or any(_counts(ctx, e) for e in counted):
         return Refused(f"the body of {op.op_type} counts the candidates")
-    values = [_stored(ctx, v) for v in (*given[first:], *read.values())]
-    return _LoopNode(ctx, op, control, values, list(read), captured)
+    loop = _LoopNode(ctx, op, control, [*inputs[first:], *read.values()], list(read), captured)
+    over = _over_candidates(loop)
+    return over or replace(loop, values=[_stored(ctx, v) for v in loop.values])
+
+
+def _over_candidates(loop: _LoopNode) -> Refused | None:
+    """Refused where a scanned input has the candidates in its dimension of time, alone or merged with another axis."""
+    for value, time in zip(loop.values, loop.time_axes, strict=True):
+        if time is not None and any(loop.ctx.is_candidate(a) for a in value.known_dims[time]):
+            return Refused(
+                f"{loop.op.op_type} goes over the candidates: they are the steps of its input `{value.name}`",
+                "each candidate's result depends on those before it; if it should not, scan along another axis",
+            )
+    return None
 
 
 def _common_row(loop: _LoopNode) -> State | Refused:
-    """How all values have the candidates: not at all, or as one row; refused where one has a row for each."""
+    """The state of candidates that fits all values: "absent", or one row. Refused if a value has a row for each."""
     states = {v.array.state(a) for v in loop.values for a in _candidates(loop.ctx, v)}
     if not states or any(s == "stored" or (isinstance(s, IndexMap) and s.index is not None) for s in states):
         return Refused(f"an input of {loop.op.op_type} differs from candidate to candidate")
@@ -118,9 +142,9 @@ def _common_row(loop: _LoopNode) -> State | Refused:
 
 
 def _results_of_one_row(walk: Walk, loop: _LoopNode) -> list[Value] | Refused:
-    """What the body makes of one row: the states after a step, and what it puts out in each step.
+    """The outputs of the body for one row: the states after a step, then the scan outputs of a step.
 
-    Refused where that depends on the candidates, or is not one shape in all steps.
+    Refused where one of them depends on the candidates, or where a state changes its shape from step to step.
     """
     ctx, op, graph = loop.ctx, loop.op, loop.op.attribute("body")
     inputs = [
@@ -130,7 +154,7 @@ def _results_of_one_row(walk: Walk, loop: _LoopNode) -> list[Value] | Refused:
     names = [*(i.name for i in graph.input[first:]), *loop.read]
     known = {n: v.named(n) for n, v in zip(names, inputs, strict=True)} | _control(loop)
     results = walk.body(graph, known)
-    if any(v.dims is None for v in results) or not _independent(ctx, results):  # whether to go on is one of them
+    if any(v.dims is None for v in results) or not _independent(ctx, results):  # the condition of a Loop is one of them
         return Refused(f"the body of {op.op_type} is not known to treat candidates independently")
     results = results[first // 2 :]
     before = inputs[: loop.states]
@@ -142,7 +166,7 @@ def _results_of_one_row(walk: Walk, loop: _LoopNode) -> list[Value] | Refused:
 
 
 def _control(loop: _LoopNode) -> dict[str, Value]:
-    """What the body of a Loop is told beside its states: the number of the iteration, and whether to go on."""
+    """The first two inputs of the body of a Loop: the number of the iteration, and the condition. Scan has none."""
     known: dict[str, Value] = {}
     dtypes = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)[: len(loop.control)]
     for info, dtype in zip(loop.op.attribute("body").input, dtypes, strict=False):
@@ -152,9 +176,9 @@ def _control(loop: _LoopNode) -> dict[str, Value]:
 
 
 def _written(loop: _LoopNode, results: Sequence[Value], row: State) -> list[Value]:
-    """The original node, reading one row of everything, and its outputs.
+    """The outputs of the original node on one row of each input.
 
-    A Loop puts out as many steps as it runs, which has a name of its own.
+    The number of steps of a Loop is not known before it runs: each of its scan outputs has a new symbol for it.
     """
     ctx, op, values = loop.ctx, loop.op, loop.values
     outputs = op.proto.output[loop.states :]
@@ -175,7 +199,7 @@ def _written(loop: _LoopNode, results: Sequence[Value], row: State) -> list[Valu
 
 
 def _output_dims(loop: _LoopNode, results: Sequence[Value], steps: Sequence[str]) -> list[Dims]:
-    """The dims of the states at the end, and of what is put out in each step, which has time as its first dimension."""
+    """The dims of the final states, and of the scan outputs, whose first dimension counts steps."""
     states = loop.states
     if steps:
         lengths = [dim(symbol(name), name) for name in steps]
@@ -187,7 +211,7 @@ def _output_dims(loop: _LoopNode, results: Sequence[Value], steps: Sequence[str]
 
 
 def _tensor(ctx: Context, value: Value) -> Tensor:
-    """The value at its own rank, on the rows that it has."""
+    """The value's array at the value's rank: [1, d] of an array (d) of a value [B d]."""
     return natural(ctx.b, value.array, value.known_dims)[0]
 
 
@@ -197,13 +221,13 @@ def _candidates(ctx: Context, value: Value) -> list[Axis]:
 
 
 def _stored(ctx: Context, value: Value) -> Value:
-    """The value with all axes but those of candidates written out, as a body reads them by position."""
+    """The value with all axes but those of candidates written out, since the body reads dimensions by position."""
     axes = [a for a in flat(value.known_dims) if not ctx.is_candidate(a)]
     return value.stored_as(fill(ctx.b, value.array, value.known_dims, axes))
 
 
 def _on_rows(ctx: Context, value: Value, row: State) -> Value:
-    """The value with a row of candidates as the others have it: through the same map, or not at all."""
+    """The value with its candidates in the state `row`: through the index map, or absent as before."""
     if not isinstance(row, IndexMap):
         return value
     array = value.array
@@ -213,7 +237,7 @@ def _on_rows(ctx: Context, value: Value, row: State) -> Value:
 
 
 def _within(ctx: Context, op: Op, i: str, value: Value, time: int | None) -> Value:
-    """What the body sees of an input: a tensor like it, for a scanned one without its dimension of time."""
+    """The body's input for a value: a new tensor of its shape, without dimension `time` for a scanned input."""
     dims = value.known_dims if time is None else (*value.known_dims[:time], *value.known_dims[time + 1 :])
     layout = tuple(tuple(a for a in d if value.array.state(a) != "absent") for d in dims)
     via = tuple((a, m) for a, m in value.array.via if a in flat(layout))
@@ -222,14 +246,14 @@ def _within(ctx: Context, op: Op, i: str, value: Value, time: int | None) -> Val
 
 
 def _one_row(ctx: Context, dims: Dims, row: State) -> tuple[Dims, tuple[tuple[Axis, IndexMap], ...]]:
-    """How a result with these dims is stored: its layout, and the maps of its axes."""
+    """The layout and the index maps of a result with these dims whose candidates are in the state `row`."""
     if not isinstance(row, IndexMap):
         return tuple(tuple(a for a in d if not ctx.is_candidate(a)) for d in dims), ()
     return dims, tuple((a, row) for a in flat(dims) if ctx.is_candidate(a))
 
 
 def _independent(ctx: Context, results: list[Value]) -> bool:
-    """Whether nothing that the results need has candidates, or knows how many there are."""
+    """Whether no tensor that the results need has an axis of candidates or depends on how many there are."""
     for node in reachable([v.array.tensor for v in results]):
         if node.captures or any(t.shape is None for t in node.outputs):
             return False
@@ -240,5 +264,5 @@ def _independent(ctx: Context, results: list[Value]) -> bool:
 
 
 def _counts(ctx: Context, element: object) -> bool:
-    """Whether a number is computed from the number of candidates."""
+    """Whether an element of a shape computation depends on the number of candidates."""
     return isinstance(element, Poly) and bool(symbols(element) & ctx.candidates)

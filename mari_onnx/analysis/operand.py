@@ -1,7 +1,7 @@
-"""An operand of a product: an array together with the dims that it is seen with.
+"""An operand of a product: an array together with the dims of the value that it holds.
 
-An array does not say of which dimensions the axes that it lacks are. A weight (k n) may be seen as (h k n), and one
-piece of a value has an axis of its own where the value has the axis of all pieces.
+The layout of an array does not tell in which dimensions of the value the axes stand that the array lacks. Example: a
+weight stored as (k n) may hold a value [k n], or a value [h k n] that repeats along h.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What an interpretation takes for granted: roles of inputs, what is kept of their rows, and equal extents."""
+"""The premises of an interpretation: roles of inputs, which of their rows are kept, and extents that are equal.
+
+The interpretation does not prove them. They follow from the user's declarations and the serving mode.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from mari_onnx.serving.rows import FIRST_ROW, Rows
 
 @dataclass(frozen=True)
 class Premises:
-    """Of the inputs: who sends what.
+    """The roles of inputs, and what follows from them.
 
-    `tiled` are the inputs whose rows the caller repeats, `repeated` the symbols that count those rows, and `rows` what
-    is kept of them. `candidates` are the symbols that count candidates, and `requests` those that count requests.
-    `reasons` say why an input was taken for the request's. `equal` are extents that are the same by declaration.
-    `items` are the inputs that hold what an item has whoever asks, where values that depend on them alone are to be
-    kept apart.
+    `tiled` are the inputs whose rows the caller repeats, `repeated` the symbols that count those rows, and `rows` says
+    which of them are kept: row 0, say. `candidates` are the symbols that count candidates, and `requests` those
+    that count requests. `reasons` say why an input belongs to the request. `equal` are pairs of extents that are equal
+    by declaration. `items` are inputs that depend on the item alone, if values that depend on these alone are to be
+    told apart. `signature` is how the written model's inputs and outputs differ from the original's.
     """
 
     tiled: tuple[str, ...] = ()
@@ -34,11 +37,11 @@ class Premises:
     items: Collection[str] = ()
 
     def cost_model(self, batch: int) -> CostModel:
-        """The cost model of calls with `batch` candidates, beside that of a call with one."""
+        """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""
         counted = (*self.candidates, *self.repeated)
         many = {ROW: 1, **dict.fromkeys(self.requests, POLICY.requests), **dict.fromkeys(counted, batch)}
         return CostModel(batch, many, CostModel(1, dict.fromkeys(many, 1)))
 
 
 NOTHING = Premises()
-"""No input is known to be the request's: with these, roles are looked for."""
+"""No input belongs to the request. With these premises the graph is interpreted to find roles."""

@@ -1,4 +1,4 @@
-"""What a form of a value costs, so that a rule can keep the cheapest.
+"""Prices of forms, by which the cheapest form of a value is chosen.
 
 A price is an estimate in nanoseconds of one thread, made by the cost model (see `ir.cost`) for a call with the
 reference number of candidates (`--batch`, 500 unless told otherwise):
@@ -9,8 +9,8 @@ reference number of candidates (`--batch`, 500 unless told otherwise):
     made         the nodes that the builder made for this form since the rule began, and that it needs
     spared       nodes which the inherited prices count, and which this form does without
 
-Prices are counted from the last values that have a single form. Such a value is computed whatever is chosen later, so
-it has the price 0 (see `Context.result`), and a price only ranks the forms of one value against each other.
+A value with a single form has the price 0 (see `Context.result`), because it is computed whatever is chosen later.
+Prices count from there on, and only rank the forms of one value against each other.
 
 Example, with 500 candidates: x = Concat(u (1 4), i (B 3)) and y = Relu(x), where u and i have one form each.
 
@@ -69,10 +69,10 @@ def price_in_terms(values: Iterable[Value]) -> float:
 
 
 def not_needed(nodes: Iterable[Node], by: Sequence[Tensor]) -> list[Node]:
-    """Which of the nodes the tensors `by` can be computed without, in the given order.
+    """Those of the nodes that the tensors `by` can be computed without, in the given order.
 
-    The order is kept because times of nodes are added up in floating point, and equal plans must end alike in each run.
-    The walk looks at near nodes first and ends when all nodes were met: most sums need all of their terms directly.
+    The order is kept because times of nodes are added up in floating point, and each run must give the same sum. The
+    walk is breadth-first and ends when all nodes were met, since most sums read all of their terms directly.
     """
     given = dict.fromkeys(nodes)
     missing = set(given)

@@ -1,4 +1,4 @@
-"""A model as it is read: its graph, the roles of its inputs, and what follows from them before anything is planned."""
+"""A model with the roles of its inputs and the premises that follow from them: the starting point of every plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mari_onnx.serving.requests import requests_symbol
 
 @dataclass(frozen=True)
 class Reading:
-    """What every plan for a model starts from."""
+    """A model, the roles of its inputs, and the premises of its interpretation."""
 
     model: Model
     roles: InputRoles
@@ -27,31 +27,31 @@ class Reading:
         return interpret(self.model, self.premises, self.premises.cost_model(batch))
 
     def work(self, batch: int) -> Work:
-        """What a call of the model as it is takes at `batch` candidates; nothing is planned."""
+        """The work of one call of the original model at `batch` candidates. No plan is made."""
         return self.interpreted(batch).work
 
 
 def read(model: Model, roles: InputRoles, items: Collection[str] = ()) -> Reading:
-    """The model with these roles; values that depend on the inputs `items` alone are kept apart from the rest."""
+    """The model with these roles. Values that depend on the inputs `items` alone are marked as the items'."""
     return Reading(model, roles, premises_of(model, roles, items))
 
 
-def premises_of(model: Model, given: InputRoles, items: Collection[str] = ()) -> Premises:
+def premises_of(model: Model, roles: InputRoles, items: Collection[str] = ()) -> Premises:
     """The premises of a model whose inputs have these roles."""
     leading = model.leading_symbols
-    selected = {leading[name] for name in given.of_requests if name not in given.tiled}
-    mode, requests = given.mode, requests_symbol(model)
-    counted = mode.counted(leading, given.tiled)
-    # The caller repeats a row once for each candidate: so many rows have all tiled inputs, by their declaration.
-    counts = counted if len(given.candidates) > 1 else [*given.candidates, *counted]
+    selected = {leading[name] for name in roles.of_requests if name not in roles.tiled}
+    mode, requests = roles.mode, requests_symbol(model)
+    counted = mode.counted(leading, roles.tiled)
+    # All tiled inputs have as many rows as there are candidates, since the caller repeats a row for each of them.
+    equal = counted if len(roles.candidates) > 1 else [*roles.candidates, *counted]
     return Premises(
-        tiled=given.tiled,
+        tiled=roles.tiled,
         repeated=tuple(counted),
-        candidates=given.candidates,
+        candidates=roles.candidates,
         requests=(*sorted(selected), requests),
         rows=mode.rows(requests),
-        signature=mode.signature(leading, given.tiled, requests),
-        reasons={i.name: i.reason for i in given.inputs},
-        equal=tuple((symbol(counts[0]), symbol(other)) for other in counts[1:]),
+        signature=mode.signature(leading, roles.tiled, requests),
+        reasons={i.name: i.reason for i in roles.inputs},
+        equal=tuple((symbol(equal[0]), symbol(other)) for other in equal[1:]),
         items=items,
     )

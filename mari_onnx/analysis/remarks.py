@@ -1,4 +1,4 @@
-"""What the rules have to say about a node, in words."""
+"""Remarks of rules about nodes, in words: what was applied, and what it saves."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from mari_onnx.report.model import Remark, Status
 
 
 def side(ctx: Context, array: Array) -> str:
-    """Who an array belongs to: "item" where it is stored along an axis of candidates, else "user"."""
+    """The side that an array belongs to: "item" if it has a row for each candidate, else "user"."""
     if any(ctx.is_candidate(a) and array.state(a) == "stored" for a, _ in array.names()):
         return "item"
     return "user"
 
 
 def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:
-    """Add the remark on a product of x: the axes that its parts really have, and what that saves.
+    """Add the remark on a product of x: the axes of each of its terms, and how many multiply-adds that saves.
 
-    `width` is the extent that the product sums over. `since` is what the builder had made before the product: the nodes
-    of the chosen form are those made after. Example of what it says: "[B 2] = user () + item (B)", and "14,000
-    multiply-adds become 6,008".
+    `width` is the extent that the product sums over. `since` is the builder's count before the product: nodes with a
+    larger serial were made for it. Example: "[B 2] = user () + item (B)", and "14,000 multiply-adds become 6,008".
     """
     dims = value.known_dims
     before = ctx.cost.elements((*extents(dims), width))
@@ -47,7 +46,7 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
 
 
 def _reason(ctx: Context, dims: Dims, before: int, after: int) -> str:
-    """What became of the multiply-adds of a product with these dims, or why all of them are left."""
+    """How the number of multiply-adds of a product changed, or why it did not."""
     if after < before:
         return f"{before:,} multiply-adds become {after:,}"
     if any(ctx.is_candidate(a) for d in dims for a in d):

@@ -1,13 +1,17 @@
-"""Shapes and element types of what no rule derives: the exporter's own word first, then onnx's inference.
+"""Shapes and element types of outputs that no rule derives.
 
-onnx's inference runs at most once for the model, on a copy without weights, and only when something is asked that the
-exporter did not say; what it leaves open it is asked of the node alone, with what the walk knows of its inputs. Where
-it fails the answer is "unknown", which every rule understands.
+There are three sources, asked in this order:
+
+    value_info of the model     the exporter wrote the shape down
+    onnx's inference            of the whole model, at most once, on a copy without weights
+    `types_of_one`              onnx's inference of one node, with the shapes that the walk found for its inputs
+
+Where all of them fail, the shape is None, which every rule can handle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -18,26 +22,30 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from mari_onnx.analysis.context import Op
 from mari_onnx.document.graph_view import Model, Shape, bodies, shape_of
-from mari_onnx.ir.axes import extents
-from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.axes import Dims, extents, new_dims
+from mari_onnx.ir.extents import Extent, rename, symbol
 from mari_onnx.ir.forms import Value
 
 SMALL = 1024
 """Bytes up to which a weight stays in the copy: shapes, axes and the like."""
 
 TensorType: TypeAlias = "tuple[Sequence[Extent | None] | None, int]"
-"""Shape, None where the rank or an extent is unknown, and element type, 0 where it is."""
+"""Shape and element type. The shape is None for an unknown rank, an extent is None if unknown, the type is then 0."""
 
 
 class Inference:
-    """What is known about outputs without a rule."""
+    """Shapes and element types of outputs, from the model's value_info and from onnx's inference."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
 
     @cached_property
     def _inferred(self) -> dict[str, onnx.ValueInfoProto]:
-        """What onnx infers of the whole model; once more where it was wrong about an Attention, without that node."""
+        """The types that onnx infers for the whole model.
+
+        onnx infers an extent 0 for some outputs of Attention. Inference then runs again with these nodes replaced by an
+        unknown operator, of whose output the rank alone is stated.
+        """
         copy = self._without_weights()
         found = infer(copy)
         wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
@@ -49,7 +57,7 @@ class Inference:
         return infer(copy) if wrong else found
 
     def _without_weights(self) -> onnx.ModelProto:
-        """The model with the elements of small tensors alone, which may be shapes; inference reads no others."""
+        """A copy of the model with the elements of small tensors alone: inference reads shapes, and no weights."""
         copy = onnx.ModelProto()
         source = self.model.proto
         copy.ir_version = source.ir_version
@@ -65,14 +73,14 @@ class Inference:
         return copy
 
     def output(self, op: Op, i: int) -> tuple[Shape | None, int]:
-        """Shape and element type of an output; symbols of onnx's own making (unk__0) are not symbols."""
+        """Shape and element type of output i. Symbols that onnx made up (unk__0) come back as None."""
         name = op.proto.output[i]
         if not name:
             return None, 0
-        told = self.model.value_info.get(name)
-        if told is not None and (shape := shape_of(told)) is not None:
+        stated = self.model.value_info.get(name)
+        if stated is not None and (shape := shape_of(stated)) is not None:
             # torch.export writes 0 for extents that it does not know.
-            return [None if e == 0 else e for e in shape], told.type.tensor_type.elem_type
+            return [None if e == 0 else e for e in shape], stated.type.tensor_type.elem_type
         info = self._inferred.get(name)
         if info is None:
             return None, 0
@@ -81,8 +89,23 @@ class Inference:
             shape = [None if isinstance(e, str) and e.startswith("unk__") else e for e in shape]
         return shape, info.type.tensor_type.elem_type
 
+    def output_types(self, op: Op, known: Container[str], same: Mapping[str, str]) -> list[tuple[Dims | None, int]]:
+        """Dims and element type of each output of a node; None for an unknown rank.
+
+        `known` are the symbols that tensors before this node have. `same` maps each symbol to the one that represents
+        all that are equal to it. An extent that no source knows becomes a new symbol: `scores.0` for the first of
+        `scores`.
+        """
+        of_model = [self.output(op, i) for i in range(len(op.proto.output))]
+        complete = all(shape is not None and None not in shape for shape, _ in of_model)
+        of_node: list[TensorType] = [(None, 0)] * len(of_model) if complete else types_of_one(op)
+        return [
+            (_dims(name, shape, node_shape, known, same), dtype or node_dtype)
+            for name, (shape, dtype), (node_shape, node_dtype) in zip(op.proto.output, of_model, of_node, strict=True)
+        ]
+
     def dtype(self, op: Op) -> int:
-        """Element type of a node whose result is shape arithmetic."""
+        """Element type of the output of a node that `shape_values` evaluates."""
         match op.op_type:
             case "Shape" | "Size":
                 return TensorProto.INT64
@@ -98,11 +121,39 @@ class Inference:
                 return op.data.dtype
 
 
-def types_of_one(op: Op) -> list[TensorType]:
-    """The type of each output of a standard node, inferred by onnx from what the walk knows of its inputs.
+def _dims(
+    name: str,
+    of_model: Shape | None,
+    of_node: Sequence[Extent | None] | None,
+    known: Container[str],
+    same: Mapping[str, str],
+) -> Dims | None:
+    """The dims of output `name`; None where both shapes are unknown.
 
-    Extents are given to onnx as symbols, and come back; so do those that stand in a small tensor of integers. Example:
-    the walk knows that the target of a Reshape is [2*B, 4]; onnx is told that, and infers the shape [2*B, 4].
+    `of_model` is the shape in the model, `of_node` the shape that follows from the node's inputs.
+    """
+    if of_model is None and of_node is None:
+        return None
+    rank = len(of_node or ()) if of_model is None else len(of_model)
+    if of_node is None or len(of_node) != rank:
+        of_node = [None] * rank
+    shape: list[Extent] = []
+    for position, (stated, inferred) in enumerate(zip(of_model or [None] * rank, of_node, strict=True)):
+        if isinstance(stated, int):
+            shape.append(stated)
+        elif stated is not None and stated in known:
+            shape.append(rename(symbol(stated), same))
+        else:
+            shape.append(rename(symbol(f"{name}.{position}"), same) if inferred is None else inferred)
+    return new_dims(shape)
+
+
+def types_of_one(op: Op) -> list[TensorType]:
+    """The type of each output of a standard node, inferred by onnx from the types that the walk found for its inputs.
+
+    Extents are passed to onnx as symbols, which come back in the result; so are the known elements of small integer
+    tensors. Example: the walk knows that the target of a Reshape has the elements [2*B, 4]. onnx gets them, and infers
+    the shape [2*B, 4].
     """
     nothing: list[TensorType] = [(None, 0)] * len(op.proto.output)
     if op.proto.domain not in ("", "ai.onnx") or any(True for _ in bodies(op.proto)):
@@ -119,7 +170,7 @@ def types_of_one(op: Op) -> list[TensorType]:
 
 @dataclass
 class _OneNode:
-    """A model of one node, for onnx to infer; `symbols` are the extents by the names that they have in it."""
+    """A model of one node, for onnx to infer. `symbols` maps the names of dimensions in it to our extents."""
 
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     stored: list[TensorProto] = field(default_factory=list)
@@ -127,7 +178,7 @@ class _OneNode:
     symbols: dict[str, Extent] = field(default_factory=dict)
 
     def give(self, name: str, value: Value) -> None:
-        """An input: its elements where they are known, else its shape."""
+        """Add an input: with its elements where they are known, else with its shape."""
         content = value.content
         known = content is not None and all(e is not None for e in content.flat)
         if content is None or not known:
@@ -140,7 +191,7 @@ class _OneNode:
             self._describe(name, value.dtype, content.shape)
 
     def _compute(self, name: str, elements: Sequence[Extent]) -> None:
-        """A list of extents, some of which are symbols: Concat of numbers and of Shapes of inputs [B], [L], ..."""
+        """Add an input of extents, some of which are symbols: a Concat of numbers and of Shapes of inputs [B], ..."""
         pieces = [f"{name}.{i}" for i in range(len(elements))]
         for piece, extent in zip(pieces, elements, strict=True):
             if isinstance(extent, int):
@@ -166,26 +217,26 @@ class _OneNode:
         return types
 
     def _describe(self, name: str, dtype: int, shape: Sequence[Extent] | None) -> None:
-        """An input of which the shape is known; each extent that is no number is a symbol, by its own text."""
+        """Add an input whose shape is known. An extent that is no number becomes a symbol of the text `2*B`, say."""
         self.symbols.update((repr(e), e) for e in shape or ())
         dims = None if shape is None else [e if isinstance(e, int) else repr(e) for e in shape]
         self.inputs.append(helper.make_tensor_value_info(name, dtype, dims))
 
     def _store(self, name: str, dtype: int, elements: Any, shape: tuple[int, ...]) -> None:
-        """An input of which the elements are known: an initializer."""
+        """Add an input whose elements are known, as an initializer."""
         array = np.array(elements, helper.tensor_dtype_to_np_dtype(dtype)).reshape(shape)
         self.stored.append(numpy_helper.from_array(array, name))
 
 
 def infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """What onnx infers, by name; nothing where it fails."""
+    """The types that onnx infers, by name; empty where inference fails."""
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # it raises several unrelated types, all of which mean that nothing was learned
+    except Exception:  # onnx raises several unrelated types of errors here
         return {}
     return {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
 
 
 def _is_empty(found: dict[str, onnx.ValueInfoProto], name: str) -> bool:
-    """Whether an inferred extent is 0, which onnx says of Attention where it does not know the width of a head."""
+    """Whether an inferred extent is 0. onnx infers that for Attention where it does not know the width of a head."""
     return name in found and 0 in (shape_of(found[name]) or ())

@@ -1,7 +1,7 @@
 """Shape arithmetic, evaluated on extents.
 
-Exporters compute shapes in the graph (Shape, Gather, Mul by -1, Equal, Where, Concat, ...). Evaluated here, on
-integers and symbols, no such chain keeps an Expand alive, and what is left of it is written again from the
+Exporters compute shapes in the graph, by chains of Shape, Gather, Mul by -1, Equal, Where, Concat and others. They are
+evaluated here on integers and symbols. Where such a tensor is still needed, it is written as a short chain from the
 shapes of graph inputs. A content is an array of extents and bools; None stands for an element that is not known.
 
 Example: Concat(Gather(Shape(x), 0), [-1]) of x [B, 50, 8] has the content [B, -1], whatever x is computed from.
@@ -24,7 +24,7 @@ from mari_onnx.ir.operators import OPERATORS
 Content: TypeAlias = npt.NDArray[Any]
 
 MAX_ELEMENTS = 256
-"""Larger tensors have no content: shapes are short, and tables of numbers are data."""
+"""Tensors of more elements have no content: shapes are short, and long tensors are data."""
 
 LARGEST: dict[int, int] = {TensorProto.INT32: 2**31 - 1, TensorProto.INT64: 2**63 - 1}
 """The largest number of each element type that shapes are computed in."""
@@ -38,13 +38,13 @@ def content(op: Op, ctx: Context) -> Content | None:
     try:
         evaluated = evaluate(op, ctx)
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
-        return None  # an expression over elements that are not known, or one that would fail at run time too
+        return None  # some element is unknown, or the node would fail at run time too
     if evaluated is None:
         return None
-    result = np.asarray(evaluated, object)  # numpy gives an element where it could give an array of rank 0
+    result = np.asarray(evaluated, object)  # numpy returns a scalar instead of an array of rank 0
     largest = LARGEST.get(op.data.dtype, LARGEST[TensorProto.INT64])
     if any(isinstance(e, int) and not -largest <= e <= largest for e in result.flat):
-        return None  # what a runtime makes of it begins again at the smallest
+        return None  # the result overflows in a runtime
     unknown = result.size > 0 and all(e is None for e in result.flat)
     return None if unknown or result.size > MAX_ELEMENTS else result
 
@@ -82,8 +82,8 @@ def _axes(op: Op, i: int) -> list[int] | None:
     """Axes that are an input in newer operator versions and an attribute in older ones; None where left out."""
     if op.input(i) is not None:
         return _ints(_given(op, i))
-    given = op.attribute("axes")
-    return None if given is None else list(given)
+    axes = op.attribute("axes")
+    return None if axes is None else list(axes)
 
 
 def _each(function: Callable[..., Any]) -> Callable[[Op, Context], Content]:
@@ -130,7 +130,10 @@ def _slice(op: Op, ctx: Context) -> Content:
 
 
 def bounded(start: int, end: int, step: int, extent: int) -> slice:
-    """What ONNX slices: a start before the first element is the first, where Python going backwards has nothing."""
+    """The Python slice of ONNX's start, end and step. A start before the first element means the first element.
+
+    Python would select nothing for such a start with a negative step.
+    """
     return slice(max(start, -extent), end, step)
 
 
@@ -209,13 +212,13 @@ def _cast(op: Op, ctx: Context) -> Content | None:
     return _objects([None if isinstance(e, int) and abs(e) > LARGEST[to] else e for e in numbers], x.shape)
 
 
-def _decided(sign: int | None, wanted: tuple[int, ...]) -> bool | None:
-    """Whether a comparison came out as wanted; None where it is not known."""
-    return None if sign is None else sign in wanted
+def _decided(sign: int | None, accepted: tuple[int, ...]) -> bool | None:
+    """Whether the sign of a - b is one of `accepted`; None where the sign is not known."""
+    return None if sign is None else sign in accepted
 
 
 def _where(op: Op, ctx: Context) -> Content:
-    """What is chosen; where the condition is not known, what both sides agree on."""
+    """The chosen elements. Where the condition is not known, the element is known if both sides have the same."""
     condition, x, y = np.broadcast_arrays(*(_given(op, i) for i in range(3)))
     chosen = [
         (a if c else b) if c is not None else a if a is not None and a == b else None
@@ -225,14 +228,14 @@ def _where(op: Op, ctx: Context) -> Content:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """The quotient, truncated as ONNX divides integers; of symbols only where nothing remains: 6*B / 2."""
+    """The quotient. Integers are truncated, as ONNX divides them; symbols have to divide without remainder: 6*B / 2."""
     if type(a) is int and type(b) is int:
         return int(np.trunc(a / b)) if abs(a) < 2**53 and abs(b) < 2**53 else None
     return divide(a, b)
 
 
 def _extreme(sign: int) -> Callable[..., Any]:
-    """The largest (1) or smallest (-1) element; None where symbols cannot be compared."""
+    """A function that picks the largest (1) or smallest (-1) element; None where symbols cannot be compared."""
 
     def pick(*elements: Any) -> Any:
         best = elements[0]
@@ -303,4 +306,4 @@ EVALUATORS: dict[str, Callable[[Op, Context], Content | None]] = {
     "And": _each(lambda a, b: a and b),
     "Or": _each(lambda a, b: a or b),
 }
-"""The operators that are evaluated; all others have no content."""
+"""The evaluator of each operator. The outputs of all other operators have no content."""

@@ -1,10 +1,10 @@
-"""One product of rows with a weight, written as the operator that runtimes do fastest.
+"""One product of rows with a weight, written as the fastest operator for its shape.
 
-    x (B k) @ w (k n)      is Gemm(x, w): a bias that is added later becomes its C
+    x (B k) @ w (k n)      is Gemm(x, w); a bias that is added later becomes its C
     x (B L k) @ w (k n)    is MatMul(x, w)
     w (n k) @ x (B k m)    is MatMul(w, x), for a weight on the left
 
-The rules that split a product by the parts of its rows write each of the smaller products with `multiply`.
+A rule that splits `[user item] @ W` into parts calls `multiply` for `user @ W_user` and for `item @ W_item`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GEMM_WITHOUT_C = 11
 
 @dataclass(frozen=True)
 class GemmAttributes:
-    """How a product has its weight: the attributes of Gemm, and on which side the weight is.
+    """The attributes of Gemm, and the side on which the weight stands.
 
     `transposed` (transB) is a weight stored as (n k). The result is alpha * (x @ w) + beta * bias.
     """
@@ -87,7 +87,7 @@ def swapped(dims: Dims) -> Dims:
 
 
 def multiply(ctx: Context, product: WeightProduct, x: Operand, w: Operand) -> Array:
-    """Rows of the product, or one piece of their columns, times the rows of the weight that belong to these columns."""
+    """Multiply x, all columns of `product.x` or a piece of them, by w, the rows of the weight for these columns."""
     rows = Operand(fill(ctx.b, x.array, x.dims, x.dims[-1]), x.dims)
     weight = lay(ctx.b, w.array, w.dims)
     if weight.name is None:
@@ -101,30 +101,30 @@ def multiply(ctx: Context, product: WeightProduct, x: Operand, w: Operand) -> Ar
 def _with_weight_on_the_left(ctx: Context, product: WeightProduct, weight: Tensor, x: Operand) -> Array:
     """MatMul(w, x), where x is seen transposed."""
     columns, layout = natural(ctx.b, x.array, swapped(x.dims))
-    out = (*layout[:-2], product.dims[-1], layout[-1])
+    result = (*layout[:-2], product.dims[-1], layout[-1])
     via = x.array.via
-    return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(out, via)), out, via)
+    return Array(ctx.b.make("MatMul", [weight, columns], stored_shape(result, via)), result, via)
 
 
 def _with_weight_on_the_right(ctx: Context, product: WeightProduct, x: Operand, weight: Tensor) -> Array:
     """Gemm(x, w) of two dimensions, MatMul(x, w) of more."""
     via, transposed = x.array.via, product.attributes.transposed
     rows, layout = natural(ctx.b, x.array, in_order(x.array, x.dims, [len(x.dims) - 1]))
-    out = (*layout[:-1], product.dims[-1])
-    if transposed and weight.op_type == "DequantizeLinear":  # runtimes fuse it with a product as it stands
+    result = (*layout[:-1], product.dims[-1])
+    if transposed and weight.op_type == "DequantizeLinear":  # runtimes fuse it with a product that is not transposed
         weight, transposed = ctx.b.transpose(weight, (1, 0)), False
-    shape = stored_shape(out, via)
+    shape = stored_shape(result, via)
     if len(layout) == 2 and product.takes_gemm(ctx):
-        return Array(_gemm(ctx, product, [rows, weight], shape, transposed), out, via)
+        return Array(_gemm(ctx, product, [rows, weight], shape, transposed), result, via)
     if transposed:
         weight = ctx.b.transpose(weight, (1, 0))
-    return Array(ctx.b.make("MatMul", [rows, weight], shape), out, via)
+    return Array(ctx.b.make("MatMul", [rows, weight], shape), result, via)
 
 
 def _gemm(
     ctx: Context, product: WeightProduct, operands: list[Tensor], shape: tuple[Extent, ...], transposed: bool
 ) -> Tensor:
-    """A Gemm with those attributes alone that differ from the operator's defaults."""
+    """A Gemm that has only those attributes that differ from the operator's defaults."""
     attributes: dict[str, float | int] = {}
     if transposed:
         attributes["transB"] = 1

@@ -1,7 +1,8 @@
-"""The command line: one file a command, and no logic in any of them.
+"""The command line: one file for each command, without any logic of its own.
 
-Whatever happens ends in one of five exit codes, which scripts may rely on; see `EPILOG`. What takes long to import
-is imported by the command that needs it, so that `--help` and `--version` are there at once.
+Every run ends with one of the exit codes in `EPILOG`, on which scripts may rely. Modules that take long to import, such
+as onnx and onnxruntime, are imported inside the command that needs them, so that `--help` and `--version` answer at
+once.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ Exit codes:
 """
 
 CANNOT_BE_USED, BUG, INTERRUPTED, NOBODY_READS = 2, 3, 130, 141
+"""The exit codes that are set here; 141 is the usual one where the reader of a pipe, such as `head`, has gone."""
 
 
 class Commands(click.Group):
-    """The commands in the order in which they were added, and one exit code for each way to end."""
+    """The group of all commands: lists them in the order in which they were added, and sets the exit codes."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -50,7 +52,7 @@ class Commands(click.Group):
             _say("Interrupted", "nothing was written", None)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            # Python flushes stdout once more when it ends
+            # Python flushes stdout once more when it ends, which would fail again on the closed pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(NOBODY_READS)
         except Exception as error:
@@ -85,7 +87,8 @@ def main() -> None:
     """Make exported ranking models cheaper to serve without changing one prediction.
 
     A ranking model scores many candidates for one user, and an exported model computes the user's part
-    once for each candidate. mari-onnx finds what depends on the user alone and has it computed once.
+    again for each candidate. mari-onnx finds what depends on the user alone, and rewrites the model so
+    that it is computed once for the request.
 
     \b
     Examples:
@@ -96,7 +99,7 @@ def main() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a name is no reason to stop
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop the command
 
 
 for command in (optimize, split, verify, inspect):

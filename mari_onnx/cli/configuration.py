@@ -4,8 +4,8 @@
     batch = 500
     guard = true
 
-The first folder with one of them is taken, from the working directory upwards. A file is for all commands: each takes
-what it has an option for, and an option on the command line wins.
+The nearest file counts, looked for in the working directory and then in the folders above it. One file serves all
+commands: each takes the keys that it has an option for. An option on the command line wins over the file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ FILE, SECTION = "mari-onnx.toml", "tool.mari-onnx"
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the file: the option that it stands for, and what it holds; if that is words, only these."""
+    """A key of the file.
+
+    `option` is the parameter of the commands that the key sets, `kinds` are the Python types that its value may have,
+    and `holds` describes the value in words for messages. With `choices`, a string has to be one of them.
+    """
 
     option: str
     kinds: tuple[type, ...]
     holds: str
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 def _quoted(word: str) -> str:
@@ -37,7 +41,7 @@ def _quoted(word: str) -> str:
 
 
 def _either(*words: str) -> str:
-    """`a, b or c`"""
+    """The words as an enumeration: `a, b or c`."""
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -51,6 +55,7 @@ KEYS = {
     "request-index": Key("request_index", (str,), "a string"),
     "request-key": Key("request_key", (list,), STRINGS),
     "guard": Key("guard", (bool, str), _either("true", "false", *map(_quoted, names.GUARDS)), names.GUARDS),
+    "allow-no-candidates": Key("allow_no_candidates", (bool,), "true or false"),
     "verify-batches": Key("batches", (list,), "a list of whole numbers"),
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),
@@ -59,7 +64,7 @@ KEYS = {
 
 
 def find(folder: Path) -> Path | None:
-    """The file that holds for a folder, if there is one."""
+    """The file whose settings apply in a folder: in it or in the nearest folder above it; None where there is none."""
     for each in (folder, *folder.parents):
         if (each / FILE).is_file():
             return each / FILE
@@ -70,21 +75,24 @@ def find(folder: Path) -> Path | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The settings of a file, by the option that each stands for.
+    """The settings of a file, by the parameter of the commands that each sets, such as `user_inputs`.
 
-    Raises UserError for a file that is not there or not TOML, and for a key or a value that means nothing.
+    Raises UserError for a file that does not exist or is not TOML, for an unknown key, and for a value of another type
+    than the key's.
     """
     found = _section(path)
     if found is None:
-        raise UserError(f"{path} has no [{SECTION}]", "Write the settings there, or into a file of another name.")
+        raise UserError(f"{path} has no section [{SECTION}]", f"Add the section, or give a file such as {FILE}.")
     out = {}
     for name, content in found.items():
         key = KEYS.get(name)
         if key is None:
             near = difflib.get_close_matches(name, KEYS, 1, 0.0)[0]
-            raise UserError(f"{path}: there is no setting {name!r}", f"The nearest is {near!r}, of {', '.join(KEYS)}.")
+            raise UserError(
+                f"{path}: there is no setting {name!r}", f"Did you mean {near!r}? The settings are {', '.join(KEYS)}."
+            )
         if not _is(content, key):
-            raise UserError(f"{path}: {name} is {key.holds}, and not {content!r}", None)
+            raise UserError(f"{path}: {name} is {content!r}, but has to be {key.holds}", "Correct the value.")
         out[key.option] = content
     if isinstance(guard := out.get("guard"), bool):
         out["guard"] = names.NAN if guard else names.UNGUARDED
@@ -97,7 +105,7 @@ def _is(content: object, key: Key) -> bool:
     if isinstance(content, list):
         inner = str if key.holds == STRINGS else int
         return list in key.kinds and all(type(each) is inner for each in content)
-    if isinstance(content, str) and key.words and content not in key.words:
+    if isinstance(content, str) and key.choices and content not in key.choices:
         return False
     return isinstance(content, key.kinds)
 
@@ -106,9 +114,11 @@ def _section(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist", "Give the path of a configuration.") from error
+        raise UserError(
+            f"the configuration {path} does not exist", "Give the path of a .toml file, or leave --config out."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}", None) from error
+        raise UserError(f"{path} is not TOML: {error}", "Correct the file at that place.") from error
     if path.name != "pyproject.toml":
         return content
     for name in SECTION.split("."):

@@ -10,16 +10,23 @@ import click
 from mari_onnx.cli import options
 
 
-@click.command(cls=options.WithGuard, short_help="Show what belongs to the user, and what could be gained.")
+@click.command(cls=options.WithGuard, short_help="Show which inputs belong to the user, and what could be gained.")
 @click.argument("model", metavar="MODEL.onnx", type=options.FILE)
 @options.asked
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to show it."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the report.",
 )
 @options.configured
 @options.verbosity
 def inspect(model: Path, form: str, quiet: bool, verbose: bool, **asked: Any) -> None:
-    """Show what belongs to the user, what each product costs, and what could be gained. Nothing is run or written.
+    """Show which inputs belong to the user, what each product costs, and what could be gained.
+
+    No model is run, and none is written.
 
     \b
     Examples:

@@ -20,10 +20,11 @@ from mari_onnx.cli.progress import progress
 def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
 
-    The result has the inputs and the outputs of the original, and takes its place as it is, unless --user-batch or
-    --guard=output ask for another signature; the report says what the caller has to send. Both are run against
-    each other before anything is written: a result that predicts anything else is not written, and the exit code
-    is 1. Where nothing can be gained the model is written as it was.
+    The result has the inputs and the outputs of the original, and replaces it without any change of the caller.
+    With --user-batch or --guard=output the signature changes, and the report says what the caller has to send.
+
+    Before anything is written, both models are run and compared. A result with other predictions is not written,
+    and the exit code is 1. Where nothing can be gained, the model is written as it was.
 
     \b
     Examples:
@@ -41,8 +42,9 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
     writing.check(model, [output])
     with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.optimize(model, **asked, verify=not writing.no_verify, progress=on_progress)
-    report = result.report
+    report, problems = result.report, list[Exception]()
     if writing.wants(report):
-        save(result.document, result.model, output, overwrite=writing.overwrite)
-        report = replace(report, written=str(output))
-    writing.hand_over(report)
+        with options.postponed(problems):
+            save(result.document, result.model, output, overwrite=writing.overwrite)
+            report = replace(report, written=str(output))
+    writing.hand_over(report, problems)

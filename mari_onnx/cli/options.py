@@ -1,8 +1,9 @@
-"""Options that several commands have, and what they do with their report in the end."""
+"""The options that several commands share, and how a command writes and shows its report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -27,8 +28,8 @@ user_inputs = click.option(
     "user_inputs",
     metavar="GLOB",
     multiple=True,
-    help="Inputs that hold the user (the request) and not a candidate, by name or pattern: 'user_*'. "
-    "May be given several times. Inputs that show it by their shape need not be named.",
+    help="Inputs that hold the user (the request) and not a candidate, by name or quoted pattern: 'user_*'. "
+    "May be given several times. Inputs whose shape shows it, such as [1, 20], need not be named.",
 )
 
 batch = click.option(
@@ -37,7 +38,7 @@ batch = click.option(
     type=click.IntRange(min=1),
     default=500,
     show_default=True,
-    help="Candidates of a typical request: what pays is judged, and costs are counted, at this number.",
+    help="Candidates of a typical request. Costs are counted, and rewrites have to pay, at this number.",
 )
 
 
@@ -48,7 +49,8 @@ def _guard_name(_ctx: click.Context, _option: click.Parameter, value: str) -> st
 request_index = click.option(
     "--request-index",
     metavar="NAME",
-    help="The integer input that says which request a candidate belongs to; implies --user-batch requests.",
+    help="An integer input of the model that has, for each candidate, the number of the request's row. Implies "
+    "--user-batch requests.",
 )
 
 _ASKED = [
@@ -59,8 +61,8 @@ _ASKED = [
         type=click.Choice(names.USER_BATCHES),
         default=names.TILED,
         show_default=True,
-        help="Rows that the caller sends in the user's inputs: one for each candidate, as exported; one in all; or one "
-        "for each of several requests.",
+        help="Rows that the caller sends in the user's inputs. tiled: one for each candidate, as exported; one: a "
+        "single row; requests: one for each of several requests.",
     ),
     request_index,
     click.option(
@@ -68,24 +70,31 @@ _ASKED = [
         metavar="INPUT",
         multiple=True,
         help="For calls that mix users: rows with the same value of this input, an id, are one request's. May be given "
-        "several times.",
+        "several times; then all values have to be equal.",
     ),
     click.option(
         "--guard",
         type=click.Choice([*names.GUARDS, names.UNGUARDED]),
         default=names.UNGUARDED,
+        show_default=True,
         callback=_guard_name,
         help="Check in the model that the rows of a request are identical. Where they are not, all outputs are NaN "
-        "(--guard), or a further output `mari_guard` is false (--guard=output).",
+        "(--guard or --guard=nan), or a further output `mari_guard` is false (--guard=output).",
+    ),
+    click.option(
+        "--allow-no-candidates",
+        is_flag=True,
+        help="Allow all inputs to be the user's, so that every candidate gets the same answer: for a tower of the user "
+        "alone.",
     ),
 ]
 
 
 def asked(command: Command) -> Command:
-    """Add what is the request's and how the result is called: all that decides which model is made of one.
+    """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
 
-    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key` and `guard`, which
-    `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
+    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard` and
+    `allow_no_candidates`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
     """
     for option in reversed(_ASKED):
         command = option(command)
@@ -102,7 +111,12 @@ class WithGuard(click.Command):
 def configured(command: Command) -> Command:
     """Add `--config` and `--no-config`, and take the defaults of all options from a configuration."""
     without = click.option(
-        "--no-config", is_flag=True, is_eager=True, expose_value=False, callback=_without, help="Read no configuration."
+        "--no-config",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_without,
+        help="Read no settings.",
     )
     config = click.option(
         "--config",
@@ -111,8 +125,8 @@ def configured(command: Command) -> Command:
         is_eager=True,
         expose_value=False,
         callback=_configure,
-        help="The configuration to read, instead of mari-onnx.toml or [tool.mari-onnx] in pyproject.toml, looked for "
-        "from the working directory upwards.",
+        help="Read settings from this file, in place of the nearest mari-onnx.toml, or pyproject.toml with "
+        "[tool.mari-onnx], in the working directory or above it.",
     )
     return config(without(command))
 
@@ -134,7 +148,7 @@ def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None)
         for option in ctx.command.params:
             words = option.type.choices if isinstance(option.type, click.Choice) else None
             if words is not None and settings.get(option.name or "") not in (None, *words):
-                del settings[option.name or ""]  # something that only other commands can do
+                del settings[option.name or ""]  # a choice that only other commands have, such as user-batch = "tiled"
         ctx.default_map = settings
         ctx.meta[_FILE] = str(value)
 
@@ -144,8 +158,8 @@ report_file = click.option(
     "report_file",
     metavar="FILE",
     type=FILE,
-    help="Also write the report, whatever the result, and replacing an older one: as Markdown (.md), JUnit XML (.xml) "
-    "or JSON.",
+    help="Also write the report to this file, whatever the result, and replace an older one. The name decides the "
+    "form: Markdown (.md), JUnit XML (.xml), text (.txt), else JSON.",
 )
 
 form = click.option(
@@ -154,20 +168,20 @@ form = click.option(
     type=click.Choice(VIEWS),
     default=VIEWS[0],
     show_default=True,
-    help="How to show the report; github: as annotations of a workflow.",
+    help="Form of the report on the standard output; github: annotations of a GitHub workflow.",
 )
 
 
 def verbosity(command: Command) -> Command:
     """Add `-q` and `-v`, which the command gets as `quiet` and `verbose`."""
-    verbose = click.option("-v", "--verbose", is_flag=True, help="Show every remark, and why.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Show every remark with its chain of reasons.")
     quiet = click.option("-q", "--quiet", is_flag=True, help="Show the verdict alone, in one line.")
     return quiet(verbose(command))
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What a command that writes models does with its result."""
+    """The options of a command that writes models, and what they do with its result."""
 
     no_verify: bool
     report_file: Path | None
@@ -177,7 +191,7 @@ class Writing:
     verbose: bool
 
     def check(self, model: Path, outputs: Collection[Path]) -> None:
-        """Raise `UserError` unless the outputs, and the report, can be written without losing what is there."""
+        """Raise `UserError` unless the outputs and the report can be written without replacing a model unasked."""
         from mari_onnx.document.save import check_output
 
         for output in outputs:
@@ -185,16 +199,16 @@ class Writing:
         check_report_file(self.report_file, model, *outputs)
 
     def wants(self, report: Report) -> bool:
-        """Whether the models are to be written: nothing speaks against them, and it is not a rehearsal."""
+        """Whether the models are to be written: no verification failed, and there is no `--dry-run`."""
         return not self.dry_run and (report.verification is None or report.verification.passed)
 
-    def hand_over(self, report: Report) -> None:
+    def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
-        hand_over(report, self.report_file, quiet=self.quiet, verbose=self.verbose)
+        hand_over(report, self.report_file, problems, quiet=self.quiet, verbose=self.verbose)
 
 
 def writing(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what is done with the result, which the command gets as `writing`, and where defaults come from."""
+    """Add the options of `Writing`, which the command gets as one parameter `writing`, and those of `configured`."""
 
     @wraps(command)
     def gathered(**given: Any) -> None:
@@ -203,45 +217,71 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
     no_verify = click.option(
         "--no-verify", is_flag=True, help="Write the result without running it against the original."
     )
-    dry_run = click.option("--dry-run", is_flag=True, help="Do everything but write a model.")
-    overwrite = click.option("--overwrite", is_flag=True, help="Replace models that exist.")
+    dry_run = click.option("--dry-run", is_flag=True, help="Optimize and verify, but write no model.")
+    overwrite = click.option("--overwrite", is_flag=True, help="Replace output files that exist.")
     return no_verify(report_file(dry_run(overwrite(configured(verbosity(gathered))))))
 
 
 def check_report_file(report_file: Path | None, *others: Path) -> None:
-    """Raise `UserError` unless a report can be written there without losing a model."""
+    """Raise `UserError` unless a report can be written there; `others` are models, which it must not replace."""
     from mari_onnx.document.save import check_writable
 
     if report_file is None:
         return
     if report_file.resolve() in [other.resolve() for other in others]:
-        raise UserError(f"{report_file} is both a model and the report", "Give the report another name.")
+        raise UserError(f"{report_file} is both a model and the report", "Give --report another file name.")
     check_writable(report_file)
 
 
 def with_file(report: Report) -> Report:
-    """The report, with the configuration that was read."""
+    """The report with the path of the file of settings that was read."""
     if report.configuration is None:
         return report
     file = click.get_current_context().meta.get(_FILE)
     return replace(report, configuration=replace(report.configuration, file=file))
 
 
-def hand_over(report: Report, report_file: Path | None, *, quiet: bool, verbose: bool, form: str = "text") -> None:
-    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed."""
+@contextmanager
+def postponed(problems: list[Exception]) -> Iterator[None]:
+    """Keep what is raised inside until the verdict is shown: `hand_over` raises it then."""
+    try:
+        yield
+    except Exception as error:
+        problems.append(error)
+
+
+def hand_over(
+    report: Report,
+    report_file: Path | None,
+    problems: list[Exception],
+    *,
+    quiet: bool,
+    verbose: bool,
+    form: str = "text",
+) -> None:
+    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed.
+
+    `problems` are what was postponed, and what keeps the report from being written is one more. After the verdict the
+    first of them is raised; where verification failed, that decides the exit code, and the problems are only said.
+    """
     from mari_onnx.document.save import write_file
     from mari_onnx.report import render, view_of
 
     report = with_file(report)
     if report_file is not None:
-        write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
+        with postponed(problems):
+            write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
     show(report, quiet=quiet, verbose=verbose, form=form)
     if report.verification is not None and not report.verification.passed:
+        for problem in problems:
+            click.echo(f"Error: {problem}", err=True)
         raise click.exceptions.Exit(1)
+    if problems:
+        raise problems[0]
 
 
 def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> None:
-    """Print the report; for people in colour and to the width of the terminal, if there is one."""
+    """Print the report; as text on a terminal, in colour and to its width."""
     from rich.console import Console
 
     from mari_onnx.report import render

@@ -1,4 +1,4 @@
-"""How far the work is, on the terminal of whoever waits for it."""
+"""A progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 1.0
-"""Seconds without a word."""
+"""Seconds after which the bar appears."""
 
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A callback `(what, done, total)` that draws a bar on stderr, or None where nobody would see it.
+    """A callback `(what, done, total)` that draws a bar on stderr; None with `quiet` or where stderr is no terminal.
 
-    What ends within a second draws nothing, and nothing is left on the terminal after it.
+    Work that ends within `PATIENCE` seconds draws nothing, and the bar is removed at the end.
     """
     if quiet or not sys.stderr.isatty():
         yield None

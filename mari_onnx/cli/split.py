@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mari_onnx.report.model import Report
 
 
-@click.command(short_help="Write the user's part and the ranking model apart.")
+@click.command(short_help="Write the user's part and the rest as two models.")
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
-@click.option("--user-model", metavar="USER.onnx", type=options.FILE, required=True, help="Where the user's part goes.")
-@click.option("--rank-model", metavar="RANK.onnx", type=options.FILE, required=True, help="Where the rest goes.")
+@click.option("--user-model", metavar="USER.onnx", type=options.FILE, required=True, help="File of the user's part.")
+@click.option("--rank-model", metavar="RANK.onnx", type=options.FILE, required=True, help="File of the rest.")
 @click.option(
     "--item-model",
     metavar="ITEM.onnx",
     type=options.FILE,
-    help="Where what depends on the item alone goes, to be computed beforehand; needs --item-input.",
+    help="File of a third model, of what depends on the item alone and can be computed beforehand. Needs --item-input.",
 )
 @options.user_inputs
 @click.option(
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     "item_inputs",
     metavar="GLOB",
     multiple=True,
-    help="Inputs that hold what an item has whoever asks, by name or pattern: 'item_*'. May be given several times.",
+    help="Inputs that depend on the item alone and not on the user, by name or quoted pattern: 'item_*'. May be given "
+    "several times.",
 )
 @options.batch
 @click.option(
@@ -54,16 +55,17 @@ def split(
     writing: options.Writing,
     **asked: Any,
 ) -> None:
-    """Write the user's part of a model and the rest as two models, which together predict what it does.
+    """Write the user's part of a model and the rest as two models, which together make the same predictions.
 
-    The user model runs once for a request: before ranking, beside retrieval, or from a cache. The ranking model takes
-    what it computed as further inputs. Where the graph is cut is chosen so that little crosses; the report says what,
-    and why. With --item-model there are three: what depends on the item alone is for a feature store.
+    The user model runs once for each request: before ranking, or beside retrieval. Its outputs may be cached, and are
+    further inputs of the ranking model. The graph is cut where few bytes go from one model to the other; the report
+    lists them. With --item-model there is a third model, of what depends on the item alone, for a feature store.
 
     \b
     Examples:
       mari-onnx split model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
-      mari-onnx split model.onnx --user-model u.onnx --rank-model r.onnx --user-batch requests
+      mari-onnx split model.onnx -u 'user_*' --user-model u.onnx --rank-model r.onnx \\
+                      --user-batch requests
       mari-onnx split model.onnx -u 'user_*' --user-model u.onnx --rank-model r.onnx \\
                       --item-input 'item_*' --item-model i.onnx
     """
@@ -71,10 +73,10 @@ def split(
     from mari_onnx.document.save import save_all
 
     if item_model is not None and not item_inputs:
-        raise UserError("an item model needs to know the items' inputs", "Name them: --item-input 'item_*'.")
+        raise UserError("--item-model needs the inputs of the items", "Name them: --item-input 'item_*'.")
     paths = {"user": user_model, "rank": rank_model, **({"item": item_model} if item_model else {})}
     if len({path.resolve() for path in paths.values()}) < len(paths):
-        raise UserError("two of the models have one name", "Give each of them a name of its own.")
+        raise UserError("two of the models would be written to the same file", "Give each model another path.")
     writing.check(model, paths.values())
     with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.split(
@@ -84,12 +86,13 @@ def split(
             verify=not writing.no_verify,
             progress=on_progress,
         )
-    report = result.report
+    report, problems = result.report, list[Exception]()
     if writing.wants(report):
         models = {paths[role]: part for role, part in result.models.items()}
-        save_all(result.document, models, overwrite=writing.overwrite)
-        report = _written(report, paths)
-    writing.hand_over(report)
+        with options.postponed(problems):
+            save_all(result.document, models, overwrite=writing.overwrite)
+            report = _written(report, paths)
+    writing.hand_over(report, problems)
 
 
 def _written(report: Report, paths: dict[str, Path]) -> Report:

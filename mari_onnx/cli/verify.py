@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """`user_id=0:999` as a name and two numbers."""
+    """Options such as `user_id=0:999`, as limits by name: `{"user_id": (0.0, 999.0)}`."""
     found = {}
     for one in given:
         name, _, limits = one.rpartition("=")
@@ -40,42 +40,56 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 @click.argument("optimized", metavar="OPT.onnx", type=options.FILE)
 @options.user_inputs
 @click.option(
-    "--request-index", metavar="NAME", help="OPT.onnx takes one row a request, and this input says which one."
+    "--request-index",
+    metavar="NAME",
+    help="The integer input of OPT.onnx that has, for each candidate, the number of the request's row.",
 )
 @click.option(
-    "--request-key", metavar="INPUT", multiple=True, help="The calls mix users, told apart by this input, an id."
+    "--request-key",
+    metavar="INPUT",
+    multiple=True,
+    help="Draw calls that mix users: rows with the same value of this input, an id, are one request's. May be given "
+    "several times.",
 )
-@click.option("--user-model", metavar="USER.onnx", type=options.FILE, help="OPT.onnx takes values that this computes.")
-@click.option("--item-model", metavar="ITEM.onnx", type=options.FILE, help="The same, for what the items have.")
+@click.option(
+    "--user-model",
+    metavar="USER.onnx",
+    type=options.FILE,
+    help="The user model of a split, whose ranking model is OPT.onnx.",
+)
+@click.option("--item-model", metavar="ITEM.onnx", type=options.FILE, help="The item model of the same split.")
 @click.option(
     "--batch",
     "batches",
     metavar="N",
     type=click.IntRange(min=0),
     multiple=True,
-    help="Candidates to compare at. May be given several times.  [default: those of --effort]",
+    help="Number of candidates to compare at. May be given several times.  [default: those of --effort]",
 )
 @click.option(
     "--effort",
     type=click.Choice(list(EFFORTS)),
     default=DEFAULT_EFFORT,
     show_default=True,
-    help=f"How much to run. {'; '.join(f'{name}: {effort.words}' for name, effort in EFFORTS.items())}. What is not "
-    "essential is left out, with a note, when the time is over.",
+    help=f"How much to run. {'; '.join(f'{name}: {effort.words}' for name, effort in EFFORTS.items())}. When the time "
+    "is over, the cases beside the first at each number of candidates are left out, with a note.",
 )
 @click.option(
     "--runtime",
     type=click.Choice(RUNTIMES),
     default=DEFAULT_RUNTIME,
     show_default=True,
-    help="Compare in another runtime, too (pip install 'mari-onnx[openvino]').",
+    help="Compare in this runtime besides onnxruntime (pip install 'mari-onnx[openvino]').",
 )
-@click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs.")
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the drawn inputs."
+)
 @click.option(
     "--inputs",
     metavar="PATH",
     type=options.FILE,
-    help="Run recorded inputs instead of drawn ones: .npz, .jsonl, .parquet, or a folder of .npy or test_data_set_N.",
+    help="Run recorded inputs instead of drawn ones: a file .npz, .jsonl or .parquet, or a folder with NAME.npy or "
+    "test_data_set_N.",
 )
 @click.option(
     "--input-range",
@@ -83,17 +97,22 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     metavar="NAME=LOW:HIGH",
     multiple=True,
     callback=_ranges,
-    help="Draw an input from this range, in place of the one that was traced. May be given several times.",
+    help="Draw this input from LOW to HIGH, both included, in place of the range that is found in the graph. May be "
+    "given several times.",
 )
 @click.option(
-    "--rtol", metavar="X", type=click.FloatRange(min=0), help="Allow this much of an output's largest magnitude."
+    "--rtol",
+    metavar="X",
+    type=click.FloatRange(min=0),
+    help="Compare plainly: |difference| <= ATOL + RTOL * the output's largest magnitude.",
 )
-@click.option("--atol", metavar="X", type=click.FloatRange(min=0), help="Allow this much, absolutely.")
+@click.option("--atol", metavar="X", type=click.FloatRange(min=0), help="The absolute part of that; 0 without it.")
 @click.option(
     "--failing",
     metavar="FILE.npz",
     type=options.FILE,
-    help="Where to write the smallest inputs that fail, if any do.  [default: OPT.failing.npz, in this folder]",
+    help="Where to write the smallest inputs that fail, if any do.  [default: OPT.failing.npz in the working "
+    "directory]",
 )
 @options.form
 @options.report_file
@@ -106,15 +125,17 @@ def verify(
     report_file: Path | None,
     quiet: bool,
     verbose: bool,
-    **wishes: Any,
+    **chosen: Any,
 ) -> None:
     """Tell whether two models make the same predictions, by running both.
 
-    Two questions are asked at several numbers of candidates, with distinct candidates and valid ids: is it the same
-    function (in float64), and is it as accurate (in the model's own precision)? No tolerance has to be chosen;
-    --rtol and --atol replace the answer by a plain comparison. The exit code is 1 if the models differ; the report
-    then says in which tensor that begins, and the smallest inputs that show it are written to a file. OPT.onnx may be
-    called otherwise than REF.onnx, as `optimize` and `split` can have it.
+    Both models get the same calls, at several numbers of candidates, with distinct candidates and valid ids. Two
+    questions are asked: is OPT.onnx the same function (in float64), and is it as accurate as REF.onnx (in the model's
+    own precision)? No tolerance has to be chosen; with --rtol or --atol the outputs are compared plainly instead.
+
+    If the models differ, the exit code is 1. The report names the first tensor that differs, and the smallest inputs
+    that show the difference are written to a file. OPT.onnx may have another signature than REF.onnx, as `optimize`
+    and `split` write it.
 
     \b
     Examples:
@@ -129,18 +150,18 @@ def verify(
     from mari_onnx.document.save import check_writable
 
     options.check_report_file(report_file, reference, optimized)
-    wishes["batches"] = wishes["batches"] or None
-    if wishes["failing"] is not None:
-        check_writable(wishes["failing"])
-    elif wishes["inputs"] is None and os.access(Path.cwd(), os.W_OK):
-        wishes["failing"] = Path(f"{optimized.stem}.failing.npz")
+    chosen["batches"] = chosen["batches"] or None
+    if chosen["failing"] is not None:
+        check_writable(chosen["failing"])
+    elif chosen["inputs"] is None and os.access(Path.cwd(), os.W_OK):
+        chosen["failing"] = Path(f"{optimized.stem}.failing.npz")
     with progress(quiet=quiet) as on_progress:
-        report = mari_onnx.verify(reference, optimized, progress=on_progress, **wishes)
-    command = _command(reference, optimized, wishes)
-    options.hand_over(_reproducible(report, command), report_file, quiet=quiet, verbose=verbose, form=form)
+        report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
+    command = _command(reference, optimized, chosen)
+    options.hand_over(_reproducible(report, command), report_file, [], quiet=quiet, verbose=verbose, form=form)
 
 
-AGAIN = {
+REPRODUCING = {
     "user_inputs": "-u",
     "request_key": "--request-key",
     "request_index": "--request-index",
@@ -149,21 +170,21 @@ AGAIN = {
     "rtol": "--rtol",
     "atol": "--atol",
 }
-"""The options that a failure needs to be reproduced on its own inputs."""
+"""The options that a command needs to show a failure again on the inputs in a file, by parameter."""
 
 
-def _command(reference: Path, optimized: Path, wishes: Mapping[str, Any]) -> list[str]:
-    """The command, as far as it matters once the inputs are there."""
+def _command(reference: Path, optimized: Path, chosen: Mapping[str, Any]) -> list[str]:
+    """The command with the options that matter when the inputs come from a file; `--seed` and `--batch` do not."""
     command = ["mari-onnx", "verify", str(reference), str(optimized)]
-    for name, option in AGAIN.items():
-        given = wishes[name]
+    for name, option in REPRODUCING.items():
+        given = chosen[name]
         for one in given if isinstance(given, tuple) else () if given is None else (given,):
             command += [option, str(one)]
     return command
 
 
 def _reproducible(report: Report, command: list[str]) -> Report:
-    """The report, with the command that fails again on the inputs that were written."""
+    """The report with the command that shows the failure again, on the inputs that were written to a file."""
     verification = report.verification
     if verification is None or verification.divergence is None or verification.divergence.inputs is None:
         return report

@@ -1,1 +1,1 @@
-"""Models as files. Nothing outside this folder knows about paths and external data."""
+"""Models as files: reading, checking and writing. No other folder handles paths of models or external data."""

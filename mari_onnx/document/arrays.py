@@ -1,4 +1,4 @@
-"""The values of stored tensors; those of external ones are mapped and never copied."""
+"""The values of stored tensors. Files of external data are mapped and never copied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from mari_onnx.errors import ModelError
 
 
 def tensor_array(document: Document, tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
-    """The values of a stored tensor; of an external one, a read-only map of the file and not a copy."""
+    """The values of a stored tensor. An external tensor is a read-only map of its file and not a copy.
+
+    Raises ModelError where external data is missing, too short or outside the model's folder.
+    """
     if not is_external(tensor):
         return numpy_helper.to_array(tensor)
     path, where = external_file(document, tensor)
     shape = tuple(tensor.dims)
     dtype = NUMPY_TYPES.get(tensor.data_type)
-    if dtype is None:  # no numpy type of its own (bfloat16, float8), or more than one value a byte (int4)
+    if dtype is None:  # numpy has no such type (bfloat16, float8), or a byte holds several values (int4)
         with path.open("rb") as file:
             file.seek(where.offset)
             raw = file.read() if where.length is None else file.read(where.length)
@@ -32,12 +35,12 @@ def tensor_array(document: Document, tensor: onnx.TensorProto) -> np.ndarray[Any
 
 
 def external_file(document: Document, tensor: onnx.TensorProto) -> tuple[Path, Slice]:
-    """Where an external tensor lies, after making sure that it does."""
+    """The file of an external tensor and its place in it. Raises ModelError unless all of its bytes are there."""
     where = slice_of(tensor)
     if document.base_dir is None:
         raise ModelError(
             f"tensor {tensor.name!r} lies in {where.location!r}, and a model in memory has no folder to look in",
-            "Give the path of the model instead, or load it with its external data.",
+            "Give the path of the model instead, or load the model with its external data.",
         )
     path = inside(document.base_dir, where.location, tensor.name)
     if not path.is_file():

@@ -15,7 +15,7 @@ from mari_onnx.errors import ModelError
 def check(document: Document) -> None:
     """Raise `ModelError` unless the model is valid ONNX and its external data is there.
 
-    Operators of domains that nobody here knows are valid, as are declared shapes that a runtime would overlook.
+    Operators of unknown domains count as valid. So do wrong shapes that an exporter declared, which runtimes overlook.
     """
     where = document.path or "the model"
     for tensor in external_tensors(document.proto):
@@ -32,7 +32,7 @@ def check(document: Document) -> None:
         try:
             checker.check_model(proto, full_check=True)
         except shape_inference.InferenceError:
-            # Of Attention on a width that it does not know onnx infers the width 0, at which nothing after it fits.
+            # For an Attention whose width onnx does not know, it infers the width 0, and nothing behind that fits.
             if any(node.op_type == "Attention" for node in proto.graph.node):
                 return
             shape_inference.infer_shapes(_without_declared_shapes(proto), check_type=True, strict_mode=True)
@@ -45,9 +45,9 @@ def check(document: Document) -> None:
 
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with large and external initializers as inputs: to check it, their types are enough.
+    """A copy of the model with large and external initializers as inputs, because the check needs only their types.
 
-    The checker copies what it is given several times over, and looks for external data in the current folder.
+    The checker of onnx copies its model several times, and looks for external data in the working directory.
     """
     light = onnx.ModelProto()
     copy_fields(proto, light, but="graph")
@@ -70,7 +70,7 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def copy_fields(source: Message, target: Message, *, but: str) -> None:
-    """Give a new message all fields of another but one."""
+    """Copy all fields of a protobuf message into an empty one, except for the field `but`."""
     for field, value in source.ListFields():
         if field.name == but:
             continue
@@ -83,7 +83,7 @@ def copy_fields(source: Message, target: Message, *, but: str) -> None:
 
 
 def _without_declared_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the shapes that an exporter noted: runtimes overlook one that is wrong."""
+    """A copy of the model without the shapes that the exporter declared, which may be wrong."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.value_info[:]

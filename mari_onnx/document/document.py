@@ -1,4 +1,4 @@
-"""A model, and the files that it came from."""
+"""The document: a model, and the files that it came from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from mari_onnx.document.external import external_bytes
 class Document:
     """A model, and where it came from.
 
-    `proto` has no external data in it; `base_dir` is the folder against which external locations resolve, None for a
-    model that never was a file. `bytes` counts the model and every external file that it refers to.
+    `path` is the file, None for a model in memory. `proto` refers to external data and does not contain it. `base_dir`
+    is the folder in which external data lies, None for a model without one. `bytes` is the size of the model and of
+    every external file that it refers to, together.
     """
 
     path: Path | None
@@ -26,7 +27,7 @@ class Document:
     bytes: int
 
     def with_proto(self, proto: onnx.ModelProto) -> Document:
-        """Another model that refers to the same external data: what the optimizer made of this one."""
+        """A document of another model that refers to the same external data, such as the optimized one."""
         return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + external_bytes(proto, self.base_dir))
 
 

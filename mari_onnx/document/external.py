@@ -1,4 +1,4 @@
-"""External data: which tensors have it, and where it lies."""
+"""External data: which tensors have it, and in which file and at which offset it lies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import onnx
 from mari_onnx.errors import ModelError
 
 PROTOBUF_LIMIT = 2**31 - 1
-"""The most bytes that one protobuf message, and so the inline part of a model, can have."""
+"""The most bytes of one protobuf message, and so of a model without its external data."""
 
 
 LARGE = 2**20
-"""The bytes from which on a tensor is not looked into by the check, and goes to a data file where one is needed."""
+"""The bytes from which a tensor is large: the check leaves it out, and it goes to a data file where one is needed."""
 
 
 NUMPY_TYPES: dict[int, type[np.generic]] = {
@@ -38,14 +38,11 @@ NUMPY_TYPES: dict[int, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Slice:
-    """Where an external tensor lies."""
+    """The place of an external tensor: a file, relative to the model's folder, and bytes in it; None: to the end."""
 
     location: str
     offset: int
     length: int | None
-
-
-# External data
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
@@ -79,7 +76,7 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
 
 
 def slice_of(tensor: onnx.TensorProto) -> Slice:
-    """Where an external tensor says that it lies. Raises `ModelError` for what is no number of bytes."""
+    """The place that an external tensor declares. Raises `ModelError` for an offset or length that is no number."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     try:
         offset = int(entries.get("offset", "0"))
@@ -95,7 +92,7 @@ def slice_of(tensor: onnx.TensorProto) -> Slice:
 
 
 def inside(base_dir: Path, location: str, tensor: str) -> Path:
-    """The path of an external location. Raises `ModelError` for one outside the model's folder."""
+    """The path of the external location of `tensor`. Raises `ModelError` for one outside the model's folder."""
     path = base_dir / location
     if not location or Path(location).is_absolute() or not path.resolve().is_relative_to(base_dir.resolve()):
         raise ModelError(
@@ -106,12 +103,12 @@ def inside(base_dir: Path, location: str, tensor: str) -> Path:
 
 
 def stored_bytes(tensor: onnx.TensorProto) -> int:
-    """How many bytes the values take at least: nothing is assumed of types that are narrow, or have no width."""
+    """The bytes of the values, from type and shape; 0 for types that numpy does not have, such as int4 and strings."""
     dtype = NUMPY_TYPES.get(tensor.data_type)
     return math.prod(tensor.dims) * np.dtype(dtype).itemsize if dtype else 0
 
 
 def external_bytes(proto: onnx.ModelProto, base_dir: Path | None) -> int:
-    """The bytes of every external file that a model refers to."""
+    """The size of all external files that a model refers to, together; 0 without a folder."""
     locations = {slice_of(tensor).location for tensor in external_tensors(proto)}
     return sum((base_dir / location).stat().st_size for location in locations) if base_dir else 0

@@ -1,4 +1,4 @@
-"""What a report says about a model as a file."""
+"""The facts about a model that reports show: producer, opsets, inputs, outputs and size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mari_onnx.report.model import ModelFacts, TensorFacts
 
 
 def facts(document: Document) -> ModelFacts:
-    """What a report says about the model itself."""
+    """The facts about a document, for a report."""
     proto, graph = document.proto, document.proto.graph
     stored = {tensor.name for tensor in graph.initializer}
     return ModelFacts(

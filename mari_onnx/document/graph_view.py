@@ -1,4 +1,4 @@
-"""A document as the interpreter reads it: what is constant, what is an input, what a body captures."""
+"""The graph of a document by name: inputs, constants, uses and symbols, and the names that bodies capture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shape = list["int | str | None"]
 
 
 def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
-    """Dims as numbers, symbols, or None where nothing is said; None for a rank that is unknown."""
+    """The shape: a number, a symbol or None (unknown) for each dimension; None for an unknown rank."""
     tensor = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
         return None
@@ -27,7 +27,10 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
 
 
 def is_named(symbol: str) -> bool:
-    """Whether the exporter named the symbol for a reason: then an axis that is called otherwise may be another."""
+    """Whether the exporter chose the symbol, so that axes with other symbols may have other extents.
+
+    `batch` is such a symbol. `unk__7` and `user.0` were made up for an axis without a name.
+    """
     return not symbol.startswith("unk__") and "." not in symbol
 
 
@@ -65,7 +68,7 @@ class Model:
         return {v.name: v for v in (*self.graph.value_info, *self.graph.output)}
 
     def constant(self, node: onnx.NodeProto) -> onnx.TensorProto | None:
-        """What a Constant node holds, as a tensor of its output's name; None for what has no dense tensor."""
+        """The value of a Constant node, as a tensor with its output's name; None for strings and sparse tensors."""
         attribute = node.attribute[0]
         if attribute.name == "value":
             tensor = onnx.TensorProto()
@@ -80,9 +83,10 @@ class Model:
 
     @cached_property
     def uses(self) -> Counter[str]:
-        """How often each tensor is read, not for its shape: by nodes, by their bodies, and as an output.
+        """How often each tensor is read: by nodes, by their bodies, and as an output of the graph.
 
-        What no output needs has its readers, and reads nothing of what one needs.
+        Shape and Size do not count as readers. Nodes that no output depends on do not count as readers of a tensor that
+        some output depends on.
         """
         count = Counter(o.name for o in self.graph.output)
         needed = set(count)
@@ -97,7 +101,7 @@ class Model:
 
     @cached_property
     def leading_symbols(self) -> dict[str, str]:
-        """The symbol of each input's leading axis, where that is dynamic."""
+        """By input, the symbol of its leading axis, where that is dynamic; `user.0` where it has no name."""
         found = {}
         for info in self.inputs:
             shape = shape_of(info)
@@ -112,23 +116,23 @@ class Model:
 
     @cached_property
     def output_symbols(self) -> set[str]:
-        """The symbols that every graph output has among its extents."""
+        """The symbols that occur in the shape of every graph output."""
         found = [{e for e in shape_of(o) or () if isinstance(e, str)} for o in self.graph.output]
         return set.intersection(*found) if found else set()
 
     @cached_property
     def names(self) -> set[str]:
-        """Every name that stands for a tensor somewhere in the graph or a body."""
+        """The names of all tensors in the graph and in its bodies."""
         return {*self.initializers, *(o.name for o in self.graph.output), *all_names(self.graph)}
 
     @cached_property
     def makers(self) -> dict[tuple[str, ...], onnx.NodeProto]:
-        """The graph's nodes by their outputs."""
+        """The nodes of the graph, by the tuple of their outputs' names."""
         return {tuple(node.output): node for node in self.graph.node}
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node has as attributes: the branches of If, what Loop and Scan repeat."""
+    """The graphs that a node has as attributes: the branches of If, the bodies of Loop and Scan."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -141,12 +145,12 @@ def stored_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def captures(node: onnx.NodeProto) -> list[str]:
-    """What the node's bodies read of the graphs around them, each name once, in order."""
+    """The tensors of the graphs around it that a node's bodies read by name, each once, in order."""
     return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
-    """What the node needs: its inputs, and what its bodies read by name."""
+    """The tensors that the node reads: its inputs, and those that its bodies read by name."""
     return [*filter(None, node.input), *captures(node)]
 
 
@@ -161,7 +165,7 @@ def _free_names(body: onnx.GraphProto) -> Iterator[str]:
 
 
 def all_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every name that stands for a tensor in a graph or a body of its nodes."""
+    """The names of all tensors in a graph and in the bodies of its nodes; a name may occur several times."""
     yield from stored_names(graph)
     yield from (i.name for i in graph.input)
     for node in graph.node:

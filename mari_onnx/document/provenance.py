@@ -4,8 +4,8 @@
      "h": ["h", "whole", "product"],               `h` itself, computed in another way than in the original
      "fc.weight.item": ["fc.weight", "item", "product"]}
 
-A tensor that is the original's, made by the same node on the same inputs, is not listed. Shape arithmetic and constants
-that the optimizer adds are forms of no value, and are not listed either.
+A tensor that the same node makes from the same inputs as in the original is not listed. Shape arithmetic and constants
+that the optimizer adds are not listed either, because they are no form of an original tensor.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import astuple, dataclass
 import onnx
 
 KEY = "mari_onnx.provenance"
-"""The key of the entry."""
+"""The key of the entry in `metadata_props`."""
 
 WHOLE = "whole"
-"""The form that has every element of its value."""
+"""The name of the form that has every element of the original tensor."""
 
 
 @dataclass(frozen=True)

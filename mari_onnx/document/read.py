@@ -1,4 +1,4 @@
-"""Reading models from files and from memory."""
+"""Reading and checking of models, from files and from memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.external import PROTOBUF_LIMIT, external_bytes
 from mari_onnx.errors import ModelError, UserError
 
-# Reading
-
 
 def load(path: str | Path) -> Document:
-    """Read and check a model; its external data is only looked at. Raises `UserError`, which names the file."""
+    """Read a model and check that it is valid. External data has to be there, and is not read.
+
+    Raises UserError for a path that cannot be read, and ModelError for a file that is not a valid model; both name it.
+    """
     path = Path(path)
     proto = _parse(path)
     document = Document(path, proto, path.parent, 0)
@@ -26,7 +27,7 @@ def load(path: str | Path) -> Document:
 
 
 def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Document:
-    """Check a model that is in memory, and take it for a document."""
+    """The document of a model in memory, whose external data lies in `base_dir`. Raises ModelError if it is invalid."""
     base_dir = Path(base_dir) if base_dir is not None else None
     document = Document(None, proto, base_dir, 0)
     check(document)
@@ -34,7 +35,10 @@ def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Do
 
 
 def as_document(model: ModelLike) -> Document:
-    """The model of a file, one that is in memory, or a document as it is; checked unless it is one already."""
+    """The document of a path or of a model in memory; a document is returned as it is.
+
+    Raises UserError and ModelError as `load` does.
+    """
     if isinstance(model, Document):
         return model
     return from_proto(model) if isinstance(model, onnx.ModelProto) else load(Path(model))

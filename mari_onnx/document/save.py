@@ -1,7 +1,7 @@
-"""Models as files: reading, checking and writing them. Nothing else knows about paths and external data.
+"""Writing of models, whole or not at all, with the external data that they refer to.
 
-A document holds the model as it was stored, without the bytes of its external data: a model with tables of many
-gigabytes is read, edited and written in the memory that its graph takes.
+A document refers to external data and does not contain it. A model with tables of many gigabytes is therefore written
+in the memory that its graph takes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors,
 from mari_onnx.errors import UserError
 
 PAGE = 4096
-"""Where tensors start in a data file, so that a runtime can map them."""
-
-
-# Writing
+"""The multiple of bytes at which tensors start in a data file, so that a runtime can map them."""
 
 
 def check_output(path: str | Path, source: str | Path | Document, *, overwrite: bool = False) -> None:
-    """Raise `UserError` unless a result can be written there: the cheap questions, before any work is done."""
+    """Raise `UserError` unless a result can be written to `path`.
+
+    The result must not replace the model that is read (`source`), and an existing file only with `overwrite`. The check
+    is made before any work is done.
+    """
     path = Path(path)
     for used in _files(source):
         if path.exists() and used.exists() and path.samefile(used):
@@ -57,14 +58,15 @@ def check_writable(path: Path) -> None:
 def save(document: Document, proto: onnx.ModelProto, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a model that was made from a document, whole or not at all.
 
-    An unchanged model is copied byte for byte. External data that is still referred to is put beside the result,
-    where it is not there already. Whatever fails, or interrupts this, files that were there before are left whole.
+    An unchanged model is copied byte for byte. External data that the model still refers to is copied into its folder,
+    unless it is there. If anything fails or interrupts this, files that existed before are left whole. Raises UserError
+    where a file cannot be written, or exists and `overwrite` is not set.
     """
     save_all(document, {Path(path): proto}, overwrite=overwrite)
 
 
 def save_all(document: Document, models: Mapping[Path, onnx.ModelProto], *, overwrite: bool = False) -> None:
-    """The same for several models that were made from one document: all of them are written, or none is."""
+    """Write several models that were made from one document, as `save` does: all of them or none."""
     for path in models:
         check_output(path, document, overwrite=overwrite)
     with _Staged() as staged:
@@ -83,13 +85,13 @@ def save_all(document: Document, models: Mapping[Path, onnx.ModelProto], *, over
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all. Raises UserError where it cannot be written."""
     with _Staged() as staged:
         staged.write(path, lambda file: file.write(data))
 
 
 class _Staged:
-    """Files that are written beside their places, and put there together when all of them are complete."""
+    """Files that are written under temporary names beside their places, and renamed when all of them are complete."""
 
     def __init__(self) -> None:
         self._files: list[tuple[Path, Path]] = []
@@ -140,7 +142,7 @@ def _stage_model(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwri
 
 
 def _spill(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bool) -> onnx.ModelProto:
-    """A copy of the model whose large tensors lie in a data file."""
+    """A copy of the model whose large tensors lie in the data file `path`, which is staged as well."""
     if path.exists() and not overwrite:
         raise UserError(f"{path} already exists", "Add --overwrite to replace it, or give the result another name.")
     copy = onnx.ModelProto()
@@ -164,7 +166,7 @@ def _spill(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bo
 def _external_copies(
     document: Document, proto: onnx.ModelProto, path: Path, *, overwrite: bool
 ) -> Iterator[tuple[Path, Path]]:
-    """The data files that have to be copied for the result to find its external data, and where to."""
+    """The files of external data that have to be copied for a result at `path`, each with its source and its target."""
     base_dir = document.base_dir
     locations = sorted({slice_of(tensor).location for tensor in external_tensors(proto)})
     if base_dir is None or path.parent.samefile(base_dir):
@@ -185,7 +187,7 @@ def _external_copies(
 
 
 def _files(source: str | Path | Document) -> list[Path]:
-    """The files that a model consists of, as far as they are known without reading it."""
+    """The files that a model consists of; of a path that was not read, the file itself."""
     if not isinstance(source, Document):
         return [Path(source)]
     base_dir = source.base_dir
@@ -195,7 +197,7 @@ def _files(source: str | Path | Document) -> list[Path]:
 
 
 def _copy(source: Path, target: IO[bytes]) -> None:
-    """Copy within the kernel where it can: a table of gigabytes never passes through this process."""
+    """Copy a file, within the kernel where that is possible, so that gigabytes do not pass through this process."""
     with source.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if hasattr(os, "copy_file_range"):

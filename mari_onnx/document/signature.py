@@ -9,14 +9,18 @@ from onnx import GraphProto, ValueInfoProto
 
 @dataclass(frozen=True)
 class Signature:
-    """How inputs and outputs differ from the original's: new leading extents by input, and what is new."""
+    """How inputs and outputs differ from the original's.
+
+    `leading` are the new leading extents of inputs, `("user_id", 1)` or `("user_id", "requests")`; `inputs` and
+    `outputs` are further ones.
+    """
 
     leading: tuple[tuple[str, int | str], ...] = ()
     inputs: tuple[ValueInfoProto, ...] = ()
     outputs: tuple[ValueInfoProto, ...] = ()
 
     def apply(self, graph: GraphProto) -> None:
-        """Change the inputs and outputs of a graph that has the original's."""
+        """Change a graph with the original's inputs and outputs, in place."""
         leading = dict(self.leading)
         for info in graph.input:
             if info.name in leading:

@@ -1,8 +1,11 @@
-"""Writing: what was chosen becomes ONNX nodes, each once, grafted onto the original document.
+"""Emission: the chosen expressions become ONNX nodes, which replace those of the original document.
 
-Only what the graph's outputs need is written. A node on the same inputs as before is the original, byte for byte;
-inputs, outputs, metadata, functions and doc strings are the original's. Only standard operators of the model's own
-opset are used.
+    lower    expressions -> operators of the model's opset, still without names; a plan is priced by them
+    write    operators with names -> nodes and initializers, grafted onto the original document
+
+Each expression is written once, and only if an output of the graph needs it. A node whose inputs did not change is
+written as the original has it, byte for byte. Inputs, outputs, metadata, functions and doc strings are also those of
+the original. New nodes are standard operators of the model's own opset.
 """
 
 from __future__ import annotations
@@ -27,7 +30,11 @@ __all__ = ["Lowered", "Written", "lower", "write"]
 
 @dataclass(frozen=True)
 class Written:
-    """The model, and what is known of its tensors: their expressions by name; the extents are integers of shape [1]."""
+    """A written model, and facts about its tensors.
+
+    `tensors` has the expression of each tensor by name. `extents` are the names of tensors of shape [1] that hold one
+    extent, as shape arithmetic computes it.
+    """
 
     model: onnx.ModelProto
     tensors: dict[str, Tensor]
@@ -35,7 +42,10 @@ class Written:
 
 
 def write(lowered: Lowered) -> Written:
-    """The model that computes what was lowered, and what is known of each of its tensors."""
+    """The model of a lowered program, with facts about its tensors.
+
+    Raises InvalidError, if checks are enabled, where two tensors have the same name.
+    """
     emission = Emission(lowered)
     name_tensors(emission, lowered.nodes, lowered.outputs)
     write_code(emission)

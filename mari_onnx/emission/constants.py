@@ -1,4 +1,7 @@
-"""Stored tensors: those of the original as they are, the others folded."""
+"""Stored tensors of the written model: the original's as they are, new ones computed from these.
+
+Example: W_user is Slice(W, rows 0 to 4). Its elements are computed here, and are written as one initializer.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 def write_constant(emission: Emission, tensor: Tensor, name: str) -> None:
-    """A tensor of stored values under this name."""
-    stored = tensor.op_type == "<initializer>" and tensor.node.payload.name == name
-    initialize(emission, name, tensor.node.payload if stored else tensor)
+    """Write a stored tensor under this name; an initializer of the original that keeps its name is not copied."""
+    is_original = tensor.op_type == "<initializer>" and tensor.node.payload.name == name
+    initialize(emission, name, tensor.node.payload if is_original else tensor)
 
 
 def initialize(emission: Emission, name: str, constant: Tensor | onnx.TensorProto) -> None:
-    """An initializer; before IR version 4 it had to be a graph input as well, and those stay: a Constant, then."""
+    """Write a constant as an initializer, or before IR version 4 as a Constant node.
+
+    Before IR version 4, every initializer has to be a graph input as well, and the graph's inputs must not change.
+    """
     if emission.model.proto.ir_version < 4 and name not in emission.model.initializers:
         node = emission.model.makers.get((name,))
         if node is None or node.op_type != "Constant":
@@ -49,7 +55,7 @@ def _constant_nodes(emission: Emission, name: str, value: onnx.TensorProto) -> l
 
 
 def folded(emission: Emission, tensor: Tensor) -> onnx.TensorProto:
-    """A tensor of stored values as it is written: its values are computed here."""
+    """The message of a stored tensor, whose elements are computed here if they are not the original's."""
     name = emission.names[tensor]
     if tensor.op_type == "<initializer>":
         return _copy(tensor.node.payload, name)

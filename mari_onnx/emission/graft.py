@@ -1,4 +1,7 @@
-"""The original document with other nodes and initializers in place of its own."""
+"""Grafting: the original document with the written nodes and initializers instead of its own.
+
+Everything else is copied field by field: inputs, outputs, metadata, doc strings, functions, opset imports.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from mari_onnx.ir.expressions import Tensor
 
 
 def graft(emission: Emission) -> onnx.ModelProto:
-    """The original document with these nodes and initializers in place of its own."""
+    """The original document with the nodes and initializers of the emission instead of its own."""
     source = emission.model.proto
     out = onnx.ModelProto()
     for descriptor, content in source.ListFields():
@@ -21,16 +24,16 @@ def graft(emission: Emission) -> onnx.ModelProto:
         if descriptor.name not in ("node", "initializer", "value_info"):
             _set(out.graph, descriptor.name, content)
     out.graph.node.extend(emission.nodes)
-    # An input's default, what a body reads and what an annotation names stay, whoever needs them.
+    # An initializer that is the default of an input, or that an annotation names, stays even if no node reads it.
     named = {i.name for i in source.graph.input} | _annotated(source.graph)
     initializers = [folded(emission, t) if isinstance(t, Tensor) else t for t in emission.initializers]
     written = {t.name for t in initializers}
     kept = [t for t in source.graph.initializer if t.name in named and t.name not in written]
     out.graph.initializer.extend([*initializers, *kept])
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
-    told = [v for v in source.graph.value_info if v.name in produced and _is_told(emission, v.name)]
-    ours = emission.infos.keys() - {v.name for v in (*told, *source.graph.output)}
-    out.graph.value_info.extend([*told, *(info for name, info in emission.infos.items() if name in ours)])
+    original_infos = [v for v in source.graph.value_info if v.name in produced and _still_holds(emission, v.name)]
+    new = emission.infos.keys() - {v.name for v in (*original_infos, *source.graph.output)}
+    out.graph.value_info.extend([*original_infos, *(info for name, info in emission.infos.items() if name in new)])
     emission.program.signature.apply(out.graph)
     return out
 
@@ -41,13 +44,16 @@ def _annotated(graph: onnx.GraphProto) -> set[str]:
     return {a.tensor_name for a in annotations} | {e.value for a in annotations for e in a.quant_parameter_tensor_names}
 
 
-def _is_told(emission: Emission, name: str) -> bool:
-    """Whether what the exporter said of a name is true of what has it now: forms of that value have other shapes."""
+def _still_holds(emission: Emission, name: str) -> bool:
+    """Whether the shape that the exporter wrote down for a name is the shape of the tensor that has the name now.
+
+    The tensor may be a form of the value with another shape: `h` of shape [B, 8] may be written as [1, 8].
+    """
     value = emission.program.values.get(name)
     if value is None or value.dims is None:
         return True
-    here = [tensor for tensor in (value.array.tensor, value.written and value.written.tensor) if tensor]
-    return all(t.shape == extents(value.dims) for t in here if emission.names.get(t) == name)
+    forms = [tensor for tensor in (value.array.tensor, value.written and value.written.tensor) if tensor]
+    return all(t.shape == extents(value.dims) for t in forms if emission.names.get(t) == name)
 
 
 def _set(message: onnx.ModelProto | onnx.GraphProto, name: str, content: object) -> None:

@@ -1,10 +1,11 @@
-"""Lowering: the nodes that are needed, as operators of the model's own opset, with the shapes that they take.
+"""Lowering: the needed expressions as operators of the model's own opset, with the arithmetic for their shapes.
 
-    Expand(x, [B, 4]) of the expression graph    is Expand(x, Concat(Shape(user)[0:1], [4]))
-    Expand before opset 8                        is Tile(x, Concat(Shape(user)[0:1], [1]))
-    Slice(x, axis 1, 2 to 5)                     has attributes before opset 10, and inputs from there on
+    Expand(x, [B, 4])           becomes Expand(x, Concat(Shape(user)[0:1], [4]))
+    Expand before opset 8       becomes Tile(x, Concat(Shape(user)[0:1], [1]))
+    Slice(x, axis 1, 2 to 5)    has its limits as attributes before opset 10, and as inputs from opset 10 on
 
-What is lowered has no names and is no protobuf message yet: a plan is priced by it, and the best plan's is written.
+A lowered program has no names and no protobuf messages yet. Every plan is lowered, because its price counts the shape
+arithmetic. Only the lowered program of the best plan is written.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ ALLOWZERO = 14
 class Lowered:
     """A program as it would be written: its outputs, the nodes behind them, and the code that computes these.
 
-    Outputs that are `apart` have names of their own, and an Identity gives them the output's. `stands` are the operands
-    in place of extents that no node computes as they are. `lacking` says what the model's opset has not of it, "" where
-    all of it can be written.
+    A tensor in `apart` is an output that does not get the output's name. An Identity behind it does, because a runtime
+    would otherwise lose the output (see `runtime_quirks.overlooked`). `stands` maps a tensor of extents to the operand
+    of shape arithmetic that computes it. `lacking` says what the program needs and the model's opset does
+    not have, "" where all of it can be written.
     """
 
     program: Program
@@ -51,34 +53,41 @@ class Lowered:
 
     @property
     def code(self) -> Sequence[Node | Integers | Instruction]:
+        """Everything that is written, each after its operands."""
         return self.arithmetic.code
 
     @property
     def computing(self) -> list[Node]:
-        """The nodes that compute something in every call."""
+        """The nodes that run in every call: neither inputs nor constants."""
         return [node for node in self.nodes if not (node.is_source or node.outputs[0].constant)]
 
     @property
     def shape_nodes(self) -> list[tuple[str, int]]:
-        """Operator and number of operands of each node that computes a shape, or gives an output its name."""
+        """Operator and number of operands of each node of shape arithmetic, and of each Identity of an output."""
         made = [(i.op_type, len(i.operands)) for i in self.code if isinstance(i, Instruction) and i.arithmetic]
         return [*made, *[("Identity", 1)] * len(self._renamed())]
 
     def _renamed(self) -> list[Tensor]:
-        """Outputs whose tensor is called otherwise: a stored one, or one that is another output already."""
+        """The outputs that need an Identity, because their tensor cannot have the output's name.
+
+        The tensor is an input or a constant under another name, another output already, or one of `apart`.
+        """
         seen: set[Tensor] = set()
         found = []
         for value, tensor in zip(self.program.outputs, self.outputs, strict=True):
-            there = tensor.node.is_source or tensor.stored
-            own = tensor.name == value.name if there else tensor not in self.apart and tensor not in seen
+            fixed = tensor.node.is_source or tensor.stored
+            has_name = tensor.name == value.name if fixed else tensor not in self.apart and tensor not in seen
             seen.add(tensor)
-            if not own:
+            if not has_name:
                 found.append(tensor)
         return found
 
 
 def lower(program: Program, model: Model) -> Lowered:
-    """The nodes behind the program's outputs, lowered."""
+    """Lower the nodes behind the program's outputs, whose choices are settled.
+
+    Raises InvalidError, if checks are enabled, where an expression breaks an invariant of `ir.validate`.
+    """
     b = program.context.b
     outputs = [b.resolve(plain(b, value)) for value in program.outputs]
     check_expressions("planning, before emission", outputs)
@@ -105,7 +114,7 @@ def _lower(lowered: Lowered, node: Node) -> None:
 
 
 def _extents(lowered: Lowered, tensor: Tensor) -> None:
-    """A tensor of extents: its elements in one dimension, and a Reshape where it has more or none."""
+    """Lower a tensor of extents: its elements as a vector, and a Reshape if it is no vector."""
     content, arithmetic = tensor.node.payload, lowered.arithmetic
     flat = arithmetic.shape(list(content.flat), tensor.dtype, None)
     if content.ndim == 1:
@@ -119,7 +128,7 @@ _Operator = tuple[str, list[Operand], dict[str, Any]]
 
 
 def _operator(lowered: Lowered, node: Node) -> _Operator:
-    """Operator, operands and attributes of a node of our own."""
+    """The operator, operands and attributes of a node that the original does not have."""
     attributes, arithmetic = dict(node.attributes), lowered.arithmetic
     source = node.inputs[0]
     operands: list[Operand] = [t for t in node.inputs if t is not None]
@@ -171,7 +180,7 @@ def _nothing(lowered: Lowered, node: Node) -> _Operator:
 
 
 def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:
-    """To this shape, of which the source has every extent but those of 1."""
+    """An Unsqueeze to a shape that has the source's extents, in order, and further extents of 1."""
     units = [i for i, e in enumerate(shape) if e == 1]
     if lowered.arithmetic.opset >= OPERATORS["Unsqueeze"].axes_input_from:
         return "Unsqueeze", [source, lowered.arithmetic.integers(units)], {}
@@ -179,22 +188,22 @@ def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Op
 
 
 def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]) -> _Operator:
-    """A Reshape to several symbols before opset 14, where a 0 stands for the source's own extent at that position.
+    """A Reshape to a shape with several symbols before opset 14, which has no `allowzero`.
 
-    That is the wrong one where no candidates are left and the source has something else there: -1 says it then.
+    There, a 0 in the target shape stands for the source's extent at the same position. In a call without candidates, B
+    is 0, and this 0 would be read as the source's extent, say 8. It is harmless if the source's extent is a multiple of
+    B, and so is 0 too. Otherwise the extent is written as -1. Of several extents, the likeliest to be 0 is taken.
     """
-    have = source.known_shape
+    source_shape = source.known_shape
     if adds_units(source, shape):
         return _unsqueeze(lowered, source, shape)
     program = lowered.program
-    counted = {
-        s for s, (t, _) in program.providers.items() if t.op_type == "NonZero"
-    }  # what a mask selects: none, perhaps
+    selected = {s for s, (t, _) in program.providers.items() if t.op_type == "NonZero"}  # by a mask, perhaps no row
     candidates, leading = {*program.context.candidates, ROW}, set(lowered.model.leading_symbols.values())
     unknown = [i for i, e in enumerate(shape) if isinstance(e, Poly)]
-    likely = ([i for i in unknown if symbols(shape[i]) & names] for names in (counted, candidates, leading))
-    may_be_empty = next((found for found in likely if found), unknown)
-    unlike = [i for i in may_be_empty if i >= len(have) or divide(have[i], shape[i]) is None]
-    if unlike == may_be_empty:
-        shape[unlike[0]] = -1
+    by_likelihood = ([i for i in unknown if symbols(shape[i]) & names] for names in (selected, candidates, leading))
+    may_be_zero = next((positions for positions in by_likelihood if positions), unknown)
+    wrong_if_zero = [i for i in may_be_zero if i >= len(source_shape) or divide(source_shape[i], shape[i]) is None]
+    if wrong_if_zero == may_be_zero:
+        shape[wrong_if_zero[0]] = -1
     return "Reshape", [source, lowered.arithmetic.shape(shape, TensorProto.INT64, source)], {}

@@ -1,4 +1,7 @@
-"""What was lowered becomes nodes and stored tensors with names, in order."""
+"""Writing a lowered program: its nodes, instructions and constants become protobuf messages with names, in order.
+
+Example: the instruction Expand(x, shape) becomes NodeProto(Expand, ["user.id", "mari.concat_2"], ["user.id.expand"]).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from mari_onnx.ir.extents import ROW, symbol
 
 
 def write_code(emission: Emission) -> None:
-    """Every node, instruction and stored tensor of what was lowered, and each output under its own name."""
+    """Write every item of the lowered code, and an Identity for each output whose tensor has another name."""
     lowered = emission.lowered
     for item in lowered.code:
         if isinstance(item, Integers):
@@ -46,9 +49,10 @@ def name_of(emission: Emission, operand: Operand) -> str:
 
 
 def _write_integers(emission: Emission, stored: Integers) -> None:
-    shown = "_".join(str(v).replace("-", "m") for v in stored.values[:8])
+    """Integers as a constant that is named after them: [-1, 4] is `mari.shape_m1_4`."""
+    numbers = "_".join(str(v).replace("-", "m") for v in stored.values[:8])
     kind = "shape" if stored.dtype == TensorProto.INT64 else "extents"
-    name = emission.extents[stored] = unique(emission, f"mari.{kind}_{shown}", set(emission.extents.values()))
+    name = emission.extents[stored] = unique(emission, f"mari.{kind}_{numbers}", set(emission.extents.values()))
     array = np.array(stored.values, helper.tensor_dtype_to_np_dtype(stored.dtype))
     initialize(emission, name, numpy_helper.from_array(array, name))
 
@@ -84,19 +88,19 @@ def in_place_of(emission: Emission, node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def _write_original(emission: Emission, node: Node) -> None:
-    """The original node on these inputs."""
+    """A node of the original, on the tensors that it reads now."""
     assert node.proto is not None
     for t in attended(node):
         describe(emission, t)
     inputs = ["" if t is None else name_of(emission, t) for t in node.inputs]
-    captures = {name: to for name, t in node.captures if (to := name_of(emission, t)) != name}
+    captures = {name: new for name, t in node.captures if (new := name_of(emission, t)) != name}
     outputs = [emission.names[t] for t in node.outputs]
     append(emission, renamed_node(node.proto, inputs, outputs, captures=captures))
     _describe_new(emission, node)
 
 
 def _describe_new(emission: Emission, node: Node) -> None:
-    """Say the shapes of results that the original does not have."""
+    """Write down the shapes of the node's outputs that the original does not have."""
     for t in node.outputs:
         if not emission.names[t] or emission.names[t] in emission.model.names:
             continue

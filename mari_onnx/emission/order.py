@@ -1,4 +1,4 @@
-"""Which nodes are written, and in which order."""
+"""The nodes that are written, and their order: a node stands after the nodes whose outputs it reads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from mari_onnx.ir.extents import Extent, Poly, symbols
 
 
 def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
-    """The nodes behind the outputs and behind the shapes that have to be written, in the order they were made.
+    """The nodes behind the outputs, and behind the shapes that have to be computed.
 
-    That is, but for a node whose input was chosen later (see `choose`): it waits for it.
+    They are in the order in which they were made, except for a node that reads a tensor which was made after it: a
+    choice may have given it such an input (see `planning.alternatives`). The node then stands after its input.
     """
     roots = list(outputs)
     while True:
         nodes = reachable(roots)
-        wanted = {s for node in nodes for extent in _written_extents(node) for s in symbols(extent)}
-        providers = [program.providers[s][0] for s in sorted(wanted) if s in program.providers]
+        needed_symbols = {s for node in nodes for extent in _written_extents(node) for s in symbols(extent)}
+        providers = [program.providers[s][0] for s in sorted(needed_symbols) if s in program.providers]
         missing = {t.node for t in providers} - set(nodes)
         if not missing:
             return _in_order(nodes)
@@ -28,7 +29,7 @@ def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
 
 
 def _in_order(nodes: Sequence[Node]) -> list[Node]:
-    """Inputs before users, and otherwise in the order of the serials."""
+    """The nodes in the order of their serials, but each after its inputs."""
     known = set(nodes)
     waits = {node: {t.node for t in inputs_of(node)} & known for node in nodes}
     users: dict[Node, list[Node]] = {}
@@ -45,11 +46,12 @@ def _in_order(nodes: Sequence[Node]) -> list[Node]:
             waits[user].discard(node)
             if not waits[user]:
                 heappush(ready, (user.serial, user))
-    assert len(order) == len(nodes), "a node needs itself"
+    assert len(order) == len(nodes), "a node needs its own output"
     return order
 
 
 def _written_extents(node: Node) -> list[Extent]:
+    """The extents that shape arithmetic has to compute for a node; the only unknown extent of a Reshape is -1."""
     if node.op_type == "<extents>":
         return [e for e in node.payload.flat if isinstance(e, Poly)]
     if node.proto is not None or node.op_type not in ("Expand", "Reshape"):

@@ -1,9 +1,9 @@
-"""The origins of what is written: which original value each new tensor is a form of, and which rule made it.
+"""The origins of new tensors: the original value that each is a form of, the form, and the rule that made it.
 
-the walk named it                  h.user            what the walk noted (`Context.origins`)
-it is named after another tensor   scores.heads      that one's value and rule, in this form
-it has an original name            h                 the whole of that value
-it has no name of its own          h.user.expand     the value and rule of the nearest tensor below that has one
+h.user            was named by a rule               has the origin that the rule noted (`Context.origins`)
+scores.heads      is named after another tensor     has the value and rule of the other tensor, and this form
+h                 has a name of the original        is the whole value of this name
+h.user.expand     was not named                     has the value and rule of the nearest named tensor below
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mari_onnx.ir.expressions import Tensor
 
 
 def origins(emission: Emission, outputs: dict[str, Tensor]) -> dict[str, Origin]:
-    """The origins, by name, of the tensors that are not the original's; `outputs` are the graph's by their names."""
+    """The origins, by name, of the tensors that the original does not have; `outputs` are the graph's, by name."""
     tensors = outputs | {name: tensor for tensor, name in emission.names.items() if name}
     found: dict[str, Origin] = {}
     for name in _new_names(emission):
@@ -31,7 +31,7 @@ def origins(emission: Emission, outputs: dict[str, Tensor]) -> dict[str, Origin]
 
 
 def _new_names(emission: Emission) -> Iterator[str]:
-    """The tensors that are not made by a node of the original, and that are not stored there."""
+    """The names of the tensors that new nodes compute, except shape arithmetic, and of the new constants."""
     shapes = set(emission.extents.values())
     for node in emission.nodes:
         if emission.model.makers.get(tuple(node.output)) is not node:
@@ -42,7 +42,7 @@ def _new_names(emission: Emission) -> Iterator[str]:
 
 
 def _origin(emission: Emission, tensor: Tensor) -> Origin | None:
-    """The value, form and rule of a tensor; None for a constant of our own."""
+    """The value, form and rule of a tensor; None for a constant that is made of no tensor of the original."""
     known = _known(emission, tensor)
     if known is not None:
         return known
@@ -58,7 +58,7 @@ def _origin(emission: Emission, tensor: Tensor) -> Origin | None:
 
 
 def _known(emission: Emission, tensor: Tensor) -> Origin | None:
-    """The origin of a tensor that has a name of its own."""
+    """The origin of a tensor that was named; None for any other tensor."""
     noted = emission.program.context.origins.get(tensor)
     if noted is not None:
         return noted

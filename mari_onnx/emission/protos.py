@@ -1,7 +1,6 @@
-"""Making nodes: the only place that uses onnx-graphsurgeon.
+"""Node messages: new ones, and copies of the original's on other tensors. Only this module uses onnx-graphsurgeon.
 
-What is written is grafted onto the original document node by node. A whole graph exported by graphsurgeon would
-lose metadata, doc strings and functions, so only new and changed nodes ever pass through it.
+graphsurgeon exports single nodes here and never a graph: a whole graph would lose metadata, doc strings and functions.
 """
 
 from __future__ import annotations
@@ -50,9 +49,10 @@ def renamed_node(
     name: str | None = None,
     captures: Mapping[str, str] = MappingProxyType({}),
 ) -> onnx.NodeProto:
-    """The node, on other tensors: attributes, doc string and metadata stay as they are.
+    """A copy of a node on other tensors: attributes, doc string and metadata stay as they are.
 
-    `captures` are other names for what its bodies read of the graphs around them.
+    `captures` has new names for tensors that the node's bodies read of the graphs around them. If nothing changes, the
+    node itself is returned.
     """
     if list(proto.input) == list(inputs) and list(proto.output) == list(outputs) and name is None and not captures:
         return proto
@@ -70,14 +70,14 @@ def renamed_node(
 
 
 def _rename_captures(body: onnx.GraphProto, captures: Mapping[str, str]) -> None:
-    """Have a body read by other names, in place; what it has under such a name itself stays."""
-    own = {i.name for i in body.input} | stored_names(body)
+    """Rename the captures of a body in place; a name that the body defines itself is no capture from there on."""
+    defined = {i.name for i in body.input} | stored_names(body)
     for node in body.node:
-        others = {name: other for name, other in captures.items() if name not in own}
-        node.input[:] = [others.get(name, name) for name in node.input]
+        renames = {name: new for name, new in captures.items() if name not in defined}
+        node.input[:] = [renames.get(name, name) for name in node.input]
         for inner in bodies(node):
-            _rename_captures(inner, others)
-        own.update(node.output)
+            _rename_captures(inner, renames)
+        defined.update(node.output)
     for output in body.output:
-        if output.name not in own:
+        if output.name not in defined:
             output.name = captures.get(output.name, output.name)

@@ -1,7 +1,8 @@
-"""What is written otherwise than it would be, because of what a runtime makes of it.
+"""Workarounds for errors and slow paths of runtimes: places where the written model is not the simplest one.
 
-`QUIRKS` is the list of all of them, here and elsewhere: the function that works around it, the version in which it was
-seen, what happens without it, and the test that shows it. A quirk that a new version no longer has is one to remove.
+`QUIRKS` lists all of them, in this module and elsewhere: the function with the workaround, the version in which the
+error was seen, what happens without the workaround, and the test that shows it. A workaround can be removed when the
+oldest supported version no longer has the error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Readers: TypeAlias = Mapping[Tensor, Sequence[Node]]
 """The nodes that read each tensor."""
 
 MATRIX, ATTENDED = range(3), range(3, 5)
-"""The numbers of dimensions of a matrix and what is smaller, and of what Attention reads."""
+"""The numbers of dimensions of a matrix, a vector or a scalar, and of the inputs of Attention."""
 
 SLICE_KEEPS_SYMBOLS = 10
 """The opset of which shape inference has the extent of an axis for that of a slice of it."""
@@ -27,12 +28,16 @@ SLICE_KEEPS_SYMBOLS = 10
 QUANTIZED_BEFORE = frozenset(
     {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"}
 )
-"""The operators that onnxruntime moves a QuantizeLinear before."""
+"""Operators through which onnxruntime moves a QuantizeLinear up: it quantizes their input instead of their output."""
 
 
 @dataclass(frozen=True)
 class Quirk:
-    """`workaround` is a function of this package, `test` a test below `tests`, as `file::function`."""
+    """One workaround.
+
+    `workaround` is the function, as a path below `mari_onnx`. `without` says what happens without it. `test` is a test
+    below `tests`, as `file::function`.
+    """
 
     workaround: str
     seen_in: str
@@ -51,8 +56,8 @@ QUIRKS = (
     Quirk(
         "emission.runtime_quirks.is_rounded",
         "onnxruntime 1.32.0",
-        "A QuantizeLinear is moved before the Transpose that it reads, and an output that is transposed there is "
-        "answered in 8 bits.",
+        "A QuantizeLinear is moved before the Transpose that it reads. If the input of the Transpose is an output of "
+        "the graph, the caller gets it in the precision of 8 bits.",
         "emission/test_runtime_quirks.py::test_an_output_that_is_quantized_elsewhere_is_not_rounded",
     ),
     Quirk(
@@ -66,12 +71,12 @@ QUIRKS = (
         "onnxruntime 1.32.0",
         "Add and LayerNormalization of operands whose shapes are known to be equal become SkipLayerNormalization, "
         "which takes several times as long on a CPU (1.4 times the whole of BST).",
-        "emission/test_emission.py::test_shapes_are_written_of_matrices_alone",
+        "emission/test_state.py::test_shapes_are_written_of_matrices_alone",
     ),
     Quirk(
         "emission.runtime_quirks.attended",
         "onnx 1.23.2",
-        "Of a width that an Expand or a Reshape leaves open, shape inference makes 0 behind Attention, and the model "
+        "If an Expand or a Reshape leaves a width unknown, shape inference makes it 0 behind Attention, and the model "
         "does not pass the checker.",
         "analysis/rules/test_attention.py::test_the_width_of_what_is_reshaped_for_attention",
     ),
@@ -85,8 +90,8 @@ QUIRKS = (
     Quirk(
         "document.check.check",
         "onnx 1.23.2",
-        "A valid model whose Attention reads a width that is not written down is refused as no valid model.",
-        "document/test_document.py::test_attention_of_which_onnx_knows_no_width",
+        "A valid model whose Attention reads a tensor of unknown width is refused as invalid.",
+        "document/test_check.py::test_attention_of_which_onnx_knows_no_width",
     ),
     Quirk(
         "analysis.rules.product._of_vectors",
@@ -97,7 +102,8 @@ QUIRKS = (
     Quirk(
         "analysis.rules.spatial.pool",
         "onnxruntime 1.32.0",
-        "Pooling takes a batch of no rows but not a tensor of no channels: a call without candidates fails.",
+        "Pooling takes a batch of 0 rows but fails for 0 channels. With candidates as channels, a call without "
+        "candidates would fail.",
         "analysis/rules/test_spatial.py::test_candidates_are_not_pooled_as_channels",
     ),
     Quirk(
@@ -120,23 +126,26 @@ def readers_of(nodes: Sequence[Node]) -> dict[Tensor, list[Node]]:
 
 
 def overlooked(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
-    """The outputs that onnxruntime overlooks where one node alone reads them; beside an Identity it sees them."""
+    """The outputs that onnxruntime would fuse away, or change, because it takes their only reader for all.
+
+    An Identity that also reads the tensor, and gives the output its name, prevents this.
+    """
     readers = readers_of(nodes)
     computed = (t for t in outputs if not (t.node.is_source or t.stored))
-    alone = [t for t in computed if len(readers.get(t, ())) == 1]
-    return {t for t in alone if is_lost_in_gemm(t, readers) or is_rounded(t, readers)}
+    with_one_reader = [t for t in computed if len(readers.get(t, ())) == 1]
+    return {t for t in with_one_reader if is_lost_in_gemm(t, readers) or is_rounded(t, readers)}
 
 
 def is_lost_in_gemm(output: Tensor, readers: Readers) -> bool:
-    """Whether an output stands between a Gemm of something transposed and a Transpose."""
-    made, (reader, *_) = output.node, readers[output]
-    if made.op_type != "Gemm" or reader.op_type != "Transpose" or any(t is not None for t in made.inputs[2:]):
+    """Whether an output comes from a Gemm without a bias that reads a Transpose, and a Transpose reads the output."""
+    producer, (reader, *_) = output.node, readers[output]
+    if producer.op_type != "Gemm" or reader.op_type != "Transpose" or any(t is not None for t in producer.inputs[2:]):
         return False
-    return any(t is not None and t.op_type == "Transpose" for t in made.inputs)
+    return any(t is not None and t.op_type == "Transpose" for t in producer.inputs)
 
 
 def is_rounded(output: Tensor, readers: Readers) -> bool:
-    """Whether an output is moved and then quantized: the QuantizeLinear would come before all of that."""
+    """Whether onnxruntime could move a QuantizeLinear up to an output, through operators of `QUANTIZED_BEFORE`."""
     behind = [node for node in readers[output] if node.op_type in QUANTIZED_BEFORE]
     while behind:
         found = readers.get(behind.pop().outputs[0], [])
@@ -147,17 +156,17 @@ def is_rounded(output: Tensor, readers: Readers) -> bool:
 
 
 def needs_unsqueeze(source: Tensor, shape: Sequence[Extent]) -> bool:
-    """Whether a Reshape has to be written as an Unsqueeze: what is transposed in float16 and gets axes of extent 1."""
+    """Whether a Reshape has to be an Unsqueeze: it adds dimensions of extent 1 to a transposed tensor in float16."""
     return source.dtype == TensorProto.FLOAT16 and source.op_type == "Transpose" and adds_units(source, shape)
 
 
 def adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
-    """Whether a shape is that of the source with axes of extent 1 in between."""
+    """Whether a shape is the source's shape with further dimensions of extent 1."""
     return [e for e in shape if e != 1] == list(source.known_shape)
 
 
 def is_described(tensor: Tensor) -> bool:
-    """Whether the shape of a new tensor is written down: of matrices, whose product and bias become one Gemm then."""
+    """Whether the shape of a new tensor is written down: for matrices, as runtimes then fuse a product and its bias."""
     return tensor.shape is not None and len(tensor.shape) in MATRIX
 
 
@@ -175,7 +184,7 @@ def unused_symbol(symbols: Collection[str]) -> str:
 
 
 def attended(node: Node) -> list[Tensor]:
-    """What Attention reads and its shape has to be written down, although it has more dimensions than a matrix."""
+    """The computed inputs of an Attention: their shapes are written down, although they have more dimensions."""
     if node.op_type != "Attention":
         return []
     computed = (t for t in dict.fromkeys(node.inputs) if t is not None and not (t.node.is_source or t.stored))

@@ -1,6 +1,8 @@
-"""Shape arithmetic: one-dimensional tensors of extents, each computed once.
+"""Shape arithmetic: nodes that compute one-dimensional tensors of extents, such as the target shape of an Expand.
 
-[B, 3, 2*B]    is Concat(Shape(x)[0:1], [3], Mul(Shape(x)[0:1], [2])), where B is the first extent of x
+    [B, 3, 2*B]    is Concat(Shape(x)[0:1], [3], Mul(Shape(x)[0:1], [2])), where B is the first extent of x
+
+Equal arithmetic is written once.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, Poly, symbols
 
 ONE_EXTENT = ("Mul", "Add", "Gather")
-"""What makes one extent of others; from opset 15 on Shape does, too."""
+"""Operators that give a single extent here; from opset 15 on, Shape with `start` and `end` does so too."""
 
 
 @dataclass(frozen=True)
 class Integers:
-    """A stored tensor of one dimension."""
+    """A stored vector of integers; `dtype` is its element type in ONNX."""
 
     values: tuple[int, ...]
     dtype: int
@@ -30,7 +32,8 @@ class Integers:
 class Instruction:
     """An operator of the model's opset on its operands, which has no name yet.
 
-    It computes the first output of the node `of`; without one, and where it is `arithmetic`, it computes a shape.
+    It computes the first output of the node `of`, or for a shape a tensor that no expression stands for. It is
+    `arithmetic` if it is a part of shape arithmetic.
     """
 
     op_type: str
@@ -45,9 +48,9 @@ Operand: TypeAlias = "Tensor | Integers | Instruction"
 
 @dataclass
 class ShapeArithmetic:
-    """What has been written so far, in order: nodes as they are, instructions, and stored integers.
+    """The lowered code so far, in order: nodes of the original and constants, instructions, and stored integers.
 
-    `providers` say of which axis of which tensor each symbol is the extent.
+    `providers` has a tensor and an axis for each symbol: the symbol is the extent of this axis.
     """
 
     providers: Mapping[str, tuple[Tensor, int]]
@@ -57,7 +60,7 @@ class ShapeArithmetic:
     _stored: set[Integers] = field(default_factory=set)
 
     def integers(self, values: Sequence[int], dtype: int = TensorProto.INT64) -> Integers:
-        """A stored tensor of these."""
+        """A stored vector of these values."""
         stored = Integers(tuple(values), dtype)
         if stored not in self._stored:
             self._stored.add(stored)
@@ -65,9 +68,10 @@ class ShapeArithmetic:
         return stored
 
     def shape(self, extents: Sequence[Extent], dtype: int, near: Tensor | None) -> Operand:
-        """A tensor of one dimension with these elements.
+        """A vector with these extents as elements.
 
-        Symbols are read off `near` where it has them, else off a graph input.
+        An extent of the tensor `near` is read off `near` if that is a graph input, or if a symbol of the extent has no
+        provider. Every other extent is computed from the providers of its symbols.
         """
         if all(isinstance(e, int) for e in extents):
             return self.integers([int(e) for e in extents if isinstance(e, int)], dtype)
@@ -86,7 +90,7 @@ class ShapeArithmetic:
         return joined if dtype == TensorProto.INT64 else self.made("Cast", [joined], to=dtype)
 
     def made(self, op_type: str, operands: Sequence[Operand], **attributes: int) -> Instruction:
-        """What a node of shape arithmetic computes; it is written once."""
+        """A node of shape arithmetic; an equal one that exists already is used again."""
         key = (op_type, tuple(operands), tuple(sorted(attributes.items())))
         if key not in self._made:
             self._made[key] = Instruction(op_type, tuple(operands), attributes, arithmetic=True)
@@ -120,5 +124,5 @@ class ShapeArithmetic:
         return self.made("Gather", [self.made("Shape", [tensor]), self.integers([axis])], axis=0)
 
     def is_one_extent(self, instruction: Instruction) -> bool:
-        """Whether an instruction of shape arithmetic gives one extent, [1]."""
+        """Whether an instruction of shape arithmetic gives a single extent, as a tensor of shape [1]."""
         return instruction.op_type in ONE_EXTENT or (instruction.op_type == "Shape" and self.opset >= 15)

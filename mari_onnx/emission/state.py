@@ -1,4 +1,4 @@
-"""What has been written so far."""
+"""The state of an emission: the nodes, constants and names that have been written so far."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ NO_SYMBOLS: Mapping[Extent, str] = MappingProxyType({})
 
 @dataclass
 class Emission:
-    """What has been written so far of a program that was lowered.
+    """The written part of a lowered program.
 
-    `names` are those of its tensors, and `extents` those of stored integers and of shape arithmetic. `taken` are the
-    names of the original, `infos` the shapes that are written down. Stored tensors are folded last.
+    `names` has the name of each tensor, and `extents` has those of shape arithmetic and its integers. `taken` are the
+    names in the original. `infos` are the shapes of new tensors that are written down, by name. Among `initializers`, a
+    `Tensor` is a new constant, whose elements are computed last (see `constants.folded`).
     """
 
     lowered: Lowered
@@ -58,46 +59,49 @@ class Emission:
 
 
 def append_ours(emission: Emission, node: onnx.NodeProto) -> None:
-    """A node that computes a shape or gives something its name."""
+    """Append a node of shape arithmetic, or an Identity: the first input of both has rank 1 for `append`."""
     append(emission, node, rank=1)
 
 
 def append(emission: Emission, node: onnx.NodeProto, rank: int | None = None) -> None:
-    """A node; the original if there is one that does just this, which has a name, documentation and metadata.
+    """Append a node, or the node of the original that does the same: that has a name, documentation and metadata.
 
-    `rank` is that of the first input of a node of our own.
+    `rank` is the rank of the first input of a new node. It is None for a node that was copied from the original.
     """
     original = emission.model.makers.get(tuple(node.output))
     emission.nodes.append(original if original is not None and _is(emission, original, node, rank) else node)
 
 
 def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank: int | None) -> bool:
-    """Whether they do the same: attributes of our own nodes may be left out, and axes counted from the end."""
+    """Whether two nodes do the same. With a `rank`, attributes are compared without regard to how they are written.
+
+    An attribute may be left out if it has its default, and an axis may be counted from the end.
+    """
     if original.op_type != node.op_type or list(original.input) != list(node.input):
         return False
     if original.domain != node.domain and {original.domain, node.domain} != {"", "ai.onnx"}:
         return False
 
     def attributes(of: onnx.NodeProto) -> dict[str, Any]:
-        said: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in of.attribute}
+        values: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in of.attribute}
         if rank is None:
-            return said
+            return values
         known = onnx.defs.get_schema(of.op_type, emission.model.opset).attributes.items()
-        said = {n: helper.get_attribute_value(a.default_value) for n, a in known if a.default_value.name} | said
-        if "axis" in said:
-            said["axis"] %= rank
+        values = {n: helper.get_attribute_value(a.default_value) for n, a in known if a.default_value.name} | values
+        if "axis" in values:
+            values["axis"] %= rank
         if of.op_type == "Transpose":
-            said.setdefault("perm", [*reversed(range(rank))])
-        elif "axes" in said:
-            after = rank + len(said["axes"]) if of.op_type == "Unsqueeze" else rank
-            said["axes"] = sorted(axis % after for axis in said["axes"])
-        return said
+            values.setdefault("perm", [*reversed(range(rank))])
+        elif "axes" in values:
+            rank_after = rank + len(values["axes"]) if of.op_type == "Unsqueeze" else rank
+            values["axes"] = sorted(axis % rank_after for axis in values["axes"])
+        return values
 
     return attributes(original) == attributes(node)
 
 
 def describe(emission: Emission, tensor: Tensor, ours: Mapping[Extent, str] = NO_SYMBOLS) -> None:
-    """Write down the shape of a tensor, with the symbols of the model's own inputs and those that are `ours`."""
+    """Write down the shape of a tensor; an extent has a name if an input of the model has it, or if it is in `ours`."""
     if tensor.shape is None or not tensor.dtype:
         return
     known = emission.model.input_symbols

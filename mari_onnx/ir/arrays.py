@@ -1,11 +1,11 @@
-"""One stored array: laid out otherwise, written out along axes that it lacks, cut, called by other axes.
+"""Operations on one stored array: transpose, repeat along an axis, cut, rename axes.
 
     lay      (B L D) stored as (L B D)                 the same elements in another order
     fill     (L D) of a value [B L D] as (B L D)       axes along which it repeats are written out
     cut      (B 320) as (B 64)                         a stretch of one axis
     natural  (L D) of a value [B L D] as [1 L D]       at the value's rank: what it lacks has extent 1
 
-Each keeps the invariant of `forms`: what comes back evaluates to what went in, or to the stated part of it.
+Each keeps the invariant of `forms`: the result evaluates to the value of its operand, or to the stated part of it.
 """
 
 from __future__ import annotations
@@ -20,44 +20,51 @@ from mari_onnx.ir.extents import Extent, product
 from mari_onnx.ir.forms import Array, IndexMap, Value
 
 SUMMED = (1, 6, 7, 11)
-"""Element types for which every runtime has a ReduceSum."""
+"""Element types for which every runtime has a ReduceSum: float32, int32, int64, float64."""
 
 # Laying out
 
 
 def lay(b: Builder, array: Array, spec: Dims) -> Tensor:
-    """The array's tensor with its axes arranged as in `spec`; axes that it lacks are left out there."""
-    have = [a for a in flat(array.layout) if a.extent != 1]
-    there = set(have)
-    want = [a for a in flat(spec) if a in there]
-    assert len(want) == len(have), "a layout must name every axis that is stored"
+    """The array's tensor with its axes arranged as in `spec`. A dimension of absent axes has extent 1.
+
+    Example: (B L D) as [(L B) D] is a Transpose and a Reshape.
+    """
+    stored_order = [a for a in flat(array.layout) if a.extent != 1]
+    present = set(stored_order)
+    wanted_order = [a for a in flat(spec) if a in present]
+    assert len(wanted_order) == len(stored_order), "a layout must name every axis that is stored"
     t = array.tensor
-    if want != have:
-        t = b.reshape(t, [array.stored_extent(a) for a in have])
-        t = b.transpose(t, [have.index(a) for a in want])
-    return b.reshape(t, [product(array.stored_extent(a) for a in d if a in there) for d in spec])
+    if wanted_order != stored_order:
+        t = b.reshape(t, [array.stored_extent(a) for a in stored_order])
+        t = b.transpose(t, [stored_order.index(a) for a in wanted_order])
+    return b.reshape(t, [product(array.stored_extent(a) for a in d if a in present) for d in spec])
 
 
 def natural(b: Builder, array: Array, dims: Dims) -> tuple[Tensor, Dims]:
-    """The tensor at the value's own rank, absent axes at extent 1, and its layout."""
+    """The tensor at the rank of the value, with extent 1 for each axis that the array lacks, and its layout."""
     layout = tuple(tuple(a for a in d if array.state(a) != "absent") for d in dims)
     return lay(b, array, layout), layout
 
 
-def in_order(array: Array, dims: Dims, own: Sequence[int]) -> Dims:
-    """The dims with those not in `own` in the order in which the array is stored, if that is whole dims in turn."""
-    at = {a: i for i, a in enumerate(flat(array.layout))}
-    present = {i: [at[a] for a in d if a.extent != 1 and a in at] for i, d in enumerate(dims)}
-    moved = [i for i, d in enumerate(dims) if i not in own and present[i]]
-    out = list(dims)
+def in_order(array: Array, dims: Dims, fixed: Sequence[int]) -> Dims:
+    """The dims in the order in which the array is stored, except for the positions `fixed`, which keep their place.
+
+    The dims come back unchanged if axes of two dimensions are interleaved in the array. Example: dims [B L D] of an
+    array stored as (L B D), with position 2 fixed, become [L B D], and no Transpose is needed.
+    """
+    place = {a: i for i, a in enumerate(flat(array.layout))}
+    present = {i: [place[a] for a in d if a.extent != 1 and a in place] for i, d in enumerate(dims)}
+    moved = [i for i, d in enumerate(dims) if i not in fixed and present[i]]
+    reordered = list(dims)
     for i, source in zip(moved, sorted(moved, key=lambda i: present[i][0]), strict=True):
-        out[i] = dims[source]
-    stored = [at[a] for d in out for a in d if a.extent != 1 and a in at]
-    return tuple(out) if stored == sorted(stored) else dims
+        reordered[i] = dims[source]
+    stored = [place[a] for d in reordered for a in d if a.extent != 1 and a in place]
+    return tuple(reordered) if stored == sorted(stored) else dims
 
 
 def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Extent, ...]:
-    """The shape of a tensor of this layout, mapped axes at the extent that they are stored at."""
+    """The shape of a tensor with this layout. A mapped axis counts as many rows as its index map has."""
     rows = {a: m.rows for a, m in via}
     return tuple(product(rows.get(a, a.extent) for a in d) for d in layout)
 
@@ -66,12 +73,12 @@ def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Ex
 
 
 def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = None) -> Array:
-    """The same values with `axes` (default: all) written out, stored one for one."""
-    wanted = set(flat(dims) if axes is None else axes)
-    missing = [a for a in flat(dims) if a in wanted and a.extent != 1 and array.state(a) != "stored"]
+    """The same value with `axes` (default: all) stored row for row: Expand of absent ones, Gather of mapped ones."""
+    to_write = set(flat(dims) if axes is None else axes)
+    missing = [a for a in flat(dims) if a in to_write and a.extent != 1 and array.state(a) != "stored"]
     if not missing:
         return array
-    # Only what is stored and what is to be: axes that stay away need no dimension, and no Reshape to have one.
+    # The layout has only axes that are stored or will be. Axes that stay absent would need a Reshape to extent 1.
     order = [a for a in flat(dims) if a in missing or (a.extent != 1 and array.state(a) != "absent")]
     layout = tuple((a,) for a in order)
     t = lay(b, array, layout)
@@ -88,23 +95,27 @@ def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = Non
 
 
 def alike(b: Builder, arrays: Sequence[Array], dims: Sequence[Dims], axes: Iterable[Axis]) -> list[Array]:
-    """The arrays with each of `axes` stored alike in all of them, at as few rows as one of them needs.
+    """The arrays with each of `axes` stored in the same way in all of them, for operators that do not broadcast.
 
-    For operators that do not broadcast. `dims` are those of each array's value.
+    Where one array has an axis through an index map and the others lack it, all get that map, and its few rows are
+    stored; otherwise the axis is written out. `dims` are those of each array's value.
     """
-    out = list(arrays)
+    result = list(arrays)
     for axis in axes:
-        states = {array.state(axis) for array in out}
+        states = {array.state(axis) for array in result}
         maps = [s for s in states if isinstance(s, IndexMap)]
         if len(states) == 2 and "absent" in states and maps:
-            out = [mapped(b, a, d, axis, maps[0]) for a, d in zip(out, dims, strict=True)]
+            result = [mapped(b, a, d, axis, maps[0]) for a, d in zip(result, dims, strict=True)]
         elif len(states) > 1:
-            out = [fill(b, a, d, [axis]) for a, d in zip(out, dims, strict=True)]
-    return out
+            result = [fill(b, a, d, [axis]) for a, d in zip(result, dims, strict=True)]
+    return result
 
 
 def mapped(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> Array:
-    """An array without the axis, stored through an index map: the same row so many times."""
+    """The array with an axis that it lacks stored through the index map `rows`.
+
+    Its one row is stored `rows.rows` times. An array that has the axis comes back unchanged.
+    """
     if array.state(axis) != "absent":
         return array
     order = flat(dims)
@@ -115,22 +126,26 @@ def mapped(b: Builder, array: Array, dims: Dims, axis: Axis, rows: IndexMap) -> 
 
 
 def plain(b: Builder, value: Value) -> Tensor:
-    """The tensor of the original graph, written out in full."""
+    """The tensor as the original graph has it, with every axis written out.
+
+    For a value that the caller sends repeated there are two such tensors, and the plan chooses between them: the
+    repeated row 0, and what was sent.
+    """
     if value.dims is None:
         return value.array.tensor
     t = lay(b, fill(b, value.array, value.dims), value.dims)
     if value.written is None:
         return t
-    given = lay(b, fill(b, value.written, value.dims), value.dims)
-    b.also(given, t)
-    return given
+    as_sent = lay(b, fill(b, value.written, value.dims), value.dims)
+    b.also(as_sent, t)
+    return as_sent
 
 
 # Taking less of it
 
 
 def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) -> Array:
-    """[start, stop) of one axis, which is called `sub` then.
+    """Indices [start, stop) of one axis. `sub` is the axis of the result in its place.
 
     (F D) with D 16     is cut along F in steps of 16
     (L F D)             becomes [L, (F D)] first: F is outermost in a dimension
@@ -155,9 +170,10 @@ def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) 
 
 
 def one_row(b: Builder, array: Array, axes: Sequence[Axis]) -> Array:
-    """The array without axes of which it has row 0 alone.
+    """The array without those of `axes` along which it stores row 0 alone.
 
-    Their sum is that row, and zeros for a call without candidates, where there is no row 0: a Reshape would fail.
+    Such an axis has 1 row, or 0 in a call without candidates, where a Reshape to extent 1 would fail. A ReduceSum over
+    the axis gives the row itself in the first case and zeros in the second.
     """
     for axis in axes:
         rows = array.state(axis)
@@ -171,11 +187,11 @@ def one_row(b: Builder, array: Array, axes: Sequence[Axis]) -> Array:
     return array
 
 
-# Calling axes otherwise
+# Renaming axes
 
 
 def sub_array(mapping: Mapping[Axis, Axis], array: Array) -> Array:
-    """The array with some axes called otherwise."""
+    """The array with axes renamed one for one; nothing is moved."""
     return replace(
         array,
         layout=renamed(array.layout, {a: (new,) for a, new in mapping.items()}),

@@ -1,13 +1,15 @@
-"""Products whose columns are (h d), had with h outermost: each head has a product of its own, and none is moved.
+"""Projections of attention with the heads outermost: one batched product, instead of a product and a Transpose.
 
-    x [.., k] @ W [k, (h d)]        is, as [h, .., d],    x [1, (..), k] @ W [h, k, d]
-    x [.., k] @ W [k, (h d)] + b                          [x 1] @ [W; b]
-    (x @ [Wq Wk Wv]) [.., columns of q]                   x @ Wq
+Attention projects x [.., k] to columns (h d), and needs the result as [h, .., d]:
 
-The weight is only moved and cut. What is done to each column of the product, or to its rows, is done to that instead:
-a bias, a Concat of rows, an Expand.
+    x [.., k] @ W [k, (h d)]               x [1, (..), k] @ W [h, k, d]
+    x [.., k] @ W [k, (h d)] + b           [x 1] @ [W; b], likewise
+    (x @ [Wq Wk Wv]) [.., columns of q]    x @ Wq, likewise
 
-Holds for stored weights, and for what nobody else reads: that would be computed twice. Rounding: none, but for the
+Only the stored weight is transposed and cut, when the model is written. Operators between the product and its reader,
+such as a bias, a scale, a Concat of rows or an Expand, are applied to the result with the heads outermost.
+
+Holds for stored weights, and where no other node reads the product, which would be computed twice. Rounding: only the
 order in which a runtime adds.
 """
 
@@ -30,15 +32,16 @@ from mari_onnx.ir.unique_nodes import FOLDABLE
 BY_COLUMN = ("Add", "Sub", "Mul")
 
 Span: TypeAlias = tuple[int, int]
-"""Columns [start, stop) of a product."""
+"""Columns [start, stop) of a product: those of q are the first third of x @ [Wq Wk Wv]."""
 
 
 @dataclass
 class Heads:
-    """One walk over what columns are made of; `since` is what the builder had made before any of that.
+    """One walk from an array back to the products that its columns come from.
 
-    `uses` counts how often each tensor of the original is read: what others read too would be computed twice. Where it
-    is `thrifty`, no bias is one more row: that is one more multiply-add for each element.
+    `since` becomes the builder's count before the first node of the walk, so that a caller can price what these nodes
+    are replaced by. `uses` counts how often each tensor of the original is read. In a `thrifty` walk no bias becomes a
+    row of the weight, which takes one more multiply-add for each element.
     """
 
     b: Builder
@@ -47,7 +50,10 @@ class Heads:
     thrifty: bool = False
 
     def outermost(self, array: Array, lead: Collection[Axis]) -> Array:
-        """The array with the outer axes of its last dimension, those in `lead`, outermost; itself if it cannot be."""
+        """The array with those outer axes of its last dimension that are in `lead` outermost; itself where that fails.
+
+        Example: (B L (h d)) with h in `lead` becomes (h B L d).
+        """
         columns = array.layout[-1] if array.layout else ()
         outer = next((i for i, a in enumerate(columns) if a not in lead and a.extent != 1), 0)
         count = product(a.extent for a in columns[:outer])
@@ -60,15 +66,15 @@ class Heads:
         return replace(array, tensor=found, layout=(columns[:outer], *array.layout[:-1], columns[outer:]))
 
     def _columns(self, t: Tensor, count: int, span: Span) -> Tensor | None:
-        """[.., (h d)] as [h, .., d], of the columns in `span`; None where no product with a stored weight has them."""
+        """The columns `span` of t, [.., (h d)], as [h, .., d]. None if no product with a stored weight makes them."""
         found = self._made_of(t, count, span)
         if found is not None and span == (0, t.known_shape[-1]):
             found.name_after(t, "heads")
         return found
 
     def _made_of(self, t: Tensor, count: int, span: Span) -> Tensor | None:
-        """The columns of what makes the tensor, with the same done to them."""
-        if not self._may_be_made_anew(t):
+        """The same by the node that makes the tensor: a product, an operator on columns, or a move of rows."""
+        if not self._can_be_rebuilt(t):
             return None
         self.since = min(self.since, t.node.serial - 1)
         match t.op_type:
@@ -80,8 +86,8 @@ class Heads:
                 return self._by_column(t, count, span)
         return self._moved(t, count, span) if t.node.proto is None and t.op_type in FOLDABLE else None
 
-    def _may_be_made_anew(self, t: Tensor) -> bool:
-        """Whether a standard operator makes it, for one reader alone, from inputs of known rank."""
+    def _can_be_rebuilt(self, t: Tensor) -> bool:
+        """Whether the tensor is made by a standard operator, from inputs of known rank, and is read once."""
         proto = t.node.proto
         standard = proto is None or proto.domain in ("", "ai.onnx")
         others = t.name is not None and self.uses.get(t.name, 1) > 1
@@ -90,13 +96,13 @@ class Heads:
     def _by_column(self, t: Tensor, count: int, span: Span) -> Tensor | None:
         """A sum, difference or product of columns: x [.., (h d)] * scale [(h d)] is x [h, .., d] * scale [h, 1, d]."""
         *rows, width = t.known_shape
-        given = [i for i in t.node.inputs if i is not None]
-        sides = [side for i in given if (side := self._operand(i, len(rows), count, width, span)) is not None]
+        inputs = [i for i in t.node.inputs if i is not None]
+        sides = [side for i in inputs if (side := self._operand(i, len(rows), count, width, span)) is not None]
         shape = (count, *rows, (span[1] - span[0]) // count)
-        return self.b.make(t.op_type, sides, shape) if len(sides) == len(given) else None
+        return self.b.make(t.op_type, sides, shape) if len(sides) == len(inputs) else None
 
     def _moved(self, t: Tensor, count: int, span: Span) -> Tensor | None:
-        """What moves whole rows does so with the heads outermost, and what selects columns selects other columns."""
+        """A move of whole rows is done with the heads outermost; a Slice of columns becomes another `span`."""
         (*rows, width), first = t.known_shape, first_input(t)
         start, stop = span
         match t.op_type:
@@ -119,7 +125,7 @@ class Heads:
         return None
 
     def _biased(self, node: Node, count: int, span: Span) -> Tensor | None:
-        """A product with as many columns as what is added to each of its rows."""
+        """The Add of a product and a stored bias, one number for each column."""
         for t, bias in (node.inputs, node.inputs[::-1]):
             if t is None or bias is None or t.op_type != "MatMul" or self.uses.get(t.name or "", 1) > 1:
                 continue
@@ -145,7 +151,7 @@ class Heads:
         each = (span[1] - span[0]) // count
         moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
         lines = self.b.reshape(x, (1, product(rows), k))
-        if (row := added or next(iter(bias), None)) is not None:  # a sum would be short runs
+        if (row := added or next(iter(bias), None)) is not None:  # an Add of [h, 1, d] would be slow: short runs
             if self.thrifty or not _for_each_column(row, t):
                 return None
             row = self.b.slice(row, len(row.known_shape) - 1, *span)
@@ -156,17 +162,17 @@ class Heads:
         return self.b.reshape(whole, (count, *rows, each))
 
     def _operand(self, t: Tensor, rows: int, count: int, width: Extent, span: Span) -> Tensor | None:
-        """What meets columns: one for all of them, constants, or columns itself."""
+        """The other operand of an operator on columns: one number for a row, stored numbers for columns, or columns."""
         shape = (*(1,) * (rows + 1 - len(t.known_shape)), *t.known_shape)
         if shape[-1] == 1:
             return self.b.reshape(t, (1, *shape))
         if t.stored and shape[-1] == width:
-            own = self.b.slice(self.b.reshape(t, shape), rows, *span)
-            cut = self.b.reshape(own, (*shape[:-1], count, (span[1] - span[0]) // count))
-            return self.b.transpose(cut, (rows, *range(rows), rows + 1))
+            columns = self.b.slice(self.b.reshape(t, shape), rows, *span)
+            by_head = self.b.reshape(columns, (*shape[:-1], count, (span[1] - span[0]) // count))
+            return self.b.transpose(by_head, (rows, *range(rows), rows + 1))
         return self._columns(t, count, span) if len(shape) == len(t.known_shape) else None
 
 
 def _for_each_column(bias: Tensor, t: Tensor) -> bool:
-    """Whether it is stored, one number for each column: C of Gemm may have as many rows, [n, 1]."""
+    """Whether the bias is stored, with one number for each column. C of Gemm may also be a column [n, 1]."""
     return bias.stored and bias.known_shape[-1:] == t.known_shape[-1:] == (product(bias.known_shape),)

@@ -1,8 +1,9 @@
 """Named axes: a logical dimension is an ordered product of them, outermost first (einops notation).
 
-Exporters merge `[B, L, K]` into `[(B L), K]` before a Linear and cut it apart after; names survive that where
-positions do not. An axis is itself, not its extent: two axes of equal extent are different until an operator
-aligns them, and then one is renamed to the other. A dimension of extent 1 is the empty product.
+Exporters merge `[B, L, K]` into `[(B L), K]` before a Linear and cut the result apart afterwards. Names survive both
+Reshapes, positions do not. An axis is identified by the object, not by its extent: two axes of equal extent are
+different until an operator aligns them, and then one is renamed to the other. A dimension of extent 1 is the empty
+product.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mari_onnx.ir.extents import Extent, Poly, compare, divide, product
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Axis:
-    """One named axis. `name` is for people; identity is what the algebra goes by."""
+    """One named axis. `name` is only shown to people; two axes are the same if they are the same object."""
 
     extent: Extent
     name: str = ""
@@ -32,7 +33,7 @@ Dims: TypeAlias = tuple[Dim, ...]
 """All dimensions of a tensor: [(B L) 256] has two."""
 
 Renaming: TypeAlias = Mapping[Axis, tuple[Axis, ...]]
-"""Axes by what they are written as: {K: (K')} is another axis for K, {320: (20 16)} cuts one in two."""
+"""The axes that take the place of an axis: {K: (K')} replaces K by K', {320: (20 16)} cuts one axis into two."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Refused:
 
 
 def extent_of(dim: Iterable[Axis]) -> Extent:
-    """How long a dimension of these axes is."""
+    """The extent of a dimension: the product of the extents of its axes."""
     return product(axis.extent for axis in dim)
 
 
 def extents(dims: Dims) -> tuple[Extent, ...]:
-    """How long each dimension is: the shape."""
+    """The extent of each dimension: the shape."""
     return tuple(extent_of(dim) for dim in dims)
 
 
@@ -70,7 +71,9 @@ def new_dims(shape: Iterable[Extent], name: str = "") -> Dims:
 
 def renamed(dims: Dims, names: Renaming) -> Dims:
     """The dims with axes replaced by others, or by the factors that they were cut into."""
-    return tuple(tuple(new for axis in d for new in names.get(axis, (axis,))) for d in dims)
+    if not names:
+        return dims
+    return tuple([tuple([new for axis in d for new in names.get(axis, (axis,))]) for d in dims])
 
 
 def show(dims: Iterable[Dim]) -> str:
@@ -80,7 +83,11 @@ def show(dims: Iterable[Dim]) -> str:
 
 @dataclass
 class _Factors:
-    """A product of axes that is cut into factors from the outside; `rest` is what is left of its outermost axis."""
+    """A product of axes that is cut into factors, the outermost axis first.
+
+    `axes` are those that are not done yet. `rest` is the extent that is left of the first of them, None if nothing was
+    cut off. `split` has the factors so far, by the axis that they were cut off.
+    """
 
     axes: Sequence[Axis]
     rest: Extent | None = None
@@ -88,7 +95,7 @@ class _Factors:
 
     @property
     def extent(self) -> Extent:
-        """What is to be cut next: the outermost axis, or what is left of it."""
+        """The extent that is to be cut next: that of the outermost axis, or what is left of it."""
         return self.axes[0].extent if self.rest is None else self.rest
 
     @property
@@ -105,7 +112,7 @@ class _Factors:
 
     @property
     def changes(self) -> dict[Axis, Dim]:
-        """The axes that are written as others."""
+        """The axes that were cut or replaced, each with its factors."""
         return {axis: tuple(factors) for axis, factors in self.split.items() if factors != [axis]}
 
 
@@ -116,8 +123,9 @@ def refine(a: Sequence[Axis], b: Sequence[Axis]) -> tuple[list[Axis], dict[Axis,
         (6 10)   and  (2 30)   ->  (2 3 10),   {6: (2 3)},      {30: (3 10)}
         (B 20)   and  (B' 20') ->  (B 20),     {},              {B': (B), 20': (20)}
 
-    Each step takes the outermost factor of both: the smaller extent, where it divides the larger one, and what is left
-    of that goes on against the next axis of the other side. None when it is not proven that there is a common one.
+    Each step compares the outermost extents of both products. If the smaller divides the larger, it is the next factor,
+    and the quotient is compared with the next axis of the other product. Otherwise no common factorization is proven,
+    and the result is None.
     """
     left, right = _Factors(a), _Factors(b)
     common: list[Axis] = []
@@ -145,8 +153,8 @@ def compose(first: dict[Axis, Dim], then: Renaming) -> dict[Axis, Dim]:
 
     {320: (20 16)}  and  {16: (4 4')}  ->  {320: (20 4 4'), 16: (4 4')}
     """
-    out = {axis: tuple(new for p in parts for new in then.get(p, (p,))) for axis, parts in first.items()}
-    return {**then, **out}
+    composed = {axis: tuple(new for p in parts for new in then.get(p, (p,))) for axis, parts in first.items()}
+    return {**then, **composed}
 
 
 def broadcast(operands: Sequence[Dims]) -> tuple[Dims, list[dict[Axis, Dim]]] | Refused:
@@ -159,40 +167,44 @@ def broadcast(operands: Sequence[Dims]) -> tuple[Dims, list[dict[Axis, Dim]]] | 
     """
     rank = max(map(len, operands))
     names: list[dict[Axis, Dim]] = [{} for _ in operands]
-    out: list[Dim] = []
+    result: list[Dim] = []
     for position in range(-rank, 0):
-        here = {k: dims[position] for k, dims in enumerate(operands) if -position <= len(dims) and dims[position]}
-        aligned = _align(here)
+        dims_here = {k: dims[position] for k, dims in enumerate(operands) if -position <= len(dims) and dims[position]}
+        aligned = _align(dims_here)
         if isinstance(aligned, Refused):
             return aligned
         common, changes = aligned
-        # q @ k^T of one sequence has its length twice; an axis may stand in a value only once.
-        taken = set(flat(out))
+        # q @ k^T of one sequence has the sequence's axis twice. An axis may stand in a value only once, so that the
+        # second one becomes a new axis.
+        taken = set(flat(result))
         fresh: dict[Axis, Dim] = {a: (Axis(a.extent, a.name),) for a in common if a in taken}
-        out.append(renamed((common,), fresh)[0])
-        for k, axes in here.items():
+        result.append(renamed((common,), fresh)[0])
+        for k, axes in dims_here.items():
             names[k].update({a: renamed((changes[k].get(a, (a,)),), fresh)[0] for a in axes})
-    return tuple(out), [{a: new for a, new in changes.items() if new != (a,)} for changes in names]
+    return tuple(result), [{a: new for a, new in changes.items() if new != (a,)} for changes in names]
 
 
-def _align(here: Mapping[int, Dim]) -> tuple[Dim, dict[int, dict[Axis, Dim]]] | Refused:
-    """One dimension of several operands in the axes that all have in common, and how each is written in them."""
+def _align(dims_here: Mapping[int, Dim]) -> tuple[Dim, dict[int, dict[Axis, Dim]]] | Refused:
+    """The common factorization of one dimension of several operands, and the renaming of each operand's axes to it.
+
+    `dims_here` has the dimension of each operand, by the operand's number.
+    """
     common: Sequence[Axis] = ()
     changes: dict[int, dict[Axis, Dim]] = {}
-    for k, axes in here.items():
+    for k, axes in dims_here.items():
         refined = refine(common, axes) if common else (list(axes), {}, {})
         if refined is None:
             return Refused(
                 f"extents {extent_of(common)} and {extent_of(axes)} are not known to be equal",
                 "give the axes the same name when exporting, if they are the same",
             )
-        common, split_common, split_here = refined
-        changes = {m: compose(before, split_common) for m, before in changes.items()} | {k: split_here}
+        common, split_common, split_own = refined
+        changes = {m: compose(before, split_common) for m, before in changes.items()} | {k: split_own}
     return tuple(common), changes
 
 
 def reshape(dims: Dims, shape: Sequence[Extent]) -> tuple[Dims, dict[Axis, Dim]] | None:
-    """The same axes cut at other places, and how axes had to be split for that; None if not proven possible.
+    """The dims of Reshape(x, shape) of an x with `dims`, and the axes that are split. None if none are proven to exist.
 
     [(B L) 320]  ->  (B, L, 20, 16):   [B L 20 16],  {320: (20 16)}
     """
@@ -208,25 +220,28 @@ def reshape(dims: Dims, shape: Sequence[Extent]) -> tuple[Dims, dict[Axis, Dim]]
 
 
 def _cut_to(axes: Sequence[Axis], shape: Sequence[Extent]) -> Dims | None:
-    """The axes in order as dimensions of this shape; None where an end of a dimension falls inside an axis."""
-    out: list[Dim] = []
+    """The axes, in order, as dimensions of this shape. None where a dimension would end inside an axis."""
+    dims: list[Dim] = []
     rest = list(axes)
-    for wanted in shape:
+    for extent in shape:
         taken: list[Axis] = []
-        while extent_of(taken) != wanted:
+        while extent_of(taken) != extent:
             if not rest:
                 return None
             taken.append(rest.pop(0))
-        out.append(tuple(taken))
-    return tuple(out)
+        dims.append(tuple(taken))
+    return tuple(dims)
 
 
-def infer_shape(wanted: Sequence[Extent], have: Sequence[Extent], allow_zero: bool) -> list[Extent] | None:
-    """The target of a Reshape with its 0 (copy) and -1 (infer) filled in; None when it cannot be known."""
-    shape = [have[i] if e == 0 and not allow_zero and i < len(have) else e for i, e in enumerate(wanted)]
+def infer_shape(target: Sequence[Extent], source: Sequence[Extent], allow_zero: bool) -> list[Extent] | None:
+    """The shape that Reshape gives a tensor of shape `source`: `target` with 0 (copy) and -1 (infer) filled in.
+
+    None where an extent cannot be inferred. Example: target [0, -1] of [B, 20, 16] is [B, 320].
+    """
+    shape = [source[i] if e == 0 and not allow_zero and i < len(source) else e for i, e in enumerate(target)]
     if -1 in shape:
         known = product(e for e in shape if e != -1)
-        missing = divide(product(have), known) if known != 0 else None
+        missing = divide(product(source), known) if known != 0 else None
         if missing is None:
             return None
         shape = [missing if e == -1 else e for e in shape]

@@ -1,10 +1,10 @@
-"""Elementwise operators on the axes that their operands are stored along, and not on those that they repeat along.
+"""Elementwise operators on the axes that their operands are stored along.
 
     u (L D) * i (B D)  of a value [B L D]    is written as [1 L D] * [B 1 D]
 
-This is `vmap` undone: an operator to which an axis is independent gives a result that repeats along it when its inputs
-do. So the original node, with its attributes as they are, runs on inputs in which that axis has extent 1, and so has
-its result.
+An elementwise operator treats each index of an axis independently. If its inputs repeat along an axis, so does its
+result. Therefore the original node, with unchanged attributes, can run on inputs that have extent 1 along this axis.
+JAX's `vmap` adds an axis to an operator; this module takes one away.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, IndexMap
 
 Write = Callable[[list[Tensor], tuple[Extent, ...]], Tensor]
-"""Makes the node, given its inputs and the shape of its result."""
+"""Makes the node from its inputs and the shape of its result."""
 
 
-def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own: Sequence[Dims] = ()) -> list[Array]:
-    """The arrays with every axis of `dims` stored alike wherever ONNX's broadcasting would not make it so.
+def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own_dims: Sequence[Dims] = ()) -> list[Array]:
+    """The arrays, changed so that ONNX's broadcasting aligns their rows along every axis of `dims`.
 
-    Rows that an index selects meet other rows only after they were selected. One row broadcasts by itself.
-    `own` are the dims of each array, where those are not `dims`.
+    Rows that an index selects (2 requests' rows, for B candidates) are gathered where another array has other rows
+    along the same axis. A single row broadcasts as it is. `own_dims` are the dims of each array if they are not `dims`.
     """
-    out = list(arrays)
+    result = list(arrays)
     for axis in flat(dims):
-        states = {array.state(axis) for array in out} - {"absent"}
+        states = {array.state(axis) for array in result} - {"absent"}
         if len(states) > 1:
-            for k, array in enumerate(out):
+            for k, array in enumerate(result):
                 state = array.state(axis)
                 if isinstance(state, IndexMap) and state.index is not None:
-                    out[k] = fill(b, array, own[k] if own else dims, [axis])
-    return out
+                    result[k] = fill(b, array, own_dims[k] if own_dims else dims, [axis])
+    return result
 
 
 def result_via(arrays: Sequence[Array], axes: Sequence[Axis]) -> tuple[tuple[Axis, IndexMap], ...]:
-    """The index maps of a broadcast result: an axis that any operand stores by itself is stored by itself."""
+    """The index maps of a broadcast result. An axis has a map if all arrays that have the axis have that same map."""
     via = []
     for axis in axes:
         states = {s for array in arrays for a, s in array.names() if a is axis}
@@ -50,9 +50,9 @@ def result_via(arrays: Sequence[Array], axes: Sequence[Axis]) -> tuple[tuple[Axi
 
 
 def spread(arrays: Sequence[Array], dims: Dims) -> tuple[Dims, list[int]]:
-    """A layout in which the arrays broadcast, and the logical dimension of each of its dimensions.
+    """A layout in which the arrays broadcast, and for each of its dimensions the position in `dims` that it is part of.
 
-    (B L) is kept merged only where all arrays that have any of it have the same of it:
+    A dimension (B L) is kept merged only where all arrays that have B or L have both in the same way:
 
         x ((B L) D) and y ((B L) D)     [(B L) D],  dimensions 0 and 1
         x ((B L) D) and u (L D)         [B L D],    dimensions 0, 0 and 1: u is [1 L D]
@@ -68,13 +68,13 @@ def spread(arrays: Sequence[Array], dims: Dims) -> tuple[Dims, list[int]]:
 
 
 def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: Dims, write: Write) -> Array:
-    """One elementwise node on the union of the stored axes.
+    """One elementwise node, whose result is stored along the union of the operands' stored axes.
 
-    The arrays' axes are those of `dims`, the result's; `ranks` are the logical ranks of the operands, so that
-    a constant of lower rank stays as it is stored.
+    `dims` are those of the result, and the arrays have the same axes. `ranks` are the ranks of the operands' values, so
+    that a constant of lower rank, such as a bias [8] beside [B, L, 8], needs no Reshape.
     """
     arrays = agree(b, arrays, dims)
-    leading = _order_that_is_kept(arrays, dims)
+    leading = _operand_that_leads(arrays, dims)
     if leading is not None:
         dims = leading.layout
         ranks = _ranks_within(arrays, ranks, leading)
@@ -89,11 +89,12 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     return Array(write(tensors, stored_shape(layout, via)), layout, via)
 
 
-def _order_that_is_kept(arrays: Sequence[Array], dims: Dims) -> Array | None:
-    """The operand whose own order of axes spares the most Transposes: attention's products are (h B L), not (B h L).
+def _operand_that_leads(arrays: Sequence[Array], dims: Dims) -> Array | None:
+    """The operand whose order of axes the result takes, so that the fewest operands are transposed.
 
-    It has to have every axis that another operand has. None where the order of `dims` is as good. What meets nothing
-    but numbers stays as it is.
+    Example: the products of attention are stored as (h B L) and not as (B h L). The operand must have every axis that
+    another operand has. None where the order of `dims` needs no more Transposes. If all other operands are scalars,
+    the operand keeps its order.
     """
     stored = [[a for a in flat(array.layout) if a.extent != 1] for array in arrays]
     if sum(map(bool, stored)) == 1:
@@ -109,19 +110,19 @@ def _order_that_is_kept(arrays: Sequence[Array], dims: Dims) -> Array | None:
 
 
 def _ranks_within(arrays: Sequence[Array], ranks: Sequence[int], leading: Array) -> list[int]:
-    """At which rank each operand meets one that keeps its layout: as low as it can be.
+    """The rank of each operand beside `leading`, which keeps its layout: as low as possible, to spare Reshapes.
 
-    A number for each row beside columns of one is at full rank: [500, 1] + [1] is done row by row by onnxruntime,
-    [500, 1] + [1, 1] is not.
+    An operand beside a column [500, 1] has the full rank: onnxruntime computes [500, 1] + [1] row by row, and
+    [500, 1] + [1, 1] at once.
     """
     layout = leading.layout
-    out = []
+    result = []
     for array, rank in zip(arrays, ranks, strict=True):
         if array is leading or (rank > 0 and not layout[-1]):
-            out.append(len(layout))
+            result.append(len(layout))
         else:
-            out.append(_rank(array, layout) or min(rank, len(layout), len(array.tensor.known_shape)))
-    return out
+            result.append(_rank(array, layout) or min(rank, len(layout), len(array.tensor.known_shape)))
+    return result
 
 
 def _rank(array: Array, layout: Dims) -> int:

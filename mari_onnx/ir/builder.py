@@ -1,7 +1,12 @@
-"""Moves of data, simplified as they are recorded: a Reshape of a Reshape is one, a Slice of a Concat is a piece.
+"""The builder: records nodes, and simplifies moves of data as it records them.
 
-The rules describe what could be computed; `Builder` records it, each expression once. Nothing exists in the output
-model until `emit` asks for it, so describing a form that nobody chooses costs nothing there.
+    Reshape(Reshape(x))           one Reshape
+    Slice(Concat(a, b))           a, if the slice is what a contributes
+    Concat(x[0:4], x[4:9])        x[0:9]
+    Gather(Gather(x, i), j)       Gather(x, i[j]) for constant indices
+
+Rules describe what could be computed, and `Builder` records each expression once. A node is written to the model only
+if the plan needs it, so that a form that is not chosen costs nothing at run time.
 """
 
 from __future__ import annotations
@@ -22,33 +27,34 @@ _Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
 
 
 MANY_SLICES = 4
-"""So many slices of one tensor are one Gather."""
+"""From so many slices of one tensor on, their Concat is written as one Gather."""
 
 
 FEW_TIMES = 4
-"""So often a tensor stands in one Concat, which no shape has to be computed for."""
+"""Up to so many repetitions a Concat of the tensor with itself replaces an Expand, whose shape would be computed."""
 
 
 ARITHMETIC = named(lambda t: t.arithmetic)
 
 
 class Builder(UniqueNodes):
-    """Records what could be computed: nodes of any kind, and moves of data in as few of them as there can be."""
+    """Records what could be computed: nodes of any kind (`make`, `again`), and moves of data in few nodes."""
 
     def also(self, t: Tensor, other: Tensor) -> None:
-        """Two tensors that hold the same: which of them is cheaper to have depends on what else is written.
+        """Record that two tensors have the same elements. The plan chooses the one that is cheaper beside the rest.
 
-        What consumers read is the tensor under a Reshape: the next Reshape takes its place.
+        A Reshape of a Reshape reads the inner tensor, so the choice is recorded for the tensor under `t`'s Reshapes.
         """
         while is_reshape(t):
             t, other = first_input(t), self.reshape(other, first_input(t).known_shape)
-        self._either(t, other)
+        self._add_choice(t, other)
 
-    def _either(self, t: Tensor, other: Tensor) -> None:
+    def _add_choice(self, t: Tensor, other: Tensor) -> None:
         if other is not t and other.shape == t.shape and {t: other} not in self.choices:
             self.choices.append({t: other})
 
     def reshape(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+        """The tensor in another shape of as many elements."""
         while t.op_type == "Reshape" and t.node.proto is None:
             t = first_input(t)
         if t.known_shape == tuple(shape):
@@ -66,11 +72,11 @@ class Builder(UniqueNodes):
         if source is not None and is_slice(source) and is_place(place := self.reshape(source, shape)):
             cast = self.make("Cast", [place], tuple(shape), t.dtype, **dict(t.node.attributes))
             cast.name_after(t)
-            self._either(reshaped, cast)
+            self._add_choice(reshaped, cast)
         return reshaped
 
     def _before_reshape(self, t: Tensor) -> Tensor:
-        """What a Reshape, or the Gather of one place that stands for a Slice and a Reshape, was made of."""
+        """The tensor that `t` is a Reshape of; Gather(x, 3) counts as a Reshape of x[3:4]. Else `t` itself."""
         if is_place(t):
             axis, (_, place) = t.node.attribute("axis"), t.node.inputs
             assert place is not None
@@ -79,7 +85,10 @@ class Builder(UniqueNodes):
         return first_input(t) if is_reshape(t) else t
 
     def transpose(self, t: Tensor, perm: Sequence[int]) -> Tensor:
-        if t.op_type == "Transpose" and first_input(t).shape is not None:  # an exporter may describe the result alone
+        """The tensor with dimension `perm[i]` as dimension i. A Reshape is enough if only extents of 1 move."""
+        if (
+            t.op_type == "Transpose" and first_input(t).shape is not None
+        ):  # an exporter may tell the shape of the result alone
             inner = t.node.attribute("perm")
             return self.transpose(first_input(t), [inner[p] for p in perm])
         if list(perm) == list(range(len(perm))):
@@ -87,27 +96,28 @@ class Builder(UniqueNodes):
         if (moved := stored_weights.transposed(self, t, perm)) is not None:
             return moved
         shape = tuple(t.known_shape[p] for p in perm)
-        if (order := _order(t.known_shape, perm)) == sorted(order):  # nothing has another place in memory
+        if (order := _order(t.known_shape, perm)) == sorted(order):  # no element changes its place in memory
             return self.reshape(t, shape)
         turned = self.make("Transpose", [t], shape, perm=tuple(perm))
         operands = [i for i in t.node.inputs if i is not None and i.shape is not None]
         if t.op_type in ARITHMETIC and len(operands) == 2 and all(i.shape != t.shape for i in operands):
-            self.also(turned, self.make(t.op_type, [self._operand_turned(i, perm) for i in operands], shape))
+            self.also(turned, self.make(t.op_type, [self._transposed_operand(i, perm) for i in operands], shape))
         return turned
 
-    def _operand_turned(self, t: Tensor, perm: Sequence[int]) -> Tensor:
-        """What is smaller than the sum or product that it is an operand of, for the transposed result.
+    def _transposed_operand(self, t: Tensor, perm: Sequence[int]) -> Tensor:
+        """An operand of a sum or product, transposed, so that the transposed result can be computed from it.
 
-        A Reshape is written around it: Transposes of both operands, onnxruntime makes one of the result again.
+        The operand is smaller than the result, since it is broadcast. It is transposed without its axes of extent 1,
+        between two Reshapes: onnxruntime would turn plain Transposes of both operands into one of the result again.
         """
         shape = (*(1,) * (len(perm) - len(t.known_shape)), *t.known_shape)
         order = _order(shape, perm)
-        kept = sorted(order)
-        small = self.transpose(self.reshape(t, [shape[i] for i in kept]), [kept.index(i) for i in order])
-        return self.reshape(small, [shape[p] for p in perm])
+        kept_axes = sorted(order)
+        transposed = self.transpose(self.reshape(t, [shape[i] for i in kept_axes]), [kept_axes.index(i) for i in order])
+        return self.reshape(transposed, [shape[p] for p in perm])
 
     def expand(self, t: Tensor, shape: Sequence[Extent]) -> Tensor:
-        """Broadcast to exactly `shape`, of the tensor's own rank."""
+        """The tensor broadcast to exactly `shape`, which has the tensor's rank."""
         if t.op_type == "Expand" and t.node.proto is None:
             t = first_input(t)
         if t.known_shape == tuple(shape):
@@ -124,7 +134,7 @@ class Builder(UniqueNodes):
         return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
 
     def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:
-        """[start, stop) of one axis; an axis of unknown extent only from its start (row 0 of an input)."""
+        """Indices [start, stop) of one axis. If its extent is a symbol, only row 0 can be cut (see `first_row`)."""
         shape = t.known_shape
         if start == 0 and stop == shape[axis]:
             return t
@@ -141,17 +151,19 @@ class Builder(UniqueNodes):
         if (moved := stored_weights.sliced(self, t, axis, start, stop)) is not None:
             return moved
         extent: Extent = stop - start
-        out = (*shape[:axis], extent, *shape[axis + 1 :])
-        return self.make("Slice", [t], out, axis=axis, start=start, stop=stop)
+        new_shape = (*shape[:axis], extent, *shape[axis + 1 :])
+        return self.make("Slice", [t], new_shape, axis=axis, start=start, stop=stop)
 
     def first_row(self, t: Tensor, rows: Extent) -> Tensor:
         """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch.
 
-        The slice [0, 1) of a fixed number of rows has 1 row in every call: `rows` tells the two apart.
+        The attribute `rows` makes this another node than the slice [0, 1) of a fixed number of rows, which has 1 row in
+        every call.
         """
         return self.make("Slice", [t], (rows, *t.known_shape[1:]), axis=0, start=0, stop=1, rows=rows)
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
+        """The tensors side by side along an axis. Adjoining slices of one tensor become one slice first."""
         merged: list[Tensor] = []
         for t in tensors:
             last = merged[-1] if merged else None
@@ -169,16 +181,18 @@ class Builder(UniqueNodes):
         shape = _joined(merged, axis)
         if _writable(shape) and (sources := self._sources(merged, product(shape[:axis]))) is not None:
             together = self.reshape(self.concat(*sources), shape)
-            if any(is_reshape(source) for source in sources[0]):  # somebody else may need what it was before
+            if any(is_reshape(source) for source in sources[0]):  # another consumer may need the reshaped tensors
                 self.also(together, self.make("Concat", merged, shape, axis=axis))
             return together
         return self.make("Concat", merged, shape, axis=axis)
 
     def _sources(self, tensors: Sequence[Tensor], rows: Extent) -> tuple[list[Tensor], int] | None:
-        """Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): stacked embeddings, squeezed scores.
+        """Concat(Reshape(a), Reshape(b)) -> Reshape(Concat(a, b)): the tensors to join, and along which axis.
 
-        What is joined then, and along which axis: the same `rows` as before, to [rows, ...]. What is unlike most of it,
-        as columns beside embeddings are, is reshaped to be like them, if those are fewer Reshapes.
+        Example: embeddings [B, 1, 16] that were reshaped to [B, 16] are joined as [B, 1, 16]. `rows` is the number of
+        rows before the axis, here B, and stays. Tensors whose shape before the Reshape is unlike that of most, such as
+        plain columns [B, 3] beside the embeddings, are reshaped to be like them, if this saves Reshapes. None where
+        nothing is saved.
         """
         sources = [self._before_reshape(t) for t in tensors]
         alike: dict[_Around, list[int]] = {}
@@ -205,7 +219,7 @@ class Builder(UniqueNodes):
         return sources, len(before)
 
     def take(self, t: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-        """Gather; of a selection by a constant, another selection of what that was taken from."""
+        """Gather(t, indices). Two selections by constant indices become one, of the inner tensor."""
         while is_selection(t, axis) and indices.op_type == "<constant>":
             inner = t.node.inputs[1]
             assert inner is not None
@@ -217,12 +231,15 @@ class Builder(UniqueNodes):
 
 
 def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:
-    """The axes in their new order, without those of extent 1."""
+    """The permutation without the axes of extent 1."""
     return [p for p in perm if shape[p] != 1]
 
 
 def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
-    """What all of them are slices of, along this axis; row 0 may be none at all, and a Gather of it would fail."""
+    """The tensor that all tensors are slices of along this axis. None if there is none, and for slices by `first_row`.
+
+    The latter have no row in a call without candidates, where a Gather of row 0 would fail.
+    """
 
     def along(t: Tensor) -> bool:
         return is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
@@ -233,7 +250,7 @@ def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
 
 
 def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
-    """The shape of their Concat."""
+    """The shape of the tensors' Concat."""
     shape = list(tensors[0].known_shape)
     for t in tensors[1:]:
         shape[axis] = shape[axis] + t.known_shape[axis]
@@ -241,14 +258,14 @@ def _joined(tensors: Sequence[Tensor], axis: int) -> tuple[Extent, ...]:
 
 
 def _writable(shape: Sequence[Extent]) -> bool:
-    """Whether a Reshape to this shape needs no arithmetic: one extent may be -1."""
+    """Whether a Reshape to this shape needs no shape arithmetic: at most one extent is a symbol, and written as -1."""
     return sum(not isinstance(e, int) for e in shape) <= 1
 
 
 def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
-    """The axes along which it is joined with others as [rows, ...]: the extents before and after each.
+    """For each axis along which a tensor can be joined with others as [rows, ...], the extents before and after it.
 
-    Of at most one row it is all the same whether its axis comes before or after.
+    `rows` extents have to come before. If there is at most one row, the axis may also come before that row.
     """
     shape = t.known_shape
     alike = {rows, 1} if rows == symbol(ROW) else {rows}
@@ -256,6 +273,7 @@ def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
 
 
 def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:
+    """The inputs of a Concat with their places [start, stop), up to the first whose width is no number."""
     position = 0
     for t in inputs:
         width = t.known_shape[axis] if t is not None and t.shape is not None else None
@@ -266,7 +284,7 @@ def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor,
 
 
 def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:
-    """Whether b is the slice of the same tensor that begins where a ends."""
+    """Whether a and b are slices of the same tensor, and b begins where a ends."""
     return (
         is_slice(a)
         and is_slice(b)

@@ -1,10 +1,11 @@
 """What a graph costs: multiply-adds, elements written and a price for each node launched.
 
-The constants are nanoseconds of one thread of a server core under onnxruntime, round figures read off
-`python -m benchmarks calibrate`, which measures a node of each kind and prints what is said here beside it. They rank
-forms of the same value against each other: one node is predicted within a factor of about two, a model better.
-Extents that are symbols count as their reference: the number of candidates for the candidate axis, one for what a
-request has once.
+The constants are nanoseconds of one thread of a server core under onnxruntime. They are round figures from
+`python -m benchmarks calibrate`, which measures a node of each kind and prints the estimate beside it. They rank forms
+of the same value against each other: the estimate for one node is right within a factor of about two, that for a whole
+model is closer. A symbol counts as its reference: 500 (`--batch`) for the candidates, 1 for the rows of one request.
+
+Example: Gemm of [500, 160] with [160, 96] is 7.7 million multiply-adds, about 0.15 ms.
 """
 
 from __future__ import annotations
@@ -25,30 +26,32 @@ NS_PER_OPERAND = 75.0
 
 NS_PER_MAC = 0.02
 COLUMNS = 16
-"""A product of fewer columns takes as long as one of so many, which is a vector register."""
+"""A product with fewer columns takes as long as one with so many, since they fill one vector register."""
 NS_PER_PRODUCT = 150.0
 NS_PER_MAC_OF_MANY = 0.035
 MANY_ROWS = 256
-"""A batch of products has a price for each, and packs each right side anew, which so many rows make up for."""
+"""In a batch of products each has its price, and packs its right side. From so many rows on, packing pays."""
 
 NS_PER_ELEMENT = 0.2
 CACHED = 500_000
-"""Elements beyond these come from memory and go back there, and cost twice as much."""
+"""Elements beyond so many do not fit into the cache, and cost twice as much."""
 NS_PER_ELEMENT_OF = {name: traits.ns for name, traits in OPERATORS.items() if traits.ns is not None}
 NS_PER_RUN = 9.0
-"""For each stretch over which an operand of an element-wise operator is repeated, or is not: they come one by one."""
-BROADCASTING = named(lambda t: t.broadcasts) - {"Where"}  # whose price for each element is that of its runs
+"""For each run of an elementwise operator with broadcasting: a stretch over which each operand advances or repeats."""
+BROADCASTING = named(lambda t: t.broadcasts) - {"Where"}  # the price of an element of Where includes its runs
 
 NS_PER_ROW = 8.0
-"""For each row of a table that Gather looks up, beside its elements; in Concat narrow rows cost less."""
+"""For each row that Gather looks up or Concat copies, beside its elements."""
 NARROW = 16
+"""Concat copies rows of fewer elements at a lower price, in proportion to their width."""
 
 NS_PER_BLOCK = 9.0
-"""For each run of elements that Transpose keeps together and copies; a run that is one element is moved otherwise."""
+"""For each block of neighbouring elements that Transpose copies together."""
 NS_PER_ELEMENT_APART = 4.0
-"""For each that it moves by itself, along with its neighbours in more than one axis."""
+"""For each element that Transpose moves alone, because its neighbours go elsewhere along more than one axis."""
 
 UNKNOWN_EXTENT = 32
+"""What a symbol without a reference counts as."""
 
 VIEWS = named(lambda t: t.view)
 PRODUCTS = named(lambda t: t.product) | named(lambda t: t.product, FUSED_OPERATORS)
@@ -61,8 +64,9 @@ Shape: TypeAlias = "tuple[Extent, ...] | None"
 class Work:
     """What a graph takes for one call.
 
-    `macs` are its multiply-adds, `fixed` those of them that do not vary with the candidates. `nodes` compute something;
-    stored tensors do not. `time` is in nanoseconds, and so is `alone`, that of a call with a single candidate.
+    `macs` are its multiply-adds, and `fixed` those of them that do not vary with the candidates. `nodes` is the number
+    of nodes that are run; constants are computed when the model is loaded and do not count. `time` is in nanoseconds,
+    and `alone` is the time of a call with a single candidate.
     """
 
     macs: int = 0
@@ -77,10 +81,10 @@ NO_WORK = Work()
 
 @dataclass(frozen=True)
 class CostModel:
-    """`reference` gives symbols their values; `batch` is that of the candidates.
+    """Estimates for calls in which symbols have the values of `reference`. `batch` is the number of candidates.
 
-    `alone` is the cost of a call with a single candidate, and `emphasis` how much that counts beside this one. Where
-    it is `thrifty`, no form is offered that takes less time with more arithmetic.
+    `alone` is the model of a call with a single candidate, whose times are added `emphasis` times to those of this
+    model. A rule that asks a `thrifty` model offers no form that takes less time with more arithmetic.
     """
 
     batch: int
@@ -92,18 +96,20 @@ class CostModel:
 
     @property
     def launch(self) -> float:
-        """Nanoseconds that a node counts for, whatever it does."""
+        """Nanoseconds that each node costs beside its work, weighed for the call with a single candidate."""
         return NS_PER_LAUNCH * (1 + self.emphasis)
 
     def assume(self, extent: str, shape: Sequence[Extent]) -> None:
-        """Count a symbol that the model's inputs do not give as the elements of this shape."""
+        """Give a symbol that is no extent of an input the number of elements of this shape as its reference."""
         self.reference.setdefault(extent, self.elements(tuple(shape)))
         if self.alone is not None:
             self.alone.assume(extent, shape)
 
     def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
-        return 0 if shape is None else prod(evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape)
+        if shape is None:
+            return 0
+        return prod([e if isinstance(e, int) else evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape])
 
     def macs(
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
@@ -140,7 +146,7 @@ class CostModel:
     ) -> float:
         if op_type in VIEWS:
             return NS_PER_VIEW
-        operands = 1 if op_type == "Slice" else len(inputs)  # where it begins and ends is no data
+        operands = 1 if op_type == "Slice" else len(inputs)  # starts and ends are written as inputs and are no data
         launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(operands - 2, 0)
         written = sum(map(self.elements, outputs))
         if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
@@ -164,9 +170,11 @@ class CostModel:
         return launch + NS_PER_RUN * runs + max(NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * moved, memory)
 
     def _runs(self, inputs: Sequence[Shape], out: Shape) -> int:
-        """How many stretches of the result have each operand either going on or staying where it is.
+        """The number of runs of a broadcasting operator; 0 if there is one run alone.
 
-        A last axis of extent 1 is one such stretch, if an operand has no axis before it: [500, 1] + [1] has 500.
+        A run is a longest stretch of the result over which each operand either advances or repeats one element:
+        [500, 8] + [500, 1] has 500 runs of 8. A last axis of extent 1 is a run of its own if an operand has no axis
+        before it: [500, 1] + [1] has 500.
         """
         shapes = [[self.elements((e,)) for e in shape] for shape in (out, *inputs) if shape is not None]
         if out is None or len(shapes) < 3:
@@ -176,15 +184,15 @@ class CostModel:
             extent, *extents = (shape[-axis] if axis <= len(shape) else 1 for shape in shapes)
             if extent == 1 and (repeated is not None or axis < min(map(len, shapes))):
                 continue
-            here = [e != extent for e in extents]
-            if repeated not in (None, here):
+            repeats_here = [e != extent for e in extents]
+            if repeated not in (None, repeats_here):
                 break
-            width, repeated = width * extent, here
+            width, repeated = width * extent, repeats_here
         runs = prod(shapes[0]) // max(width, 1)
         return runs if runs > 1 else 0
 
     def _product(self, macs: int, right: Shape, out: Shape) -> float:
-        """Reading the right side takes about as long as one more row, for each product of a batch of them."""
+        """Nanoseconds of a product. Reading the right side counts as one more row, for each product of a batch."""
         columns = max(self.elements(out and out[-1:]), 1)
         rows = max(self.elements(out) // columns, 1)
         padded = macs // columns * -(-columns // COLUMNS) * COLUMNS
@@ -196,7 +204,7 @@ class CostModel:
         return NS_PER_PRODUCT * products + per_mac * each * (1 + products / rows)
 
     def _transposed(self, shape: tuple[Extent, ...], perm: Sequence[int]) -> float:
-        """Moving one axis inwards is fast, [h B L d] to [B L h d]; back it is a copy for each block of d."""
+        """Nanoseconds of a Transpose. One axis moves inwards fast: [h B L d] to [B L h d]. The way back copies."""
         extents = [self.elements((e,)) for e in shape]
         moved = [p for p in perm if extents[p] != 1]
         order = [sorted(moved).index(p) for p in moved]
@@ -213,7 +221,7 @@ class CostModel:
         return NS_PER_ELEMENT / 2 * written + (NS_PER_BLOCK if block > 1 else NS_PER_ELEMENT_APART) * written / block
 
     def _attention(self, macs: int, queries: tuple[Extent, ...], attributes: Mapping[str, Any]) -> float:
-        """Two products for each head of each member of the batch, and the Softmax of what is between them."""
+        """Nanoseconds of two products for each head and batch entry, and of the Softmax between them."""
         merged = attributes.get("q_num_heads") or attributes.get("num_heads")
         heads = merged or self.elements(queries[1:2])
         size = self.elements(queries[-1:]) // (merged or 1)
@@ -222,14 +230,15 @@ class CostModel:
         return NS_PER_PRODUCT * products + NS_PER_MAC_OF_MANY * macs + NS_PER_ELEMENT_OF["Softmax"] * scores
 
     def node_macs(self, node: Node) -> int:
+        """Multiply-adds of a node that may never be written; none for a constant."""
         if node.outputs[0].constant:
             return 0
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
 
     def node_time(self, node: Node) -> float:
-        """Nanoseconds of a node that may never be written. Runtimes compute constants once.
+        """Nanoseconds of a node that may never be written; 0 for a constant, which runtimes compute once.
 
-        It is remembered: a node whose inputs are others is asked of another cost model (see `choose`).
+        The result is cached: a node's inputs never change while one cost model is asked.
         """
         time = self._times.get(node)
         if time is None:
@@ -242,11 +251,11 @@ class CostModel:
         return self.time(node.op_type, *_shapes(node), dict(node.attributes))
 
     def shape_arithmetic(self, nodes: Iterable[tuple[str, int]]) -> float:
-        """Nanoseconds of nodes that compute shapes, a few numbers each: their operators and numbers of operands."""
+        """Nanoseconds of nodes that compute shapes. Each is given as its operator and its number of operands."""
         return sum(self.time(op_type, [(1,)] * operands, [(1,)], {}) for op_type, operands in nodes)
 
     def price(self, tensors: Iterable[Tensor], since: int) -> float:
-        """What it takes to compute the tensors from those that the builder had made by `since`."""
+        """Nanoseconds to compute the tensors, counting the nodes alone whose serial is larger than `since`."""
         return sum(self.node_time(node) for node in reachable(tensors, since))
 
 
@@ -255,9 +264,9 @@ def _shapes(node: Node) -> tuple[list[Shape], list[Shape]]:
 
 
 def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
-    """The nodes that the tensors need, each once, inputs before users; only those made after `since`.
+    """The nodes that the tensors need, each once, inputs before users; only those with a serial larger than `since`.
 
-    A stored constant needs nothing: it is folded.
+    The inputs of a stored tensor are left out: it is folded into one initializer.
     """
     order: list[Node] = []
     seen: set[Node] = set()
@@ -274,7 +283,7 @@ def reachable(tensors: Iterable[Tensor], since: int = 0) -> list[Node]:
 
 
 def inputs_of(node: Node) -> list[Tensor]:
-    """What has to be computed before the node: its inputs and what its bodies read; of what is stored, nothing."""
+    """The tensors that the node reads: its inputs, and those that its bodies capture. None for a stored node."""
     if node.outputs[0].stored:
         return []
     return [*(t for t in node.inputs if t is not None), *(t for _, t in node.captures)]

@@ -1,4 +1,8 @@
-"""Nodes and tensors that may never be written: the expression graph that a `Builder` fills."""
+"""Nodes and tensors of the expression graph, which a `Builder` fills. Most of them are never written to a model.
+
+Rules describe several forms of a value, and the plan chooses one: `MatMul(Concat(user, item), W)` and the sum of
+`MatMul(user, W_user)` and `MatMul(item, W_item)` are both in the graph, and one of the two is written.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,12 @@ from mari_onnx.ir.extents import Extent
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One operation: `inputs` may hold None for optional ones, `captures` are what its bodies read by name.
+    """One operation.
 
-    `proto` is the original node that it repeats, perhaps on other inputs; without one it is ours. `payload` is
-    the value of a source: a constant's array, an initializer's TensorProto, the extents of a shape.
+    `inputs` hold None for an optional input that is left out. `captures` are the tensors that bodies (of If, Loop and
+    Scan) read by name. `proto` is the original node that this one repeats, perhaps on other inputs; it is None for a
+    node that a rule made. `payload` is the value of a source: a constant's array, an initializer's TensorProto, the
+    extents of a shape. `serial` counts nodes in the order in which they were made.
     """
 
     op_type: str
@@ -40,11 +46,12 @@ class Node:
 
 @dataclass(eq=False, slots=True)
 class Tensor:
-    """One output of a node. `shape` is None where the rank is unknown; `name` is set once and then kept.
+    """One output of a node.
 
-    What is `constant` is the same in every call. It is `stored` if it needs no arithmetic, and then written as one
-    tensor; a dequantized weight is constant and not stored. `form_of` says after which tensor it is named and what form
-    of that one it is, "" for the same form.
+    `shape` is None where the rank is unknown. `name` is set once and then kept. A `constant` tensor has the same
+    elements in every call. A `stored` tensor is a constant that needs no arithmetic, and is written as one initializer:
+    the transposed weight is stored, the dequantized weight is constant and not stored. `form_of` is the tensor that
+    this one was named after, and which form of that tensor this one is, "" for the same form (see `name_after`).
     """
 
     node: Node
@@ -76,14 +83,14 @@ class Tensor:
 
 
 def first_input(t: Tensor) -> Tensor:
-    """What a node that moves data was given."""
+    """The tensor whose data a node moves: the first input of a Reshape, Slice, Gather, Concat and the like."""
     first = t.node.inputs[0]
     assert first is not None
     return first
 
 
 def is_selection(t: Tensor, axis: int) -> bool:
-    """Whether it is columns of another tensor, by a constant that was made here."""
+    """Whether a rule selected entries of another tensor along `axis`: Gather(x, [3, 0, 7]) with constant indices."""
     if t.op_type != "Gather" or t.node.proto is not None or t.node.attribute("axis") != axis:
         return False
     indices = t.node.inputs[1]
@@ -91,12 +98,12 @@ def is_selection(t: Tensor, axis: int) -> bool:
 
 
 def is_slice(t: Tensor) -> bool:
-    """Whether it was cut from another tensor here."""
+    """Whether a rule cut the tensor from another one; a Slice of the original is no such slice."""
     return t.op_type == "Slice" and t.node.proto is None
 
 
 def is_place(t: Tensor) -> bool:
-    """Whether it is one place along an axis, which is gone then."""
+    """Whether a rule took one index of an axis, which the tensor lacks then: Gather(x, 3) with a constant scalar."""
     if t.op_type != "Gather" or t.node.proto is not None:
         return False
     place = t.node.inputs[1]
@@ -104,12 +111,12 @@ def is_place(t: Tensor) -> bool:
 
 
 def is_reshape(t: Tensor) -> bool:
-    """Whether its shape was changed here."""
+    """Whether a rule reshaped another tensor to it; a Reshape of the original is no such Reshape."""
     return t.op_type == "Reshape" and t.node.proto is None
 
 
 def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The value of a stored tensor, exactly: everything in it only moves data."""
+    """The elements of a stored tensor. They are exact, because the nodes that make it only move data."""
     node = t.node
     if node.op_type == "<initializer>":
         return array_of(node.payload)

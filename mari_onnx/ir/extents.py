@@ -6,8 +6,8 @@
 
 Shape arithmetic only ever adds, subtracts, multiplies and divides extents, so integer polynomials are a
 normal form for it: two extents are equal for all inputs exactly when their polynomials are the same. Every
-symbol stands for the extent of some axis, which is never negative. That alone decides most comparisons:
-`batch == -1` is false whatever the batch is; `batch == 4` is not decided.
+symbol stands for the extent of some axis, which is never negative. This fact alone decides most comparisons:
+`batch == -1` is false for every batch, and `batch == 4` is not decided.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ Monomial: TypeAlias = tuple[str, ...]
 Extent: TypeAlias = "int | Poly"
 
 ROW = "row:0"
-"""The symbol of row 0 of an input that the caller tiles: 1, or 0 for a call without candidates.
-
-It is no identifier, so that no exporter calls an extent so.
-"""
+"""The symbol that counts the rows of `x[0:1]`, of an input whose rows the caller repeats: 1 in a call with candidates,
+0 in a call without. It is no identifier, so that no exporter names an extent so."""
 
 
 class Poly:
@@ -73,7 +71,7 @@ class Poly:
 
 
 def symbol(name: str) -> Poly:
-    """The extent that is just this symbol."""
+    """The extent that consists of this symbol alone."""
     return Poly((((name,), 1),))
 
 
@@ -82,13 +80,13 @@ def _terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:
 
 
 def _collect(terms: Iterable[tuple[Monomial, int]]) -> Extent:
-    total: dict[Monomial, int] = {}
+    coefficients: dict[Monomial, int] = {}
     for monomial, coefficient in terms:
-        total[monomial] = total.get(monomial, 0) + coefficient
-    kept = tuple(sorted((m, c) for m, c in total.items() if c))
-    if not kept:
+        coefficients[monomial] = coefficients.get(monomial, 0) + coefficient
+    nonzero = tuple(sorted((m, c) for m, c in coefficients.items() if c))
+    if not nonzero:
         return 0
-    return kept[0][1] if len(kept) == 1 and not kept[0][0] else Poly(kept)
+    return nonzero[0][1] if len(nonzero) == 1 and not nonzero[0][0] else Poly(nonzero)
 
 
 def product(extents: Iterable[Extent]) -> Extent:
@@ -101,10 +99,10 @@ def product(extents: Iterable[Extent]) -> Extent:
 
 def total(extents: Iterable[Extent]) -> Extent:
     """All extents added up; 0 for none."""
-    together: Extent = 0
+    result: Extent = 0
     for extent in extents:
-        together = together + extent
-    return together
+        result = result + extent
+    return result
 
 
 def divide(a: Extent, b: Extent) -> Extent | None:
@@ -169,7 +167,7 @@ def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
 
 
 def rename(extent: Extent, names: Mapping[str, str]) -> Extent:
-    """The extent with symbols replaced by others."""
+    """The extent with symbols replaced by others: batch*4 with {batch: rows} is rows*4."""
     if isinstance(extent, int):
         return extent
     return _collect([(tuple(sorted(names.get(s, s) for s in m)), c) for m, c in extent.terms])

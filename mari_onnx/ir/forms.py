@@ -1,22 +1,23 @@
 """A value and its forms.
 
-Every tensor of the original graph is a `Value`. Besides the plain tensor that the exporter computed it can be
-known in forms that are cheaper to have:
+Every tensor of the original graph is a `Value`. The exporter computed it as one plain tensor. The compiler may know
+cheaper forms of it:
 
-    Array   a stored tensor whose axes have names; a named axis of the value that the stored tensor lacks is one
-            along which the value repeats, and an axis stored through an index map repeats as the map says
+    Array   a stored tensor whose axes have names. The value repeats along a named axis that the stored tensor lacks.
+            Along an axis that is stored through an index map it repeats as the map says.
     Parts   a concatenation that has not been written out
     Terms   a sum that has not been added up
     Factors a product, element by element, that has not been multiplied out
 
-The one invariant, the whole of soundness: *every form of a value evaluates to that value, for all legal inputs.*
+Soundness is one invariant: *every form of a value evaluates to that value, for all legal inputs.*
 
     user    [B, 4]     Array (4)       B is missing: the same four numbers for each candidate
     item    [B, 3]     Array (B 3)
     x = Concat         Array (B 7), and Parts [(4), (B 3)]
     y = x @ W          Array (B 8), and Terms +(8) +(B 8)
 
-What changes a value says which forms survive: `named`, `with_dims`, `stored_as`, `changed` and `each_form`.
+The methods `named`, `with_dims`, `stored_as`, `changed` and `each_form` make another value of a value, and each says
+which of the forms it keeps.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ from mari_onnx.ir.extents import Extent
 
 @dataclass(frozen=True)
 class IndexMap:
-    """Which of the stored rows each index of an axis has.
+    """Which of the stored rows belongs to each index of an axis.
 
         index [0 0 1], 2 rows     candidates 0 and 1 have the row of request 0, candidate 2 that of request 1
         no index, 1 row           all have row 0; an empty batch may have no row at all
         `item_rows`               candidate b has row b: the identity map, with no index and all rows
 
-    The identity map is a mark. It stands at inputs such as `item_id` [B] whose rows depend on the item alone, and tells
-    what is computed from them, which can be had before any request, from other values that differ along B as well.
+    The identity map changes no row and is a mark. It stands at inputs such as `item_id` [B], whose rows depend on the
+    item alone. Values that are computed from such inputs carry the mark on, and can be computed before any request.
+    Other values along B, such as a score of the user and the item, do not have it.
     """
 
     index: Tensor | None
@@ -50,21 +52,19 @@ class IndexMap:
 
 
 State: TypeAlias = IndexMap | str
-"""How an array has an axis: row for row ("stored", also through the identity map), not at all ("absent"), or through
-an index map."""
+"""How an array has an axis: "stored" (row for row, also through the identity map), "absent", or by an `IndexMap`."""
 
 Names: TypeAlias = frozenset[tuple[Axis, State]]
-"""The axes along which an array differs, and how it has each."""
+"""The axes along which the elements of an array may differ, each with how the array has it."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """`layout[i]` is the ordered product of named axes that dimension i of the tensor holds.
+    """A stored tensor. `layout[i]` is the ordered product of named axes that its dimension i holds.
 
-    The array ((B L), D) of a tensor [B*L, D] has axis B outside L in its first dimension. An axis of the value that
-    the layout lacks is one along which the value repeats. `via` are the axes that are stored through an index map.
-    `price` is what this form costs beyond the forms that the value would have without it, in nanoseconds at the
-    reference extents (see `cost`).
+    The array ((B L), D) of a tensor [B*L, D] has axis B outside L in its first dimension. The value repeats along its
+    axes that the layout lacks. `via` has the axes that are stored through an index map. `price` is what this form costs
+    beyond the forms that the value would have without it, in nanoseconds at the reference extents (see `cost`).
     """
 
     tensor: Tensor
@@ -73,35 +73,42 @@ class Array:
     price: float = 0.0
 
     def state(self, axis: Axis) -> State:
-        if not any(axis in d for d in self.layout):
+        """How the array has the axis: "absent" where the value repeats along it."""
+        for d in self.layout:
+            if axis in d:
+                break
+        else:
             return "absent"
-        mapped = dict(self.via).get(axis)
-        return "stored" if mapped is None or mapped.item_rows else mapped
+        for mapped, rows in self.via:
+            if mapped is axis and not rows.item_rows:
+                return rows
+        return "stored"
 
     @property
     def of_item(self) -> bool:
-        """Whether it is known to depend on the item alone."""
+        """Whether the array is known to depend on the item alone."""
         return any(m.item_rows for _, m in self.via)
 
     def names(self) -> Names:
-        """The axes along which the array is known to differ, and how it has each: (B, "stored") is not (B, item rows).
+        """The axes along which elements may differ, each with how the array has it. Axes of extent 1 are left out.
 
-        An axis of extent 1 is no difference.
+        Unlike `state`, this tells rows of items apart: (B, "stored") and (B, the identity map) are two entries.
         """
         maps = dict(self.via)
-        return frozenset((a, maps.get(a, "stored")) for a in flat(self.layout) if a.extent != 1)
+        return frozenset([(a, maps.get(a, "stored")) for d in self.layout for a in d if a.extent != 1])
 
     def stored_extent(self, axis: Axis) -> Extent:
+        """The extent that the axis has in the tensor: 2 for a mapped axis B of which 2 rows are stored."""
         state = self.state(axis)
         return state.rows if isinstance(state, IndexMap) else axis.extent
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Pieces along `axis`, in order; each piece has an axis of its own in its place.
+    """Pieces along `axis`, in order. Each piece has an axis of its own in the place of `axis`.
 
-    [a b] along D, which is 7, is two pieces along axes D1 of 4 and D2 of 3. `apart` has an entry for each piece, or
-    none at all: the terms or factors of a piece that is a sum or a product, another form of the same piece.
+    Example: [a b] along D of extent 7 is two pieces, along axes D1 of extent 4 and D2 of extent 3. `apart` is empty or
+    has one entry for each piece: another form of the same piece, as terms or factors, or None.
     """
 
     axis: Axis
@@ -118,6 +125,7 @@ class Terms:
     price: float = 0.0
 
     def each(self, change: Callable[[Array], Array]) -> Terms:
+        """The sum of the changed summands."""
         return replace(self, signed=tuple((sign, change(array)) for sign, array in self.signed))
 
 
@@ -130,6 +138,7 @@ class Factors:
     price: float = 0.0
 
     def each(self, change: Callable[[Array], Array]) -> Factors:
+        """The product of the changed factors."""
         return replace(self, left=change(self.left), right=change(self.right))
 
 
@@ -139,14 +148,14 @@ F = TypeVar("F", Array, Parts, Terms, Factors)
 
 
 def stores_only(form: Form, axes: Collection[Axis]) -> bool:
-    """Whether every axis along which the form differs is one of these."""
+    """Whether the form is stored along no other axes than these."""
     match form:
         case Array():
             return all(a in axes for a in flat(form.layout) if a.extent != 1)
         case Parts():
             pieces = zip(form.pieces, form.apart or (None,) * len(form.pieces), strict=True)
             return form.axis in axes and all(
-                stores_only(given, {*axes, sub}) for (sub, array), apart in pieces for given in (array, apart) if given
+                stores_only(held, {*axes, sub}) for (sub, array), apart in pieces for held in (array, apart) if held
             )
         case Terms():
             return all(stores_only(array, axes) for _, array in form.signed)
@@ -155,7 +164,7 @@ def stores_only(form: Form, axes: Collection[Axis]) -> bool:
 
 
 class Known(TypedDict, total=False):
-    """What can be known of a value."""
+    """The keywords of `Value.changed`: the forms of a value, and the facts that are known about its elements."""
 
     array: Array
     parts: Parts | None
@@ -170,10 +179,11 @@ class Known(TypedDict, total=False):
 class Value:
     """A tensor of the original graph: its dims (None where even the rank is unknown) and its forms.
 
-    `array` always exists. `content` has the elements of a small integer or bool tensor, each as an extent or None:
-    what exporters compute shapes with. `because` says how a value came to lack the candidates. `written` is the value
-    as the original has it, with the rows that the caller repeats: ids, and what is looked up by them, need not be
-    expanded where all rows are wanted anyway.
+    `array` always exists. `content` has the elements of a small integer or bool tensor, such as exporters compute
+    shapes with; each element is an extent, or None where it is unknown. `because` is the chain of reasons why the value
+    lacks the candidates. `written` is a second array, of all rows as the caller sends them: of `user_id` [B], declared
+    as repeated, `array` is row 0 and `written` is the input itself. A consumer that needs all B rows takes `written`
+    and does without an Expand of row 0.
     """
 
     name: str
@@ -194,9 +204,9 @@ class Value:
     def with_dims(self, dims: Dims) -> Value:
         """The same elements under other dims: what Reshape, Transpose, Squeeze and Expand do.
 
-        Axes may stand in other dimensions and in another order; those that nothing is stored along may be new or gone.
-        A form is kept where the new dims have all that it is stored along. `content` has the shape of the old dims and
-        is dropped.
+        The axes may stand in other dimensions and in another order. Axes that no form is stored along may be added or
+        removed. A form is kept if the new dims have every axis that it is stored along. `content` has the shape of the
+        old dims and is dropped.
         """
         axes = set(flat(dims))
 
@@ -214,21 +224,22 @@ class Value:
         )
 
     def stored_as(self, array: Array, dims: Dims | None = None) -> Value:
-        """A value of which this array is all that is known: row 0 of another one, or itself partly written out.
+        """A value of which this array is the only form. The array may hold other elements, such as row 0 of this value.
 
-        `dims` are its own, by default those that it has. Any other form is one of the old elements and is dropped.
+        `dims` are those of the new value; by default they stay. All other forms describe the old elements and are
+        dropped.
         """
         return Value(self.name, self.dims if dims is None else dims, self.dtype, array, because=self.because)
 
     def changed(self, **known: Unpack[Known]) -> Value:
-        """The same elements with other forms of the given kinds, None for no such form; the rest stays."""
+        """The same elements with other forms of the given kinds; None drops that kind of form. The other forms stay."""
         return replace(self, **known)
 
     def each_form(self, dims: Dims, arrays: Callable[[Array], Array], parts: Callable[[Parts], Parts | None]) -> Value:
         """The value with other axes in dimensions of the same extents, each of its forms rewritten for that.
 
-        `arrays` rewrites an array that holds the value, a term or a factor; `parts` all pieces, or gives None where
-        they do not fit the new axes. `content` stays: the shape is what it was.
+        `arrays` rewrites an array that holds the value, a term or a factor. `parts` rewrites all pieces, or returns
+        None where the new axes cannot be cut into pieces. `content` is kept, since the shape does not change.
         """
         return replace(
             self,
@@ -250,6 +261,6 @@ class Value:
         return self.array.tensor.constant
 
     def repeats(self, position: int) -> bool:
-        """Whether every row along a dimension is the same; rows that an index selects are not."""
+        """Whether all rows along a dimension are known to be the same. Rows that an index selects may differ."""
         states = [self.array.state(a) for a in self.known_dims[position]]
         return all(s == "absent" or (isinstance(s, IndexMap) and s.index is None) for s in states)

@@ -1,11 +1,11 @@
-"""What is known of each operator, in one table: whoever asks about a kind of operator reads it here.
+"""Traits of operators, in one table that all modules read: counts of inputs, kinds of results, default axes, prices.
 
     OPERATORS["Softmax"]                    the traits of an operator of ONNX
     traits_of("FusedGemm", ONNXRUNTIME)     the same, or None, for any domain
     named(lambda t: t.view)                 the names of all operators with a trait
 
-A row says what holds in every opset from 7 on, and from which opset on something else holds. An operator without a row
-is one that nothing is known of: it keeps its plain form wherever it stands.
+A row holds for every opset from 7 on, and names the opset from which a trait changes. Nothing is known about an
+operator without a row: its nodes are copied as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANY = 2**31 - 1
 """The most inputs of an operator that takes any number, as ONNX's own schemas have it."""
 
 NEVER = 2**31 - 1
-"""The opset of what no opset has."""
+"""The "opset from which" of a change that no opset has made."""
 
 Result: TypeAlias = Literal["first", "second", "boolean", "to"]
 """The element type of a result: that of an input, a boolean, or what the attribute `to` says."""
@@ -39,16 +39,17 @@ class Traits:
     where runtimes take one element of any rank. `arithmetic` are the four operations, which distribute over a Transpose
     of both operands. `result` is the element type of an elementwise result.
 
-    `axis` is the default of the attribute of that name from opset `one_axis_from` on, `axis_before` the one before,
-    when the operator still worked along that axis and all after it (Softmax until opset 13; LayerNormalization in every
-    opset). `along` operators keep what lies at other places along all other axes apart. `axes_input_from` is the opset
-    from which the attribute `axes` (of Slice: `starts` and `ends` too) is an input.
+    `axis` is the default of the attribute `axis` from opset `one_axis_from` on, and `axis_before` is the default in
+    earlier opsets, in which the operator works along that axis and all later ones (Softmax before opset 13;
+    LayerNormalization in every opset). An `along` operator works along its axis and treats each index of all other axes
+    independently. `axes_input_from` is the opset from which the attribute `axes` (of Slice: `starts` and `ends` too) is
+    an input.
 
-    A `view` has the elements of its input in the same order. A `foldable` operator only moves data: of stored operands
-    `fold` evaluates it, and the result is written as one constant. A `product` multiplies and adds up. `reads_more`
-    operators read more elements than they write, and a `reduction` does so along `axes`. A `random` operator gives
-    something else in each call and at each place that it is written at. `ns` is the price of an element in
-    nanoseconds, where it is not that of a copy (see `cost`).
+    A `view` has the elements of its input in the same order. A `foldable` operator only moves data: on stored operands
+    `fold` evaluates it, and the result is written as one constant. A `product` multiplies and adds up. A `reads_more`
+    operator reads more elements than it writes, and a `reduction` does so along `axes`. A `random` operator gives
+    another result in each call and for each node. `ns` is the price of an element in nanoseconds, None where it is that
+    of a copy (see `cost`).
     """
 
     least: int = 1
@@ -74,7 +75,7 @@ class Traits:
     ns: float | None = None
 
     def default_axis(self, opset: int) -> int | None:
-        """The axis that a node works along whose attribute is left out; None where it must be given, or is none."""
+        """The axis of a node that leaves the attribute out. None if the attribute is required, or if there is none."""
         return self.axis_before if self.axis_before is not None and opset < self.one_axis_from else self.axis
 
 
@@ -212,4 +213,4 @@ def named(having: Callable[[Traits], bool], table: Mapping[str, Traits] = OPERAT
 
 
 NONDETERMINISTIC = named(lambda t: t.random)
-"""Operators that may not be written once for two nodes, nor computed in another call than those who read them."""
+"""Operators of which two equal nodes stay two, and which run in the same call as the nodes that read them."""

@@ -1,9 +1,9 @@
-"""An operator on parts: once for each set of axes along which parts are stored, and no more often.
+"""An operator applied to parts: one node for each set of axes along which parts are stored.
 
     f([u1 (D1), i (B D2), u2 (D3)])  =  [f(u1 u2) (D1), f(i) (B D2), f(u1 u2) (D3)]
 
-Parts that differ along the same axes are gathered before the operator runs, and its result is cut apart again. One
-node for each part would be exact too, and slower: 40 features of two kinds are two nodes.
+Parts that are stored along the same axes are concatenated before the operator runs, and its result is cut apart again.
+One node for each part would be as exact and slower: 40 features, some of the user and some of the item, take two nodes.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from mari_onnx.ir.forms import Array, Names, Parts, Value
 from mari_onnx.ir.parts import Piece, bounds, groups, merge, pieces_between
 
 Run = Callable[[list[Array], Renaming], Array]
-"""One operation on arrays that hold the operands' values, but for axes that the renaming gives other names."""
+"""The operation, given one array for each operand, and a renaming of the operands' axes to those of the arrays.
+
+The renaming is {D: (D')} where the arrays hold columns D' out of all columns D of the operands."""
 
 Interval: TypeAlias = tuple[int, int]
-"""Places [start, stop) along the parts' axis, which no operand cuts any further."""
+"""Indices [start, stop) along the parts' axis inside which no operand has a boundary between two parts."""
 
 Column: TypeAlias = list[list[Piece]]
-"""What one operand has in each of the intervals."""
+"""The pieces of one operand in each of the intervals."""
 
 
 def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) -> Parts | None:
-    """One node for each set of stored axes: pieces that differ along the same axes are gathered first.
+    """The operation's result in parts, with one node for each set of axes along which parts are stored.
 
-    Holds when the operation treats the parts' axis, which its result with `dims` must have, independently. None where
-    no operand is in parts, or where every part of the result differs along the same axes.
+    `dims` are those of the result. Holds when the operation treats each index of the parts' axis independently, and
+    the result has that axis. None where no operand is in parts, and where all parts of the result would be stored along
+    the same axes, so that parts save nothing.
     """
     axis = next((v.parts.axis for v in operands if v.parts is not None), None)
     if axis is None or not any(axis in d for d in dims):
@@ -54,19 +57,22 @@ def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) ->
 
 
 def _intervals(operands: Sequence[Value], axis: Axis) -> list[Interval] | None:
-    """[2 3] and [1 4] cut their axis at 0, 1, 2 and 5. None where the widths of parts are not numbers."""
+    """The intervals that all operands' parts cut the axis into: [0 1), [1 2), [2 5) of parts [2 3] and [1 4].
+
+    None where the width of a part is no number.
+    """
     edges: set[int] = set()
     for value in operands:
         if value.parts is not None and value.parts.axis is axis:
-            here = bounds(value.parts)
-            if here is None or here[-1] != axis.extent:
+            bounds_here = bounds(value.parts)
+            if bounds_here is None or bounds_here[-1] != axis.extent:
                 return None
-            edges.update(here)
+            edges.update(bounds_here)
     return list(pairwise(sorted(edges)))
 
 
 def _column(b: Builder, value: Value, axis: Axis, intervals: Sequence[Interval]) -> Column:
-    """The operand's pieces in each interval; one that is in no parts along the axis is cut."""
+    """The operand's pieces in each interval. An operand that is not in parts along the axis is cut."""
     if value.parts is not None and value.parts.axis is axis:
         return [pieces_between(b, value.parts, low, high) for low, high in intervals]
     subs = [Axis(high - low, axis.name) for low, high in intervals]
@@ -74,14 +80,14 @@ def _column(b: Builder, value: Value, axis: Axis, intervals: Sequence[Interval])
 
 
 def _names(operands: Sequence[Sequence[Piece]]) -> Names:
-    """Along which axes the result differs in one interval: an axis that any operand stores by itself is stored so."""
+    """The axes along which the result is stored in one interval: "stored", if an operand has it so, else mapped."""
     names = {(a, s) for pieces in operands for sub, array in pieces for a, s in array.names() if a is not sub}
     stored = {a for a, s in names if s == "stored"}
     return frozenset((a, s) for a, s in names if s == "stored" or a not in stored)
 
 
 def _gathered(b: Builder, value: Value, column: Column, members: Sequence[int], axis: Axis, whole: Axis) -> Array:
-    """What the operand has in some intervals, side by side along the axis `whole`."""
+    """The operand's pieces in the intervals `members`, concatenated along the axis `whole`."""
     if value.array.state(axis) == "absent":
         return value.array
     sub, array = merge(b, [piece for i in members for piece in column[i]], axis, value.known_dims)
@@ -91,9 +97,10 @@ def _gathered(b: Builder, value: Value, column: Column, members: Sequence[int], 
 def _apart(
     b: Builder, gathered: Piece, intervals: Sequence[Interval], members: Sequence[int], axis: Axis
 ) -> dict[int, Piece]:
-    """The result for some intervals as one piece for each run of neighbours, by the first of them.
+    """The result for the intervals `members`, cut into one piece for each run of neighbouring intervals.
 
-    What is cut apart here somebody puts together again.
+    Each piece stands under the number of its first interval. Neighbours stay in one piece, because a consumer would
+    have to concatenate them again. Example: members 0, 1 and 3 give pieces {0: .., 3: ..}.
     """
     whole, result = gathered
     pieces: dict[int, Piece] = {}
@@ -109,7 +116,7 @@ def _apart(
 
 
 def _consecutive(positions: Sequence[int]) -> list[list[int]]:
-    """Ascending positions as runs without gaps."""
+    """Ascending positions as runs without gaps: [[0 1] [3]] of 0, 1, 3."""
     runs: list[list[int]] = []
     for p in positions:
         if runs and runs[-1][-1] + 1 == p:

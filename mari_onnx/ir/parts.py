@@ -1,10 +1,10 @@
-"""Parts of a value along one axis: taken between two places, and written out side by side.
+"""Operations on parts of a value along one axis: concatenate them, cut a range out of them.
 
-    join             [user (D1), item (B D2)] is the array (B D1+D2)
-    merge            some neighbours of them are one part
-    pieces_between   columns 3 to 7, those of the parts that they fall on
+    join             [user (D1), item (B D2)] as the array (B D1+D2)
+    merge            several neighbouring parts as one part
+    pieces_between   columns 3 to 7 of parts [5 4]: columns 3 and 4 of the first, 0 and 1 of the second
 
-Nothing is computed here: parts are moved, and repeated along axes that others of them are stored along.
+No arithmetic is done here. Parts are moved, and repeated along axes that other parts are stored along.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from mari_onnx.ir.extents import total
 from mari_onnx.ir.forms import Array, Parts
 
 Piece: TypeAlias = tuple[Axis, Array]
-"""A part and the axis that stands for it in the place of the whole one."""
+"""A part, and its own axis, which stands in the place of the axis of the whole."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def join(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Array:
-    """The pieces of a value written out along `axis`; `dims` are the value's.
+    """The concatenation of the pieces along `axis`; `dims` are those of the value.
 
-    Neighbours that repeat along the same axes are joined before they are written out along them: of
-    [user (D1), user (D2), item (B D3)] the first two are one (D1+D2), which is repeated for the candidates once.
+    Neighbours that lack the same axes are joined before they are repeated along these axes. Example: of
+    [user (D1), user (D2), item (B D3)] the first two become one piece (D1+D2), which is repeated for the candidates
+    once.
     """
     sub, first = pieces[0]
     if len(pieces) == 1:
@@ -45,7 +46,7 @@ def join(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Array:
 
 
 def _differing(pieces: Sequence[Piece], axis: Axis, dims: Dims) -> list[Axis]:
-    """The other axes that not all of the pieces have in the same way."""
+    """The axes, other than `axis`, that some pieces have in another way than others: stored, absent or mapped."""
     others = (a for a in flat(dims) if a is not axis and a.extent != 1)
     return [a for a in others if len({array.state(a) for _, array in pieces}) > 1]
 
@@ -53,16 +54,16 @@ def _differing(pieces: Sequence[Piece], axis: Axis, dims: Dims) -> list[Axis]:
 def _stored_alike(
     b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims, differing: Sequence[Axis]
 ) -> list[Piece]:
-    """The pieces with the differing axes stored alike in all of them, and each with its own written out."""
+    """The pieces with the differing axes stored in the same way in all of them, and each one's own axis written out."""
     subs = [sub for sub, _ in pieces]
     own_dims = [renamed(dims, {axis: (sub,)}) for sub in subs]
     arrays = alike(b, [array for _, array in pieces], own_dims, differing)
-    filled = [fill(b, array, own, [sub]) for sub, array, own in zip(subs, arrays, own_dims, strict=True)]
+    filled = [fill(b, array, d, [sub]) for sub, array, d in zip(subs, arrays, own_dims, strict=True)]
     return list(zip(subs, filled, strict=True))
 
 
 def _joined_as_stored(b: Builder, pieces: Sequence[Piece], axis: Axis) -> Array | None:
-    """In the order of axes in which all of them are stored: none is transposed. None if those orders differ."""
+    """The Concat in the order of axes in which all pieces are stored, without Transposes. None if the orders differ."""
     layouts = {renamed(array.layout, {sub: (axis,)}) for sub, array in pieces}
     common = layouts.pop()
     if layouts or (axis,) not in common:
@@ -71,25 +72,28 @@ def _joined_as_stored(b: Builder, pieces: Sequence[Piece], axis: Axis) -> Array 
 
 
 def _joined_in_order(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Array:
-    """In the order of the value's dims, with the joined axis outermost in its dimension: (F D) is cut before D."""
+    """The Concat in the order of the value's dims.
+
+    The joined axis has to be outermost in its dimension: with D joined, (F D) becomes two dimensions, F and D.
+    """
     layout: list[Dim] = []
-    at = 0
+    joined_at = 0
     for d in dims:
         if axis not in d:
             layout.append(d)
             continue
         before, after = d[: d.index(axis)], d[d.index(axis) :]
         layout.extend([before, after] if before else [after])
-        at = len(layout) - 1
+        joined_at = len(layout) - 1
     tensors = [lay(b, array, renamed(tuple(layout), {axis: (sub,)})) for sub, array in pieces]
     first = pieces[0][1]
     present = {a for a in flat(dims) if a is axis or (a.extent != 1 and first.state(a) != "absent")}
     via = tuple((a, m) for a, m in first.via if a in present)
-    return Array(b.concat(tensors, at), tuple(tuple(a for a in d if a in present) for d in layout), via)
+    return Array(b.concat(tensors, joined_at), tuple(tuple(a for a in d if a in present) for d in layout), via)
 
 
 def merge(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Piece:
-    """Several pieces as one piece."""
+    """Several neighbouring pieces as one piece, along a new axis."""
     if len(pieces) == 1:
         return pieces[0]
     whole = Axis(total(sub.extent for sub, _ in pieces), axis.name)
@@ -97,32 +101,32 @@ def merge(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Piece:
 
 
 def bounds(parts: Parts) -> list[int] | None:
-    """Where the pieces begin, and the end of the last; None when some width is not a number."""
-    out = [0]
+    """Where each piece begins, and the end of the last: [0 2 5] of widths 2 and 3. None where a width is no number."""
+    edges = [0]
     for sub, _ in parts.pieces:
         if not isinstance(sub.extent, int):
             return None
-        out.append(out[-1] + sub.extent)
-    return out
+        edges.append(edges[-1] + sub.extent)
+    return edges
 
 
 def pieces_between(b: Builder, parts: Parts, start: int, stop: int) -> list[Piece]:
-    """The pieces of [start, stop), those at its ends cut."""
+    """The pieces that cover [start, stop). The first and the last are cut where they reach beyond it."""
     edges = bounds(parts)
     assert edges is not None
-    out = []
+    pieces = []
     for (sub, array), (low, high) in zip(parts.pieces, pairwise(edges), strict=True):
         first, last = max(start, low), min(stop, high)
         if first < last:
             whole = (first, last) == (low, high)
             new = sub if whole else Axis(last - first, sub.name)
-            out.append((new, array if whole else cut(b, array, sub, first - low, last - low, new)))
-    return out
+            pieces.append((new, array if whole else cut(b, array, sub, first - low, last - low, new)))
+    return pieces
 
 
 def groups(keys: Sequence[Key]) -> dict[Key, list[int]]:
-    """Positions by key, in order of first appearance."""
-    out: dict[Key, list[int]] = {}
+    """The positions of each key, keys in order of first appearance: {u: [0, 2], i: [1]} of keys u, i, u."""
+    positions: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
-        out.setdefault(key, []).append(i)
-    return out
+        positions.setdefault(key, []).append(i)
+    return positions

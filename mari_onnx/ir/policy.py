@@ -1,8 +1,8 @@
-"""What pays: every number by which one way to write a model is preferred to another.
+"""The numbers that decide whether a plan pays.
 
-The cost model (see `cost`) says what a graph takes. The numbers here say how large a gain has to be, and how a call
-with a single candidate is weighed against one with many. Each has its source: a command of this repository that
-measures, or a decision and its reason.
+The cost model (see `cost`) estimates times. The numbers here say how large a gain has to be, and how a call with a
+single candidate is weighed against one with many. Each has its source: a command of this repository that measures it,
+or a decision and its reason.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Policy:
-    """The numbers; `POLICY` is the one that is used.
+    """The numbers, with their sources. The program uses the instance `POLICY`.
 
-    `emphases`               How much a call with a single candidate counts beside one with many: one plan for each, in
-                             this order, until a plan is no slower than the original for a single candidate.
+    `emphases`               Weights of a call with a single candidate beside one with many. One plan is made for each,
+                             in this order, until a plan is no slower than the original for a single candidate.
                              Source: `python -m benchmarks models`, at 1 and at 500 candidates.
-    `single`                 Time of a call with a single candidate, in units of the original's, that is free of charge.
+    `single`                 Up to this time, in units of the original's, a call with a single candidate counts as no
+                             slower.
                              Source: two runs of `python -m benchmarks models` differ by up to 5 %.
-    `exponent`               A plan that is r times too slow for a single candidate counts as r ** exponent times slower
-                             for many: at 0.25, twice as slow for one has to make many 19 % faster.
+    `exponent`               A plan that is r times slower than `single` allows counts as r ** exponent times slower for
+                             many candidates: at 0.25, one that is twice too slow has to be 19 % faster for many.
                              Source: a decision; calls with a single candidate are rare. At 1/3 the plan that is best
                              for 500 candidates was refused for DIN (`python -m benchmarks handmade`: 1.21).
     `ns_per_call`            Nanoseconds of a call before any node runs, and for each input of the model.
@@ -28,7 +29,7 @@ class Policy:
     `requests`               Requests in a batch of several, as the cost model counts them. Source: a decision.
     `worthwhile`             Estimated time, in units of the original's, from which a model with less arithmetic is
                              written. Source: a decision; less than 1 % is not measurable.
-    `rearranged`             The same where the arithmetic stays what it is.
+    `rearranged`             The same for a model with as much arithmetic as the original.
                              Source: `python -m benchmarks calibrate`; estimates are off by more than fewer nodes gain.
     `launches_of_a_part`     Launches that one more part of a product has to save: for a product of rows, and for one
     `launches_of_a_batch`    in more dimensions, where the sum of the parts is a node of its own.
@@ -58,12 +59,12 @@ class Policy:
         return float(max(1.0, after / before / self.single) ** self.exponent)
 
     def pays(self, *, macs: tuple[int, int], time: tuple[float, float]) -> bool:
-        """Whether a result is worth having: multiply-adds and weighed time, before and after."""
+        """Whether a result is worth having. `macs` and `time` (ns) are pairs: of the original, and of the result."""
         enough = self.worthwhile if macs[1] < self.worthwhile * macs[0] else self.rearranged
         return macs[1] <= macs[0] and time[1] < enough * time[0]
 
     def launches(self, rank: int) -> float:
-        """Launches that one more part of a product of this rank counts for."""
+        """How many launches one more part of a product of this rank has to save."""
         return self.launches_of_a_part if rank == 2 else self.launches_of_a_batch
 
 

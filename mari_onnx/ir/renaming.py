@@ -1,10 +1,10 @@
-"""A value under other axes, each of its forms rewritten for that.
+"""A value with other axes: renamed, cut or merged. Each of its forms is rewritten.
 
-    rename    {D: (h d)}       [B D] as [B (h d)], where D is stored as it was
-    fresh     [B D]            with axes B and D of its own: q @ q^T has both twice
-    fuse      [B (F D)]        as [B 320]: two axes are one, which a Concat or a Slice can cut anywhere
+    rename    {D: (h d)}       [B D] as [B (h d)]; the tensor stays
+    fresh     [B D]            as [B' D'] with new axes, for q @ q^T, whose operands would share all axes
+    fuse      [B (F D)]        as [B 320]; a Concat or a Slice can cut the one new axis anywhere
 
-Nothing is written, but where axes have to be cut or merged that are not stored one for one: those are written out.
+Most of these need no node. An axis that is stored through an index map and has to be cut or merged is written out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mari_onnx.ir.forms import Array, Parts, Value
 
 
 def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array:
-    """The same stored tensor under other axes; a mapped axis is written out where it has to be cut."""
+    """The same stored tensor with other axes. An axis with an index map is written out if it has to be cut."""
     if not names:
         return array
     cut_apart = {a for a, _ in array.via if len(names.get(a, (a,))) != 1}
@@ -30,38 +30,41 @@ def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array
 
 
 def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts | None:
-    """The same pieces; None when the pieces' axis is split where the pieces are not."""
-    new = names.get(parts.axis, (parts.axis,))
-    inner = product(a.extent for a in new[1:])
+    """The same pieces with other axes. None where the pieces' axis is split at other places than the pieces.
+
+    Example: pieces [32 48] along 80 with {80: (5 16)} are pieces [2 3] along 5; pieces [40 40] are none.
+    """
+    new_axes = names.get(parts.axis, (parts.axis,))
+    inner = product(a.extent for a in new_axes[1:])
     pieces = []
     apart = []
     for (sub, array), form in zip(parts.pieces, parts.apart or (None,) * len(parts.pieces), strict=True):
         outer = divide(sub.extent, inner)
         if outer is None:
             return None
-        head = sub if len(new) == 1 else Axis(outer, sub.name)
-        changes = dict(names) if len(new) == 1 else {**names, sub: (head, *new[1:])}
-        own = renamed(dims, {parts.axis: (sub,)})
-        pieces.append((head, rename_array(b, array, own, changes)))
-        apart.append(form and form.each(partial(rename_array, b, dims=own, names=changes)))
-    return Parts(new[0], tuple(pieces), parts.price, tuple(apart))
+        head = sub if len(new_axes) == 1 else Axis(outer, sub.name)
+        changes = dict(names) if len(new_axes) == 1 else {**names, sub: (head, *new_axes[1:])}
+        piece_dims = renamed(dims, {parts.axis: (sub,)})
+        pieces.append((head, rename_array(b, array, piece_dims, changes)))
+        apart.append(form and form.each(partial(rename_array, b, dims=piece_dims, names=changes)))
+    return Parts(new_axes[0], tuple(pieces), parts.price, tuple(apart))
 
 
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
-    """The value with all its forms under other axes."""
+    """The value with other axes in all of its forms."""
     if not names:
         return value
-    dims, out = value.known_dims, renamed(value.known_dims, names)
-    assert len(set(flat(out))) == len(flat(out)), "an axis stands in a value once"
+    dims, new_dims = value.known_dims, renamed(value.known_dims, names)
+    assert len(set(flat(new_dims))) == len(flat(new_dims)), "an axis stands in a value once"
     return value.each_form(
-        out,
+        new_dims,
         arrays=lambda array: rename_array(b, array, dims, names),
         parts=lambda parts: rename_parts(b, parts, dims, names),
     )
 
 
 def fresh(b: Builder, value: Value) -> Value:
-    """The value with axes of its own: what meets itself in one result has each axis twice."""
+    """The value with new axes of the same extents: in q @ q^T the second operand needs them, as an axis stands once."""
     return rename_value(b, value, {a: (Axis(a.extent, a.name),) for a in flat(value.known_dims)})
 
 
@@ -83,7 +86,7 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
 
 
 def _fuse_array(b: Builder, array: Array, dims: Dims, position: int, whole: Dim) -> Array:
-    """An array of a value with these dims; what it lacks all of stays away."""
+    """An array of a value with these dims. It lacks the fused axis if it lacks all axes of the dimension."""
     group = dims[position]
     if all(array.state(a) == "absent" for a in group):
         return array
@@ -94,12 +97,13 @@ def _fuse_array(b: Builder, array: Array, dims: Dims, position: int, whole: Dim)
 
 
 def _fuse_parts(b: Builder, parts: Parts, dims: Dims, position: int, whole: Dim) -> Parts | None:
-    """Parts [2 3] along F of (F D) with D 16 are parts [32 48]; along D they are strided, and no parts of the whole."""
+    """Parts [2 3] along F of (F D) with D 16 become parts [32 48]. Parts along D are strided in it, and are dropped."""
     group = dims[position]
     if parts.axis not in group:
-        own = [renamed(dims, {parts.axis: (sub,)}) for sub, _ in parts.pieces]
+        piece_dims = [renamed(dims, {parts.axis: (sub,)}) for sub, _ in parts.pieces]
         fused = [
-            (sub, _fuse_array(b, array, d, position, whole)) for (sub, array), d in zip(parts.pieces, own, strict=True)
+            (sub, _fuse_array(b, array, d, position, whole))
+            for (sub, array), d in zip(parts.pieces, piece_dims, strict=True)
         ]
         return replace(parts, pieces=tuple(fused), apart=())
     if parts.axis is not group[0]:
@@ -108,6 +112,6 @@ def _fuse_parts(b: Builder, parts: Parts, dims: Dims, position: int, whole: Dim)
     for sub, array in parts.pieces:
         inner = (sub, *group[1:])
         flat_sub = Axis(product(a.extent for a in inner), sub.name)
-        there = (*dims[:position], inner, *dims[position + 1 :])
-        pieces.append((flat_sub, _fuse_array(b, array, there, position, (flat_sub,))))
+        inner_dims = (*dims[:position], inner, *dims[position + 1 :])
+        pieces.append((flat_sub, _fuse_array(b, array, inner_dims, position, (flat_sub,))))
     return Parts(whole[0], tuple(pieces), parts.price)

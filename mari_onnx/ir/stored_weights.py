@@ -1,13 +1,16 @@
-"""Weights that a node computes from stored constants, element by element: moving one is moving what is stored.
+"""Moves of weights that a Cast or a DequantizeLinear computes from stored constants.
+
+The stored constants are moved instead, and the node is written once more on them:
 
     Slice(Cast(w))                              = Cast(Slice(w))
     Slice(DequantizeLinear(w, scale, zero))     = DequantizeLinear(Slice(w), Slice(scale), Slice(zero))
 
 A quantized weight is never dequantized here: that would bloat the file, and runtimes fuse the node with the product
-that reads it. Scale and zero point are one for the tensor, one for each index of an axis, or one for each block of
-indices of it; then they have the weight's shape but for that axis.
+that reads it. There is one scale and zero point for the tensor, for each index of one axis, or for each block of
+indices of one axis. In the last case they have the weight's rank, and fewer indices along that axis.
 
-Holds where blocks stay whole; what does not keep them so moves the result. Rounding: none.
+Holds where no block of indices is cut. Each function returns None where one is, and for any other tensor.
+Rounding: none.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from mari_onnx.ir.extents import Extent, product
 
 
 class Moves(Protocol):
-    """What moves a stored tensor, and what writes the node that computes a weight from it: a `Builder`."""
+    """The methods of `Builder` that move a tensor, and `make`, which writes the node that computes a weight."""
 
     def make(
         self,
@@ -46,7 +49,11 @@ class Moves(Protocol):
 
 @dataclass(frozen=True)
 class Weight:
-    """`op_type(x, *scales)`; `axis` is the one that scales differ along, if any, in blocks of `block` if not 0."""
+    """The weight `op_type(x, *scales)`, such as DequantizeLinear(x, scale, zero point).
+
+    `axis` is the axis along which scales differ, None if there is one scale. `block` is how many indices of it share a
+    scale, 0 for one each.
+    """
 
     op_type: str
     attributes: dict[str, Any]
@@ -60,11 +67,12 @@ class Weight:
         return self.x.known_shape
 
     def tensor(self, b: Moves, like: Tensor) -> Tensor:
-        """The node; `like` has its element type."""
+        """The output of the node, with the element type of `like`."""
         attributes = self.attributes if self.axis is None else {**self.attributes, "axis": self.axis}
         return b.make(self.op_type, [self.x, *self.scales], self.shape, like.dtype, **attributes)
 
     def moved(self, x: Tensor, scale: Callable[[Tensor], Tensor], axis: int | None) -> Weight:
+        """The weight of a moved `x`; `scale` moves each scale, and `axis` is where their axis is then."""
         return replace(self, x=x, scales=tuple(map(scale, self.scales)), axis=axis)
 
 
@@ -82,7 +90,7 @@ def weight_of(t: Tensor) -> Weight | None:
 
 
 def sliced(b: Moves, t: Tensor, axis: int, start: int, stop: int) -> Tensor | None:
-    """[start, stop) of one axis."""
+    """Indices [start, stop) of one axis."""
     weight = weight_of(t)
     if weight is None:
         return None
@@ -99,7 +107,7 @@ def sliced(b: Moves, t: Tensor, axis: int, start: int, stop: int) -> Tensor | No
 
 
 def transposed(b: Moves, t: Tensor, perm: Sequence[int]) -> Tensor | None:
-    """The axes in another order."""
+    """The Transpose of the weight."""
     weight = weight_of(t)
     if weight is None:
         return None
@@ -109,7 +117,7 @@ def transposed(b: Moves, t: Tensor, perm: Sequence[int]) -> Tensor | None:
 
 
 def reshaped(b: Moves, t: Tensor, shape: Sequence[Extent]) -> Tensor | None:
-    """The axes cut at other places, where the one that scales differ along, or its blocks, stay whole."""
+    """The weight in another shape. None where the Reshape cuts a block, or the axis that scales differ along."""
     weight = weight_of(t)
     if weight is None:
         return None
@@ -130,7 +138,7 @@ def reshaped(b: Moves, t: Tensor, shape: Sequence[Extent]) -> Tensor | None:
 
 
 def joined(b: Moves, tensors: Sequence[Tensor], axis: int) -> Tensor | None:
-    """Weights of one kind side by side: with the same scales, or with scales side by side as well."""
+    """The Concat of weights of one kind. Their scales are the same, or are concatenated as well."""
     weights = [weight_of(t) for t in tensors]
     first = weights[0]
     if first is None:
@@ -160,7 +168,7 @@ def _whole(weight: Weight, axis: int) -> bool:
 
 
 def taken(b: Moves, t: Tensor, indices: Tensor, axis: int) -> Tensor | None:
-    """Indices of one axis, by a constant."""
+    """Gather of constant indices along one axis."""
     weight = weight_of(t)
     if weight is None or not indices.stored or len(indices.known_shape) != 1:
         return None

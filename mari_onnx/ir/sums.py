@@ -1,10 +1,12 @@
-"""Sums of arrays, each on its own axes: smallest first, in the C of a Gemm or as one more row of a weight.
+"""Sums of arrays that are stored along different axes.
+
+The smallest summands are added first. A summand may become the C of a Gemm, or one more row of a weight:
 
     x (B k) @ w + c (1 n)              Gemm(x, w, c)
     x (m k) @ w (B k n) + c (B n)      [x 1] @ [w; c], where there are at least as many rows as columns
     a (1 n) + b (B n) + c (B L n)      (a + b) + c
 
-Rounding: terms are added in another order than the original adds them in.
+Rounding: the order of additions differs from the original's.
 """
 
 from __future__ import annotations
@@ -22,23 +24,24 @@ from mari_onnx.ir.extents import compare
 from mari_onnx.ir.forms import Array, Terms
 
 GEMM_DTYPES = (1, 10, 11)
-"""Of what is multiplied as Gemm; other types (integers, bfloat16) have no kernel for it in onnxruntime."""
+"""Element types for which onnxruntime has a Gemm: float32, float16, float64; integers and bfloat16 have none."""
 
 
 def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
-    """The sum, smallest summands first; a product in two dimensions takes what is added to it as its C."""
+    """The sum of the terms, smallest summands first. A product of two dimensions takes its addend as C of Gemm."""
 
     def size(signed: tuple[int, Array]) -> tuple[int, bool, int, bool]:
         names, op_type = signed[1].names(), signed[1].tensor.op_type
         varying = [a for a, _ in names if not isinstance(a.extent, int) and signed[1].state(a) == "stored"]
-        # a bias before the product whose C it can be, and what is an item's own after all that is not
+        # A bias comes before the product whose C it can be. Arrays of items alone come last, so that the sum without
+        # them can be computed before.
         return len(varying), signed[1].of_item, len(names), op_type == "Gemm"
 
     (sign, total), *rest = sorted(terms.signed, key=size)
     last = total.tensor
     for next_sign, array in rest:
         if total.tensor.op_type == "Gemm":
-            total.tensor.name_after(last)  # a sum on the way, named after the product that took it in
+            total.tensor.name_after(last)  # an intermediate sum gets the name of the summand that was added last
         last = array.tensor
         fused = None
         if (sign, next_sign) == (1, 1) and not (array.of_item and not total.of_item):
@@ -60,7 +63,7 @@ def _binary(b: Builder, op_type: str, left: Array, right: Array, dims: Dims) -> 
 
 
 def _into_weight(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:
-    """An addend as one more row of a weight: x (m k) @ w (B k n) + c (B n)  ->  [x 1] @ [w; c], where m >= k."""
+    """The addend as one more row of the weight: x (m k) @ w (B k n) + c (B n)  ->  [x 1] @ [w; c], where m >= k."""
     t, layout = product_.tensor, product_.layout
     if t.op_type != "MatMul" or t.node.proto is not None or len(layout) < 3 or product_.via or addend.via:
         return None
@@ -80,7 +83,7 @@ def _into_weight(b: Builder, product_: Array, addend: Array, dims: Dims) -> Arra
 
 
 def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array | None:
-    """Gemm(a, w) + c  ->  Gemm(a, w, c), where c broadcasts to the product and nothing else was added yet."""
+    """The addend as C: Gemm(a, w) + c  ->  Gemm(a, w, c), if c broadcasts to the product and the Gemm has no C yet."""
     t = product_.tensor
     if t.op_type != "Gemm" or len(t.node.inputs) != 2 or t.dtype not in GEMM_DTYPES or t.node.proto is not None:
         return None
@@ -91,11 +94,11 @@ def _into_gemm(b: Builder, product_: Array, addend: Array, dims: Dims) -> Array 
         return None  # runtimes fuse a quantized weight with a product to which nothing computed is added
     addend, selected = agree(b, [addend, product_], dims)
     if selected is not product_:
-        return None  # without candidates there is no row 0, and still a product of each request
+        return None  # in a call without candidates c has no row, and the product has a row for each request
     if {x for x, _ in addend.names()} - {x for x, _ in product_.names()}:
         return None
     if any(state == "stored" != product_.state(x) for x, state in addend.names()):
-        return None  # C broadcasts to the product, which has fewer rows: those that another index selects
+        return None  # C would have a row for each candidate, and the product has fewer rows, which an index selects
     if any(len({product_.state(x), addend.state(x)}) > 1 and len(d) > 1 for d in product_.layout for x in d):
         return None
     c = lay(b, addend, product_.layout)

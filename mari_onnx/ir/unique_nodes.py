@@ -1,7 +1,8 @@
 """An expression graph in which equal expressions are one object.
 
-Two rules that describe the same node on the same inputs get the same tensor: it is computed once, and that two forms
-are the same is seen by `is`. What is not the same in every call, and operators of other domains, is unique to its node.
+Two rules that describe the same node on the same inputs get the same tensor. The node is computed once, and two forms
+can be compared by `is`. Nodes that may give something else each time (RandomNormal), nodes of other domains and nodes
+whose bodies read outer tensors are not shared.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import onnx
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.operators import NONDETERMINISTIC, named
-from mari_onnx.ir.validate import check_again
+from mari_onnx.ir.validate import check_again, check_original_again
 
 FOLDABLE = named(lambda t: t.foldable)
 BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 class UniqueNodes:
-    """Makes nodes, and counts those made: a node's serial is larger than those of its inputs.
+    """Makes nodes and numbers them: `count` is the serial of the last one, and inputs have smaller serials than users.
 
-    `choices` are tensors that hold the same, {one: another}; `chosen` is what stands for what in the plan.
+    `choices` are pairs of tensors with the same elements, {one: another}, from which the plan may choose. `chosen` has
+    those choices that the plan made.
     """
 
     def __init__(self) -> None:
@@ -43,7 +45,7 @@ class UniqueNodes:
         return self._source("<input>", name, shape, dtype, name=name)
 
     def initializer(self, proto: onnx.TensorProto) -> Tensor:
-        """A stored tensor, not found by its name: two bodies may each have one of that name."""
+        """A stored tensor. It is always a new one: two bodies may each have an initializer of the same name."""
         return self._source(
             "<initializer>",
             self.count,
@@ -99,7 +101,7 @@ class UniqueNodes:
         /,
         **attributes: Any,
     ) -> Tensor:
-        """A node of our own with one output, of the dtype of its first input unless told."""
+        """A new node with one output. `dtype` is that of its first input unless it is given."""
         items = tuple(sorted(attributes.items()))
         key = (op_type, items, tuple(map(id, inputs)))
         node = self._nodes.get(key)
@@ -119,9 +121,9 @@ class UniqueNodes:
         captures: Sequence[tuple[str, Tensor]] = (),
     ) -> list[Tensor]:
         """The original node on these inputs; `results` are the shape and dtype of each of its outputs."""
-        attributes = tuple(sorted((a.name, _plain(a)) for a in proto.attribute))
+        attributes = tuple(sorted((a.name, _hashable(a)) for a in proto.attribute))
         unique = proto.op_type in NONDETERMINISTIC or proto.domain not in ("", "ai.onnx") or bool(captures)
-        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # as `make` has it
+        key: tuple[Any, ...] = (proto.op_type, attributes, tuple(map(id, inputs)))  # the same as in `make`
         if unique or len(results) > 1:
             key = (*key, tuple(map(bool, proto.output)), id(proto) if unique else 0)
         node = self._nodes.get(key)
@@ -129,25 +131,27 @@ class UniqueNodes:
             node = self._nodes[key] = self._node(
                 proto.op_type, attributes, tuple(inputs), proto=proto, captures=tuple(captures)
             )
-            same = not unique and not any(a.type in BODIES for a in proto.attribute)
+            foldable = not unique and not any(a.type in BODIES for a in proto.attribute)
             node.outputs.extend(
-                Tensor(node, i, s, d, same and _constant(inputs, s)) for i, (s, d) in enumerate(results)
+                Tensor(node, i, s, d, foldable and _constant(inputs, s)) for i, (s, d) in enumerate(results)
             )
         for t, (shape, dtype) in zip(node.outputs, results, strict=True):
-            t.shape = shape if t.shape is None else t.shape  # of one of two that are equal onnx may know less
-            check_again(t, shape, dtype)
+            t.shape = (
+                shape if t.shape is None else t.shape
+            )  # onnx may have inferred less for the first of two equal nodes
+            check_original_again(t, shape, dtype)
         return node.outputs
 
 
 def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
-    """Whether a node gives the same in every call: it has inputs, which do, and its shape is known."""
-    given = [t for t in inputs if t is not None]
-    known = shape is not None and all(isinstance(e, int) for e in shape)
-    return known and bool(given) and all(t.constant for t in given)
+    """Whether the result of a node is the same in every call: all of its inputs are, and its shape is known."""
+    present = [t for t in inputs if t is not None]
+    known_shape = shape is not None and all(isinstance(e, int) for e in shape)
+    return known_shape and bool(present) and all(t.constant for t in present)
 
 
-def _plain(attribute: onnx.AttributeProto) -> Any:
-    """An attribute's value, hashable: tensors, graphs and the like by their bytes."""
+def _hashable(attribute: onnx.AttributeProto) -> Any:
+    """The attribute as a hashable value. Tensors, graphs and types are represented by their bytes."""
     kind = onnx.AttributeProto
     if attribute.type in (kind.INT, kind.FLOAT, kind.STRING):
         return onnx.helper.get_attribute_value(attribute)

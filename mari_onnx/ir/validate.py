@@ -1,15 +1,18 @@
-"""What has to hold of values and expressions whatever the rules do: checked after each step, where that is wanted.
+"""Checks of values, expressions and names that must hold after each step. A failed check is a bug in mari-onnx.
 
-    of a value        an axis stands in it once; each form is stored along axes of the value alone; a layout is as long
-                      as the tensor that it describes; parts add up to their axis; an index map belongs to a stored axis
-    of expressions    no node needs itself; what moves data has the shape that the move gives
-    of names          what is written has each name once
-    of the builder    an expression that is there already has the shape and type that it is asked for with
+    values         an axis stands in a value once; each form is stored along axes of the value alone; a layout has the
+                   shape of its tensor; the widths of parts add up to their axis; an index map belongs to a stored axis
+    expressions    no node depends on its own output; a Reshape, Transpose, Concat or Gather has the shape that follows
+                   from its inputs
+    names          no two written tensors have the same name
+    the builder    an expression that is asked for again has the shape and type that it was made with
 
-That every form evaluates to its value is more than that, and takes numbers: the tests in `tests/property` do that.
+Whether each form evaluates to its value takes numbers, and is checked by the tests in `tests/property`.
 
-The checks run where `ENABLED` is set: by the environment variable MARI_ONNX_DEBUG, and by the tests. A check that fails
-raises `InvalidError`, which names the node of the original graph and the tensor: it is a bug in mari-onnx.
+The checks run if `ENABLED` is true: with the environment variable MARI_ONNX_DEBUG, and in tests. A failed check raises
+`InvalidError`, which names the node of the original graph and the tensor. Example of a message:
+
+    Concat `x`, value `x`, its parts: parts of 6 in all along an axis of 7
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ from mari_onnx.ir.axes import Axis, extents, flat, show
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Node, Tensor, first_input
 from mari_onnx.ir.extents import ROW, Extent, compare, product, symbol, total
-from mari_onnx.ir.forms import Array, Factors, Form, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Factors, Form, IndexMap, Parts, Terms, Value
 
 ENABLED = bool(os.environ.get("MARI_ONNX_DEBUG"))
 
 
 class InvalidError(AssertionError):
-    """A value or an expression that no rule may leave behind."""
+    """A value or an expression breaks an invariant."""
 
 
 def _require(holds: bool, where: str, problem: str) -> None:
@@ -39,7 +42,7 @@ def _require(holds: bool, where: str, problem: str) -> None:
 
 
 def check_values(node: str, values: Iterable[Value]) -> None:
-    """The forms of what a node gave; `node` is what messages call it."""
+    """Check the forms of a node's outputs. Messages call the node `node`."""
     if not ENABLED:
         return
     for value in values:
@@ -56,14 +59,15 @@ def check_values(node: str, values: Iterable[Value]) -> None:
 
 
 def _forms(value: Value) -> Iterator[tuple[str, Form]]:
-    given: tuple[tuple[str, Form | None], ...] = (
+    """The forms that the value has, each with its kind for messages."""
+    forms: tuple[tuple[str, Form | None], ...] = (
         ("array", value.array),
         ("parts", value.parts),
         ("terms", value.terms),
         ("factors", value.factors),
         ("written array", value.written),
     )
-    return ((kind, form) for kind, form in given if form is not None)
+    return ((kind, form) for kind, form in forms if form is not None)
 
 
 def _check_form(where: str, form: Form, axes: set[Axis], dtype: int) -> None:
@@ -105,20 +109,24 @@ def _check_array(where: str, array: Array, axes: set[Axis], dtype: int) -> None:
     rows = {a: m.rows for a, m in array.via}
     _require(len(rows) == len(array.via), where, "an axis has two index maps")
     _require(rows.keys() <= set(stored), where, "an index map for an axis that is not stored")
-    for axis, given in array.via:
-        if given.item_rows:
-            _require(given.index is None and given.rows == axis.extent, where, f"not every item has its row of {axis}")
-        elif given.index is None:
-            _require(given.rows in (1, symbol(ROW)), where, f"row 0 of {given.rows} along {axis}")
-        else:
-            _require(given.index.shape in (None, (axis.extent,)), where, f"{given.index.shape} indices along {axis}")
+    for axis, rows_of in array.via:
+        _check_map(where, axis, rows_of)
     shape = tuple(product(rows.get(a, a.extent) for a in d) for d in array.layout)
     _require(tensor.shape in (None, shape), where, f"a layout of shape {shape}")
     _require(_same_type(tensor.dtype, dtype), where, f"a tensor of type {tensor.dtype}, not {dtype}")
 
 
+def _check_map(where: str, axis: Axis, rows: IndexMap) -> None:
+    if rows.item_rows:
+        _require(rows.index is None and rows.rows == axis.extent, where, f"not every item has its row of {axis}")
+    elif rows.index is None:
+        _require(rows.rows in (1, symbol(ROW)), where, f"row 0 of {rows.rows} along {axis}")
+    else:
+        _require(rows.index.shape in (None, (axis.extent,)), where, f"{rows.index.shape} indices along {axis}")
+
+
 def _same_type(a: int, b: int) -> bool:
-    """Whether two element types are one; 0 is one that nothing is known of."""
+    """Whether two element types may be the same; 0 is an unknown type."""
     return a == b or 0 in (a, b)
 
 
@@ -127,7 +135,7 @@ def _once(axes: Sequence[Axis]) -> bool:
 
 
 def described(tensor: Tensor) -> str:
-    """A tensor for people: its name, or what makes it, and its shape."""
+    """A tensor in messages: its name, or its operator if it has none, and its shape."""
     return f"`{tensor.name or tensor.op_type}` {tensor.shape}"
 
 
@@ -135,7 +143,7 @@ def described(tensor: Tensor) -> str:
 
 
 def check_expressions(step: str, tensors: Iterable[Tensor]) -> None:
-    """What the tensors need, after a step: nothing needs itself, and moves give the shapes that they are said to."""
+    """Check all expressions that the tensors depend on. Messages say that `step` was the last step before the check."""
     if not ENABLED:
         return
     for node in _in_order(step, tensors):
@@ -144,9 +152,9 @@ def check_expressions(step: str, tensors: Iterable[Tensor]) -> None:
 
 
 def _in_order(step: str, tensors: Iterable[Tensor]) -> list[Node]:
-    """The nodes, inputs before users. A node that is met again before its inputs are done needs itself."""
+    """The nodes, inputs before users. Raises InvalidError for a cycle: a node that its own inputs need."""
     order: list[Node] = []
-    state: dict[Node, bool] = {}  # whether it is done
+    state: dict[Node, bool] = {}  # False from when a node is met until its inputs are done
     stack = [(t.node, False) for t in tensors]
     while stack:
         node, leaving = stack.pop()
@@ -156,22 +164,21 @@ def _in_order(step: str, tensors: Iterable[Tensor]) -> list[Node]:
         elif node not in state:
             state[node] = False
             stack.append((node, True))
-            needs = [t.node for t in inputs_of(node)]
-            again = next((need for need in needs if state.get(need) is False), None)
-            if again is not None:
+            sources = [t.node for t in inputs_of(node)]
+            if any(state.get(source) is False for source in sources):
                 raise InvalidError(f"after {step}, {described(node.outputs[0])} needs itself")
-            stack.extend((need, False) for need in needs)
+            stack.extend((source, False) for source in sources)
     return order
 
 
 def _check_move(where: str, node: Node, t: Tensor) -> None:
-    """Of our own nodes that only move data: the shape is the one that the move gives."""
+    """Check the shape of a node of `MOVES` that a rule made. Nodes of the original are not checked."""
     shape = MOVES[node.op_type](node) if node.proto is None and node.op_type in MOVES else None
     _require(shape in (None, t.shape), where, f"a {node.op_type} to shape {shape}")
 
 
 def _reshaped(node: Node) -> tuple[Extent, ...] | None:
-    """A product of other extents may be the same: that of [B L] @ [8 2] proves that L is 8."""
+    """The shape of a Reshape. Symbols may differ on both sides: [B L] @ [8 2] proves that L is 8."""
     source, shape = first_input(node.outputs[0]), node.attribute("shape")
     differ = source.shape is not None and compare(product(source.shape), product(shape)) in (-1, 1)
     return (-1,) if differ else tuple(shape)
@@ -205,11 +212,11 @@ MOVES: dict[str, Callable[[Node], tuple[Extent, ...] | None]] = {
     "Concat": _joined,
     "Gather": _taken,
 }
-"""The shape that a move gives, None where that of an input is not known, (-1,) where the inputs do not fit."""
+"""Each function gives the shape of a move's result, None if an input's shape is unknown, (-1,) if inputs do not fit."""
 
 
 def check_names(names: Mapping[Tensor, str]) -> None:
-    """What tensors are called in the model that is written; an optional output that is left out is called nothing."""
+    """Check the names of the tensors that are written. The name "" is that of an optional output that is left out."""
     if not ENABLED:
         return
     named: dict[str, Tensor] = {}
@@ -222,15 +229,31 @@ def check_names(names: Mapping[Tensor, str]) -> None:
 
 
 def check_again(made: Tensor, shape: tuple[Extent, ...] | None, dtype: int) -> None:
-    """An expression that was there already, of the shape and type that it is asked for with this time."""
+    """Check an expression that is asked for again: it must have been made with this shape and type."""
+    if ENABLED:
+        _check_type(made, dtype)
+        _require(None in (made.shape, shape) or made.shape == shape, _already(made), f"it is asked for as {shape}")
+
+
+def check_original_again(made: Tensor, shape: tuple[Extent, ...] | None, dtype: int) -> None:
+    """Check a node of the original that equals an earlier one: its shape may be that of the earlier node.
+
+    Symbols may differ. Example: NonZero(mask) occurs twice in the original, and the extent that nobody knows is called
+    `a.1` in the shape of output `a`, and `b.1` in that of `b`.
+    """
     if not ENABLED:
         return
-    where = f"{described(made)} is there already"
-    _require(_same_type(made.dtype, dtype), where, f"it has type {made.dtype}, not {dtype}")
+    _check_type(made, dtype)
     if made.shape is None or shape is None:
         return
-    # Each who asks may have symbols of its own for extents that nobody knows; only a contradiction is a fault.
-    same = len(made.shape) == len(shape) and all(
-        compare(a, b) in (0, None) for a, b in zip(made.shape, shape, strict=True)
-    )
-    _require(same, where, f"it is asked for as {shape}")
+    same_rank = len(made.shape) == len(shape)
+    differ = any(compare(a, b) in (-1, 1) for a, b in zip(made.shape, shape, strict=False))
+    _require(same_rank and not differ, _already(made), f"it is asked for as {shape}")
+
+
+def _check_type(made: Tensor, dtype: int) -> None:
+    _require(_same_type(made.dtype, dtype), _already(made), f"it has type {made.dtype}, not {dtype}")
+
+
+def _already(made: Tensor) -> str:
+    return f"{described(made)} is there already"

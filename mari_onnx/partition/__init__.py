@@ -1,1 +1,1 @@
-"""One model as two or three: the user's part, the items' part and the ranking model."""
+"""Splitting one model into two or three: the user model, optionally the item model, and the ranking model."""

@@ -1,14 +1,18 @@
-"""Where to cut a graph: what depends on one side's inputs alone goes before the cut, and as little as pays crosses it.
+"""The cheapest cut of a graph between one side, the user's or the items', and the rest.
 
-A value of that side which the rest needs either crosses, at a price for each byte and each value, or is computed again
-behind the cut, at the price of its node, from values of which the same is true. The cheapest choice is a minimum cut
-of a flow network (project selection, Picard 1976):
+A node belongs to the side if it depends on the inputs of the side and on no other input. The side's nodes run before
+the cut, and the rest runs behind it. There are two ways to have a value of the side behind the cut. The value crosses,
+at a price for each byte and each value. Or its node runs again behind the cut, at the price of the node, and the same
+question arises for the node's inputs. Example: a cheap Reshape of [1, 8] to [1, 2, 4] that has two readers behind the
+cut runs again there, and only its input crosses.
 
-    before -> node       what computing the node again costs
-    node   -> tensor     what it costs that the tensor crosses; for an input of the side, before -> tensor
-    tensor -> consumer   without bound: behind the cut a consumer needs its inputs there
+The cheapest decision for all values is a minimum cut of a flow network (project selection, Picard 1976):
 
-A product is computed again only where all that are make up no more than `REPEATED` of the graph's arithmetic.
+    before -> node       capacity: the time of running the node again behind the cut
+    node   -> tensor     capacity: the price of sending the tensor; for an input of the side, before -> tensor
+    tensor -> consumer   unbounded: a consumer behind the cut needs its inputs behind the cut
+
+Products are run again only if all of them together are at most `REPEATED` of the graph's multiply-adds.
 """
 
 from __future__ import annotations
@@ -24,23 +28,27 @@ from mari_onnx.document.graph_view import reads
 from mari_onnx.ir.operators import NONDETERMINISTIC
 
 NS_PER_BYTE = 1.0
-"""A value that crosses is written, sent and read again: 10 Gbit/s are 0.8 ns a byte."""
+"""The price of a byte that crosses: it is written, sent and read again, and 10 Gbit/s are 0.8 ns for a byte."""
 
 NS_PER_STORED_BYTE = 0.05
-"""A constant that the far side has to store as well is read there, and a table takes its memory."""
+"""The price of a byte of a constant that both models have to store: it takes memory, and is read twice."""
 
 NS_PER_VALUE = 2000.0
-"""Each value is one more to name, to store and to feed."""
+"""The price of a value that crosses, whatever its size: a server has to name it, store it and feed it."""
 
 REPEATED = 0.01
-"""The share of a graph's arithmetic that may be computed again."""
+"""The largest share of a graph's multiply-adds that may be computed again."""
 
 Node = onnx.NodeProto
 
 
 @dataclass(frozen=True)
 class Priced:
-    """What is known of a graph: bytes of a tensor, None where it cannot cross; nanoseconds and products of a node."""
+    """The prices of a graph's tensors and nodes.
+
+    `bytes_of` a tensor is None if the tensor cannot cross. `time_of` a node is in nanoseconds, and `macs_of` a node are
+    its multiply-adds.
+    """
 
     bytes_of: Callable[[str], float | None]
     time_of: Callable[[Node], float]
@@ -49,7 +57,12 @@ class Priced:
 
 @dataclass(frozen=True)
 class Cut:
-    """The nodes before the cut and those behind it, some of them in both, and what crosses, in the graph's order."""
+    """A cut. All fields are in the order of the graph.
+
+    `before` and `behind` are the nodes of the two sides, and `repeated` those that are in both. `computed` are the
+    values that cross, and `inputs` the inputs of the side that are read behind the cut as well. `frontier` are the
+    values that would cross if no node ran again.
+    """
 
     before: tuple[Node, ...]
     behind: tuple[Node, ...]
@@ -59,12 +72,13 @@ class Cut:
     frontier: tuple[str, ...]
 
 
-def frontier(graph: onnx.GraphProto, own: Collection[str], given: Collection[str]) -> tuple[set[int], list[str]]:
-    """The nodes that depend on the inputs `own` and no others of `given`, and what of theirs the rest needs.
+def frontier(graph: onnx.GraphProto, own: Collection[str], inputs: Collection[str]) -> tuple[set[int], list[str]]:
+    """The positions of the side's nodes, and the names of the values of the side that other nodes or outputs need.
 
-    What depends on no input belongs to neither side. Random numbers stay where they were drawn.
+    The side's nodes depend on the inputs `own` and on no others of `inputs`. A node that depends on no input belongs to
+    neither side. A node that draws random numbers belongs to the rest: run again, it would draw others.
     """
-    sides: dict[str, frozenset[str]] = {name: frozenset(["own" if name in own else "other"]) for name in given}
+    sides: dict[str, frozenset[str]] = {name: frozenset(["own" if name in own else "other"]) for name in inputs}
     inside: set[int] = set()
     for i, node in enumerate(graph.node):
         side = frozenset().union(*(sides.get(name, frozenset()) for name in reads(node)))
@@ -73,14 +87,22 @@ def frontier(graph: onnx.GraphProto, own: Collection[str], given: Collection[str
         if side == {"own"}:
             inside.add(i)
     made = {name: None for i in sorted(inside) for name in graph.node[i].output if name}
-    wanted = {name for i, node in enumerate(graph.node) if i not in inside for name in reads(node)}
-    wanted |= {o.name for o in graph.output}
-    return inside, [name for name in made if name in wanted]
+    read = _read_outside(graph, inside)
+    return inside, [name for name in made if name in read]
 
 
-def cut(graph: onnx.GraphProto, own: Collection[str], given: Collection[str], priced: Priced) -> Cut | None:
-    """The cheapest cut between what depends on the inputs `own` alone and the rest; None where nothing does."""
-    inside, edge = frontier(graph, own, given)
+def _read_outside(graph: onnx.GraphProto, inside: Collection[int]) -> set[str]:
+    """The names that nodes at other positions than `inside` read, and those of the graph's outputs."""
+    names = {name for i, node in enumerate(graph.node) if i not in inside for name in reads(node)}
+    return names | {o.name for o in graph.output}
+
+
+def cut(graph: onnx.GraphProto, own: Collection[str], inputs: Collection[str], priced: Priced) -> Cut | None:
+    """The cheapest cut between the nodes that depend on the inputs `own` alone and the rest.
+
+    `inputs` are all inputs of the graph. None if no node depends on `own` alone, or if no value can cross.
+    """
+    inside, edge = frontier(graph, own, inputs)
     if not edge:
         return None
     total = sum(map(priced.macs_of, graph.node))
@@ -100,10 +122,13 @@ def _cheapest(
     priced: Priced,
     repeatable: Collection[int],
 ) -> Cut | None:
+    """The minimum cut of the network, in which only the nodes at the positions `repeatable` may run again.
+
+    None if nothing of the side is read behind the cut, or if a value would have to cross that cannot.
+    """
     network = nx.DiGraph()
     stored = {t.name: t for t in graph.initializer}
-    behind = {name for i, node in enumerate(graph.node) if i not in inside for name in reads(node)}
-    behind |= {o.name for o in graph.output}
+    behind = _read_outside(graph, inside)
 
     def tensor(name: str, producer: object) -> None:
         size = priced.bytes_of(name)
@@ -122,7 +147,7 @@ def _cheapest(
             if name:
                 tensor(name, ("node", i))
         for name in reads(node):
-            if name in stored and name not in behind:  # a table would have to be stored behind the cut as well
+            if name in stored and name not in behind:  # if the node runs again, the table is stored behind the cut too
                 price = round(NS_PER_STORED_BYTE * stored_bytes(stored[name]))
                 network.add_edge("before", ("tensor", name), capacity=price)
             if ("tensor", name) in network:
@@ -133,27 +158,26 @@ def _cheapest(
         _, (_, far) = nx.minimum_cut(network, "before", "behind")
     except nx.NetworkXUnbounded:
         return None
-    again = [i for i in sorted(inside) if ("node", i) in far]
+    repeated = [i for i in sorted(inside) if ("node", i) in far]
     computed = [
-        name for i in sorted(inside) if i not in again for name in graph.node[i].output if ("tensor", name) in far
+        name for i in sorted(inside) if i not in repeated for name in graph.node[i].output if ("tensor", name) in far
     ]
-    rest = [i for i in range(len(graph.node)) if i not in inside or i in again]
-    kept = needed(graph.node, computed)
+    rest = [i for i in range(len(graph.node)) if i not in inside or i in repeated]
     return Cut(
-        before=tuple(kept),
+        before=tuple(needed(graph.node, computed)),
         behind=tuple(needed([graph.node[i] for i in rest], [o.name for o in graph.output])),
         computed=tuple(computed),
         inputs=tuple(name for name in own if ("tensor", name) in far),
-        repeated=tuple(graph.node[i] for i in again),
+        repeated=tuple(graph.node[i] for i in repeated),
         frontier=tuple(edge),
     )
 
 
 def needed(nodes: Sequence[Node], outputs: Collection[str]) -> list[Node]:
-    """The nodes that the outputs need, in order."""
-    wanted, kept = set(outputs), []
+    """The nodes that the outputs need, in the order of `nodes`."""
+    names, found = set(outputs), []
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            kept.append(node)
-            wanted.update(reads(node))
-    return kept[::-1]
+        if names.intersection(node.output):
+            found.append(node)
+            names.update(reads(node))
+    return found[::-1]

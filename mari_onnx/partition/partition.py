@@ -1,9 +1,13 @@
-"""Two models of one, or three: the user's part, the items' part, and the ranking model that takes what they computed.
+"""Splitting an optimized model into a user model, an item model if items are declared, and a ranking model.
 
-The optimized graph is cut (see `cut`) between what depends on the request alone and the rest; it has the request's row
-once, or a row for each of several requests. What depends on the item alone is cut off the rest in the same way. There,
-a value may cross only where each candidate's row of it depends on that candidate's row of the inputs and on nothing
-else (see `by_row`): a catalogue is computed in batches of any size.
+    user model       user_id, ...  ->  h.user [1, 96]        runs once for each request
+    item model       item_id, ...  ->  h.item [B, 96]        runs once for each item of the catalogue
+    ranking model    h.user, h.item, other inputs  ->  y     runs for each call
+
+The optimized graph is cut (see `min_cut`) between the nodes that depend on the request alone and the rest. The rest is
+cut in the same way between the nodes that depend on the items alone and the ranking model. A catalogue is computed in
+batches of any size, so a value may come from the item model only if each of its rows depends on one item alone (see
+`row_independence`).
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from mari_onnx.planning.plan import Plan
 from mari_onnx.report.model import Crossing, Part, Role, Split
 
 STRING_BYTES = 16
-"""What a string is taken to have."""
+"""The assumed size of a string."""
 
 NOT_CUT = {
     "user": "no value is computed from the request's inputs alone",
@@ -40,23 +44,23 @@ NOT_CUT = {
 
 @dataclass(frozen=True)
 class Partition:
-    """The models, by role, the ranking model last, and what is said about them."""
+    """The models by role, of which the ranking model is the last, and the report of the split."""
 
     models: Mapping[Role, onnx.ModelProto]
     report: Split
 
 
 def partition(plan: Plan) -> Partition:
-    """Cut the model that the plan writes; `items` of its premises are the inputs of the items' part, if there is one.
+    """Split the model of a plan. Its `reading.premises.items` are the inputs of the item model, if there is one.
 
-    Raises UserError where there is nothing to cut off.
+    Raises UserError if no value can be computed by the user model, or by the item model that was asked for.
     """
     return _Splitter(plan, write(plan.lowered)).parts(plan.reading.premises.items)
 
 
 @dataclass
 class _Splitter:
-    """What is left of the graph, as the ranking model, and what was cut off it."""
+    """A split in progress: the written model of the plan, and the models that were cut off so far."""
 
     plan: Plan
     written: Written
@@ -66,7 +70,7 @@ class _Splitter:
     choice: list[str] = field(default_factory=list)
 
     def parts(self, items: Collection[str]) -> Partition:
-        """The user's part is cut off first: it depends on no item."""
+        """Cut off the user model, and then the item model, which may contain nothing that the user model computes."""
         rank = self.written.model
         whole = self._macs(rank.graph.node)
         rank = self._cut_off("user", rank, {i.name for i in self.plan.reading.roles.inputs}, None)
@@ -80,24 +84,27 @@ class _Splitter:
     def _cut_off(
         self, role: Role, rank: onnx.ModelProto, side: Collection[str], may_cross: Collection[str] | None
     ) -> onnx.ModelProto:
-        """The ranking model without what depends on the inputs of a side alone, which becomes a model of this role."""
+        """The ranking model without the nodes of a side, which become the model of this role.
+
+        `side` are the inputs of the side. Only values in `may_cross` cross, or any value if that is None.
+        """
 
         def size(name: str) -> float | None:
             allowed = may_cross is None or name in may_cross or name in side
             each = self._bytes(name, role) if allowed else None
             return each and each * (self.plan.cost.batch if role == "item" else 1)
 
-        given = [i.name for i in rank.graph.input]
-        own = [name for name in given if name in side]
+        inputs = [i.name for i in rank.graph.input]
+        own = [name for name in inputs if name in side]
         priced = Priced(size, self._time, lambda node: self._macs([node]))
-        found = cut(rank.graph, own, given, priced)
+        found = cut(rank.graph, own, inputs, priced)
         if found is None:
             step = "declare the user's inputs: -u 'user_*'" if role == "user" else "leave the item model out"
             raise UserError(f"the model cannot be split: {NOT_CUT[role]}", step)
         behind = {name for node in found.behind for name in reads(node)} | {o.name for o in rank.graph.output}
         before = {name for node in found.before for name in reads(node)}
         answers = {o.name for o in rank.graph.output}
-        # An output of the whole is one of the ranking model's, and so comes to it under another name.
+        # The ranking model has all outputs of the whole. So an output that crosses comes to it under another name.
         sent = {name: self._unused(f"{name}.{role}") if name in answers else name for name in found.computed}
         outputs = [self._info(name, sent[name]) for name in found.computed]
         out = [helper.make_node("Identity", [n], [other]) for n, other in sent.items() if n != other]
@@ -144,7 +151,7 @@ class _Splitter:
 
     @cached_property
     def _requests(self) -> set[str]:
-        """The symbols that count several requests."""
+        """The symbols for the number of requests, if a call has several."""
         shapes = [self._shape(name) for name in self.plan.reading.roles.of_requests]
         return {s for shape in shapes if shape for s in symbols(shape[0])}
 
@@ -153,7 +160,7 @@ class _Splitter:
         return TensorProto.INT64 if tensor is None else tensor.dtype
 
     def _bytes(self, name: str, role: Role) -> float | None:
-        """Bytes of a value for one request, or for one item; None where they are not known."""
+        """The bytes of a value for one request, or for one item; None if they are not known."""
         shape, dtype = self._shape(name), self._dtype(name)
         if shape is None or not dtype:
             return None
@@ -172,7 +179,7 @@ class _Splitter:
         return sum(self.plan.cost.node_macs(tensor.node) for tensor in made)
 
     def _info(self, name: str, called: str) -> onnx.ValueInfoProto:
-        """The value as an input or an output; extents have a name where a graph input has that, too."""
+        """The value as an input or output `called` so; an extent has a name only if a graph input has it too."""
         graph = self.written.model.graph
         stated: dict[str, onnx.ValueInfoProto] = {i.name: i for i in graph.input}
         if name in stated:
@@ -185,7 +192,7 @@ class _Splitter:
         )
 
     def _by_row(self, items: Collection[str]) -> set[str]:
-        """The values that may be computed for each item on its own."""
+        """The names of the values whose rows each depend on one item alone."""
         graph, context = self.written.model.graph, self.plan.program.context
         leading = [shape[0] for shape in map(self._shape, items) if shape]
         candidates = [e for e in leading if symbols(e) & context.candidates]
@@ -216,9 +223,9 @@ def _part(
     outputs: Sequence[onnx.ValueInfoProto],
     sent: Mapping[str, str],
 ) -> onnx.ModelProto:
-    """A model of these nodes, with what they need of the whole's constants; everything else is the whole's.
+    """A model of these nodes with the constants that they read; everything else is copied from the whole.
 
-    `sent` are the names under which values cross, by the names that they have in the whole.
+    `sent` has the name under which each value crosses, by the name of the value in the whole.
     """
     out = onnx.ModelProto()
     copy_fields(whole, out, but="graph")
@@ -233,11 +240,11 @@ def _part(
     read |= {i.name for i in inputs}  # an input's default
     graph.initializer.extend(t for t in source.initializer if t.name in read)
     graph.sparse_initializer.extend(t for t in source.sparse_initializer if t.values.name in read)
-    there = {name for node in nodes for name in node.output} | stored_names(graph)
-    taken = {o.name for o in outputs} | {i.name for i in inputs}
-    graph.value_info.extend(v for v in source.value_info if v.name in there - taken)
+    inner = {name for node in nodes for name in node.output} | stored_names(graph)
+    outer = {o.name for o in outputs} | {i.name for i in inputs}
+    graph.value_info.extend(v for v in source.value_info if v.name in inner - outer)
     origins = provenance.read(whole)
     crossing = {other: origins.get(n, Origin(n, WHOLE, "partition")) for n, other in sent.items() if n != other}
-    provenance.stamp(out, {name: origin for name, origin in (origins | crossing).items() if name in there | taken})
-    graph.quantization_annotation.extend(a for a in source.quantization_annotation if a.tensor_name in there | taken)
+    provenance.stamp(out, {name: origin for name, origin in (origins | crossing).items() if name in inner | outer})
+    graph.quantization_annotation.extend(a for a in source.quantization_annotation if a.tensor_name in inner | outer)
     return out

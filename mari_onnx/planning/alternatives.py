@@ -1,15 +1,19 @@
-"""Choose: where the same can be had in two ways, what the rest of the graph needs decides.
+"""Choose: of two tensors that hold the same, the one is taken that makes the whole plan cheaper.
 
-The rules compare the forms of one value with each other. Whether a Concat of all columns is cheap also depends on
-whether somebody else needs it, which is known when the walk is over. So the builder remembers tensors that hold the
-same (`Builder.choices`), and here each choice is tried against the whole plan, from the outputs backwards, as long as
-that makes the plan cheaper. Uses are counted, so that a trial costs no more than what it changes.
+A rule compares the forms of one value. It cannot know whether a Concat of all columns is cheap: another reader may need
+the Concat anyway, and the readers are known only after the walk. So the builder records pairs of tensors that hold the
+same (`Builder.choices`). Here each choice is switched on trial, and kept if the whole plan is cheaper with it.
+
+Example: `Concat(user, item) @ W` and `user @ W_user + item @ W_item` hold the same. The second is cheaper alone. The
+first may be cheaper if three other nodes read the Concat too.
+
+A selection counts how often each node is used. So a trial costs only as much as the nodes that it adds and removes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mari_onnx.analysis.interpret import Program
@@ -21,6 +25,7 @@ from mari_onnx.ir.validate import check_expressions
 from mari_onnx.planning.shared_inputs import stack_siblings
 
 PASSES = 3
+"""The most times that all choices are tried: a later choice may make an earlier one pay."""
 
 
 def choose(program: Program) -> None:
@@ -30,53 +35,60 @@ def choose(program: Program) -> None:
     stack_siblings(b, sorted(reachable(outputs), key=lambda node: node.serial), program.context.opset)
     if not b.choices:
         return
-    plans = [_Plan(b, program.context.cost) for _ in range(2)]
-    for plan in plans:
+    none_switched, all_switched = (_Selection(b, program.context.cost) for _ in range(2))
+    for selection in (none_switched, all_switched):
         for tensor in outputs:
-            plan.want(tensor, 1)
-    for choice in b.choices:  # some pay only together
-        plans[1].switch(choice)
-    best = min((plan.improved() for plan in plans), key=lambda plan: plan.cost)
-    settled = best.chosen | {t: _settled(best, t) for t in outputs}
-    b.chosen.update({t: stands for t, stands in settled.items() if stands is not t})
-    for node in list(best.uses):
-        node.inputs = tuple(None if t is None else _settled(best, t) for t in node.inputs)
-        if is_reshape(node.outputs[0]):
-            node.inputs = (_before_reshapes(best, node.inputs[0]),)
-        node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
-    for tensor, stands in b.chosen.items():
-        stands.name_after(tensor)
+            selection.count(tensor, 1)
+    for choice in b.choices:  # some choices pay only together
+        all_switched.switch(choice)
+    best = min((none_switched.improved(), all_switched.improved()), key=lambda selection: selection.cost)
+    _settle(b, best, outputs)
     check_expressions("planning", map(b.resolve, outputs))
 
 
-def _settled(plan: _Plan, t: Tensor) -> Tensor:
-    """What stands for a tensor; a Reshape to the shape that was there before is none."""
-    stands = plan.resolve(t)
-    source = _before_reshapes(plan, stands)
-    return source if source.shape == stands.shape else stands
+def _settle(b: Builder, best: _Selection, outputs: Sequence[Tensor]) -> None:
+    """Make every node read the tensors of the best selection, and note these in `Builder.chosen`."""
+    substitutes = best.chosen | {t: _substitute(best, t) for t in outputs}
+    b.chosen.update({t: substitute for t, substitute in substitutes.items() if substitute is not t})
+    for node in list(best.uses):
+        node.inputs = tuple(None if t is None else _substitute(best, t) for t in node.inputs)
+        if is_reshape(node.outputs[0]):
+            node.inputs = (_before_reshapes(best, node.inputs[0]),)
+        node.captures = tuple((name, best.resolve(t)) for name, t in node.captures)
+    for tensor, substitute in b.chosen.items():
+        substitute.name_after(tensor)
 
 
-def _before_reshapes(plan: _Plan, t: Tensor | None) -> Tensor:
-    """What one Reshape after another was made of: the last one is enough."""
+def _substitute(selection: _Selection, t: Tensor) -> Tensor:
+    """The tensor that is read instead of t, without Reshapes that lead back to the shape before them."""
+    substitute = selection.resolve(t)
+    source = _before_reshapes(selection, substitute)
+    return source if source.shape == substitute.shape else substitute
+
+
+def _before_reshapes(selection: _Selection, t: Tensor | None) -> Tensor:
+    """The tensor before a chain of Reshapes: the last Reshape of the chain may read this tensor directly."""
     assert t is not None
     while is_reshape(t):
         (source,) = t.node.inputs
         assert source is not None
-        t = plan.resolve(source)
+        t = selection.resolve(source)
     return t
 
 
 @dataclass
-class _Plan:
-    """The nodes that are needed under some choices: how often each is used, and what all of them cost.
+class _Selection:
+    """One decision for each choice, the nodes that are needed then, and their estimated time.
 
-    `wanted` counts the uses of tensors, before it is asked what stands for them. `needs` remembers the inputs of nodes.
+    `chosen` has the tensor that is read instead of another. `read` counts how often each tensor is asked for, before it
+    is substituted, and `uses` counts how often each node is used, after that. `cost` is the time of all used nodes in
+    nanoseconds. `needs` caches the inputs of nodes.
     """
 
     b: Builder
     model: CostModel
     chosen: dict[Tensor, Tensor] = field(default_factory=dict)
-    wanted: defaultdict[Tensor, int] = field(default_factory=lambda: defaultdict(int))
+    read: defaultdict[Tensor, int] = field(default_factory=lambda: defaultdict(int))
     uses: defaultdict[Node, int] = field(default_factory=lambda: defaultdict(int))
     cost: float = 0.0
     needs: dict[Node, list[Tensor]] = field(default_factory=dict)
@@ -85,18 +97,21 @@ class _Plan:
         return self.chosen.get(t, t)
 
     def inputs(self, node: Node) -> list[Tensor]:
-        """What has to be computed before a node."""
+        """The tensors that have to be computed before a node."""
         found = self.needs.get(node)
         if found is None:
             found = self.needs[node] = inputs_of(node)
         return found
 
-    def want(self, t: Tensor, times: int) -> None:
-        """Count uses of a tensor, or take them back; a node that is used first brings its inputs along."""
+    def count(self, t: Tensor, times: int) -> None:
+        """Add reads of a tensor, or take them back where `times` is negative.
+
+        The first read of a node adds reads of the node's inputs, and with the last read these are taken back.
+        """
         stack = [(t, times)]
         while stack:
             t, times = stack.pop()
-            self.wanted[t] += times
+            self.read[t] += times
             node = self.resolve(t).node
             before = self.uses[node]
             self.uses[node] += times
@@ -108,45 +123,46 @@ class _Plan:
                 del self.uses[node]
 
     def switch(self, choice: Mapping[Tensor, Tensor]) -> None:
-        """Have the uses of some tensors served by others, except where those are computed from them."""
-        for t, stands in choice.items():
-            if stands is self.resolve(t) or self._reaches(stands, t):
+        """Read the second tensor of each pair instead of the first, except where the second is computed from it."""
+        for t, substitute in choice.items():
+            if substitute is self.resolve(t) or self._is_computed_from(substitute, t):
                 continue
-            times = self.wanted[t]
-            self.want(t, -times)
-            self.chosen[t] = stands
-            self.want(t, times)
+            times = self.read[t]
+            self.count(t, -times)
+            self.chosen[t] = substitute
+            self.count(t, times)
 
-    def improved(self) -> _Plan:
-        """The plan with whatever switched that makes it cheaper, until nothing does."""
-        plan = self
+    def improved(self) -> _Selection:
+        """The selection after every switch that lowers the cost, until no switch does or after `PASSES` passes."""
+        best = self
         for _ in range(PASSES):
-            start = plan.cost
+            start = best.cost
             for choice in reversed(self.b.choices):
-                now = {t: plan.resolve(t) for t in choice if plan.wanted[t]}
+                now = {t: best.resolve(t) for t in choice if best.read[t]}
                 if not now:
                     continue
-                back = all(choice[t] is stands for t, stands in now.items())
-                # A trial that fails is thrown away: on the way back one tensor might wait for another.
-                trial = replace(plan, chosen=dict(plan.chosen), wanted=plan.wanted.copy(), uses=plan.uses.copy())
-                trial.switch({t: t if back else choice[t] for t in now})
-                plan = trial if trial.cost < plan.cost - 1e-6 else plan
-            if plan.cost > start - 1e-6:
+                is_on = all(choice[t] is substitute for t, substitute in now.items())
+                # A failed trial is thrown away. It is not switched back, as that may fail: see `_is_computed_from`.
+                trial = replace(best, chosen=dict(best.chosen), read=best.read.copy(), uses=best.uses.copy())
+                trial.switch({t: t if is_on else choice[t] for t in now})
+                best = trial if trial.cost < best.cost - 1e-6 else best
+            if best.cost > start - 1e-6:
                 break
-        return plan
+        return best
 
-    def _reaches(self, source: Tensor, t: Tensor) -> bool:
-        """Whether the source is computed from a tensor: then it cannot stand for it."""
+    def _is_computed_from(self, tensor: Tensor, source: Tensor) -> bool:
+        """Whether a tensor needs a source under the present choices: the tensor then cannot replace the source."""
         seen: set[Node] = set()
-        stack = list(self.inputs(source.node))
-        # A node is made after its inputs. So below this serial there is no `t`, unless something later stands in there.
-        lowest = min((s.node.serial for s, stands in self.chosen.items() if s is not stands), default=t.node.serial)
-        lowest = min(lowest, t.node.serial)
+        stack = list(self.inputs(tensor.node))
+        # A node is made after its inputs: no node with a lower serial than the source needs the source. The exception
+        # is a node that reads a substitute, which may be newer. So the walk goes down to the oldest replaced tensor.
+        replaced = (t.node.serial for t, substitute in self.chosen.items() if t is not substitute)
+        lowest = min([source.node.serial, *replaced])
         while stack:
-            i = stack.pop()
-            if i is t:
+            t = stack.pop()
+            if t is source:
                 return True
-            node = self.resolve(i).node
+            node = self.resolve(t).node
             if node.serial > lowest and node not in seen:
                 seen.add(node)
                 stack.extend(self.inputs(node))

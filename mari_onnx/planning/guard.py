@@ -1,10 +1,13 @@
-"""A check inside the graph that rows which are declared identical are.
+"""A check inside the written model that the rows of a tiled input are equal, as the user declared.
 
-    identical = ReduceMin(Cast(Concat(x == row 0, ...)))        one comparison an input, one reduction for all
-    NaN       = If(identical, true, compare again, NaN being equal to NaN)
+    identical = ReduceMin(Cast(Concat(x == row 0, ...)))        one comparison for each input, one reduction for all
+    with NaN  = If(identical, true, compare again)              in which NaN equals NaN; only for floats
 
-The inputs are compared as they are sent, before any embedding: ids are narrow. 0.0 and -0.0 are equal. What a model
-does about rows that differ is for its guard to say; see `mari_onnx.serving.guard`.
+The inputs are compared as the caller sends them, before any embedding, because ids are narrow. 0.0 and -0.0 are equal.
+The guard of the serving mode decides what the model answers if rows differ (see `mari_onnx.serving.guard`).
+
+Example: `user_id` of shape [B] is declared as tiled. The model computes with `user_id[0]`, and the check compares all B
+ids with it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ BOOL, INT64, UINT8, FLOAT = TensorProto.BOOL, TensorProto.INT64, TensorProto.UIN
 
 
 def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) -> Program:
-    """The program with a check that the rows of the tiled inputs are what they were declared to be."""
+    """The program with a check that the rows of each input in `tiled` are equal; `guard` makes the outputs of it."""
     identical = _identical(program, model, [program.values[name] for name in tiled])
     outputs = guard.guarded(program.context.b, program.outputs, identical)
     _note_origins(program, outputs, tiled[0])
@@ -38,7 +41,7 @@ def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) 
 
 
 def _note_origins(program: Program, outputs: Sequence[Value], tiled: str) -> None:
-    """Say of what is new in the outputs that it comes from the guard: `y` is guarded, and `y.unguarded` what it was."""
+    """Note the origins of the guarded outputs: `y` comes from the guard, and `y.unguarded` is the value before it."""
     origins, before = program.context.origins, {value.name: value for value in program.outputs}
     for value in outputs:
         unguarded = before.get(value.name)
@@ -52,7 +55,7 @@ def _note_origins(program: Program, outputs: Sequence[Value], tiled: str) -> Non
 
 
 def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor:
-    """A boolean scalar: whether every row of the tiled inputs is the one that is kept for it."""
+    """A boolean scalar: whether every row of each tiled input equals the row that the model computes with."""
     b = program.context.b
     pairs = [_sent_and_kept(b, value) for value in tiled]
     exact = [pair for pair in pairs if pair[0].dtype not in FLOATS]
@@ -67,12 +70,15 @@ def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor
 
 
 def _sent_and_kept(b: Builder, value: Value) -> tuple[Tensor, Tensor]:
-    """The input, and for each of its rows the one that is kept for it; strings by numbers that tell them apart."""
-    assert value.written is not None, "tiled rows are sent as they were"
+    """A tiled input as it is sent, and a tensor that broadcasts to it: the kept row for each of its rows.
+
+    Strings are replaced by numbers, equal ones for equal strings.
+    """
+    assert value.written is not None, "a tiled input has the rows that the caller sends"
     sent, kept = value.written.tensor, value.array.tensor
     state = value.array.state(value.known_dims[0][0])
     index = state.index if isinstance(state, IndexMap) else None
-    if sent.dtype == TensorProto.STRING:  # before opset 19 nothing compares strings, but Unique
+    if sent.dtype == TensorProto.STRING:  # before opset 19, Unique is the only operator that compares strings
         numbers = _numbered(b, sent)
         kept = b.first_row(numbers, kept.known_shape[0]) if index is None else b.take(numbers, _first_rows(kept))
         sent = numbers
@@ -98,9 +104,9 @@ def _equal(b: Builder, sent: Tensor, kept: Tensor) -> Tensor:
 
 
 def _all(b: Builder, model: Model, tests: Sequence[Tensor]) -> Tensor:
-    """Whether all elements of all of them are true. The least uint8 is found much faster than the least int32."""
+    """A boolean scalar: whether all elements of all tests are true. ReduceMin is much faster for uint8 than int32."""
     flat = [b.reshape(t, (product(t.known_shape),)) for t in tests]
-    true = b.constant(np.array([True]))  # a call without candidates has nothing else
+    true = b.constant(np.array([True]))  # in a call without candidates, the tests have no elements
     total = sum((t.known_shape[0] for t in flat), start=true.known_shape[0])
     together = b.make("Concat", [true, *flat], (total,), axis=0)
     narrow = UINT8 if model.opset >= 12 else FLOAT
@@ -109,9 +115,10 @@ def _all(b: Builder, model: Model, tests: Sequence[Tensor]) -> Tensor:
 
 
 def _unless_nan(b: Builder, model: Model, same: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Where floats are not the same, whether NaN is all that is different: NaN == NaN is false.
+    """A boolean scalar: whether `same` is true, or the pairs of floats differ in nothing but NaN == NaN being false.
 
-    That takes several times as long, and is only ever needed for a call with NaN in it, or for a wrong one.
+    The second comparison takes several times as long as the first. It runs only in a call with NaN, or with rows that
+    differ.
     """
     prefix = "mari.guard"
     while any(name.startswith(f"{prefix}.") for name in model.names):

@@ -1,4 +1,4 @@
-"""A plan: the nodes that would be written for a model, and what they take."""
+"""A plan: the nodes that would be written for a model, and their estimated time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from mari_onnx.ir.policy import POLICY
 
 @dataclass(frozen=True)
 class Plan:
-    """A program whose choices are settled. `cost` is the model by which `work` is counted, at `cost.batch` candidates.
+    """A program whose choices are settled, its lowered form, and the work that it takes.
 
-    `handicap` is what its time counts for beside that of other plans: more than 1 where it makes a call with a single
-    candidate slower than the original's.
+    `work` is counted by the model `cost`, for a call with `cost.batch` candidates. `handicap` is a factor on the time
+    when plans are compared. It is more than 1 for a plan whose call with a single candidate is slower than the
+    original's.
     """
 
     reading: Reading
@@ -30,12 +31,12 @@ class Plan:
 
     @property
     def weighed(self) -> float:
-        """Nanoseconds of a call with many candidates, times the handicap: plans are compared by it."""
+        """Nanoseconds of a call with `cost.batch` candidates, times the handicap: the best plan has the least."""
         return (self.work.time + POLICY.call(len(self.reading.model.inputs))) * self.handicap
 
     @property
     def pays(self) -> bool:
-        """Whether it can be written, and is worth more than leaving the model as it is."""
+        """Whether the plan can be written and saves enough for that; otherwise the model is left as it is."""
         if self.lowered.lacking:
             return False
         before, after = self.program.work, self.work
@@ -44,7 +45,7 @@ class Plan:
 
 
 def priced(reading: Reading, program: Program) -> Plan:
-    """The plan that is this program, whose choices are settled."""
+    """The plan of a program whose choices are settled: the program is lowered, and its work is counted."""
     cost = replace(program.context.cost, emphasis=0.0)
     lowered = lower(program, reading.model)
     work = _work(lowered, cost)
@@ -54,7 +55,7 @@ def priced(reading: Reading, program: Program) -> Plan:
 
 
 def _work(lowered: Lowered, cost: CostModel) -> Work:
-    """What the nodes take, and the shape arithmetic beside them."""
+    """The work of the nodes and of the shape arithmetic: multiply-adds, number of nodes, and nanoseconds."""
     assert cost.alone is not None
     nodes, arithmetic = lowered.computing, lowered.shape_nodes
     time, alone = (sum(map(c.node_time, nodes)) + c.shape_arithmetic(arithmetic) for c in (cost, cost.alone))
@@ -64,7 +65,7 @@ def _work(lowered: Lowered, cost: CostModel) -> Work:
 
 
 def _varies(node: Node, program: Program) -> bool:
-    """Whether anything that the node computes has the candidates in its shape."""
+    """Whether the shape of an output of the node depends on the number of candidates."""
     return any(
         not isinstance(e, int) and not symbols(e).isdisjoint(program.context.candidates)
         for t in node.outputs

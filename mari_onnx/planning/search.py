@@ -1,11 +1,12 @@
-"""The search for the best plan: a few are made, each is priced, and the one that takes least is chosen.
+"""The search for the best plan: a few plans are made and priced, and the best one is taken.
 
-The first plan is the fastest at the reference number of candidates. Where it makes a call with a single candidate
-slower than the original, plans are made in which such a call counts too, with more and more emphasis. What they lose
-for many candidates is weighed against what they gain for one (see `Policy.handicap`).
+The first plan is the fastest for the reference number of candidates, `--batch`. It may be slower than the original for
+a single candidate: two small products instead of one have one more launch. Then further plans are made, in which the
+call with a single candidate counts more and more. The plans are compared by their time for many candidates, times a
+handicap for being slow for one (see `Policy.handicap`).
 
-A plan may take less time and more arithmetic than the original: a bias as one more row of a weight is one. Then the
-search begins again without the forms that trade one for the other.
+The best plan may take less time but more arithmetic than the original, for example because a bias is one more row of a
+weight. Then the search is repeated without the forms that trade arithmetic for time.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from mari_onnx.planning.plan import Plan, priced
 
 
 def best_plan(reading: Reading, batch: int) -> Plan:
-    """The best plan at `batch` candidates.
+    """The best plan for calls with `batch` candidates.
 
-    Raises UserError where the rows are not to be tiled any more, and no other input tells the number of candidates.
+    Raises UserError if an input is to be sent as one row, and no other input tells the number of candidates.
     """
     best = min(_plans(reading, batch, thrifty=False), key=_rank)
     if best.work.macs <= best.program.work.macs:
@@ -39,7 +40,10 @@ def _rank(plan: Plan) -> tuple[bool, float]:
 
 
 def _plans(reading: Reading, batch: int, *, thrifty: bool) -> Iterator[Plan]:
-    """Plans with more and more emphasis on a single candidate, until one is not slower for it."""
+    """Plans with more and more emphasis on a single candidate, up to the first that is not slower for it.
+
+    `thrifty` plans do without forms that take more arithmetic to save time.
+    """
     for emphasis in POLICY.emphases:
         plan = _plan(reading, batch, emphasis, thrifty)
         yield plan
@@ -48,7 +52,7 @@ def _plans(reading: Reading, batch: int, *, thrifty: bool) -> Iterator[Plan]:
 
 
 def _plan(reading: Reading, batch: int, emphasis: float, thrifty: bool) -> Plan:
-    """Interpret the model, add the guard that was asked for, and settle what is written."""
+    """Interpret the model, add the guard of the serving mode, and settle the choices."""
     cost = replace(reading.premises.cost_model(batch), emphasis=emphasis, thrifty=thrifty)
     program = interpret(reading.model, reading.premises, cost)
     _check_counted(reading, program)
@@ -60,7 +64,7 @@ def _plan(reading: Reading, batch: int, emphasis: float, thrifty: bool) -> Plan:
 
 
 def _check_counted(reading: Reading, program: Program) -> None:
-    """Raise UserError where an input that keeps one row alone told the number of candidates."""
+    """Raise UserError if the number of candidates could only be told from an input that is now sent as one row."""
     leading = reading.model.leading_symbols
     for name in reading.premises.tiled:
         if program.same.get(leading[name], leading[name]) not in program.providers:

@@ -1,193 +1,319 @@
-"""Products of one input with several weights, as one product.
+"""Several products of one input as one product, and several equal operations behind them as one operation.
 
     x @ W1, x @ W2, x @ W3           are the columns of x @ [W1 W2 W3]
     f(a), f(b), f(c)                 are the places of f of all, stacked as [rows, siblings, columns]
     a @ E, b @ E, c @ E              are the rows of [a; b; c] @ E
 
-The experts of a mixture and their gates, queries, keys and values. One product is as many launches less, and three
-gates that weigh the same experts read these once; what it takes is a copy wherever a sibling is wanted alone. So both
-are remembered, and the whole plan decides (see `choose`).
+Example: a mixture of experts multiplies one input by the weights of four experts and of three gates. Queries, keys and
+values of self-attention are three products of one input. The results of such products are called siblings here.
 
-Holds for weights of the same width that are stored, and for operators that leave the axis of the siblings alone: those
-of one operand, Softmax along the columns, a product with the same right side. Rounding: none, but for the order in
-which a runtime adds.
+One product of all has fewer launches. Gates that weigh the same experts then read these once. In return, a sibling that
+is read alone has to be copied out of the stack. So the separate products and the stack are both recorded, as a choice
+of the builder, and `choose` takes what is cheaper for the whole plan.
+
+Holds when the weights are stored and equally wide. The stack ends where an operator works along the axis of the
+siblings: it goes on through elementwise operators, Softmax along the columns, and a product with one right side.
+Rounding: none, but for the order in which a runtime adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.operators import OPERATORS, named
 
-ALONE = named(lambda t: t.elementwise) | {"Identity"}
-"""Operators that may be given one operand."""
+UNARY = named(lambda t: t.elementwise) | {"Identity"}
+"""Operators that run on the whole stack, if they have no other input."""
 
 WITH_CONSTANTS = named(lambda t: t.elementwise and t.broadcasts) | {"BatchNormalization"}
-"""Operators that may take constants beside, one for each column."""
+"""Operators that run on the whole stack, if their other inputs are constants with one number for each column."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Siblings as [..., siblings, columns]; each of them is [..., 1, columns], or [..., columns] where it is `flat`."""
+    """Siblings as one tensor `[..., siblings, columns]`.
+
+    The shape of a sibling is `[..., columns]` if the stack is `flat`, and `[..., 1, columns]` otherwise.
+    """
 
     whole: Tensor
     siblings: tuple[Tensor, ...]
     flat: bool
 
     def place(self, b: Builder, i: int, shape: tuple[Extent, ...] | None = None) -> Tensor:
-        """Sibling i as it comes out of the whole, in its own shape or in another."""
+        """Sibling i as a slice of the whole, in the sibling's own shape or in the given one."""
         *lead, _, columns = self.whole.known_shape
         view = b.slice(self.whole, len(lead), i, i + 1)
         return b.reshape(view, shape or ((*lead, columns) if self.flat else view.known_shape))
 
 
 def stack_siblings(b: Builder, nodes: Sequence[Node], opset: int) -> None:
-    """Remember, for the nodes of a plan, what could be had from one product instead of several."""
-    users: dict[Tensor, list[Node]] = {}
+    """Record, as choices of the builder, which tensors of a plan are places of a stack.
+
+    `nodes` are the nodes of the plan, each after its inputs. `opset` is the model's version of the standard operators.
+    """
+    stacker = _Stacker(b, opset, _readers(nodes))
+    for products in _products_of_one_input(nodes):
+        stacker.stack(products)
+    for node in nodes:
+        if node.op_type == "Concat":
+            stacker.join(node)
+
+
+def _readers(nodes: Sequence[Node]) -> dict[Tensor, list[Node]]:
+    """The nodes that read each tensor, once each."""
+    readers: dict[Tensor, list[Node]] = {}
     for node in nodes:
         for t in dict.fromkeys(node.inputs):
             if t is not None:
-                users.setdefault(t, []).append(node)
-    found: dict[Tensor, tuple[Stack, int]] = {}
-    for members in _products(nodes):
-        stacks = [_one_product(b, members, found)]
-        while stacks:
-            stack = stacks.pop()
-            found.update({t: (stack, i) for i, t in enumerate(stack.siblings)})
-            choice = {t: stack.place(b, i) for i, t in enumerate(stack.siblings)}
-            for i, t in enumerate(stack.siblings):
-                shaped = (n.outputs[0] for n in users.get(t, ()) if n.op_type == "Reshape" and n.proto is None)
-                choice |= {out: stack.place(b, i, out.known_shape) for out in shaped}
-            b.choices.append(choice)
-            stacks.extend(_after(b, stack, users, opset))
-    for node in nodes:
-        if node.op_type == "Concat" and sum(t in found for t in node.inputs if t is not None) > 1:
-            axis, joined = node.attribute("axis"), [t for t in node.inputs if t is not None]
-            axis += len(node.outputs[0].known_shape) if axis < 0 else 0
-            places = [found[t][0].place(b, found[t][1]) if t in found else t for t in joined]
-            b.also(node.outputs[0], b.concat(places, axis))
+                readers.setdefault(t, []).append(node)
+    return readers
 
 
-def _products(nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """Products of the same input that differ in their stored weights alone."""
+def _products_of_one_input(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Groups of products that differ in nothing but the values of their stored weights and biases."""
     groups: dict[object, list[Node]] = {}
     for node in nodes:
-        if node.op_type not in ("Gemm", "MatMul") or node.captures:
-            continue
-        x, w, *rest = node.inputs
-        if (
-            x is None
-            or w is None
-            or x.stored
-            or not w.stored
-            or w.shape is None
-            or len(w.shape) != 2
-            or x.shape is None
-            or node.outputs[0].shape is None
-        ):
-            continue
-        if dict(node.attributes).get("transA"):
-            continue
-        bias = rest[0] if rest else None
-        if bias is not None and (bias.shape is None or bias.shape[-1:] != node.outputs[0].known_shape[-1:]):
-            continue
-        key = (node.op_type, x, node.attributes, w.shape, w.dtype, None if bias is None else bias.shape)
-        groups.setdefault(key, []).append(node)
+        if _is_stackable(node):
+            x, w, *rest = node.inputs
+            assert w is not None
+            bias = rest[0] if rest else None
+            key = (node.op_type, x, node.attributes, w.shape, w.dtype, None if bias is None else bias.shape)
+            groups.setdefault(key, []).append(node)
     yield from (members for members in groups.values() if len(members) > 1)
 
 
-def _one_product(b: Builder, members: Sequence[Node], found: Mapping[Tensor, tuple[Stack, int]]) -> Stack:
-    """The product of the members' input with all their weights side by side."""
-    first, outputs = members[0], tuple(node.outputs[0] for node in members)
-    x, weights, *biases = (
-        [t for t in given if t is not None] for given in zip(*(node.inputs for node in members), strict=True)
-    )
-    *lead, columns = outputs[0].known_shape
-    inputs = [x[0], b.concat(weights, 0 if dict(first.attributes).get("transB") else 1)]
-    for own in filter(None, biases):
-        *rows, width = own[0].known_shape
-        stack = found[own[0]][0] if own[0] in found else None
-        if stack is not None and list(stack.siblings) == own:  # the user's part, which is one product already
-            inputs.append(b.reshape(stack.whole, (*rows, width * len(members))))
-        else:
-            inputs.append(b.concat(own, len(rows)))
-    shape = (*lead, columns * len(members))
-    wide = b.make(first.op_type, inputs, shape, outputs[0].dtype, **dict(first.attributes))
-    wide.name_after(outputs[0], "siblings")
-    return Stack(b.reshape(wide, (*lead, len(members), columns)), outputs, flat=True)
+def _is_stackable(node: Node) -> bool:
+    """Whether a node is a computed x times a stored matrix; a bias has one number for each column."""
+    if node.op_type not in ("Gemm", "MatMul") or node.captures or dict(node.attributes).get("transA"):
+        return False
+    x, w, *rest = node.inputs
+    if x is None or x.stored or x.shape is None or node.outputs[0].shape is None:
+        return False
+    if w is None or not w.stored or w.shape is None or len(w.shape) != 2:
+        return False
+    bias = rest[0] if rest else None
+    return bias is None or (bias.shape is not None and bias.shape[-1:] == node.outputs[0].known_shape[-1:])
 
 
-def _after(b: Builder, stack: Stack, users: Mapping[Tensor, list[Node]], opset: int) -> Iterator[Stack]:
-    """Stacks of what is computed of each sibling alike."""
-    for node in users.get(stack.siblings[0], ()):
-        if node.proto is not None and node.proto.domain not in ("", "ai.onnx"):  # what is written here is ONNX's own
-            continue
-        alike = [_alike(node, stack.siblings[0], t, users.get(t, ())) for t in stack.siblings]
-        siblings = tuple(n.outputs[0] for n in alike if n is not None)
-        if len(set(siblings)) < len(stack.siblings) or len(node.outputs) > 1:
-            continue
-        shape, out = stack.whole.known_shape, siblings[0].known_shape
-        attributes = dict(node.attributes)
-        if node.op_type in WITH_CONSTANTS and stack.flat and len(node.inputs) > 1:
-            yield from _with_constants(b, stack, [n for n in alike if n is not None], siblings)
-        elif node.op_type == "Reshape":
-            if stack.flat and out == (*shape[:-2], 1, shape[-1]):
-                yield Stack(stack.whole, siblings, flat=False)
-            elif not stack.flat and out == (*shape[:-2], shape[-1]):
-                yield Stack(stack.whole, siblings, flat=True)
-        elif node.op_type in ALONE and len(node.inputs) == 1:
-            yield Stack(
-                b.make(node.op_type, [stack.whole], shape, siblings[0].dtype, **attributes), siblings, stack.flat
-            )
-        elif node.op_type == "Softmax" and opset >= OPERATORS["Softmax"].one_axis_from:
-            if attributes.get("axis", OPERATORS["Softmax"].axis) in (-1, len(out) - 1):
-                yield Stack(b.make("Softmax", [stack.whole], shape, axis=-1), siblings, stack.flat)
-        elif (
-            node.op_type == "Gather"
-            and node.inputs[0] is stack.siblings[0]
-            and attributes.get("axis", OPERATORS["Gather"].axis) == 0
-        ):
-            rows = node.inputs[1]
-            if rows is not None and len(shape) > 2 and stack.flat:
-                yield Stack(b.take(stack.whole, rows), siblings, flat=True)
-        elif node.op_type == "MatMul" and not stack.flat and node.inputs[0] is stack.siblings[0]:
-            right = node.inputs[1]
-            if right is not None and right.shape is not None and right.shape[:-2] == shape[:-2]:
-                wide = (*shape[:-1], right.shape[-1])
-                yield Stack(b.make("MatMul", [stack.whole, right], wide), siblings, flat=False)
+@dataclass
+class _Stacker:
+    """Makes stacks, and records them. `places` has the stack of each sibling and the sibling's position in it."""
+
+    b: Builder
+    opset: int
+    readers: Mapping[Tensor, Sequence[Node]]
+    places: dict[Tensor, tuple[Stack, int]] = field(default_factory=dict)
+
+    def stack(self, products: Sequence[Node]) -> None:
+        """Stack the products of one input, and then everything that is computed of each product in the same way."""
+        stacks = [self._one_product(products)]
+        while stacks:
+            stack = stacks.pop()
+            self._record(stack)
+            stacks.extend(self._stacks_after(stack))
+
+    def join(self, concat: Node) -> None:
+        """Record that a Concat of siblings may read them from their stacks."""
+        inputs = [t for t in concat.inputs if t is not None]
+        if sum(t in self.places for t in inputs) < 2:
+            return
+        axis = concat.attribute("axis")
+        axis += len(concat.outputs[0].known_shape) if axis < 0 else 0
+        pieces = [self._place(t) if t in self.places else t for t in inputs]
+        self.b.also(concat.outputs[0], self.b.concat(pieces, axis))
+
+    def _place(self, sibling: Tensor) -> Tensor:
+        stack, i = self.places[sibling]
+        return stack.place(self.b, i)
+
+    def _record(self, stack: Stack) -> None:
+        """Offer the place of each sibling instead of the sibling, and instead of a Reshape of the sibling."""
+        self.places.update({t: (stack, i) for i, t in enumerate(stack.siblings)})
+        choice = {t: stack.place(self.b, i) for i, t in enumerate(stack.siblings)}
+        for i, t in enumerate(stack.siblings):
+            reshapes = (n.outputs[0] for n in self.readers.get(t, ()) if n.op_type == "Reshape" and n.proto is None)
+            choice |= {reshaped: stack.place(self.b, i, reshaped.known_shape) for reshaped in reshapes}
+        self.b.choices.append(choice)
+
+    def _one_product(self, products: Sequence[Node]) -> Stack:
+        """The product of the common input with all weights side by side."""
+        b, first, outputs = self.b, products[0], tuple(node.outputs[0] for node in products)
+        x, weights, *biases = (
+            [t for t in operands if t is not None] for operands in zip(*(node.inputs for node in products), strict=True)
+        )
+        *lead, columns = outputs[0].known_shape
+        inputs = [x[0], b.concat(weights, 0 if dict(first.attributes).get("transB") else 1)]
+        inputs.extend(self._side_by_side(addends) for addends in biases if addends)
+        shape = (*lead, columns * len(products))
+        wide = b.make(first.op_type, inputs, shape, outputs[0].dtype, **dict(first.attributes))
+        wide.name_after(outputs[0], "siblings")
+        return Stack(b.reshape(wide, (*lead, len(products), columns)), outputs, flat=True)
+
+    def _side_by_side(self, addends: list[Tensor]) -> Tensor:
+        """The biases of the products side by side.
+
+        The biases of the item's products may be the user's products. These are one product already if they are all
+        siblings of one stack, in this order.
+        """
+        *rows, width = addends[0].known_shape
+        stack, _ = self.places.get(addends[0], (None, 0))
+        if stack is not None and list(stack.siblings) == addends:
+            return self.b.reshape(stack.whole, (*rows, width * len(addends)))
+        return self.b.concat(addends, len(rows))
+
+    def _stacks_after(self, stack: Stack) -> Iterator[Stack]:
+        """Stacks of what is computed of each sibling in the same way."""
+        first = stack.siblings[0]
+        for node in self.readers.get(first, ()):
+            if node.proto is not None and node.proto.domain not in ("", "ai.onnx"):  # only ONNX's own are written here
+                continue
+            found = [_counterpart(node, first, t, self.readers.get(t, ())) for t in stack.siblings]
+            nodes = [n for n in found if n is not None]
+            results = tuple(n.outputs[0] for n in nodes)
+            if len(set(results)) < len(stack.siblings) or len(node.outputs) > 1:
+                continue
+            stacked = _run_on(_Step(self.b, stack, nodes, results, self.opset))
+            if stacked is not None:
+                yield stacked
 
 
-def _with_constants(b: Builder, stack: Stack, nodes: Sequence[Node], siblings: tuple[Tensor, ...]) -> Iterator[Stack]:
-    """Normalization, a bias, a slope: the siblings' constants, one for each column, side by side."""
-    first, (*lead, count, columns) = nodes[0], stack.whole.known_shape
-    if first.op_type == "BatchNormalization" and len(lead) != 1:
-        return
+@dataclass(frozen=True)
+class _Step:
+    """One operation on each sibling of a stack: `nodes` and `results` are in the order of the siblings."""
+
+    b: Builder
+    stack: Stack
+    nodes: Sequence[Node]
+    results: tuple[Tensor, ...]
+    opset: int
+
+    @property
+    def node(self) -> Node:
+        """The node of the first sibling."""
+        return self.nodes[0]
+
+    @property
+    def axis(self) -> int | None:
+        """The axis that the nodes work along, or the operator's default axis."""
+        axis: int | None = dict(self.node.attributes).get("axis", OPERATORS[self.node.op_type].axis)
+        return axis
+
+    @property
+    def reads_sibling_first(self) -> bool:
+        return self.node.inputs[0] is self.stack.siblings[0]
+
+    def stacked(self, whole: Tensor) -> Stack:
+        """The results as one tensor, in the layout of the stack that was read."""
+        return Stack(whole, self.results, self.stack.flat)
+
+
+def _run_on(step: _Step) -> Stack | None:
+    """The operation on the whole stack; None if the operation has to run on each sibling."""
+    if step.node.op_type in UNARY and len(step.node.inputs) == 1:
+        return _unary(step)
+    run = ON_STACK.get(step.node.op_type)
+    return None if run is None else run(step)
+
+
+def _unary(step: _Step) -> Stack:
+    node, whole = step.node, step.stack.whole
+    attributes = dict(node.attributes)
+    return step.stacked(step.b.make(node.op_type, [whole], whole.known_shape, step.results[0].dtype, **attributes))
+
+
+def _with_constants(step: _Step) -> Stack | None:
+    """A normalization, a bias or a slope: the siblings' constants, one number for each column, side by side."""
+    b, stack, first = step.b, step.stack, step.node
+    *lead, count, columns = stack.whole.known_shape
+    if not stack.flat or (first.op_type == "BatchNormalization" and len(lead) != 1):
+        return None
     inputs: list[Tensor] = []
     for position, t in enumerate(first.inputs):
         if t is stack.siblings[0]:
             inputs.append(b.reshape(stack.whole, (*lead, count * columns)))
             continue
-        constants = [c for node in nodes if (c := node.inputs[position]) is not None and c.shape == (columns,)]
-        if len(constants) < len(nodes):
-            return
+        constants = [c for n in step.nodes if (c := n.inputs[position]) is not None and c.shape == (columns,)]
+        if len(constants) < len(step.nodes):
+            return None
         inputs.append(b.concat(constants, 0))
-    wide = b.make(first.op_type, inputs, (*lead, count * columns), siblings[0].dtype, **dict(first.attributes))
-    yield Stack(b.reshape(wide, stack.whole.known_shape), siblings, flat=True)
+    wide = b.make(first.op_type, inputs, (*lead, count * columns), step.results[0].dtype, **dict(first.attributes))
+    return step.stacked(b.reshape(wide, stack.whole.known_shape))
 
 
-def _alike(node: Node, first: Tensor, t: Tensor, candidates: Sequence[Node]) -> Node | None:
-    """The node that does with t what `node` does with the first sibling: same other inputs, or constants of its own."""
+def _reshape(step: _Step) -> Stack | None:
+    """A Reshape of each sibling that adds or removes the dimension of extent 1 leaves the stack as it is."""
+    *lead, _, columns = step.stack.whole.known_shape
+    before, after = (*lead, columns), (*lead, 1, columns)
+    result = step.results[0].known_shape
+    if result != (after if step.stack.flat else before):
+        return None
+    return Stack(step.stack.whole, step.results, flat=not step.stack.flat)
 
-    def same(own: Tensor | None, other: Tensor | None) -> bool:
-        if own is first or own is None or other is None:
-            return other is (t if own is first else None)
-        constants = node.op_type in WITH_CONSTANTS and own.stored and other.stored
-        return other is own or (constants and (own.shape, own.dtype) == (other.shape, other.dtype))
+
+def _softmax(step: _Step) -> Stack | None:
+    """Softmax along the columns, from the opset on in which it works along one axis."""
+    if step.opset < OPERATORS["Softmax"].one_axis_from:
+        return None
+    if step.axis not in (-1, len(step.results[0].known_shape) - 1):
+        return None
+    return step.stacked(step.b.make("Softmax", [step.stack.whole], step.stack.whole.known_shape, axis=-1))
+
+
+def _gather(step: _Step) -> Stack | None:
+    """A Gather of the same rows of each sibling: of siblings with rows, so the stack has three dimensions or more."""
+    rows = step.node.inputs[1]
+    if not step.reads_sibling_first or step.axis != 0 or rows is None:
+        return None
+    if not step.stack.flat or len(step.stack.whole.known_shape) < 3:
+        return None
+    return step.stacked(step.b.take(step.stack.whole, rows))
+
+
+def _product(step: _Step) -> Stack | None:
+    """Each sibling [..., 1, k] times the same right side [..., k, n]: the siblings are the rows of one product."""
+    if step.stack.flat or not step.reads_sibling_first:
+        return None
+    whole, right = step.stack.whole, step.node.inputs[1]
+    if right is None or right.shape is None or right.shape[:-2] != whole.known_shape[:-2]:
+        return None
+    shape = (*whole.known_shape[:-1], right.shape[-1])
+    return step.stacked(step.b.make("MatMul", [whole, right], shape))
+
+
+_OnStack: TypeAlias = Callable[[_Step], Stack | None]
+
+ON_STACK: Mapping[str, _OnStack] = {
+    **dict.fromkeys(WITH_CONSTANTS, _with_constants),
+    "Reshape": _reshape,
+    "Softmax": _softmax,
+    "Gather": _gather,
+    "MatMul": _product,
+}
+"""How an operator with other inputs, or with an axis, runs on the whole stack."""
+
+
+def _counterpart(node: Node, first: Tensor, sibling: Tensor, readers: Sequence[Node]) -> Node | None:
+    """The reader of a sibling that does the same as `node` does with the first sibling.
+
+    Its other inputs are the same as the node's, or constants of the same shape and type where these may differ.
+    """
+
+    def corresponds(of_node: Tensor | None, of_reader: Tensor | None) -> bool:
+        if of_node is first:
+            return of_reader is sibling
+        if of_node is None or of_reader is None:
+            return of_reader is of_node
+        if of_reader is of_node:
+            return True
+        may_differ = node.op_type in WITH_CONSTANTS and of_node.stored and of_reader.stored
+        return may_differ and (of_node.shape, of_node.dtype) == (of_reader.shape, of_reader.dtype)
 
     kind = (node.op_type, node.attributes, len(node.inputs))
-    found = (n for n in candidates if (n.op_type, n.attributes, len(n.inputs)) == kind)
-    return next((n for n in found if all(map(same, node.inputs, n.inputs))), None)
+    same_kind = (n for n in readers if (n.op_type, n.attributes, len(n.inputs)) == kind)
+    return next((n for n in same_kind if all(map(corresponds, node.inputs, n.inputs))), None)

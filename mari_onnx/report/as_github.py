@@ -1,4 +1,4 @@
-"""Reports as GitHub's workflow commands, which become annotations of a run and of the files that it checked."""
+"""Reports as workflow commands of GitHub, which become annotations of a workflow run and of the file of the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mari_onnx.report.model import Report
 from mari_onnx.report.words import failed, judged, subject
 
 SHOWN = 9
-"""A step shows ten errors, ten warnings and ten notices, and drops what is more."""
+"""The most annotations of one kind beside the verdict; GitHub shows ten errors, warnings and notices each a step."""
 
 
 def to_github(report: Report) -> str:

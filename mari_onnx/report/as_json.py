@@ -12,7 +12,7 @@ from mari_onnx.report.model import Report
 def to_json(report: Report) -> str:
     """The report as a JSON document, in the order of its fields.
 
-    JSON has no word for what is not finite: such numbers are the strings "nan", "inf" and "-inf".
+    JSON has no numbers that are not finite. They are the strings "nan", "inf" and "-inf".
     """
     return json.dumps(_finite(asdict(report)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

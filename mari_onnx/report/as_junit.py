@@ -1,4 +1,4 @@
-"""Reports as JUnit XML, which any pipeline shows beside its tests: one case for each check."""
+"""Reports as JUnit XML, which pipelines show beside their tests: one case for each comparison."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.words import effort, subject
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write."""
+"""Characters that XML 1.0 cannot contain, such as control characters."""
 
 
 def to_junit(report: Report) -> str:
     """A test suite with a case for each output in each case of inputs.
 
-    A report without a verification has one case, which is skipped; one that compared nothing has one that failed.
+    A report without a verification has one case that is skipped. A verification that compared nothing has one case
+    that failed.
     """
     suite = Xml.Element("testsuite", name=f"mari-onnx {report.command}")
     verification = report.verification
@@ -31,7 +32,7 @@ def to_junit(report: Report) -> str:
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     if verification is not None:
-        Xml.SubElement(suite, "system-out").text = _legal(_said(verification))
+        Xml.SubElement(suite, "system-out").text = _legal(_log(verification))
     root = Xml.Element("testsuites")
     root.append(suite)
     Xml.indent(root)
@@ -51,7 +52,7 @@ def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
         )
 
 
-def _said(verification: Verification) -> str:
+def _log(verification: Verification) -> str:
     lines = [effort(verification), *verification.notes]
     if verification.divergence is not None:
         lines.append(f"begins at {verification.divergence.tensor}")
@@ -60,7 +61,7 @@ def _said(verification: Verification) -> str:
 
 
 def _class(report: Report) -> str:
-    """What the cases of a report are filed under: the file that is judged."""
+    """The class name of all cases, under which pipelines group them: the path of the file that the verdict is about."""
     return _legal(subject(report) or "model")
 
 

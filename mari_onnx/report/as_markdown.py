@@ -1,4 +1,4 @@
-"""Reports as Markdown, to be a comment on a pull request: the verdict, what it rests on, and the rest folded away."""
+"""Reports as Markdown for a comment on a pull request: verdict, failures and costs; the comparisons are folded away."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _structure(structure: Structure) -> Iterator[str]:
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
-    """The last few of them: what is nearest."""
+    """The last few of the names, which are the nearest to the tensor that differs."""
     shown = ", ".join(_code(name) for name in names[-most:])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -171,20 +171,20 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     yield f"| {' | '.join(header)} |"
     yield f"| {' | '.join('---:' if i in aligned else '---' for i in range(len(header)))} |"
     for row in rows:
-        cells = (cell.replace("|", "\\|") for cell in row)  # even in code
+        cells = (cell.replace("|", "\\|") for cell in row)  # a | ends a cell even within code
         yield f"| {' | '.join(cells)} |"
     yield ""
 
 
 def _code(name: str) -> str:
-    """The name as code, whatever is in it."""
+    """The name as code, with a fence that fits names with backquotes."""
     name = name.replace("\n", " ")
     fence = "``" if "`" in name else "`"
     return f"{fence} {name} {fence}" if fence == "``" else f"`{name}`"
 
 
 def _text(words: str) -> str:
-    """Words that are no markup. Names in backquotes stay code."""
+    """Words with all markup escaped, except for names in backquotes, which stay code."""
     escaped = words.replace("\\", "\\\\").replace("<", "&lt;").replace("\n", " ")
     return "`".join(part if i % 2 else _plain(part) for i, part in enumerate(escaped.split("`")))
 

@@ -51,21 +51,22 @@ from mari_onnx.report.words import (
 )
 
 SHOWN = 10
-"""How many rows of a list are shown, unless all of them are asked for."""
+"""How many rows of a list are shown without `-v`."""
 
 
 LARGE = 0.05
-"""The share of the multiply-adds from which on a product is shown although nothing was done about it."""
+"""The share of the model's multiply-adds from which a product is shown even if it was left as it is."""
 
 
 ROWS = {"one": "one row", "tiled": "tiled", "requests": "one row a request", "shared": "shared"}
+"""The words for `RequestInput.rows`."""
 
 
 def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width: int = 80) -> str:
-    """The report in words and tables: below 0 the verdict alone, above 0 every remark.
+    """The report in words and tables. `verbosity` below 0 shows the verdict alone, above 0 every remark.
 
-    On a terminal there are colours, unless NO_COLOR is set, and lines end at `width`; elsewhere lines are as long as
-    they have to be, so that a name is always found in one piece.
+    On a terminal there are colours, unless NO_COLOR is set, and lines are at most `width` characters long. Elsewhere
+    lines are not broken, so that a search always finds a name in one piece.
     """
     out = io.StringIO()
     console = Console(
@@ -245,7 +246,7 @@ def _remark(remark: Remark, everything: bool) -> Text:
 
 
 def _bar(remark: Remark, largest: int, width: int = 10) -> Text:
-    """What is left of a product, and what is not: as long as the product's share of the largest one."""
+    """A bar as long as the product's share of the largest one; its full blocks are the arithmetic that is left."""
     if not remark.macs_before:
         return Text()
     before = max(1, round(width * remark.macs_before / largest))
@@ -310,7 +311,7 @@ def _divergence(found: Divergence) -> RenderableType:
 
 
 def _nearest(names: Sequence[str], most: int = 4) -> str:
-    """The last few of them, one a line."""
+    """The last few of the names, one a line, the nearest to the tensor that differs first."""
     more = [f"and {len(names) - most} more"] if len(names) > most else []
     return "\n".join([*reversed(names[-most:]), *more])
 
@@ -339,7 +340,7 @@ def _verification(verification: Verification, everything: bool) -> RenderableTyp
 
 
 def _worst(differences: Sequence[Difference]) -> list[Difference]:
-    """Everything that failed, and of each output that passed the comparison that came closest to failing."""
+    """All comparisons that failed; and of the others, for each output, the one that came closest to failing."""
     worst: dict[tuple[str, tuple[str, int] | None], Difference] = {}
     for one in differences:
         key = (one.output, None if one.passed else (one.case, one.batch))

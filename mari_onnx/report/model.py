@@ -1,6 +1,6 @@
-"""The one report that every command fills in, and of which text, JSON and the others are views.
+"""The data model of reports: every command fills in a `Report`, and text, JSON and the other formats are views of it.
 
-Counts of arithmetic are multiply-adds of products (MatMul, Gemm, Conv, Einsum, recurrent cells).
+Arithmetic is counted in multiply-adds of products (MatMul, Gemm, Conv, Einsum, recurrent cells).
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ SCHEMA_VERSION = 3
 Status = Literal["applied", "refused", "as is", "broken"]
 """What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
 
-Failure = Literal["does not run", "shape", "type", "another function", "accuracy"]
-"""Why an output fails, from the coarsest on; "another function": it differs in float64, where rounding is no excuse."""
+Failure = Literal["order", "does not run", "shape", "type", "another function", "accuracy"]
+"""Why an output fails, the coarsest kind first.
+
+"order": the outputs come in another order. "another function": it differs in float64 by more than rounding can explain.
+"accuracy": the models are the same function in float64, and the optimized one is less accurate in its own precision; or
+a plain tolerance is exceeded.
+"""
 
 Command = Literal["optimize", "verify", "inspect", "split"]
 Role = Literal["user", "item", "rank"]
@@ -32,7 +37,10 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model is, before anything is done to it. `bytes` counts the file and its external data."""
+    """The facts about a model as a file. `bytes` is the size of the file and of its external data together.
+
+    `opsets` are the versions of the imported operator sets by domain, `ai.onnx` for the standard one.
+    """
 
     path: str | None
     producer: str
@@ -61,11 +69,11 @@ class RequestInput:
 
 @dataclass(frozen=True)
 class Remark:
-    """What was, or was not, done about one node, in words.
+    """What was done about one node, or why nothing was, in words.
 
-    `tensor` is a name that a user finds in Netron; `forms` the named axes of each part, einops-like:
-    "[(B L) 256] = user (L) + item (B L)". `because` is the chain from this node back to an input.
-    Multiply-adds are at the reference number of candidates.
+    `tensor` is the name of its result, as Netron shows it. `forms` are the axes of the result and of its parts, in the
+    notation of einops: "[(B L) 256] = user (L) + item (B L)". `because` is the chain of reasons from this node back to
+    an input. `macs_before` and `macs_after` are multiply-adds at the number of candidates of `Cost.batch`.
     """
 
     status: Status
@@ -83,10 +91,12 @@ class Remark:
 
 @dataclass(frozen=True)
 class Cost:
-    """Arithmetic of one request at `batch` candidates: `macs = macs_fixed + batch * macs_per_candidate`.
+    """The cost of one request with `batch` candidates.
 
-    `macs_fixed` is what is computed once for the request, whatever the number of candidates.
-    `time_us` is the cost model's estimate in microseconds, for comparing graphs and not for predicting.
+    `macs` are multiply-adds: `macs = macs_fixed + batch * macs_per_candidate`.
+
+    `macs_fixed` is computed once for the request, whatever the number of candidates. `nodes` are those that compute
+    anything. `time_us` is an estimate in microseconds, which compares graphs and does not predict a time.
     """
 
     batch: int
@@ -101,11 +111,12 @@ class Cost:
 class Difference:
     """One output in one case, the optimized model against the reference.
 
-    `max_rel` is the largest absolute difference over the reference's largest magnitude;
-    `bound` is the largest absolute difference that would have passed. `case` says how the inputs were drawn.
-    `float64` is the largest difference in float64, of which `float64_bound` is allowed, and `error` the optimized
-    output's largest distance, in its own precision, from the reference's float64 result; None where it is not known.
-    `failure` is the kind of failure, None for what passed; `message` says it in words.
+    `case` says how the inputs were drawn, and `batch` is the number of candidates. `max_abs` is the largest absolute
+    difference of an element, and `max_rel` is that divided by the reference's largest magnitude. `bound` is the largest
+    absolute distance that is allowed. `float64` is the largest difference in float64, of which `float64_bound` is
+    allowed. `error` is the largest distance of the optimized output, in its own precision, from the reference's float64
+    result. These three are None where there is no float64 result. `failure` is the kind of failure, None for a
+    comparison that passed, and `message` describes it.
     """
 
     batch: int
@@ -123,19 +134,19 @@ class Difference:
 
     @property
     def in_float64(self) -> bool:
-        """Whether it is float64 in which the two differ by more than is allowed."""
+        """Whether the comparison failed in float64."""
         return self.failure == "another function"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What becomes of the order of the candidates by one output (one column of it), over all cases.
+    """How the order of the candidates by one output, or by one column of it, changes over all cases.
 
-    Candidates with equal scores share a range of places, and no order among them is a change. `overlap` is the least
-    share of the reference's `top` candidates that are still among them, `tau` the least of Kendall's tau-b, `move`
-    the most places that a candidate moved, and `gap` the largest distance, in the reference's scores, of two
-    candidates that changed places. `quantiles` are those of |difference|: the half, 90 %, 99 % and all of the scores
-    are at most so far apart.
+    Candidates with equal scores share a range of places, and no order among them is a change. `candidates` is the
+    largest number of candidates. Each of the following is the worst of all cases: `overlap` is the share of the
+    reference's `top` best candidates that are still among the best, `tau` is Kendall's tau-b, `move` is the most places
+    that a candidate moved, and `gap` is the largest difference of the reference's scores of two candidates that changed
+    places. `quantiles` are those of |difference| of scores: half, 90 %, 99 % and all of them are at most so large.
     """
 
     output: str
@@ -152,9 +163,10 @@ class Ranking:
 class Divergence:
     """Where a failure begins: the first tensor, in the order of the optimized graph, in which the models differ.
 
-    `nodes` made it in the optimized model from tensors that both models agree on (`agreeing`); `rule` and `reason`
-    are what the report remarks about it. `inputs` is the file with the smallest inputs that were found to fail,
-    `candidates` how many there are in it, and `command` reproduces the failure with them.
+    `difference` is by how much, in float64 where `in_float64` is set. `nodes` made the tensor in the optimized model
+    from the tensors in `agreeing`, which are the same in both; `rule` and `reason` say which rule of the optimizer did,
+    as far as that is known. `output`, `case` and `batch` are those of the worst failure. `inputs` is the file with the
+    smallest inputs that were found to fail, `candidates` is how many it has, and `command` shows the failure again.
     """
 
     tensor: str
@@ -176,8 +188,10 @@ class Divergence:
 class Verification:
     """Every comparison that was made, and whether all of them passed. `notes` say what was not checked.
 
-    `rtol` is what the first question, in float64, allows of an output's scale, and `basis` why; with tolerances that
-    were given, `rtol` and `atol` are those.
+    `rtol` is the difference that is allowed in float64, as a share of an output's scale, and `basis` says why it is
+    that. With tolerances that the caller gave, `rtol` and `atol` are those. The rows of
+    `tiled` inputs were identical in every call, or with `keys`, which are inputs too, those with the same values of the
+    keys: the result holds for such calls.
     """
 
     passed: bool
@@ -191,11 +205,16 @@ class Verification:
     runtime: str = "onnxruntime"
     rankings: tuple[Ranking, ...] = ()
     divergence: Divergence | None = None
+    tiled: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Change:
-    """Nodes of one operator in one scope (the path before the last / of their names) that are not the same."""
+    """How many nodes of one operator in one scope were added, removed or changed.
+
+    The scope is the part of a node's name before the last `/`.
+    """
 
     op_type: str
     scope: str
@@ -206,10 +225,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Structure:
-    """How the graph of the second model differs from the first's; `kept` nodes are the same in both.
+    """How the graph of the second model differs from that of the first; `kept` nodes are the same in both.
 
-    A node is found again by its outputs' names, else by its name; it is changed when its operator, its attributes or
-    its inputs are others. Initializers are changed when their values are.
+    Two nodes correspond by the names of their outputs, else by their own names. A node is changed where its operator,
+    attributes or inputs differ. An initializer is changed where its values differ. `initializer_bytes` are the bytes of
+    all initializers in the first and in the second model.
     """
 
     kept: int
@@ -222,7 +242,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What was asked for, by option, wherever that was said; `file` is the configuration that was read, if any."""
+    """The options in effect, by parameter; `file` is the path of the file of settings that was read, if any."""
 
     options: Mapping[str, object]
     file: str | None = None
@@ -230,9 +250,10 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Crossing:
-    """A value that the ranking model takes from the side `role`: one that is computed there, or an input as it is.
+    """A value that the ranking model of a split takes from the user's or the items' side (`role`).
 
-    `bytes` are those of one request, or of one item.
+    `computed` says whether it is an output of the model there, or an input of the original that is sent unchanged.
+    `bytes` is its size for one request, or for one item.
     """
 
     role: Role
@@ -245,7 +266,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the models that another was split into; multiply-adds at the reference number of candidates."""
+    """One of the models of a split; `macs` are its multiply-adds at the number of candidates of `Cost.batch`."""
 
     role: Role
     nodes: int
@@ -256,9 +277,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """How a model was split, the ranking model last; `choice` says in words why there.
+    """How a model was split. The ranking model is the last of `parts`, and `choice` says in words why it was cut there.
 
-    `macs` are the multiply-adds of the optimized model that was not split.
+    `macs` are the multiply-adds of the optimized model in one piece.
     """
 
     parts: tuple[Part, ...]
@@ -271,7 +292,8 @@ class Split:
 class Report:
     """What a command did. Sections that a command does not have are None or empty.
 
-    `calls` says in words what the caller of the result has to send, and what it answers.
+    `calls` says in words what the caller of the written model has to send, and what the model returns. `changed` says
+    whether anything could be gained; `written` is the path of the written model, None if none was written.
     """
 
     command: Command

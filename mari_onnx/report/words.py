@@ -1,9 +1,9 @@
-"""Numbers and verdicts in words, the same in every view."""
+"""The words that all views of a report share: formatted numbers, and the verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeAlias
@@ -32,11 +32,15 @@ MARKS = {
 }
 
 
+_DECLARE = "--user-input 'user_*' names those that do"
+
+
 Row: TypeAlias = tuple[str, Callable[[float], str], list[float]]
+"""A row of a table: its label, the function that writes its numbers, and the numbers."""
 
 
 def cost_rows(report: Report) -> Iterator[Row]:
-    """What is counted of a model: a label, how its numbers are written, and they themselves, before and after."""
+    """The table of costs, a row for each quantity: the number before, and the number after where the model changed."""
     costs = [cost for cost in (report.cost_before, report.cost_after if report.changed else None) if cost]
     if not costs:
         return
@@ -50,7 +54,7 @@ def cost_rows(report: Report) -> Iterator[Row]:
 
 
 def by_operator(changes: Iterable[Change]) -> list[Change]:
-    """The changes of all scopes together, those of the most nodes first."""
+    """The changes added up over all scopes, one entry an operator; the operator with the most nodes comes first."""
     found: dict[str, Change] = {}
     for one in changes:
         so_far = found.get(one.op_type, Change(one.op_type, "", 0, 0, 0))
@@ -60,7 +64,7 @@ def by_operator(changes: Iterable[Change]) -> list[Change]:
 
 
 def sum_of_changes(structure: Structure) -> str:
-    """The structural difference in one line."""
+    """The structural difference in one line: `75 nodes kept, 2 changed, 4 added, 9 removed; initializers ...`."""
     changes = structure.changes
     added, removed, changed = (sum(getattr(c, kind) for c in changes) for kind in ("added", "removed", "changed"))
     nodes = f"{structure.kept:,} nodes kept, {changed:,} changed, {added:,} added, {removed:,} removed"
@@ -81,7 +85,7 @@ def model_name(path: str | None) -> str:
 
 
 def subject(report: Report) -> str | None:
-    """The file that is judged: the optimized model, or the one that was read."""
+    """The path of the file that the verdict is about: the optimized model if there is one, else the model read."""
     optimized = report.optimized.path if report.optimized else None
     return optimized or report.written or report.model.path
 
@@ -97,23 +101,23 @@ def precision(found: Divergence) -> str:
 
 
 def effort(verification: Verification) -> str:
-    """What was run, in words."""
+    """What was run, in words: `seed 0, standard effort, onnxruntime`."""
     return f"seed {verification.seed}, {verification.effort} effort, {verification.runtime}"
 
 
 def closeness(difference: Difference) -> float:
-    """How near a comparison came to failing: its difference in units of what is allowed."""
+    """How near a comparison came to failing: the difference divided by the bound, so that 1 is just allowed."""
     return difference.max_abs / difference.bound if difference.bound else difference.max_abs
 
 
 def where(difference: Difference) -> str:
-    """In which case the two were compared, in words."""
+    """The case of a comparison in words: `batch 7`, or `batch 7 (largest ids)` for an edge case."""
     batch = f"batch {difference.batch}"
     return batch if difference.case == "drawn" else f"{batch} ({difference.case})"
 
 
 def judged(report: Report) -> tuple[str, str, str]:
-    """The verdict: a mark, its style on a terminal, and one sentence."""
+    """The verdict: a mark (one of ✓ ✗ ! ·), its style for rich, and one sentence."""
     verification = report.verification
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
@@ -121,7 +125,7 @@ def judged(report: Report) -> tuple[str, str, str]:
         case "split" if report.split is not None:
             return _was_split(report, report.split)
         case "verify":
-            return (*MARKS[True], _same(verification))
+            return (*MARKS[True], _same(verification, _condition(report)))
         case "inspect":
             return (*MARKS["as is"], _prospect(report))
         case _:
@@ -132,12 +136,13 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     where = f"written to {report.written}" if report.written else "nothing was written"
     if not report.changed:
         where = where if report.written is None else f"{where} as it was"
-        return (*MARKS["as is"], f"Nothing can be gained here: {where}")
+        why = "" if report.request_inputs else f", because no input is known to belong to the request ({_DECLARE})"
+        return (*MARKS["as is"], f"Nothing can be gained here{why}: {where}")
     gain = _gain(report.cost_before, report.cost_after)
     gain = gain[:1].upper() + gain[1:]
     if report.verification is None:
         return ("!", "bold yellow", f"{gain}, not verified: {where}")
-    return (*MARKS[True], f"{gain}, the same predictions: {where}")
+    return (*MARKS[True], f"{gain}, the same predictions{_condition(report)}: {where}")
 
 
 def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
@@ -149,7 +154,7 @@ def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
             said.append(f"{len(bytes_)} value{'s' * (len(bytes_) != 1)}, {size(sum(bytes_))} for each {name}")
     where = ", ".join(part.written for part in split.parts if part.written)
     where = f"written to {where}" if where else "nothing was written"
-    same = "not verified" if report.verification is None else "the same predictions"
+    same = "not verified" if report.verification is None else f"the same predictions{_condition(report)}"
     mark = ("!", "bold yellow") if report.verification is None else MARKS[True]
     return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 
@@ -167,11 +172,38 @@ def _prospect(report: Report) -> str:
     if report.cost_before and report.cost_after and report.changed:
         return f"To be gained: {_gain(report.cost_before, report.cost_after)}"
     if not report.request_inputs:
-        return "No input is known to belong to the request: --user-input 'user_*' names those that do"
+        return f"No input is known to belong to the request: {_DECLARE}"
     return "Nothing can be gained here"
 
 
-def _same(verification: Verification | None) -> str:
+NAMED = 3
+"""How many inputs a verdict names; more are counted."""
+
+
+def _condition(report: Report) -> str:
+    """On which calls a result that takes tiled rows was shown to predict the same; nothing where it is on all.
+
+    A result that takes a request's row once has no such condition, although the original was called with equal rows.
+    """
+    if report.verification is None:
+        return ""
+    keys, tiled = report.verification.keys, {i.name for i in report.request_inputs if i.rows == "tiled"}
+    names = [name for name in report.verification.tiled if name in tiled and name not in keys]
+    if not names:
+        return ""
+    which = _listed(names) if len(names) <= NAMED else f"these {len(names)} inputs"
+    if keys:
+        return f" where rows with the same {_listed(keys)} are identical in {which}"
+    return f" where the rows of {which} are identical"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `b` and `c`"""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def _same(verification: Verification | None, condition: str) -> str:
     if verification is None or not verification.differences:
         return "Nothing was compared"
     batches = sorted({one.batch for one in verification.differences})
@@ -180,7 +212,7 @@ def _same(verification: Verification | None) -> str:
     largest = max(one.max_rel for one in drawn or verification.differences)
     which = ", ".join(map(str, batches))
     n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
-    return f"The same predictions: {n} at batches {which}, at most {small(largest)} of the scale apart"
+    return f"The same predictions{condition}: {n} at batches {which}, at most {small(largest)} of the scale apart"
 
 
 def _failure(report: Report, verification: Verification) -> str:
@@ -188,6 +220,9 @@ def _failure(report: Report, verification: Verification) -> str:
     nothing = "; nothing was written" if report.command == "optimize" else ""
     if not bad:
         return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
+    order = next((one for one in bad if one.failure == "order"), None)
+    if order is not None:
+        return f"The signatures differ: {order.message}{nothing}"
     worst = max(bad, key=closeness)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return (
@@ -223,12 +258,12 @@ def small(number: float) -> str:
 
 
 def known(number: float | None) -> str:
-    """The number, and a dash where there is none."""
+    """The number as `small` writes it; a dash for None."""
     return "-" if number is None else small(number)
 
 
 def ratio(before: float, after: float) -> str:
-    """What became of a quantity: 3.0 times less, 12% more, the same"""
+    """How a quantity changed: `3.0 times less`, `12% more`, `the same`."""
     if before == after or abs(after - before) < 0.005 * before:
         return "the same"
     if after == 0:

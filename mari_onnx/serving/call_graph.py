@@ -1,4 +1,8 @@
-"""Nodes that turn a call of the original model into a call of a model with another signature."""
+"""Nodes that compute the inputs of a written model from a call of the original.
+
+Example: the written model takes `user` [1, 4]. The nodes take row 0 of the original's `user` [B, 4], so that both
+models can be run on the same inputs.
+"""
 
 from __future__ import annotations
 
@@ -14,52 +18,52 @@ from mari_onnx.document.graph_view import shape_of
 
 
 def fed_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """The inputs that a caller fills: those that have no stored default."""
+    """The inputs that a caller has to send, by name: those that have no initializer as default."""
     stored = {t.name for t in model.graph.initializer}
     return {i.name: i for i in model.graph.input if i.name not in stored}
 
 
 def leading_extent(info: onnx.ValueInfoProto) -> int | str | None:
-    """The extent of the leading axis: a number, a symbol, or None where nothing is said."""
+    """The extent of the leading axis: a number, a symbol, or None where the model states none."""
     shape = shape_of(info)
     return shape[0] if shape else None
 
 
 @dataclass
 class CallGraph:
-    """The nodes and constants that were written so far; `inputs` are the original's."""
+    """The nodes and constants written so far; `inputs` are those of the original."""
 
     inputs: dict[str, onnx.ValueInfoProto]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
-        """Whether a node of that output was written."""
+        """Whether a node with this output was written."""
         return any(name in node.output for node in self.nodes)
 
     def add(self, constant: onnx.TensorProto) -> None:
         self.initializers[constant.name] = constant
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """A node, and the name of its output."""
+        """Write a node, and return the name of its output."""
         self.nodes.append(helper.make_node(op_type, inputs, [output], **attributes))
         return output
 
     def slice(self, source: str, start: int, stop: int, output: str) -> str:
-        """The rows from `start` to `stop` of the leading axis."""
+        """Write the rows [start, stop) of a tensor, and return the name of the result."""
         return self.node("Slice", [source, *(self.ints(f"at{i}", [i]) for i in (start, stop, 0))], output)
 
     def row_count(self, rows: str, name: str) -> str:
-        """How many rows a tensor has, as [1]; what is written is named after `name`."""
+        """Write the number of rows of a tensor, as [1]. The names of the nodes' outputs begin with `name`."""
         return self.slice(self.node("Shape", [rows], f"{name}.shape"), 0, 1, f"{name}.rows")
 
     def row_numbers(self, rows: str, output: str) -> str:
-        """0, 1, 2, ... for each row of a tensor."""
+        """Write the number of each row of a tensor: 0, 1, 2, ..."""
         scalar = self.node("Reshape", [self.row_count(rows, output), self.ints("scalar", [])], f"{output}.scalar")
         return self.node("Range", [self.ints("zero", 0), scalar, self.ints("step", 1)], output)
 
     def ints(self, name: str, values: int | list[int]) -> str:
-        """An int64 constant, a scalar or of one axis."""
+        """Write an int64 constant, a scalar or a list, and return its name."""
         constant = numpy_helper.from_array(np.array(values, np.int64), f"together.{name}")
         self.add(constant)
         return constant.name

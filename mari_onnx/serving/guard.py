@@ -1,7 +1,7 @@
-"""How a model says that rows which should be identical are not.
+"""Guards: how a written model reports that tiled rows are not identical.
 
     NanGuard      each output is multiplied by 1, which changes no bit of it, or by NaN
-    OutputGuard   the model has one more output, `mari_guard`, a boolean of shape [1]
+    OutputGuard   the model has one more output, `mari_guard`, a boolean of shape [1], false where rows differ
 
 The comparison itself is written by `mari_onnx.planning.guard`.
 """
@@ -31,31 +31,31 @@ BOOL = TensorProto.BOOL
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 OPSET = 11
-"""The first with Unique, and in which Equal compares floats."""
+"""The first opset that has Unique, and in which Equal compares floats."""
 
 
 def require_opset(model: Model, what: str) -> None:
-    """Raise `UserError` unless rows can be compared in the model's opset, which `what` needs."""
+    """Raise `UserError` if the opset is too old for comparing rows, which the option `what` needs."""
     if model.opset < OPSET:
         problem = f"{what} needs opset {OPSET}, and the model has {model.opset}"
         raise UserError(problem, "export the model for a newer opset")
 
 
 class Guard(ABC):
-    """A way to tell the caller that the rows of a tiled input are not what they were declared to be."""
+    """A way to tell the caller that the rows of a tiled input are not identical, as they were declared to be."""
 
     name: ClassVar[GuardName]
 
     sentence: ClassVar[str]
-    """What the caller is told about it."""
+    """The instruction for the caller."""
 
     @property
     def outputs(self) -> tuple[onnx.ValueInfoProto, ...]:
-        """The outputs that the guarded model has and the original does not."""
+        """The outputs that a guarded model has in addition to the original's."""
         return ()
 
     def check(self, model: Model) -> None:
-        """Raise `UserError` unless the model's outputs can say that rows differ."""
+        """Raise `UserError` for an opset that is too old, and for outputs that cannot carry the guard's answer."""
         require_opset(model, "a guard")
         self._check_outputs(model)
 
@@ -91,7 +91,7 @@ class NanGuard(Guard):
 
 @dataclass(frozen=True)
 class OutputGuard(Guard):
-    """A further output is false where rows differ, and the others are what they were."""
+    """One more output, `mari_guard`, is false where rows differ. The other outputs stay."""
 
     name = OUTPUT
     sentence = f"`{GUARD_OUTPUT}`, a boolean of shape [1], is false where they are not identical."
@@ -110,9 +110,10 @@ class OutputGuard(Guard):
         return [*outputs, Value(GUARD_OUTPUT, None, BOOL, Array(shown, ()))]
 
     def fold(self, call: CallGraph, outputs: Sequence[onnx.ValueInfoProto], answers: Mapping[str, str]) -> None:
-        """Write the outputs, NaN where the guard is false; `answers` is what the guarded model calls each of them.
+        """Write the original's outputs from those of a guarded model: NaN where `mari_guard` is false.
 
-        So a guard that speaks up by mistake shows as a difference from the original's outputs.
+        `answers` has the name that each output of the guarded model has here. In a verification the tiled rows are
+        identical, so that a guard which is false by mistake shows as a difference from the original.
         """
         for info in outputs:
             name, dtype = info.name, info.type.tensor_type.elem_type

@@ -1,10 +1,15 @@
-"""What every way of calling a written model defines: rows, signature, checks, instructions, verification.
+"""The interface of serving modes.
 
-Tiled           as exported: the caller repeats the request's row for each candidate, and the first row is used
-TiledByKey      the same for calls that mix requests: the first row of each distinct key is used
-SingleRow       the caller sends the row once: the inputs have leading extent 1
-ExistingIndex   the caller sends a row for each of several requests, of which an input of the model selects
-AddedIndex      the same, and the input that selects is new
+A mode is a way of calling a written model. The tiled input `user` [B, 4] of the original becomes:
+
+    Tiled           [B, 4]   as exported: the caller repeats the request's row, and the first row is used
+    TiledByKey      [B, 4]   the same for calls that mix requests: the first row of each distinct key is used
+    SingleRow       [1, 4]   the caller sends the row once
+    ExistingIndex   [R, 4]   the caller sends R requests' rows, and an input of the model selects one per candidate
+    AddedIndex      [R, 4]   the same, with a new input that selects
+
+Each mode defines which rows are kept, the signature, checks of the model, instructions for the caller, and how the
+written model is verified.
 """
 
 from __future__ import annotations
@@ -26,15 +31,15 @@ from mari_onnx.serving.names import ONE, REQUESTS, Options
 from mari_onnx.serving.rows import Rows
 
 Feed: TypeAlias = Callable[[CallGraph, str], None]
-"""Writes nodes that compute, from a call of the original, the input of a result, as a tensor of the given name."""
+"""Writes nodes that compute an input of the written model from the original's inputs, as a tensor of the given name."""
 
 
 @dataclass(frozen=True)
 class DrawnRows:
-    """Which rows are identical in a generated call of the original.
+    """Which rows are identical in calls of the original that a verification generates.
 
-    Without `keys`, all rows of a tiled input are identical: the call is one request's. With keys, which are inputs too,
-    candidates with the same values of the keys have identical rows in each of the tiled inputs.
+    `tiled` and `keys` are names of inputs. Without keys, all rows of a tiled input are identical: the call holds one
+    request. With keys, candidates with the same values of the keys have identical rows in each of the tiled inputs.
     """
 
     tiled: tuple[str, ...] = ()
@@ -50,7 +55,7 @@ class Mode(ABC):
     """
 
     guard: Guard | None = None
-    """The check that repeated rows are identical, if there is to be one."""
+    """The check that tiled rows are identical; None for no check."""
 
     @property
     @abstractmethod
@@ -60,7 +65,7 @@ class Mode(ABC):
     @property
     @abstractmethod
     def demanded(self) -> bool:
-        """Whether the result is wanted even where it does not pay: it is called otherwise, or guarded."""
+        """Whether the model is written even if nothing gets faster: its signature changes, or it gets a guard."""
 
     # The model and its inputs
 
@@ -70,34 +75,37 @@ class Mode(ABC):
 
     @abstractmethod
     def check_tiled(self, model: Model, tiled: Sequence[str], inputs: Sequence[RequestInput]) -> None:
-        """Raise `UserError` where the mode cannot be had with these tiled inputs; `inputs` are all of the request's."""
+        """Raise `UserError` if these tiled inputs rule the mode out; `inputs` are all inputs of the request."""
 
     def declared(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        """The inputs that belong to the request, each with a reason; `reasons` are those that the user declared."""
+        """The inputs that belong to the request in this mode, by name, with a reason each.
+
+        `reasons` has the inputs that the user declared.
+        """
         return dict(reasons)
 
     @abstractmethod
     def role(self, name: str, why: str) -> RequestInput:
-        """What the report says about a tiled input."""
+        """The entry of the report for the tiled input `name`; `why` is the reason of `declared`."""
 
     # What is written
 
     @abstractmethod
     def rows(self, requests: str) -> Rows:
-        """The rows that are kept of a tiled input."""
+        """Which rows of a tiled input are kept."""
 
     @abstractmethod
     def signature(self, leading: Mapping[str, str], tiled: Sequence[str], requests: str) -> Signature:
-        """How inputs and outputs differ from the original's."""
+        """How the inputs and outputs of the written model differ from the original's."""
 
     def counted(self, leading: Mapping[str, str], tiled: Sequence[str]) -> list[str]:
-        """The symbols that count candidates by what is known of the inputs in this mode, in a fixed order."""
+        """The symbols that must count candidates in this mode, in a fixed order."""
         return sorted({leading[name] for name in tiled})
 
-    # What the caller has to know
+    # Instructions for the caller
 
     def instructions(self, tiled: Sequence[str]) -> tuple[str, ...]:
-        """What the caller of the result has to send and may expect, a sentence each; nothing where nothing is tiled."""
+        """What the caller has to send and may expect, one sentence each; empty if no input is tiled."""
         return self._sentences(", ".join(f"`{name}`" for name in tiled)) if tiled else ()
 
     @abstractmethod
@@ -106,16 +114,17 @@ class Mode(ABC):
     # Verification
 
     def drawn_rows(self, tiled: Sequence[str], keys: Sequence[str] = ()) -> DrawnRows:
-        """Which rows are identical in the calls by which the result is verified.
+        """Which rows are identical in the calls by which the written model is verified.
 
-        `keys` are inputs that tell the requests of a call apart, in addition to what the mode itself uses for that.
+        `keys` are inputs that tell the requests of a call apart, in addition to those that the mode itself uses.
         """
         return DrawnRows(tuple(tiled), tuple(keys))
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        """How an input of the result is computed in a call of the original; None where it is sent unchanged.
+        """How an input of the written model is computed from the original's inputs; None if it is the same.
 
-        `info` is the input, and `original` the original's input of that name, None where the original has none.
+        `info` is the input of the written model, and `original` the original's input of that name, None if there is
+        none.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""The mode that options ask for, and the mode that the signature of a written model shows."""
+"""Find the mode: from options (`mode_of`), or from the signature of a written model (`mode_of_result`)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def mode_of(
     request_key: Sequence[str] = (),
     guard: GuardName | None = None,
 ) -> Mode:
-    """The mode that options ask for; a request index alone asks for the rows of several requests.
+    """The mode that options ask for. A request index implies the user batch "requests".
 
-    Raises UserError for options that contradict each other, and for words that mean nothing.
+    Raises UserError for options that contradict each other, and for an unknown user batch or guard.
     """
     _check_word("user batch", user_batch, USER_BATCHES)
     if user_batch == TILED and request_index is None:
@@ -52,10 +52,11 @@ def mode_of(
 def mode_of_result(
     reference: Document, parts: Sequence[Document], request_index: str | None = None, request_key: Sequence[str] = ()
 ) -> Mode:
-    """The mode in which written models are called, by how their inputs and outputs differ from the reference's.
+    """The mode of a written model, found by comparing its inputs and outputs with those of the reference.
 
-    The last part is the one that answers. What no signature shows is given: the index, where it is an input of the
-    reference too, and the key.
+    The model may consist of several parts; the last of them has the outputs. Two facts do not show in a signature and
+    are given: the index, if it is an input of the reference too, and the keys. Example: `user` [1, 4] beside the
+    reference's `user` [B, 4] shows the mode SingleRow.
     """
     if request_index is not None:
         return ExistingIndex(request_index)

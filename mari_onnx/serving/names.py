@@ -1,4 +1,4 @@
-"""The words for the ways of calling a model: in options, configurations and reports.
+"""The words for serving modes and guards in options, configurations and reports.
 
 This module imports nothing of ONNX, so that the command line can list the words without loading it.
 """
@@ -15,15 +15,15 @@ TILED: Final = "tiled"
 ONE: Final = "one"
 REQUESTS: Final = "requests"
 SHARED: Final = "shared"
-"""What the leading axis of a request's input holds, as a report says it; "shared": it has no axis of candidates."""
+"""The words of a report for the leading axis of an input of the request; a "shared" input has no such axis."""
 
 USER_BATCHES: tuple[UserBatch, ...] = (TILED, ONE, REQUESTS)
 
 SPLIT_USER_BATCHES: tuple[UserBatch, ...] = (ONE, REQUESTS)
-"""What a user model may take: it never has a row for each candidate."""
+"""The user batches of a split. A user model never takes a row for each candidate."""
 
 GuardName: TypeAlias = Literal["nan", "output"]
-"""How a guarded model says that rows differ: every output is NaN, or one more output is false."""
+"""How a guarded model reports that rows differ: every output is NaN, or one more output is false."""
 
 NAN: Final = "nan"
 OUTPUT: Final = "output"
@@ -31,10 +31,10 @@ OUTPUT: Final = "output"
 GUARDS: tuple[GuardName, ...] = (NAN, OUTPUT)
 
 UNGUARDED: Final = "off"
-"""The word for no guard where there has to be one, as on a command line that overrides a configuration."""
+"""The word for "no guard", by which a command line overrides a guard of the configuration."""
 
 INDEX_INPUT: Final = "request_index"
-"""The input that is added for several requests, where the model has no index of its own."""
+"""The input that is added for several requests if the model has no index itself."""
 
 GUARD_OUTPUT: Final = "mari_guard"
 """The output that a guard adds; it is false where rows that should be identical are not."""
@@ -42,7 +42,7 @@ GUARD_OUTPUT: Final = "mari_guard"
 
 @dataclass(frozen=True)
 class Options:
-    """The options that ask for a way of calling a model, as a report repeats them."""
+    """The options that ask for a serving mode, as a report repeats them."""
 
     user_batch: UserBatch
     request_index: str | None = None

@@ -1,10 +1,10 @@
-"""What was made of a model, as one model that is called like the original.
+"""Recompose written models into one model that has the inputs and outputs of the original.
 
-A result with another signature, or one that consists of several models, is compared with the original as one model
-that has the original's inputs. A few nodes compute from these what each part is sent, and the parts follow. Whatever is
-verified of a model that kept its signature, in float64 too, can be verified of that.
+A result may have another signature than the original, or consist of several models. To verify it, both have to be run
+on the same inputs. The recomposed model takes the original's inputs, computes from them the inputs of each part by a
+few nodes, and runs the parts. All checks of a model with the original's signature then work on it, also in float64.
 
-    inputs                as the mode defines it; see `Mode.feed`
+    inputs                are computed as the mode defines; see `Mode.feed`
     user and item model   each of their outputs goes to the ranking model's input of that name
     `mari_guard`          outputs are NaN where it is false; see `OutputGuard.fold`
 """
@@ -27,10 +27,11 @@ from mari_onnx.serving.mode import Mode
 
 
 def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Document:
-    """The parts as one model with the reference's inputs; the last part is the one that answers.
+    """The parts as one model with the reference's inputs and outputs; the last part has the outputs.
 
-    A single part that is called as the reference is comes back as it is, and so does one that cannot be: what is wrong
-    with it is for the comparison to say. Raises UserError for parts that lie apart from their external data.
+    A single part that takes the reference's inputs unchanged comes back as it is. A part whose inputs do not fit the
+    reference is not checked here; the comparison reports it. Raises UserError if parts with external data lie in
+    several folders.
     """
     inputs = fed_inputs(reference.proto)
     guard = mode.guard if isinstance(mode.guard, OutputGuard) else None
@@ -54,9 +55,10 @@ def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInf
 
 @dataclass
 class _Whole:
-    """The model that is being put together; `made` are the outputs of earlier parts by their names there.
+    """The model that is being put together.
 
-    `origins` are those of all parts' tensors, by the names that these have here.
+    `made` maps the outputs of earlier parts to their names here. `origins` has the origins of all parts' tensors, by
+    the names that the tensors have here.
     """
 
     mode: Mode
@@ -69,19 +71,19 @@ class _Whole:
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
 
     def add(self, model: onnx.ModelProto, prefix: str) -> None:
-        """A part of which others take the outputs; all of its names get the prefix."""
+        """Add a part whose outputs are inputs of later parts. All of its names get the prefix."""
         names = {name: f"{prefix}{name}" for name in all_names(model.graph)}
         graph = self._fed(model, names, prefix)
         for node in graph.node:
             node.name = ""  # the other parts may have one of that name
         self._add(graph, model)
-        # A tensor without an origin is the original's, and is called otherwise here because of the prefix alone.
+        # A tensor without an origin is one of the original. It has another name here only because of the prefix.
         origins = {name: Origin(name, WHOLE, "") for name in names} | read(model)
         self.origins.update((names.get(name, name), origin) for name, origin in origins.items())
         self.made.update((o.name, names[o.name]) for o in model.graph.output)
 
     def add_last(self, model: onnx.ModelProto) -> None:
-        """The part that answers. Of its names only the inputs', which the whole has, and guarded outputs' change."""
+        """Add the part that has the outputs. It keeps its names, except for its inputs and guarded outputs."""
         answers = {o.name: f"unguarded/{o.name}" for o in model.graph.output} if self.guard else {}
         self._add(self._fed(model, answers, "sent/"), model)
         self.origins.update((answers.get(name, name), origin) for name, origin in read(model).items())
@@ -105,7 +107,7 @@ class _Whole:
         return out
 
     def _fed(self, model: onnx.ModelProto, names: Mapping[str, str], prefix: str) -> onnx.GraphProto:
-        """The graph of a part, renamed; its inputs have the prefix, and are fed."""
+        """The graph of a part with its names changed by `names`, and with nodes that compute its inputs."""
         graph, inputs = onnx.GraphProto(), fed_inputs(model)
         graph.CopyFrom(model.graph)
         _rename(graph, {**names, **{name: f"{prefix}{name}" for name in inputs}})
@@ -132,7 +134,7 @@ class _Whole:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Call tensors otherwise, also where bodies read them."""
+    """Rename tensors of the graph, also where bodies of nodes read them."""
     tensors = [t.values for t in graph.sparse_initializer]
     for named in (*graph.input, *graph.output, *graph.initializer, *tensors, *graph.value_info):
         named.name = names.get(named.name, named.name)

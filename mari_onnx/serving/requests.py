@@ -37,7 +37,7 @@ def requests_symbol(model: Model) -> str:
 
 
 class SeveralRequests(SentOnce):
-    """The call is several requests'; `index` is the input that tells which of them a candidate belongs to."""
+    """A call holds several requests. The input `index` has, for each candidate, the row number of its request."""
 
     index: str
 
@@ -57,12 +57,12 @@ class SeveralRequests(SentOnce):
 
     @abstractmethod
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
-        """Write a row for each request, of an input that has one for each candidate."""
+        """Write a row for each request, computed from an input `name` that has a row for each candidate."""
 
 
 @dataclass(frozen=True)
 class ExistingIndex(SeveralRequests):
-    """An integer input of the original is the index."""
+    """The index is an integer input of the original."""
 
     index: str
 
@@ -82,7 +82,7 @@ class ExistingIndex(SeveralRequests):
             raise UserError(f"input `{self.index}` does not have one integer for each candidate", "name another")
 
     def declared(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        """The index has an entry for each candidate, so that it is not the request's, also where a glob matches it."""
+        """The index itself has an entry for each candidate and is not the request's, even if a glob matches it."""
         return {name: why for name, why in reasons.items() if name != self.index}
 
     def counted(self, leading: Mapping[str, str], tiled: Sequence[str]) -> list[str]:
@@ -95,15 +95,18 @@ class ExistingIndex(SeveralRequests):
         )
 
     def drawn_rows(self, tiled: Sequence[str], keys: Sequence[str] = ()) -> DrawnRows:
-        """Candidates of one entry of the index are one request's."""
+        """Candidates with the same entry of the index have identical rows."""
         return super().drawn_rows(tiled, (*keys, self.index) if tiled else ())
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
-        """For each number that may stand in the index, the row of a candidate that has it."""
+        """Row r of the result is the row of some candidate whose index is r."""
         call.node("Gather", [name, self._positions(call)], to, axis=0)
 
     def _positions(self, call: CallGraph) -> str:
-        """A candidate of each request, by the numbers up to the largest in the index; 0 for a number that is not."""
+        """Write, for r from 0 to the largest index, the position of a candidate with index r, or 0 if there is none.
+
+        Example: the index [2 0 2] gives [1 0 2].
+        """
         name = f"{self.index}.positions"
         if not call.has(name):
             column = call.node("Reshape", [self.index, call.ints("flat", [-1])], f"{name}.flat")
@@ -133,7 +136,7 @@ class AddedIndex(SeveralRequests):
             raise UserError(f"the model has a `{INDEX_INPUT}` already", f"`--request-index {INDEX_INPUT}` uses it")
 
     def signature(self, leading: Mapping[str, str], tiled: Sequence[str], requests: str) -> Signature:
-        """Nothing is added where nothing is tiled."""
+        """The index is added only if an input is tiled."""
         if not tiled:
             return AS_IT_WAS
         count = leading[tiled[0]]
@@ -141,7 +144,7 @@ class AddedIndex(SeveralRequests):
         return Signature(super().signature(leading, tiled, requests).leading, (index,))
 
     def counted(self, leading: Mapping[str, str], tiled: Sequence[str]) -> list[str]:
-        """An index without a named axis has a symbol of its own."""
+        """The symbols of tiled inputs, and that of the added index, which is new if their axis has no name."""
         own = [c if is_named(c) else f"{INDEX_INPUT}.0" for c in (leading[name] for name in tiled[:1])]
         return [*super().counted(leading, tiled), *own]
 
@@ -153,7 +156,7 @@ class AddedIndex(SeveralRequests):
         )
 
     def drawn_rows(self, tiled: Sequence[str], keys: Sequence[str] = ()) -> DrawnRows:
-        """Each candidate is given a request of its own, so that no rows are identical unless keys say so."""
+        """Each candidate is a request of its own (see `feed`), so that rows may differ unless keys are given."""
         return super().drawn_rows(tiled, keys) if keys else DrawnRows()
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
@@ -161,16 +164,17 @@ class AddedIndex(SeveralRequests):
         return partial(_count_down, info) if added else super().feed(info, original)
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
-        """The rows of all candidates in reverse order, twice: there are requests that no candidate has."""
+        """The rows of all candidates in reverse order, twice: the second half are requests without candidates."""
         starts = [call.ints(f"down{i}", [i]) for i in (-1, -(2**62), 0)]
         backwards = call.node("Slice", [name, *starts, call.ints("down-1", [-1])], f"{to}.backwards")
         call.node("Concat", [backwards, backwards], to, axis=0)
 
 
 def _count_down(index: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
-    """Candidate b has the b-th row from behind, of as many as there are candidates.
+    """Write the index of rows in reverse order: [B-1, ..., 1, 0].
 
-    Those are counted by an input with the index's leading axis; where the exporter named none, by any dynamic one.
+    B is the number of rows of an input with the same leading axis as the index, or of any input with a dynamic leading
+    axis if the exporter named none.
     """
     dynamic = [i for i in call.inputs.values() if shape_of(i) and not isinstance(leading_extent(i), int)]
     some = next((i for i in dynamic if leading_extent(i) == leading_extent(index)), dynamic[0]).name

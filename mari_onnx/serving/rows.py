@@ -1,9 +1,10 @@
-"""What is kept of an input whose rows the caller repeats, and which kept row each candidate has.
+"""Which rows are kept of an input whose rows the caller of the original repeats, and which of them a candidate has.
 
-FirstRow    row 0                               for every candidate
-OneRow      the row, which is sent once         for every candidate
-ByIndex     one row a request, sent so          index[b] for candidate b
-ByKey       the first row of each distinct key  inverse[b] for candidate b, both by Unique
+          kept rows                           row of candidate b
+FirstRow  row 0                               0
+OneRow    the one row that the caller sends   0
+ByIndex   the requests' rows, as sent         index[b]
+ByKey     the first row of each distinct key  inverse[b], computed by Unique
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ INTEGERS = frozenset(
 """Element types of an index."""
 
 KEYS = INTEGERS | {TensorProto.BOOL, STRING}
-"""Element types of keys: equal ones are the same, which 0.0 and -0.0 are not."""
+"""Element types of keys. Floats are excluded: 0.0 and -0.0 are equal and not the same."""
 
 Sent = Callable[[str], Tensor]
-"""An input as the original takes it, by its name."""
+"""Gives the tensor of an input as the original takes it, by the input's name."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The form that an input has, the tensor that is sent, and the whole value where that is sent."""
+    """The forms of a tiled input.
+
+    `array` has the kept rows, and `sent` is the input of the written model. `written` has all rows, if the caller sends
+    them. `providers` says where new symbols can be read from (see `Context.providers`).
+    """
 
     array: Array
     sent: Tensor
@@ -46,15 +51,15 @@ class Kept:
 
 
 class Rows(Protocol):
-    """A way in which tiled rows are kept."""
+    """A way to keep rows of tiled inputs."""
 
     def keep(self, b: Builder, name: str, dims: Dims, dtype: int, sent: Sent) -> Kept:
-        """The input `name`, whose value has these dims; the first of them has one axis."""
+        """The forms of input `name`, whose value has these dims. The first dimension has one axis."""
 
 
 @dataclass(frozen=True)
 class FirstRow:
-    """Row 0, or no row in a call without candidates."""
+    """Row 0 is kept; there is none in a call without candidates."""
 
     def keep(self, b: Builder, name: str, dims: Dims, dtype: int, sent: Sent) -> Kept:
         tensor = sent(name)
@@ -69,7 +74,7 @@ FIRST_ROW = FirstRow()
 
 @dataclass(frozen=True)
 class OneRow:
-    """The row that the caller sends."""
+    """The caller sends one row."""
 
     def keep(self, b: Builder, name: str, dims: Dims, dtype: int, sent: Sent) -> Kept:
         tensor = b.input(name, (1, *extents(dims[1:])), dtype)
@@ -78,7 +83,7 @@ class OneRow:
 
 @dataclass(frozen=True)
 class ByIndex:
-    """The rows that the caller sends, `rows` of them; `index` has one entry for each candidate."""
+    """The caller sends `rows` rows. The input `index` has one entry for each candidate."""
 
     index: str
     rows: Extent
@@ -91,7 +96,7 @@ class ByIndex:
 
 @dataclass(frozen=True)
 class ByKey:
-    """The first row of each distinct key, `rows` of them. Keys of several columns are compared as a whole."""
+    """The first row of each distinct key is kept; `rows` is their number. Several keys are compared as one."""
 
     keys: tuple[str, ...]
     rows: Extent
@@ -105,7 +110,7 @@ class ByKey:
         return Kept(array, tensor, Array(tensor, dims), {str(self.rows): (first, 0)})
 
     def distinct(self, b: Builder, sent: Sent) -> tuple[Tensor, Tensor]:
-        """Where each distinct key comes first, and which of them each candidate has."""
+        """The first position of each distinct key, and for each candidate the number of its key."""
         keys = [sent(key) for key in self.keys]
         if len(keys) == 1 and product(keys[0].known_shape[1:]) == 1:
             return _unique(b, _column(b, keys[0]), self.rows)
@@ -116,7 +121,7 @@ class ByKey:
         return _unique(b, table, self.rows, axis=0)
 
     def _table(self, b: Builder, key: Tensor) -> Tensor:
-        """The key as [rows, columns] of integers; strings by where they come first among all of them."""
+        """The key as [rows, columns] of integers. A string becomes the number of its first occurrence."""
         rows, columns = key.known_shape[0], product(key.known_shape[1:])
         if key.dtype == STRING:
             key = _unique(b, b.reshape(key, (rows * columns,)), symbol(f"{key.name}.distinct"))[1]
@@ -124,7 +129,7 @@ class ByKey:
 
 
 def _column(b: Builder, key: Tensor) -> Tensor:
-    """[rows] or [rows, 1] as [rows]; integers as int64, which is what Unique and Gather take everywhere."""
+    """A key [rows] or [rows, 1] as [rows]. Integers become int64, which Unique and Gather take everywhere."""
     column = b.reshape(key, (key.known_shape[0],))
     return column if column.dtype == STRING else _integers(b, column)
 
@@ -134,7 +139,7 @@ def _integers(b: Builder, t: Tensor) -> Tensor:
 
 
 def _unique(b: Builder, keys: Tensor, rows: Extent, **axis: Any) -> tuple[Tensor, Tensor]:
-    """The first occurrence of each distinct key, [rows], and which of them each key is."""
+    """The position of the first occurrence of each distinct key, [rows], and the number of each key among them."""
     proto = helper.make_node("Unique", ["keys"], ["mari.keys", "mari.first", "mari.inverse"], sorted=0, **axis)
     shapes = [(rows, *keys.known_shape[1:]), (rows,), (keys.known_shape[0],)]
     _, first, inverse = b.again(proto, [keys], list(zip(shapes, (keys.dtype, INT64, INT64), strict=True)))

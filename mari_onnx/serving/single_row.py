@@ -1,4 +1,4 @@
-"""The caller sends one row for the whole call: tiled inputs have leading extent 1."""
+"""The serving mode in which the caller sends one row for the whole call: `user` [B, 4] becomes [1, 4]."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mari_onnx.serving.rows import OneRow, Rows
 
 @dataclass(frozen=True)
 class SingleRow(SentOnce):
-    """The call is one request's."""
+    """A call holds one request, whose row is sent once."""
 
     @property
     def options(self) -> Options:
         return Options(ONE)
 
     def check(self, model: Model) -> None:
-        """No input is needed beyond the tiled ones."""
+        """Every model is fit for this mode."""
 
     def role(self, name: str, why: str) -> RequestInput:
         return RequestInput(name, ONE, f"{why}: the caller sends its row once")
@@ -45,7 +45,7 @@ class SingleRow(SentOnce):
         )
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        """Row 0, or zeros in a call without candidates."""
+        """The row is row 0 of the original's input, or zeros in a call without candidates."""
         if original is None or not leading_extent(info) == 1 != leading_extent(original):
             return None
         return partial(_first_row, original)
@@ -53,7 +53,7 @@ class SingleRow(SentOnce):
 
 def _first_row(original: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
     source, dtype = original.name, original.type.tensor_type.elem_type
-    if dtype != TensorProto.STRING:  # which ConstantOfShape does not make
+    if dtype != TensorProto.STRING:  # ConstantOfShape makes no strings
         shape = call.node("Shape", [source], f"{to}.shape")
         tail = call.slice(shape, 1, 2**62, f"{to}.tail")
         target = call.node("Concat", [call.ints("one", [1]), tail], f"{to}.row", axis=0)

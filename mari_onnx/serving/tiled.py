@@ -1,4 +1,4 @@
-"""The caller sends a row for each candidate, as in the original, and some of the rows are identical."""
+"""The serving modes in which the caller repeats rows as in the original: of one request, or of several with keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mari_onnx.serving.rows import FIRST_ROW, KEYS, ByKey, Rows
 
 @dataclass(frozen=True)
 class Tiled(Mode):
-    """The call is one request's, and every row of a tiled input is that request's."""
+    """A call holds one request: all rows of a tiled input are identical."""
 
     guard: Guard | None = field(default=None, kw_only=True)
 
@@ -31,7 +31,7 @@ class Tiled(Mode):
         return self.guard is not None
 
     def check(self, model: Model) -> None:
-        """Any model can be called as it was."""
+        """Every model is fit for this mode."""
 
     def check_tiled(self, model: Model, tiled: Sequence[str], inputs: Sequence[RequestInput]) -> None:
         if self.guard is None:
@@ -65,7 +65,7 @@ class Tiled(Mode):
 
 @dataclass(frozen=True)
 class TiledByKey(Tiled):
-    """The call mixes requests: rows with the same values of `keys`, inputs that hold ids, are one request's."""
+    """A call mixes requests. Rows with the same values of the inputs `keys`, such as `user_id`, are one request's."""
 
     keys: tuple[str, ...]
 
@@ -94,7 +94,7 @@ class TiledByKey(Tiled):
         super().check_tiled(model, tiled, inputs)
 
     def declared(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        """A key is the request's, declared or not."""
+        """The declared inputs, and the keys."""
         return {**dict.fromkeys(self.keys, "the key"), **reasons}
 
     def role(self, name: str, why: str) -> RequestInput:
@@ -118,4 +118,4 @@ class TiledByKey(Tiled):
 
 
 AS_EXPORTED = Tiled()
-"""The written model takes the place of the original: same inputs, same outputs, nothing checked."""
+"""The default mode: the written model has the inputs and outputs of the original, and no guard."""

@@ -1,4 +1,4 @@
-"""Two models, run side by side on the same inputs, and what was seen of them."""
+"""Two models, run on the same inputs, with their outputs kept for the judgement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from mari_onnx.report.model import Difference, Ranking, Verification
 from mari_onnx.verification.compare.allowance import Allowance, allowance
 from mari_onnx.verification.compare.judge import (
-    HARDLY_JUDGED,
+    LARGE_OWN_ERROR,
     SAME_FUNCTION,
     WITHIN_FLOAT32,
     Observation,
@@ -26,18 +26,63 @@ from mari_onnx.verification.float64.recurrent import RECURRENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
-from mari_onnx.verification.runtimes import BESIDES, DEFAULT_RUNTIME
+from mari_onnx.verification.notes import noted
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass
-class Comparison:
-    """Both models, run side by side, and what was seen of them.
+class _LeftOut:
+    """The cases that there is no time for, and how long those took that were run."""
 
-    `requests` are the symbols of leading axes that count requests. `seen` are the cases that were run, with their
-    inputs, by label and number of candidates; `second` is another runtime, with both models in it.
+    seconds: float
+    over: list[Case] = field(default_factory=list)
+    too_long: list[Case] = field(default_factory=list)
+    for_each: float = 0.0
+    """The least time that a candidate took in any case, in seconds: what many take is about as many times that."""
+
+    def takes(self, case: Case, spent: float) -> bool:
+        """Whether the case is left out, when so many seconds are spent."""
+        if spent > self.seconds:
+            self.over.append(case)
+        elif spent + self.for_each * case.batch > self.seconds:
+            self.too_long.append(case)
+        else:
+            return False
+        return True
+
+    def took(self, case: Case, seconds: float) -> None:
+        """Remember how long a case took."""
+        each = seconds / max(case.batch, 1)
+        self.for_each = min(self.for_each or each, each)
+
+    def notes(self) -> list[str]:
+        """What was left out, and why."""
+        reasons = {f"{self.seconds:g} s were over": self.over, f"{self.seconds:g} s would not do": self.too_long}
+        return [
+            f"left out, because {why}: {', '.join(dict.fromkeys(map(_named, cases)))} (more --effort runs them)"
+            for why, cases in reasons.items()
+            if cases
+        ]
+
+
+def _named(case: Case) -> str:
+    """A case in a list: those that are drawn by their candidates."""
+    return case.where if case.name == "drawn" else case.name
+
+
+@dataclass
+class Comparison:
+    """Both models, run case by case, and their outputs.
+
+    `models` and `runs` are the reference and the optimized model, in this order. `requests` are the symbols of leading
+    axes that count requests. `moved` says that the optimized model's constants are the reference's, at most moved.
+    `observations` are the outputs by name, `differences` the failures that leave nothing to judge, such as a model that
+    does not run. `seen` are the cases that were run, with their inputs, by label and number of candidates. `exact` are
+    both models in float64, None where that cannot be had. `second` is a second runtime: its name and both models in it.
+    `order` is the first output that is in another place, and a sentence about it; None where the order is the same.
     """
 
     models: tuple[Source, Source]
@@ -47,6 +92,7 @@ class Comparison:
     notes: list[str]
     tolerance: Tolerance | None
     moved: bool
+    order: tuple[str, str] | None = None
     observations: dict[str, list[Observation]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
@@ -60,19 +106,23 @@ class Comparison:
             self.notes.append(f"compared in the model's own precision only: {error}")
 
     def run(self, calls: Drawn | Given, say: Progress) -> None:
-        """Run every case, as long as there is time for those that may be left out."""
-        start, cases = time.monotonic(), calls.cases()
+        """Run the first `calls.needed` cases, and the others until `calls.seconds` are over; a note names the rest."""
+        start, cases, left = time.monotonic(), calls.cases(), _LeftOut(calls.seconds)
         for done, case in enumerate(cases, 1):
             say(case.where, done, len(cases) + 1)
-            if done > calls.needed and time.monotonic() - start > calls.seconds:
-                left = ", ".join(dict.fromkeys(each.name for each in cases[done - 1 :]))
-                self.notes.append(f"left out, because {calls.seconds:g} s were over: {left} (more --effort runs them)")
-                return
+            begun = time.monotonic()
+            if done > calls.needed and left.takes(case, begun - start):
+                continue
             if self._safe(calls, case) and (found := calls.run(case, self.runs[0])) is not None:
                 self.compare(case, *found)
+            left.took(case, time.monotonic() - begun)
+        self.notes += left.notes()
 
     def _safe(self, calls: Drawn | Given, case: Case) -> bool:
-        """Whether onnxruntime survives a case: its GRU takes the process down when every sequence is empty."""
+        """Whether a case is safe to run: the GRU of onnxruntime crashes the process when every sequence is empty.
+
+        The float64 run, which raises RunError there, tells.
+        """
         if case.style not in ("padding", "zeros", "given") or not self.with_lengths:
             return True
         try:
@@ -86,16 +136,16 @@ class Comparison:
 
     @property
     def with_lengths(self) -> bool:
-        """Whether sequences have lengths, which may all be 0."""
+        """Whether the reference has recurrent nodes whose sequences have lengths, which may all be 0."""
         return any(node.op_type in RECURRENT and len(node.input) > 4 for node in self.models[0].proto.graph.node)
 
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
-        """Run the optimized model, and both in float64, on inputs of which the reference's outputs are known."""
+        """Run the optimized model on `feeds`, and both models in float64. `expected` are the reference's outputs."""
         exactly = self._exactly(case, feeds)
         self._observe(case, self.runs[1], feeds, expected, exactly)
         if self.second is None or case.style not in ("drawn", "given"):
             return
-        # The second question once more, in another runtime: there too, each has an error of its own.
+        # In the second runtime both models have rounding errors of their own, so the second question is asked again.
         runtime, *runs = self.second
         try:
             also = runs[0](feeds)
@@ -134,9 +184,9 @@ class Comparison:
         if note not in self.notes:
             self.notes.append(note)
 
-    def also(self, runtime: str) -> None:
-        """Run drawn and given inputs in a second runtime, too. Raises UserError when it is not installed."""
-        load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), BESIDES[runtime])
+    def add_runtime(self, runtime: str) -> None:
+        """Compare drawn and recorded inputs in a second runtime as well. Raises UserError when it is not installed."""
+        load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), SECOND_RUNTIMES[runtime])
         try:
             self.second = (runtime, load(self.models[0]), load(self.models[1]))
         except RunError as error:
@@ -153,14 +203,20 @@ class Comparison:
             return None
 
     def verdict(self, seed: int, effort: str) -> Verification:
-        """Judge what was seen; `seed` and `effort` are reported as they are."""
+        """Judge the observations. `seed` and `effort` are only copied into the result."""
         allowed = self._allowed()
         for name, seen in self.observations.items():
             self.differences += judge(seen, self.tolerance, allowed.same, allowed.constants.get(name, {}))
-            if (off := own_error([each for each in seen if each.case.usual])) > HARDLY_JUDGED:
+            if (off := own_error([each for each in seen if each.case.usual])) > LARGE_OWN_ERROR:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )
+        if self.order is not None and self.seen:
+            output, words = self.order
+            self.differences += failure(next(iter(self.seen.values()))[0], [output], Problem("order", words))
+        ranked: tuple[Ranking, ...] = ()
+        with noted(self.notes, "what becomes of the order of the candidates could not be found"):
+            ranked = self.rankings()
         if not self.differences:
             self.notes.append("nothing was compared: the reference ran at no batch")
         reported = self.tolerance or Tolerance(allowed.same, 0.0)
@@ -176,7 +232,7 @@ class Comparison:
             basis=allowed.basis,
             effort=effort,
             runtime="onnxruntime" if self.second is None else f"onnxruntime and {self.second[0]}",
-            rankings=self.rankings(),
+            rankings=ranked,
         )
 
     def _allowed(self) -> Allowance:
@@ -190,7 +246,7 @@ class Comparison:
         return allowed
 
     def rankings(self) -> tuple[Ranking, ...]:
-        """What becomes of the order of the candidates, edge cases apart: there, most scores are alike."""
+        """How the order of the candidates changes. Edge cases are left out, because most of their scores are equal."""
         seen = [each for per in self.observations.values() for each in per if each.case.style in ("drawn", "given")]
         scores = [(each.output, each.reference, each.optimized) for each in seen]
         return rankings(scores, [each.case.batch for each in seen])

@@ -1,4 +1,4 @@
-"""What breaks after the verdict is a note beside it."""
+"""Failures of the explanation, which become notes of the report and leave the verdict alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def noted(notes: list[str], what: str) -> Iterator[None]:
-    """Note that something could not be had, with the reason, in place of any exception that is raised inside.
+    """Turn any exception that is raised inside into a note: `what` (ValueError: the reason).
 
-    For what only explains a verdict: the verdict, the differences and the report do not depend on it.
+    This is for steps that only explain a verdict. The verdict and the differences do not depend on them.
     """
     try:
         yield

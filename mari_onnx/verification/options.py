@@ -1,6 +1,6 @@
-"""What a verification is asked to do, and what is known of the two models before it begins.
+"""The options of a verification, and what the caller knows about the two models.
 
-Nothing here imports onnx or a runtime: the command line derives its choices and its help from these tables.
+Nothing here imports onnx or a runtime, because the command line reads its choices and its help from these tables.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ Place = str | os.PathLike[str]
 class Options:
     """What is run, and how far apart outputs may be.
 
-    `effort` is one of `EFFORTS`; `batches` replace the numbers of candidates that it has. Inputs are drawn from `seed`,
-    or read from `inputs`, a file or a folder in one of the formats of `inputs.recorded`; `input_ranges` are the least
-    and the largest value to draw for an input, in place of what was traced. With `rtol` or `atol` (the other is 0),
-    outputs pass when |optimized - reference| <= atol + rtol * max|reference|; without them the two questions of
-    `compare.judge` are asked. With a `runtime` other than onnxruntime, drawn and given inputs are compared there too.
-    When a failure is found, the smallest inputs that still fail are written to `failing`, as .npz.
+    effort         one of `EFFORTS`: how much is run
+    batches        numbers of candidates, in place of those of the effort
+    seed           of the drawn inputs
+    inputs         recorded inputs instead of drawn ones: a file or a folder, in a format of `inputs.recorded`
+    input_ranges   the least and the largest value to draw, by input, in place of the range found in the graph
+    rtol, atol     where one is given (the other is 0), an output passes if
+                   |optimized - reference| <= atol + rtol * max|reference|;
+                   without both, the two questions of `compare.judge` are asked
+    runtime        one of `RUNTIMES`; in a second one, drawn and recorded inputs are compared in addition
+    failing        where the smallest inputs that still fail are written, as .npz
 
-    Raises UserError for an effort or a runtime that there is not, and for numbers of candidates that are none.
+    Raises UserError for an unknown effort or runtime, and for numbers of candidates that are missing or negative.
     """
 
     batches: Sequence[int] | None = None
@@ -44,15 +48,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.batches is not None and (not self.batches or min(self.batches) < 0):
-            raise UserError("There is nothing to verify at.", "Give one batch or more, each 0 or larger.")
+            raise UserError("there are no numbers of candidates to verify at", "Give one or more, each 0 or larger.")
         if self.effort not in EFFORTS:
-            raise UserError(f"There is no effort {self.effort!r}.", f"Choose one of {', '.join(EFFORTS)}.")
+            raise UserError(f"there is no effort {self.effort!r}", f"Choose one of {', '.join(EFFORTS)}.")
         if self.runtime not in RUNTIMES:
-            raise UserError(f"There is no runtime {self.runtime!r} here.", f"Choose one of {', '.join(RUNTIMES)}.")
+            raise UserError(f"there is no runtime {self.runtime!r}", f"Choose one of {', '.join(RUNTIMES)}.")
 
 
 class OptionFields(TypedDict, total=False):
-    """The fields of `Options`, for functions that take each as a keyword of its own."""
+    """The fields of `Options` as keywords, for functions such as `mari_onnx.verify`."""
 
     batches: Sequence[int] | None
     seed: int
@@ -67,18 +71,21 @@ class OptionFields(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the two models.
+    """What the caller knows about the two models.
 
-    The rows of `tiled` inputs are identical, as their callers repeat them; those of one entry of `keys`, inputs that
-    tell several requests apart, where there are any. `moved` says that the optimized model's constants are the
-    reference's, at most moved. `remarks` are the optimizer's about the optimized model, where it is at hand.
+    The inputs in `tiled` have identical rows in each call, as callers send them. Where there are `keys`, which are
+    inputs that tell several requests apart, only rows with the same keys are identical. `batch` is the number of
+    candidates that the optimized model was made for. `moved` says that the optimized model's constants are the
+    reference's, at most moved (cut, joined, reordered or repeated). `remarks` are those of the optimizer, if it has
+    just made the model.
     """
 
     tiled: Collection[str] = ()
     keys: Collection[str] = ()
+    batch: int | None = None
     moved: bool = False
     remarks: Sequence[Remark] = ()
 
 
 NOTHING_KNOWN = Known()
-USUAL = Options()
+DEFAULTS = Options()

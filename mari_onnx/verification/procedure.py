@@ -1,4 +1,4 @@
-"""The verification of an optimized model against the one it was made from, step by step."""
+"""The steps of a verification: check the signatures, trace the inputs, run both models, judge, explain."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from mari_onnx.verification.compare.explain import located
 from mari_onnx.verification.compare.judge import Tolerance
 from mari_onnx.verification.comparison import Comparison, Progress
 from mari_onnx.verification.inputs.calls import Drawn, Given
-from mari_onnx.verification.inputs.cases import EFFORTS
+from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.notes import noted
-from mari_onnx.verification.options import NOTHING_KNOWN, USUAL, Known, Options
+from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner
-from mari_onnx.verification.signatures import check_signatures, check_tiled
+from mari_onnx.verification.signatures import check_signatures, check_tiled, order_of_outputs
 
 
 def verify(
     reference: ModelLike,
     optimized: ModelLike,
     known: Known = NOTHING_KNOWN,
-    options: Options = USUAL,
+    options: Options = DEFAULTS,
     progress: Progress | None = None,
 ) -> Verification:
     """Run both models on inputs at each number of candidates, compare every output, and explain a failure.
 
-    Without tolerances `Verification.rtol` is the bound of the first of the two questions of `compare.judge`, the one
-    that is asked in float64. A case that the reference itself cannot run is skipped, with a note; when none is left,
-    verification fails. What goes wrong while a failure is explained is a note: the verdict stays.
-    `progress` is called with what is done next, and how many steps of how many are behind.
+    A case that the reference itself cannot run is skipped, with a note; if no case is left, the verification fails.
+    An exception while a failure is explained becomes a note, and the verdict stays. Without tolerances,
+    `Verification.rtol` is the bound of the first question of `compare.judge`, the one in float64.
+    `progress` is called with the next step in words, and with how many steps of how many are done.
 
-    Raises UserError when a model cannot be loaded, and when the two cannot be called alike.
+    Raises UserError when a model cannot be loaded, and when inputs or outputs of the two models are not alike.
     """
     say = progress or _silent
     comparison = compare(reference, optimized, known, options, say)
     verification = comparison.verdict(options.seed, options.effort)
-    if verification.passed or not comparison.seen:
+    verification = replace(verification, tiled=tuple(known.tiled), keys=tuple(known.keys))
+    if all(each.passed or each.failure == "order" for each in verification.differences):
         return verification
     say("looking for where it begins", 1, 2)
     notes: list[str] = []
@@ -60,13 +61,10 @@ def compare(
     reference: ModelLike,
     optimized: ModelLike,
     known: Known = NOTHING_KNOWN,
-    options: Options = USUAL,
+    options: Options = DEFAULTS,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Run both models, and keep what was seen of them: `Comparison.verdict` judges it.
-
-    Raises UserError as `verify` does.
-    """
+    """Run both models and keep their outputs, which `Comparison.verdict` judges. Raises UserError as `verify` does."""
     say = progress or _silent
     models = Source("reference", as_document(reference)), Source("optimized", as_document(optimized))
     sessions = models[0].session(), models[1].session()
@@ -81,15 +79,16 @@ def compare(
     if options.rtol is not None or options.atol is not None:
         tolerance = Tolerance(options.rtol or 0.0, options.atol or 0.0)
     runs = answering(runner(sessions[0])), answering(runner(sessions[1]))
-    comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved)
+    order = order_of_outputs(*sessions)
+    comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved, order)
     if options.runtime != DEFAULT_RUNTIME:
-        comparison.also(options.runtime)
+        comparison.add_runtime(options.runtime)
     comparison.run(calls, say)
     return comparison
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+    """A callback of progress that does nothing."""
 
 
 def _calls(
@@ -100,9 +99,9 @@ def _calls(
     options: Options,
     notes: list[str],
 ) -> Drawn | Given:
-    """The inputs that are run: recorded ones, or drawn ones of the effort."""
+    """The calls to run: recorded ones where there are some, else drawn ones as the effort asks."""
     effort = EFFORTS[options.effort]
-    batches = _batches(inputs, options.batches or effort.batches, notes)
+    batches = _batches(inputs, known, options, notes)
     traced = traced.overridden(options.input_ranges, inputs)
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
@@ -111,7 +110,7 @@ def _calls(
 
 
 def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Array]:
-    """The ids, by input, of rows that the two models store differently."""
+    """By input, the ids of the table rows whose stored values differ between the two models."""
     found: dict[str, Array] = {}
     for name, tables in traced.tables.items():
         ids = [changed_rows(*models, table) - offset for table, offset in tables]
@@ -120,11 +119,24 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
     return found
 
 
-def _batches(inputs: Sequence[Input], batches: Sequence[int], notes: list[str]) -> Sequence[int]:
-    if any(isinstance(dim, str) for each in inputs for dim in each.dims):
-        return batches
-    notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
-    return [max((each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)), default=1)]
+def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str]) -> Batches:
+    """The numbers of candidates: of a model that takes one number only, that one."""
+    if not any(isinstance(dim, str) for each in inputs for dim in each.dims):
+        notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
+        own = [each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)]
+        return Batches([max(own, default=1)])
+    if options.batches is not None:
+        return Batches(options.batches)
+    effort = EFFORTS[options.effort]
+    meant = known.batch
+    if meant is not None and meant > MOST:
+        notes.append(f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that")
+        meant = MOST
+    return Batches(effort.batches, meant, effort.further)
+
+
+MOST = 2_000
+"""The most candidates that are run without being asked for: in float64, activations of more may not fit into memory."""
 
 
 def _traced(source: Source, inputs: Sequence[Input], notes: list[str]) -> Trace:

@@ -1,4 +1,4 @@
-"""Whether two models can be compared: they are called alike, and the inputs that are spoken of are there."""
+"""Checks before two models are compared: their inputs and outputs are alike, and declared inputs exist."""
 
 from __future__ import annotations
 
@@ -18,31 +18,55 @@ class Argument(Protocol):
 
 
 class Signature(Protocol):
-    """A session of onnxruntime."""
+    """The inputs and outputs of a model, as a session of onnxruntime has them."""
 
     def get_inputs(self) -> Sequence[Argument]:
-        """What the model takes."""
+        """The inputs in the order of the graph."""
 
     def get_outputs(self) -> Sequence[Argument]:
-        """What the model answers."""
+        """The outputs in the order of the graph."""
 
 
 def check_signatures(reference: Signature, optimized: Signature) -> None:
-    """Raise UserError unless the two are called alike: the same names, types and ranks."""
+    """Raise UserError unless inputs and outputs have the same names and types, and inputs the same ranks.
+
+    The order is free here; that of the outputs is for `order_of_outputs`.
+    """
     inputs = _problems("input", reference.get_inputs(), optimized.get_inputs())
     outputs = _problems("output", reference.get_outputs(), optimized.get_outputs())
     for problem in (*inputs, *outputs):
         raise UserError(
-            f"The models cannot be compared: {problem}.",
-            "Give a model and what was made of it, with the signature kept.",
+            f"the models cannot be compared: {problem}",
+            "Give a model and the one that was made from it, with the options that it was made with, such as -u, "
+            "--request-index or --user-model.",
         )
 
 
+def order_of_outputs(reference: Signature, optimized: Signature) -> tuple[str, str] | None:
+    """The first output that is in another place, and what is wrong, in words; None where the order is the same.
+
+    The names are those of both. A caller may take outputs by their places: `session.run(None, feeds)` is a list.
+    Inputs are sent by name, so that their order is nothing to a caller.
+    """
+    expected, got = ([each.name for each in model.get_outputs()] for model in (reference, optimized))
+    other = next((name for name, there in zip(expected, got, strict=True) if name != there), None)
+    if other is None:
+        return None
+    names = [
+        ", ".join(f"`{name}`" for name in some[:SHOWN]) + ", ..." * (len(some) > SHOWN) for some in (got, expected)
+    ]
+    return other, f"the outputs come in another order: {names[0]}, and from the reference {names[1]}"
+
+
+SHOWN = 6
+"""How many names a message has at most."""
+
+
 def check_tiled(tiled: Collection[str], inputs: Sequence[Input]) -> None:
-    """Raise UserError for a tiled input that the model does not have."""
+    """Raise UserError for a name in `tiled` that is no input of the model."""
     if unknown := sorted(set(tiled) - {each.name for each in inputs}):
         raise UserError(
-            f"The model has no input `{unknown[0]}` to be tiled.",
+            f"the model has no input `{unknown[0]}`, which is declared to be tiled",
             f"Its inputs are: {', '.join(each.name for each in inputs)}.",
         )
 

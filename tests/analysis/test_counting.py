@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from mari_onnx.ir.cost import Work
 from tests.graphs import integers, parse
 
 
-def work(text: str, batch: int = 50, users: tuple[str, ...] = (), **constants: object) -> Work:
+def work(text: str, batch: int = 50, users: tuple[str, ...] = (), **constants: Any) -> Work:
     model = Model(from_proto(parse(text, **constants)))
     return read(model, roles_of(model, users, batch)).work(batch)
 

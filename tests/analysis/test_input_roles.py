@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
 import pytest
 
 from mari_onnx.analysis import input_roles
-from mari_onnx.analysis.input_roles import InputRoles, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.errors import UserError
 from mari_onnx.planning.search import best_plan
-from mari_onnx.serving.requests import AddedIndex
+from mari_onnx.serving.guard import NanGuard
+from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.requests import AddedIndex, ExistingIndex
 from mari_onnx.serving.single_row import SingleRow
-from mari_onnx.serving.tiled import AS_EXPORTED
+from mari_onnx.serving.tiled import AS_EXPORTED, Tiled, TiledByKey
 from tests.graphs import MANY, integers, parse, ranking, rewrite_and_check
 
 BODY = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
-WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+WEIGHTS: dict[str, Any] = {"w": integers(7, 2), "b": integers(2)}
 INDEXED = "g (float[R, 4] rows, int64[B] index, float[B, 3] item) => (float[B, 2] y) { user = Gather (rows, index) "
 
 
@@ -201,6 +204,68 @@ def test_rows_of_requests_in_the_written_model() -> None:
         assert given.tiled == ("more",)
         assert given.of_requests == names
         assert given.mode == mode
+
+
+# Candidates
+
+OF_USER_AND_ITEM = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
+TILED_BOTH = "float[B, 4] user, float[B, 3] item"
+
+
+def checked(types: str, globs: Sequence[str], mode: Mode = AS_EXPORTED, body: str = OF_USER_AND_ITEM) -> None:
+    model = graph(parse(f"g ({types}) => (float[N, 2] y) {{ {body} }}", w=integers(7, 2)))
+    check_candidates(model, roles_of(model, globs, 500, mode))
+
+
+@pytest.mark.parametrize(
+    ("types", "globs", "named"),
+    [
+        (TILED_BOTH, ["*"], "`user`, `item`;"),
+        (TILED_BOTH, ["user", "item"], "`user`, `item`;"),
+        ("float[B, 4] user, float[M, 3] item", ["*"], "`user`, `item`;"),
+        ("float[1, 4] user, float[B, 3] item", ["item"], "`item`;"),
+        ("float[1, 4] user, float[B, 3] item", ["*"], "`item`;"),
+        (f"{TILED_BOTH}, float[8] threshold", ["user", "item"], "`user`, `item`;"),
+        (f"{TILED_BOTH}, float[8, L] threshold", ["user", "item"], "`user`, `item`;"),
+    ],
+)
+def test_no_input_is_left_that_differs_between_candidates(types: str, globs: list[str], named: str) -> None:
+    with pytest.raises(UserError, match="every candidate would get the same score") as caught:
+        checked(types, globs)
+    assert named in caught.value.message
+    assert "--allow-no-candidates" in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize(
+    ("types", "globs"),
+    [
+        (TILED_BOTH, ["user"]),
+        (TILED_BOTH, []),
+        (f"{TILED_BOTH}, float[8, B] more", ["user", "item"]),
+        (f"{TILED_BOTH}, float[M, 2] more", ["user", "item"]),
+        ("float[1, 4] user, float[B, 3] item", ["user"]),
+        ("float[2, 4] user, float[2, 3] item", ["*"]),
+    ],
+)
+def test_candidates_that_may_differ(types: str, globs: list[str]) -> None:
+    checked(types, globs)
+
+
+@pytest.mark.parametrize(
+    "mode", [SingleRow(), AddedIndex(), ExistingIndex("index"), TiledByKey(("key",)), Tiled(guard=NanGuard())]
+)
+def test_an_index_or_a_key_tells_no_candidates_apart(mode: Mode) -> None:
+    """Those of one request have the same entry."""
+    types = f"{TILED_BOTH}, int64[B] index, int64[B] key"
+    with pytest.raises(UserError, match="every candidate would get the same score"):
+        checked(types, ["*"], mode)
+    checked(types, ["user"], mode)
+
+
+def test_many_names_are_counted() -> None:
+    types = ", ".join(f"float[B, 4] user{i}" for i in range(13))
+    with pytest.raises(UserError, match=r"`user9` and 3 more; no input is left"):
+        checked(types, ["*"], body="y = Relu (user0)")
 
 
 # Symbols

@@ -152,6 +152,14 @@ def test_element_types_behind_an_operator_that_onnx_does_not_know() -> None:
     assert [result.program.values[name].dtype for name in "gcyk"] == [1, 9, 1, 0]
 
 
+def test_a_piece_of_what_is_put_side_by_side_has_the_extent_of_the_whole() -> None:
+    """Concat proves that B and N are equal: the walk in which it does calls the Slice's rows by two names."""
+    body = "x = Concat <axis = 1> (user, item) y = Slice (x, four, six, one)"
+    text = f"g (float[N, 4] user, float[B, 3] item) => (float[B, 2] y) {{ {body} }}"
+    result = rewrite_and_check(parse(text, four=[4], one=[1], six=[6]))
+    assert result.program.same == {"N": "B"}
+
+
 def test_unknown_symbols_of_results_are_their_own() -> None:
     """`unk__0` twice in what was inferred does not make two extents equal."""
     text = "g (float[1, 4] user, float[B, 4] item) => (float[M, 4] y)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 
 from mari_onnx.ir.extents import symbol
-from tests.graphs import Rewritten, integers, ranking, rewrite, rewrite_and_check
+from tests.graphs import Rewritten, assert_same, integers, ranking, rewrite, rewrite_and_check
 
 B = symbol("B")
 CLOSE: dict[str, Any] = {"rtol": 1e-5}
@@ -196,6 +197,101 @@ def test_along_a_dimension_that_is_not_the_first(style: str, stored: str) -> Non
     given: dict[str, Any] = {"wide": [1, 5, 4], "one": [1], "w": integers(4, 4)}
     result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[4]", opset=18, **given))
     assert B not in rows(result, "last")
+
+
+SUMS = "o = Add (a, x) p = Identity (o)"
+OVER = {
+    "all": f"last, c = Scan <num_scan_inputs = 1, body = b (float[4] a, float[4] x) => (float[4] o, float[4] p) "
+    f"{{ {SUMS} }}> (start, user)",
+    "the last": "c = Scan <num_scan_inputs = 1, body = b (float[4] a, float[4] x) => (float[4] o) { o = Add (a, x) }> "
+    "(start, user)",
+    "backwards": f"last, c = Scan <num_scan_inputs = 1, scan_input_directions = [1], scan_output_directions = [1], "
+    f"body = b (float[4] a, float[4] x) => (float[4] o, float[4] p) {{ {SUMS} }}> (start, user)",
+    "another axis": f"t = Transpose (user) last, c = Scan <num_scan_inputs = 1, scan_input_axes = [1], "
+    f"body = b (float[4] a, float[4] x) => (float[4] o, float[4] p) {{ {SUMS} }}> (start, t)",
+    "the axis from behind": f"t = Transpose (user) last, c = Scan <num_scan_inputs = 1, scan_input_axes = [-1], "
+    f"body = b (float[4] a, float[4] x) => (float[4] o, float[4] p) {{ {SUMS} }}> (start, t)",
+    "merged": f"t = Reshape (user, flat) last, s = Scan <num_scan_inputs = 1, "
+    f"body = b (float a, float x) => (float o, float p) {{ {SUMS} }}> (zero_number, t) c = Reshape (s, rows)",
+    "two at once": "t = Transpose (user) last, c = Scan <num_scan_inputs = 2, scan_input_axes = [0, 1], "
+    "body = b (float[4] a, float[4] x, float[4] z) => (float[4] o, float[4] p) "
+    "{ s = Add (a, x) o = Add (s, z) p = Identity (o) }> (start, user, t)",
+    "each alone": "c = Scan <num_scan_inputs = 1, body = b (float[4] x) => (float[4] o) { o = Neg (x) }> (user)",
+}
+
+
+@REPEATED
+@pytest.mark.parametrize("name", OVER)
+def test_a_scan_over_the_candidates(name: str, style: str) -> None:
+    """The sum of those so far is another number for each candidate, although their rows are equal."""
+    constants = {"start": np.zeros(4, np.float32), "flat": [-1], "rows": [-1, 4], "zero_number": np.float32(0)}
+    given: dict[str, Any] = {n: a for n, a in constants.items() if re.search(rf"\b{n}\b", OVER[name])}
+    model = ranking(style, f"{OVER[name]} y = Add (c, item)", user="float[4]", item="float[4]", opset=18, **given)
+    result = rewrite(model)
+    assert_same(model, result.model, batches=(1, 2, 7))
+    (remark,) = [r for r in result.remarks if r.op_type == "Scan"]
+    scanned = "t" if re.search(r"\bt\)", OVER[name]) and name != "two at once" else "user"
+    assert remark.reason == f"Scan goes over the candidates: they are the steps of its input `{scanned}`"
+    assert remark.next_step is not None
+
+
+def test_along_the_last_dimension_from_behind() -> None:
+    """Which is not that of the candidates."""
+    body = """
+        s = Slice (user, zero_, one_, one_) h0 = Squeeze (s, one_)
+        last = Scan <num_scan_inputs = 1, scan_input_axes = [-1], body = b (float[B] h, float[B] x) => (float[B] h1)
+            { d = Mul (h, two) h1 = Sub (d, x) }> (h0, user)
+        r = Unsqueeze (last, one_) y = Add (r, item)
+    """
+    given: dict[str, Any] = {"zero_": [0], "one_": [1], "two": np.float32(2)}
+    result = rewrite_and_check(ranking("one", body, item="float[4]", opset=18, **given))
+    assert B not in rows(result, "last")
+
+
+@REPEATED
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "j = Add (i, pair) x = Gather (user, j)",
+        "j = Add (i, pair) k = Unsqueeze (j, one_) x = GatherND (user, k)",
+        "t = Transpose (a) j = Add (i, pair) g = Gather <axis = 1> (t, j) x = Transpose (g)",
+        "x = Gather (user, pair)",
+        "f = Gather (user, i) x = Unsqueeze (f, zero_)",
+        "r = Reshape (user, flat) j = Add (i, pair) g = Gather (r, j) x = Unsqueeze (g, one_)",
+    ],
+)
+def test_rows_of_candidates_that_a_body_selects(style: str, reads: str) -> None:
+    """They are equal, but of one row there is no second."""
+    body = f"""acc = Loop <body = b (int64 i, bool c, float[B, 4] a) => (bool d, float[B, 4] o)
+            {{ d = Identity (c) {reads} s = ReduceSum (x, zero_) o = Add (a, s) }}> (three, yes, user)
+        y = Add (acc, item)"""
+    constants = {"three": np.int64(3), "yes": np.bool_(True), "zero_": [0], "one_": [1], "pair": [2, 3], "flat": [-1]}
+    given: dict[str, Any] = {n: a for n, a in constants.items() if re.search(rf"\b{n}\b", body)}
+    model = ranking(style, body, user="float[4]", item="float[4]", opset=18, **given)
+    result = rewrite(model)
+    assert_same(model, result.model, batches=(6, 7))
+    assert result.refusals("Loop") == [MIXED.replace("Scan", "Loop")]
+
+
+def test_a_loop_that_runs_once_for_each_candidate() -> None:
+    body = """s = Shape (item) n = Gather (s, first)
+        last, c = Loop <body = b (int64 i, bool c, float[4] a) => (bool d, float[4] o, float[4] p)
+            { d = Identity (c) x = Gather (user, i) o = Add (a, x) p = Identity (o) }> (n, yes, start)
+        y = Add (c, item)"""
+    given: dict[str, Any] = {"yes": np.bool_(True), "start": np.zeros(4, np.float32), "first": np.int64(0)}
+    model = ranking("one", body, user="float[4]", item="float[4]", opset=18, **given)
+    assert_same(model, rewrite(model).model, batches=(1, 2, 7))
+
+
+def test_a_scan_with_a_batch_is_refused() -> None:
+    """As it was before opset 9: its first dimension is no time."""
+    body = """r = Unsqueeze <axes = [0]> (user) z = ReduceSum <axes = [1], keepdims = 0> (r)
+        last, c = Scan <num_scan_inputs = 1, body = b (float[4] a, float[4] x) => (float[4] o, float[4] p)
+            { o = Add (a, x) p = Identity (o) }> (lengths, z, r)
+        s = Squeeze <axes = [0]> (c) y = Add (s, item)"""
+    model = ranking("tiled", body, user="float[4]", item="float[4]", opset=8, lengths=np.ones(1, np.int64))
+    result = rewrite(model)
+    assert result.refusals("Scan") == ["Scan with a batch, as before opset 9"]
 
 
 def test_outputs_along_another_dimension_are_refused() -> None:

@@ -34,7 +34,9 @@ class Optimized:
     changed: bool
 
 
-AS_EXPORTED: dict[str, Any] = {"user_batch": "tiled", "request_index": None, "request_key": (), "guard": None}
+AS_EXPORTED: dict[str, Any] = {
+    "user_batch": "tiled", "request_index": None, "request_key": (), "guard": None, "allow_no_candidates": False
+}  # fmt: skip
 """What optimize and inspect are told where nothing is said of how the model is served."""
 
 ONE_MODEL: dict[str, Any] = {"request_index": None, "request_key": (), "user_model": None, "item_model": None}

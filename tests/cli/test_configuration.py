@@ -22,6 +22,7 @@ user-batch = "one"
 request-index = "i"
 request-key = ["user_id"]
 guard = "output"
+allow-no-candidates = true
 verify-batches = [1, 5]
 seed = 3
 rtol = 1e-5
@@ -92,13 +93,13 @@ def test_guard(folder: Path, said: str, meant: str) -> None:
     ("text", "message"),
     [
         ("user-input = []\n", "there is no setting 'user-input'"),
-        ("batch = true\n", "batch is a whole number, and not True"),
-        ('batch = "500"\n', "batch is a whole number, and not '500'"),
-        ('user-inputs = "user_*"\n', "user-inputs is a list of strings"),
-        ("user-inputs = [1]\n", "user-inputs is a list of strings"),
-        ('user-batch = "two"\n', 'user-batch is "tiled", "one" or "requests", and not \'two\''),
-        ('guard = "loud"\n', "guard is true, false"),
-        ("verify-batches = [1.5]\n", "verify-batches is a list of whole numbers"),
+        ("batch = true\n", "batch is True, but has to be a whole number"),
+        ('batch = "500"\n', "batch is '500', but has to be a whole number"),
+        ('user-inputs = "user_*"\n', "but has to be a list of strings"),
+        ("user-inputs = [1]\n", r"user-inputs is \[1\], but has to be a list of strings"),
+        ('user-batch = "two"\n', 'user-batch is \'two\', but has to be "tiled", "one" or "requests"'),
+        ('guard = "loud"\n', "guard is 'loud', but has to be true, false"),
+        ("verify-batches = [1.5]\n", "but has to be a list of whole numbers"),
         ("batch = \n", "is not TOML"),
     ],
 )
@@ -112,7 +113,7 @@ def test_what_means_nothing(folder: Path, text: str, message: str) -> None:
 def test_the_nearest_key_is_named(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(written(folder / "mari-onnx.toml", "user_input = []\n"))
-    assert str(caught.value.next_step).startswith("The nearest is 'user-inputs'")
+    assert str(caught.value.next_step).startswith("Did you mean 'user-inputs'?")
 
 
 # On the command line
@@ -131,7 +132,7 @@ def test_the_command_line_wins(folder: Path) -> None:
     assert found["file"] == str(path)
     expected = {
         "user_inputs": ["user*"], "batch": 200, "user_batch": "tiled", "request_index": None, "request_key": [],
-        "guard": "nan",
+        "guard": "nan", "allow_no_candidates": False,
     }  # fmt: skip
     assert found["options"] == expected
     found = report(folder, "--batch", "300", "--guard=off", "-u", "user")

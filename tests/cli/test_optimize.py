@@ -21,7 +21,7 @@ def files(folder: Path) -> list[str]:
 def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) -> None:
     result = run("optimize", model, out, "-u", "user_*", "--user-input", "ctx", "--batch", 200)
     assert result.exit_code == 0
-    assert f"the same predictions: written to {out}" in result.stdout
+    assert f"the same predictions where the rows of these 4 inputs are identical: written to {out}" in result.stdout
     assert onnx.load(out).doc_string == "optimized"
     assert engine.calls == [
         {"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None, **AS_EXPORTED}
@@ -58,6 +58,7 @@ def test_a_failed_verification_writes_the_report_alone(engine: Engine, run: Run,
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--allow-no-candidates"], {"allow_no_candidates": True}),
         (["--guard"], {"guard": "nan"}),
         (["--guard=output"], {"guard": "output"}),
         (["--guard", "--guard=off"], {}),
@@ -120,6 +121,22 @@ def test_unwritable(engine: Engine, run: Run, model: Path, out: Path, option: st
     assert message in result.stderr
 
 
+def test_the_verdict_survives_a_model_that_cannot_be_written(
+    engine: Engine, run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise UserError(f"{out} cannot be written: the disk is full", "Make room.")
+
+    monkeypatch.setattr("mari_onnx.document.save.save", full)
+    report = out.with_name("report.json")
+    result = run("optimize", model, out, "-q", "--report", report)
+    assert result.exit_code == 2
+    assert result.stdout.endswith("are identical: nothing was written\n")
+    assert "the disk is full" in result.stderr
+    read = json.loads(report.read_text(encoding="utf-8"))
+    assert (read["verification"]["passed"], read["written"]) == (True, None)
+
+
 def test_locked_folder(engine: Engine, run: Run, model: Path) -> None:
     (model.parent / "locked").mkdir(mode=0o500)
     if os.access(model.parent / "locked", os.W_OK):
@@ -140,7 +157,8 @@ def test_output_is_input(engine: Engine, run: Run, model: Path) -> None:
 def test_quiet_and_verbose(engine: Engine, run: Run, model: Path, out: Path) -> None:
     quiet = run("optimize", model, out, "-q")
     assert quiet.stdout.splitlines() == [
-        f"✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions: written to {out}"
+        "✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions where the rows of these 4 "
+        f"inputs are identical: written to {out}"
     ]
     usual, verbose = (run("optimize", model, out, "--overwrite", *option).stdout for option in ([], ["-v"]))
     assert len(quiet.stdout) < len(usual) < len(verbose)

@@ -87,7 +87,10 @@ def test_all_are_written_or_none(run: Run, ranker: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--user-model", "a.onnx", "--rank-model", "a.onnx", "-u", "user"], "two of the models have one name"),
+        (
+            ["--user-model", "a.onnx", "--rank-model", "a.onnx", "-u", "user"],
+            "two of the models would be written to the same file",
+        ),
         (["--user-model", "a.onnx", "--rank-model", "b.onnx"], "whose rows the caller repeats"),
         (["--user-model", "a.onnx", "--rank-model", "b.onnx", "-u", "nobody"], "matches the user input 'nobody'"),
         (["--user-model", "a.onnx", "-u", "user"], "Missing option '--rank-model'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mari_onnx.errors import UserError
 from mari_onnx.report import VIEWS
 from mari_onnx.verification.inputs.cases import EFFORTS
 from mari_onnx.verification.runtimes import RUNTIMES
@@ -51,6 +52,27 @@ def test_different(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: 
     assert result.exit_code == 1
     assert result.stdout.startswith("✗ The predictions differ")
     assert json.loads(report.read_text(encoding="utf-8"))["command"] == "verify"
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("the disk is full", "Make room."), RuntimeError("a bug"), OSError(28, "full", "r")]
+)
+def test_the_verdict_survives_a_report_that_cannot_be_written(
+    engine: Engine, run: Run, model: Path, fast: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mari_onnx.document.save.write_file", fails)
+    engine.report = reports.DIFFERENT
+    result = run("verify", model, fast, "-q", "--report", fast.with_name("r.json"))
+    assert (result.exit_code, str(error) in result.stderr) == (1, True)
+    assert result.stdout.startswith("✗ The predictions differ")
+    engine.report = reports.SAME
+    result = run("verify", model, fast, "-q", "--report", fast.with_name("r.json"))
+    assert result.exit_code == (3 if isinstance(error, RuntimeError) else 2)
+    assert result.stdout.startswith("✓ The same predictions")
+    assert result.stderr
 
 
 def test_options(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
+from mari_onnx.document import provenance
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import load
 from mari_onnx.emission import write
@@ -44,6 +46,10 @@ def test_the_document_is_kept() -> None:
     before = proto.SerializeToString()
     result = rewrite_and_check(proto).model
     assert proto.SerializeToString() == before
+    *own, (key, entries) = [(e.key, e.value) for e in result.metadata_props]
+    assert own == [("features", "features value")]
+    assert key == provenance.KEY and json.loads(entries)
+    del result.metadata_props[-1]
     for kept, changed in ((proto, result), (graph, result.graph)):
         for descriptor, content in kept.ListFields():
             if descriptor.name not in ("graph", "node", "initializer", "value_info"):

@@ -68,7 +68,9 @@ def test_the_guard() -> None:
 
 
 def test_siblings() -> None:
-    stored = {f"w{i}": integers(3, 7, seed=i) for i in range(4)} | {f"b{i}": integers(3, seed=9 + i) for i in range(4)}
+    stored: dict[str, Any] = {f"w{i}": integers(3, 7, seed=i) for i in range(4)} | {
+        f"b{i}": integers(3, seed=9 + i) for i in range(4)
+    }
     body = "x = Concat <axis = 1> (user, item)"
     body += " ".join(f"g{i} = Gemm <transB = 1> (x, w{i}, b{i}) r{i} = Relu (g{i})" for i in range(4))
     body += " t = Concat <axis = 1> (r0, r1, r2, r3) y = ReduceMax <axes = [1], keepdims = 0> (t)"

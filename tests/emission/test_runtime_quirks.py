@@ -6,6 +6,7 @@ import ast
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -30,7 +31,7 @@ def test_each_workaround_has_its_test(quirk: Quirk) -> None:
 def test_a_transposed_matrix_of_half_precision_is_survived() -> None:
     """Transpose, Reshape [3 2] to [1 3 2] and MatMul end the process in onnxruntime 1.32, while it loads the model."""
     body = "t = Transpose <perm = [0, 2, 1]> (user) k = MatMul (t, w) i = Unsqueeze (item, last) y = Mul (k, i)"
-    types = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
+    types: dict[str, Any] = {"user": "float16[2, 3]", "item": "float16[3]", "output": "float16[B, 3, 1] y"}
     proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
     result = rewrite_and_check(proto)
     assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
@@ -51,10 +52,10 @@ def test_an_output_that_is_quantized_elsewhere_is_not_rounded() -> None:
     body = """a = Add (user, item) p = Relu (a) e = Equal (p, p) t = Transpose (p)
         q = QuantizeLinear <axis = 0> (t, scale, none) y = DequantizeLinear <axis = 0> (q, scale, none)"""
     output = "float[B, 3] p, float[3, B] y"
-    constants = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    constants: dict[str, Any] = {"scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
     proto = ranking("one", body, user="float[3]", output=output, **constants)
     result = rewrite_and_check(proto)
-    given = {"user_row": np.float32([[1, 0, 3]]), "item": np.float32([[0, 1, 2], [5, 0, 0]])}
+    given = {"user_row": np.array([[1, 0, 3]], np.float32), "item": np.array([[0, 1, 2], [5, 0, 0]], np.float32)}
     (found, _) = ort.InferenceSession(result.model.SerializeToString()).run(["p", "y"], given)
     assert found.tolist() == [[1, 1, 5], [6, 0, 3]]
     again = rewrite(result.model, ["user_row"]).model
@@ -67,7 +68,7 @@ def test_nothing_computed_is_added_in_a_product_with_a_quantized_weight(transpos
     stored = integers(*((3, 259) if transposed else (259, 3))).astype(np.int8)
     body = f"""x = Concat <axis = 1> (user, item) w = DequantizeLinear <axis = {1 - transposed}> (q, scale, none)
         y = Gemm <transB = {transposed}> (x, w, b)"""
-    constants = {"q": stored, "scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
+    constants: dict[str, Any] = {"q": stored, "scale": np.array([1, 2, 1], np.float32), "none": np.zeros(3, np.int8)}
     result = rewrite_and_check(ranking("one", body, user="float[256]", b=integers(3), **constants))
     products = [node for node in result.model.graph.node if node.op_type in ("Gemm", "MatMul")]
     assert len(products) == 2

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from mari_onnx.analysis import interpret
 from mari_onnx.analysis.context import Context, Derived, Op
@@ -133,6 +134,22 @@ def test_an_expression_that_is_there_with_another_shape(b: Builder) -> None:
         b.make("Relu", [x], (3, 2))
     with pytest.raises(InvalidError, match="it has type 1, not 7"):
         b.make("Relu", [x], (2, 3), 7)
+
+
+def test_a_new_node_is_asked_for_with_the_same_symbols(b: Builder) -> None:
+    x = b.input("x", (symbol("B"), 3), 1)
+    b.make("Relu", [x], (symbol("B"), 3))
+    with pytest.raises(InvalidError, match=r"it is asked for as \(user.0, 3\)"):
+        b.make("Relu", [x], (symbol("user.0"), 3))
+
+
+def test_two_equal_nodes_of_the_original_may_name_an_unknown_extent_each(b: Builder) -> None:
+    x = b.input("x", (4,), 1)
+    first, second = (helper.make_node("NonZero", ["x"], [name]) for name in "ab")
+    (made,) = b.again(first, [x], [((1, symbol("a.1")), 7)])
+    assert b.again(second, [x], [((1, symbol("b.1")), 7)]) == [made]
+    with pytest.raises(InvalidError, match=r"it is asked for as \(2, b.1\)"):
+        b.again(second, [x], [((2, symbol("b.1")), 7)])
 
 
 def test_the_walk_checks_what_each_rule_gives(monkeypatch: pytest.MonkeyPatch) -> None:

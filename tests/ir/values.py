@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +28,7 @@ def numbers(t: Tensor) -> Numbers:
 
 
 def stored(b: Builder, *layout: tuple[Axis, ...], seed: int = 0) -> Array:
-    shape = [int(np.prod([a.extent for a in d])) for d in layout]
+    shape = [prod(int(str(a.extent)) for a in d) for d in layout]
     return Array(b.constant(integers(*shape, seed=seed)), layout)
 
 

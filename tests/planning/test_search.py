@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import onnx
 import pytest
@@ -30,7 +31,7 @@ def din(width: int, hidden: int) -> onnx.ModelProto:
     """What a candidate asks of each step of a history: [q k q*k] @ W, which is k @ (W2 + q*W3) with a bias."""
     body = """i = Unsqueeze (item, one) q = Expand (i, steps) m = Mul (q, user)
         x = Concat <axis = 2> (q, user, m) h = MatMul (x, w) y = Relu (h)"""
-    types = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
+    types: dict[str, Any] = {"user": f"float[40, {width}]", "item": f"float[{width}]", "output": "float[B, S, N] y"}
     return ranking("tiled", body, **types, one=[1], steps=[1, 40, 1], w=integers(3 * width, hidden))
 
 

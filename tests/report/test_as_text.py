@@ -15,14 +15,17 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 VERDICTS = {
-    "optimized": "✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions: written to out.onnx",
+    "optimized": "✓ 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), the same predictions where the rows of "
+    "these 4 inputs are identical: written to out.onnx",
     "wrong": "✗ The predictions differ: scalar at batch 64 by inf, where 0 is allowed (and 1 more); "
     "nothing was written",
-    "unchanged": "· Nothing can be gained here: written to out.onnx as it was",
+    "unchanged": "· Nothing can be gained here, because no input is known to belong to the request "
+    "(--user-input 'user_*' names those that do): written to out.onnx as it was",
     "unverified": "! 3.0 times less arithmetic (24.1 M → 8 M multiply-adds), not verified: written to out.onnx",
     "inspected": "· To be gained: 3.0 times less arithmetic (24.1 M → 8 M multiply-adds)",
     "bare": "· No input is known to belong to the request: --user-input 'user_*' names those that do",
-    "verified": "✓ The same predictions: 1 output at batches 1, 2, 7, 64, at most 3.0e-08 of the scale apart",
+    "verified": "✓ The same predictions where the rows of `user_id` and `user_age` are identical: "
+    "1 output at batches 1, 2, 7, 64, at most 3.0e-08 of the scale apart",
     "located": "✗ The predictions differ: score at batch 7 (largest ids) by 3.1e-01, where 1.0e-06 is allowed",
     "same": "✓ The same predictions: 1 output at batches 1, 2, 7, 64, at most 3.0e-08 of the scale apart",
     "different": "✗ The predictions differ: scalar at batch 64 by inf, where 0 is allowed (and 1 more)",

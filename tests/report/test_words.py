@@ -1,10 +1,14 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and the verdict."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mari_onnx.report.words import count, microseconds, ratio, size, small
+from mari_onnx.report.model import Report, RequestInput, Verification
+from mari_onnx.report.words import count, judged, microseconds, ratio, size, small
+from tests.report import reports
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,39 @@ from mari_onnx.report.words import count, microseconds, ratio, size, small
 )
 def test_numbers(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def verdict(report: Report, tiled: int, keys: tuple[str, ...] = (), rows: str = "tiled") -> str:
+    names = tuple(f"user{i}" for i in range(tiled))
+    assert report.verification is not None
+    seen: Verification = replace(report.verification, tiled=(*keys, *names), keys=keys)
+    assert rows in ("tiled", "one")
+    inputs = tuple(RequestInput(name, "tiled" if rows == "tiled" else "one", "declared") for name in (*keys, *names))
+    return judged(replace(report, verification=seen, request_inputs=inputs))[2]
+
+
+@pytest.mark.parametrize("report", [reports.OPTIMIZED, reports.SAME])
+@pytest.mark.parametrize(
+    ("tiled", "keys", "said"),
+    [
+        (0, (), "he same predictions: "),
+        (1, (), "he same predictions where the rows of `user0` are identical: "),
+        (3, (), "he same predictions where the rows of `user0`, `user1` and `user2` are identical: "),
+        (30, (), "he same predictions where the rows of these 30 inputs are identical: "),
+        (0, ("id",), "he same predictions: "),
+        (1, ("id",), "he same predictions where rows with the same `id` are identical in `user0`: "),
+        (9, ("a", "b"), "he same predictions where rows with the same `a` and `b` are identical in these 9 inputs: "),
+    ],
+)
+def test_the_condition_of_a_verdict(report: Report, tiled: int, keys: tuple[str, ...], said: str) -> None:
+    assert said in verdict(report, tiled, keys)
+
+
+def test_a_row_that_is_sent_once_has_no_condition() -> None:
+    assert ", the same predictions: " in verdict(reports.OPTIMIZED, 2, rows="one")
+
+
+def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is_the_request_s() -> None:
+    declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
+    assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
+    assert "--user-input" in judged(reports.UNCHANGED)[2]

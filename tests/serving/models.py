@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,13 +19,13 @@ from mari_onnx.serving.mode import Mode
 from tests.graphs import MANY, Array, evaluate, integers, parse
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
-WEIGHTS = {"w": integers(7, 2), "b": integers(2)}
+WEIGHTS: dict[str, Any] = {"w": integers(7, 2), "b": integers(2)}
 TYPES = "float[B, 4] user, float[B, 3] item"
 BATCHES = (0, 1, 7)
 
 
 def ranker(types: str = TYPES, body: str = BODY, output: str = "float[B, 2] y", *, opset: int = 17) -> onnx.ModelProto:
-    constants = WEIGHTS if "w, b" in body else {}
+    constants: dict[str, Any] = WEIGHTS if "w, b" in body else {}
     return parse(f"g ({types}) => ({output}) {{ {body} }}", opset=opset, **constants)
 
 

@@ -65,7 +65,13 @@ def test_each_way_of_serving(model: onnx.ModelProto, serving: dict[str, Any]) ->
 
 
 def test_a_call_without_candidates(model: onnx.ModelProto) -> None:
-    for serving in ({"user_batch": "one"}, {"user_batch": "requests"}, {"request_index": "i"}, {"guard": "output"}):
+    servings: list[dict[str, Any]] = [
+        {"user_batch": "one"},
+        {"user_batch": "requests"},
+        {"request_index": "i"},
+        {"guard": "output"},
+    ]
+    for serving in servings:
         assert passed(model, optimize(model, user_inputs=["user*"], **serving).model, serving, batches=[0])
 
 

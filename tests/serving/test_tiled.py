@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,7 @@ def test_a_guard_needs_tiled_rows() -> None:
 def test_keys(dtype: str, width: tuple[int, ...], distinct: int, opset: int) -> None:
     shape = "".join(f", {w}" for w in width)
     types = f"{dtype}[B{shape}] user_key, float[B, 256] user, float[B, 3] item"
-    weights = {"w": integers(259, 32), "b": integers(32)}
+    weights: dict[str, Any] = {"w": integers(259, 32), "b": integers(32)}
     model = parse(f"g ({types}) => (float[B, 32] y) {{ {BODY} }}", opset=opset, **weights)
     result = served(model, TiledByKey(("user_key",)))
     assert shapes(result) == shapes(model)

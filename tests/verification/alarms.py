@@ -41,11 +41,12 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     given = parser.parse_args()
     pairs = []
-    for name, model, meta in models():
-        users = declared(meta, model)
-        optimized = optimize(model, user_inputs=users, verify=False)
-        tiled = roles_of(Model(as_document(model)), users, 500).tiled
-        pairs.append((name, as_document(model), as_document(optimized.model), tiled, optimized.changed))
+    for name, exported, meta in models():
+        users = declared(meta, exported)
+        made = optimize(exported, user_inputs=users, verify=False)
+        model, optimized = as_document(exported), as_document(made.model)
+        tiled = roles_of(Model(model), users, 500).tiled
+        pairs.append((name, model, optimized, tiled, made.changed))
     alarms, longest, furthest = 0, (0.0, ""), 0.0
     start = time.monotonic()
     for seed, (name, model, optimized, tiled, _) in zip(

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -24,7 +25,7 @@ BIAS = rng.standard_normal(HIDDEN).astype(np.float32)
 OUT = rng.standard_normal((HIDDEN, 1)).astype(np.float32)
 
 
-def parse(text: str, **constants: Array) -> onnx.ModelProto:
+def parse(text: str, **constants: npt.ArrayLike) -> onnx.ModelProto:
     """A model from ONNX's textual syntax, with the constants as initializers."""
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())

@@ -10,7 +10,7 @@ import pytest
 
 from mari_onnx.errors import UserError
 from mari_onnx.verification.options import OptionFields, Options
-from mari_onnx.verification.runtimes import BESIDES
+from mari_onnx.verification.runtimes import SECOND_RUNTIMES
 
 
 def test_the_fields_are_named_once_for_keywords() -> None:
@@ -20,8 +20,8 @@ def test_the_fields_are_named_once_for_keywords() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"batches": ()}, "nothing to verify"),
-        ({"batches": (1, -1)}, "nothing to verify"),
+        ({"batches": ()}, "no numbers of candidates to verify at"),
+        ({"batches": (1, -1)}, "no numbers of candidates to verify at"),
         ({"effort": "hard"}, "no effort 'hard'"),
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
     ],
@@ -31,6 +31,6 @@ def test_what_there_is_not(given: dict[str, Any], says: str) -> None:
         Options(**given)
 
 
-@pytest.mark.parametrize("runtime", BESIDES)
+@pytest.mark.parametrize("runtime", SECOND_RUNTIMES)
 def test_each_runtime_has_its_function(runtime: str) -> None:
-    assert callable(getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), BESIDES[runtime]))
+    assert callable(getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), SECOND_RUNTIMES[runtime]))

@@ -32,6 +32,7 @@ def test_a_model_is_itself() -> None:
         ("zeros", 7),
         ("large", 64),
         ("not finite", 64),
+        *(("drawn", batch) for batch in (3, 63, 65, 128)),
     ]
     assert all(d.max_abs == 0 and 0 < d.bound < 1e-5 for d in verification.differences)
     assert verification.rtol == SAME_FUNCTION
@@ -95,7 +96,7 @@ def test_kinds_of_failures() -> None:
     assert kinds(verify(plain, plain)) == {None}
     assert kinds(verify(plain, parse(text.format("y = Abs (x)")), batches=(7,))) >= {"another function"}
     assert kinds(verify(plain, parse(text.format("r = Relu (x) y = Transpose (r)")), batches=(2,))) >= {"shape"}
-    coarse = parse(text.format("t = Relu (x) far = Add (t, c) y = Sub (far, c)"), c=np.float32([1024]))
+    coarse = parse(text.format("t = Relu (x) far = Add (t, c) y = Sub (far, c)"), c=np.array([1024], np.float32))
     found = [d for d in verify(plain, coarse).differences if d.case == "drawn" and not d.passed]
     assert {(d.failure, d.in_float64) for d in found} == {("accuracy", False)}
     halves = parse(text.format("h, i = Split <axis = 0> (x, two) y = Relu (x)"), two=np.array([1, 1]))

@@ -1,7 +1,10 @@
-"""The rules: one file for each operator family, and `DOMAINS`, the tables that say which serves what.
+"""The rules: one file for each operator family, and in `DOMAINS` the rule of each operator.
 
-A rule is given the node and the forms of its inputs and returns the forms of its outputs, or why it does not
-hold; it writes nothing. An operator without a rule keeps its plain form.
+A rule takes a node and the forms of the node's inputs. It returns the forms of the outputs, or a `Refused` with the
+reason. It writes nothing into the model. An operator without a rule keeps its plain form.
+
+Example: the rule of MatMul takes x = [user item], which is known as parts, and the weight W. It returns the product as
+an array, and as the terms `user @ W_user` and `item @ W_item`.
 """
 
 from __future__ import annotations
@@ -109,11 +112,11 @@ FUSED: dict[str, Rule] = {
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
 }
-"""The rules of what onnxruntime fuses."""
+"""The rules of the operators in onnxruntime's own domain: most of them are several operators of ONNX in one."""
 
 DOMAINS = {"": RULES, "ai.onnx": RULES, ONNXRUNTIME: FUSED}
 
 
 def rule_for(proto: onnx.NodeProto) -> Rule | None:
-    """The rule that serves a node, if there is one."""
+    """The rule of a node's operator, None for an operator without a rule."""
     return DOMAINS.get(proto.domain, {}).get(proto.op_type)

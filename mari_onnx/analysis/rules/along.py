@@ -1,17 +1,19 @@
-"""Operators that work along some dimensions and treat the others independently.
+"""Operators that work along some dimensions, and do the same for each position of the other dimensions.
 
     Softmax, LayerNormalization, CumSum, ArgMax, TopK, Reduce*, ...
 
     f(x) lacks the axes that x lacks, in every dimension that f does not work along
     f([a; b])                        = [f(a); f(b)]      for parts along such a dimension
-    sum of [a b]                     = sum a + sum b     and the maximum is that of the parts' maxima
+    sum of [a b]                     = sum a + sum b
+    maximum of [a b]                 = the larger of maximum a and maximum b
     sum over L of w (B L) * k (L D)  = w @ k
-    TopK of all of equal numbers     = the numbers
+    TopK of n equal numbers, k = n   = the numbers
 
-Example: Softmax along L of scores [B L] that are the same for all candidates B is the Softmax of one row [L].
+Example: Softmax works along L of scores [B L]. If the scores are the same for all candidates B, the rule runs the
+Softmax on one row [L].
 
-Holds when the dimensions that it works along are known. Those are written out first. Rounding: none, but for the order
-in which sums are added up.
+Holds when the dimensions that the operator works along are known. The input is written out along these dimensions
+first. Rounding: none, but for the order in which sums are added up.
 """
 
 from __future__ import annotations
@@ -36,27 +38,28 @@ from mari_onnx.ir.sums import add_up
 def run_along(
     op: Op,
     ctx: Context,
-    own: Sequence[int],
+    along: Sequence[int],
     outputs: Sequence[tuple[Dims, int]],
     rest: Sequence[Value | None] = (),
     *,
     in_place: bool = False,
 ) -> Derived:
-    """The original node on its first input with dimensions `own`, which it works along, written out.
+    """The original node on its first input. The node works along the positions `along`, which are written out first.
 
-    `outputs` are the dims and the element type of each output. `rest` are the other inputs: they must be constants or
-    have no axes, as a scale that differs along an axis that the input lacks would bring the axis back. The other
-    dimensions may change places, unless each is to stay `in_place`.
+    `outputs` are the dims and the element type of each output. `rest` are the other inputs. Each of them must be a
+    constant or have no axes: a scale that differs for each candidate would make the result differ as well. The other
+    dimensions of the first input may change places; with `in_place` they keep their order.
 
-    The result is part by part where the parts' axis is not one of those that the node works along.
+    The result is also in parts if the input is in parts along a dimension that the node does not work along. Refused if
+    an input in `rest` is computed by the model.
     """
     if not all(v is None or v.constant or v.content is not None or v.dims == () for v in rest):
         return Refused(f"an input of {op.op_type} beside the first is computed by the model")
     x, since = op.data, ctx.b.count
-    node = _Along(op, ctx, own, outputs, [None if v is None else plain(ctx.b, v) for v in rest], in_place)
+    node = _Along(op, ctx, along, outputs, [None if v is None else plain(ctx.b, v) for v in rest], in_place)
     arrays = node.run(x.array, {})
     parts = None
-    if x.parts is not None and len(outputs) == 1 and not any(x.parts.axis in x.known_dims[i] for i in own):
+    if x.parts is not None and len(outputs) == 1 and not any(x.parts.axis in x.known_dims[i] for i in along):
         arrays = [priced(ctx.cost, arrays[0], since, x.array.price)]
         parts = part_by_part(ctx.b, [x], outputs[0][0], lambda pieces, part: node.run(pieces[0], part)[0])
         parts = parts and priced(ctx.cost, parts, since, x.parts.price)
@@ -68,20 +71,20 @@ def run_along(
 
 @dataclass(frozen=True)
 class _Along:
-    """A node that works along dimensions `own` of its first input; the others are as in `run_along`."""
+    """A node that works along the positions `along` of its first input; the other fields are as in `run_along`."""
 
     op: Op
     ctx: Context
-    own: Sequence[int]
+    along: Sequence[int]
     outputs: Sequence[tuple[Dims, int]]
     rest: Sequence[Tensor | None]
     in_place: bool
 
     def run(self, array: Array, part: Renaming) -> list[Array]:
-        """Its outputs for the input, or for a part of the input whose axes have other names."""
+        """The outputs for the input, or for a part of the input; `part` renames the axes to those of the part."""
         x_dims = renamed(self.op.data.known_dims, part)
-        array = fill(self.ctx.b, array, x_dims, [a for i in self.own for a in x_dims[i]])
-        order = x_dims if self.in_place else in_order(array, x_dims, self.own)
+        array = fill(self.ctx.b, array, x_dims, [a for i in self.along for a in x_dims[i]])
+        order = x_dims if self.in_place else in_order(array, x_dims, self.along)
         tensor, _ = natural(self.ctx.b, array, order)
         missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
         moved = dict(zip(x_dims, order, strict=True))
@@ -95,17 +98,17 @@ class _Along:
 
 
 def softmax(op: Op, ctx: Context) -> Derived:
-    """Softmax, LogSoftmax and Hardmax: along one axis; before opset 13 along that one and all after it."""
+    """Softmax, LogSoftmax and Hardmax: along one axis; before opset 13 along this axis and all later ones."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     rank = len(op.data.dims)
     axis = op.axis % max(rank, 1)
-    own = [axis] if op.opset >= OPERATORS[op.op_type].one_axis_from else range(axis, rank)
-    return run_along(op, ctx, own, [(op.data.dims, op.data.dtype)])
+    along = [axis] if op.opset >= OPERATORS[op.op_type].one_axis_from else range(axis, rank)
+    return run_along(op, ctx, along, [(op.data.dims, op.data.dtype)])
 
 
 def cumsum(op: Op, ctx: Context) -> Derived:
-    """Along one axis, which may be a tensor of rank 0."""
+    """CumSum: along one axis, which input 1 names."""
     axis = op.integers(1, "axis")
     if op.data.dims is None or not isinstance(axis, list):
         return axis if isinstance(axis, Refused) else Refused("the rank of the input is unknown")
@@ -117,8 +120,8 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
     if op.data.dims is None or len(op.proto.output) > 1:
         return Refused("the rank of the input is unknown, or its mean is used")
     rank = len(op.data.dims)
-    own = range(op.axis % rank, rank)
-    derived = run_along(op, ctx, own, [(op.data.dims, op.data.dtype)], op.inputs[1:])
+    along = range(op.axis % rank, rank)
+    derived = run_along(op, ctx, along, [(op.data.dims, op.data.dtype)], op.inputs[1:])
     if not isinstance(derived, Refused) and op.op_type == "LayerNormalization":
         normalized.remember(op, ctx, derived[0])
     return derived
@@ -132,7 +135,7 @@ def lp_normalization(op: Op, ctx: Context) -> Derived:
 
 
 def arg_extreme(op: Op, ctx: Context) -> Derived:
-    """The position of the largest or smallest along one axis."""
+    """ArgMax and ArgMin: the position of the largest or smallest element along one axis."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     axis = op.axis % len(op.data.dims)
@@ -140,7 +143,7 @@ def arg_extreme(op: Op, ctx: Context) -> Derived:
 
 
 def top_k(op: Op, ctx: Context) -> Derived:
-    """The k largest along one axis, and where they are."""
+    """TopK: the k largest elements along one axis, and their positions."""
     k = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -152,14 +155,16 @@ def top_k(op: Op, ctx: Context) -> Derived:
     dims = (*op.data.dims[:axis], op.data.dims[axis] if whole else dim(count), *op.data.dims[axis + 1 :])
     derived = run_along(op, ctx, [axis], [(dims, op.data.dtype), (dims, INT64)], op.inputs[1:])
     if whole and not isinstance(derived, Refused) and op.data.repeats(axis):
-        derived[0] = op.data.named(op.proto.output[0])  # equal values, in whatever order
+        derived[0] = op.data.named(op.proto.output[0])  # equal numbers are the same in any order
     return derived
 
 
 def reduce(op: Op, ctx: Context) -> Derived:
-    """Sums, means, maxima and the like along some axes: whole, by parts, as a product, or as entries of one.
+    """Reductions such as ReduceSum and ReduceMax along some axes.
 
-    The axes are an attribute in older operator versions and an input in newer ones.
+    The result is had in up to four ways: from the whole input, from the input's parts, as a product of the input's
+    factors, and as entries of a product of rows with rows (see `pairs`). The axes are an attribute in older versions of
+    the operators and an input in newer ones.
     """
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -183,20 +188,20 @@ def reduce(op: Op, ctx: Context) -> Derived:
 
 
 COMBINE = {"ReduceSum": "Add", "ReduceSumSquare": "Add", "ReduceL1": "Add", "ReduceMax": "Max", "ReduceMin": "Min"}
-"""What puts the results of a reduction over parts together."""
+"""For each reduction, the operator that combines the results of the parts: Max of ReduceMax a and ReduceMax b."""
 
 
 FLOATS, INTEGERS = (1, 10, 11), (6, 7)
-"""Element types that Max and Min take in every opset, and those that they take from `INTEGER_MAX` on."""
+"""Element types that Max and Min take in every opset, and the further ones from opset `INTEGER_MAX` on."""
 
 INTEGER_MAX = 12
-"""The opset from which Max and Min take integers, and runtimes those of 32 and 64 bits."""
+"""The opset from which Max and Min take integers. Runtimes have them for integers of 32 and 64 bits."""
 
 
 def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
-    """Sum [a b] = sum a + sum b, each on its own axes; the maximum of the parts' maxima.
+    """The result as terms, sum [a b] = sum a + sum b, each term on the axes of its part; or as the parts' maximum.
 
-    `whole` is the result as it is known already.
+    `whole` is the result as it is known so far. It is returned as it is where the input has no parts along `axes`.
     """
     x, parts = op.data, op.data.parts
     combine = COMBINE.get(op.op_type)
@@ -220,12 +225,12 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
         ranks = [len(dims)] * len(reduced)
         total = pointwise(ctx.b, reduced, ranks, dims, lambda ts, shape: ctx.b.make(combine, ts, shape))
     total = priced(ctx.cost, total, since, parts.price)
-    own = priced(ctx.cost, whole.array, since, x.array.price)
-    return replace(whole, array=total if total.price < own.price else own, terms=terms)
+    unsplit = priced(ctx.cost, whole.array, since, x.array.price)
+    return replace(whole, array=total if total.price < unsplit.price else unsplit, terms=terms)
 
 
 def _reduced_parts(op: Op, ctx: Context, parts: Parts, axes: Sequence[int]) -> list[Array]:
-    """The original node on the parts of its input, those that are stored along the same axes as one."""
+    """The original node on the parts of its input; parts that are stored along the same axes are merged first."""
     x, keep = op.data, bool(op.attribute("keepdims", 1))
     reduced: list[Array] = []
     for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
@@ -241,23 +246,25 @@ def _reduced_parts(op: Op, ctx: Context, parts: Parts, axes: Sequence[int]) -> l
 
 
 def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
-    """Sum of weight (B L) * step (L k) over L: a product (B L) @ (L k) of matrices."""
+    """The result as a matrix product: the sum over L of weight (B L) * step (L k) is weight @ step."""
     x, factors = op.data, op.data.factors
     if factors is None or op.op_type != "ReduceSum" or not axes or whole.parts is not None or whole.terms is not None:
+        return whole
+    if ctx.cost.thrifty:  # a product has multiply-adds, where Mul and ReduceSum have none
         return whole
     since = ctx.b.count
     product = _summed_product(ctx, x, factors, [a for i in axes for a in x.known_dims[i]])
     if product is None:
         return whole
     price = priced(ctx.cost, product, since, factors.price).price
-    own = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
-    return whole.changed(array=product) if price < own else whole
+    price_before = x.array.price + ctx.cost.node_time(whole.array.tensor.node)
+    return whole.changed(array=product) if price < price_before else whole
 
 
 def _summed_product(ctx: Context, x: Value, factors: Factors, over: list[Axis]) -> Array | None:
     """One MatMul that multiplies the factors and sums over the axes `over`.
 
-    None where a factor is stored through an index, or repeats along an axis that is summed over.
+    None if a factor is stored through an index, or repeats along an axis in `over`.
     """
     kept = [a for a in flat(x.known_dims) if a not in over]
     left = one_row(ctx.b, factors.left, [a for a in kept if factors.right.state(a) == "stored"])
@@ -266,8 +273,8 @@ def _summed_product(ctx: Context, x: Value, factors: Factors, over: list[Axis]) 
         return None
     states = {a: (left.state(a), right.state(a)) for a in kept}
     both, rows, columns = (
-        tuple(a for a in kept if states[a] == wanted)
-        for wanted in (("stored", "stored"), ("stored", "absent"), ("absent", "stored"))
+        tuple(a for a in kept if states[a] == of_both)
+        for of_both in (("stored", "stored"), ("stored", "absent"), ("absent", "stored"))
     )
     batch = tuple((a,) for a in both)
     of_left = lay(ctx.b, left, (*batch, rows, tuple(over)))
@@ -277,7 +284,7 @@ def _summed_product(ctx: Context, x: Value, factors: Factors, over: list[Axis]) 
 
 
 def _reduced(dims: Dims, axes: Sequence[int], keep: bool) -> Dims:
-    """The dims of a reduction's result: those at `axes` are left out, or stay with extent 1 to `keep` the rank."""
+    """The dims of a reduction's result: the dims at `axes` are left out, or with `keep` replaced by extent 1."""
     out: list[Dim] = []
     for i, d in enumerate(dims):
         if i not in axes:

@@ -3,12 +3,14 @@
     Attention(q, k, v)                       lacks the candidates where q, k and v do
     Attention(q (B S D), k (L D), v (L D))   is one attention with rows q ((B S) D): candidates become rows
 
-B are the candidates, S the queries of each, L the keys and D the width. Example: one query for each of 500 candidates
-meets the 50 steps of one user's history. As rows of one attention they read the keys once, and not 500 times.
+B are the candidates, S the queries of each candidate, L the keys and D the width. Example: one query for each of 500
+candidates meets the 50 steps of one user's history. The exported model reads the keys 500 times. As 500 rows of one
+attention, the queries read the keys once.
 
-Holds when batches are proven equal; the second for keys and values of one request. Rows do not see each other, so it
-does not hold with `is_causal`, with windows, with a cache or with lengths for each row; a mask is written out for the
-rows. Everything but the batch is written out first. Rounding: none, but for the order in which a runtime adds.
+Holds when the batches of all inputs are proven equal. The second identity needs keys and values of one request, and
+rows whose results do not depend on their positions. So it does not hold with `is_causal`, with windows, with a cache or
+with lengths for each row; a mask is written out for all rows. All dimensions but the batch are written out first.
+Rounding: none, but for the order in which a runtime adds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
 Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
-"""The roles of inputs."""
+"""The roles of inputs: queries, keys, values, and so on."""
 
 ROLES = {
     "Attention": (Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS),
@@ -39,12 +41,15 @@ BATCHED = (Q, K, V, PAST_KEY, PAST_VALUE, LENGTHS)
 """The inputs whose first dimension is always the batch."""
 
 SEES_ROWS = {"is_causal": 0, "unidirectional": 0, "left_window_size": -1, "right_window_size": -1}
-"""Attributes by which the result for a row depends on its position, with the value that says that it does not."""
+"""Attributes that make the result for a row depend on the row's position, each with the value that turns it off."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """The inputs of an attention by role, with one batch: their values, and the arrays that are read of them."""
+    """The inputs of an attention by role: their values, and the array of each value that is read.
+
+    `batch` is the batch dimension, whose axes are the same in all inputs.
+    """
 
     op: Op
     ctx: Context
@@ -56,11 +61,11 @@ class _Inputs:
         return self.values[role].known_dims
 
     def tensor(self, role: int, array: Array) -> Tensor:
-        """An array in this role, at the rank that the input has there."""
+        """The tensor of an array for the input in this role: it has the rank of the input."""
         return natural(self.ctx.b, array, self.dims(role))[0]
 
     def in_order(self, tensors: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
-        """Tensors by role in the order of the operator's inputs."""
+        """The tensors in the order of the operator's inputs; None for an input that is left out."""
         roles = ROLES[self.op.op_type][: len(self.op.inputs)]
         return [None if role is None else tensors.get(role) for role in roles]
 
@@ -70,7 +75,7 @@ class _Inputs:
 
 
 def attention(op: Op, ctx: Context) -> Derived:
-    """On the batches that its inputs have, or with the candidates as rows."""
+    """Attention and MultiHeadAttention: on the batch axes that any input has, or with the candidates as rows."""
     since = ctx.b.count
     inputs = _inputs(op, ctx)
     if isinstance(inputs, Refused):
@@ -90,21 +95,21 @@ def attention(op: Op, ctx: Context) -> Derived:
         for i, (dims, array) in enumerate(zip(outputs, results, strict=True))
         if op.proto.output[i]
     ]
-    # Scores and their sums: two products.
+    # The scores q k^T and the weighted sum of v are two products.
     length = extent_of(inputs.dims(K)[-2]) * 2
     explain_product(op, ctx, values[0].changed(array=results[0]), inputs.values[Q], length, since)
     return values
 
 
 def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
-    """The inputs by role; refused where one is of no known role, or where their batches are not proven equal."""
+    """The inputs by role. Refused if an input has no known role, or if the batches are not proven equal."""
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     roles = ROLES[op.op_type]
     named = {i: v for i, v in enumerate(op.inputs) if v is not None}
     if any(i >= len(roles) or roles[i] is None for i in named):
         return Refused(f"{op.op_type} with lengths of the keys, or with a cache")
-    # What is batch in one input may be length in another.
+    # An axis that is the batch of one input may be the length of another, so each input gets new axes.
     given = {r: fresh(ctx.b, named[i]) if i else named[i] for i, r in enumerate(roles) if r is not None and i in named}
     if not {Q, K, V} <= set(given) or (op.op_type != "Attention" and len(op.proto.output) > 1):
         return Refused(f"{op.op_type} of packed keys and values, or with a cache")
@@ -118,7 +123,7 @@ def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
 
 
 def _written_out(inputs: _Inputs) -> _Inputs:
-    """The inputs with all axes written out but those of the batch."""
+    """The inputs with all axes written out, except the axes of the batch."""
     arrays = {
         role: fill(inputs.ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in inputs.batch])
         for role, v in inputs.values.items()
@@ -127,7 +132,7 @@ def _written_out(inputs: _Inputs) -> _Inputs:
 
 
 def _outputs(op: Op, inputs: _Inputs) -> list[Dims] | Refused:
-    """The dims of y, of the caches and of the scores, as many as the node has."""
+    """The dims of the outputs: of y, of both caches and of the scores, as many as the node has."""
     q, k, v = (inputs.dims(role) for role in (Q, K, V))
     of_k: Dims
     of_v: Dims
@@ -151,12 +156,12 @@ def _outputs(op: Op, inputs: _Inputs) -> list[Dims] | Refused:
 
 
 def _on_own_batch(inputs: _Inputs, outputs: list[Dims]) -> list[Array]:
-    """The original node, with all inputs on the same batch: the original's less the axes that all of them lack."""
+    """The original node, with all inputs on the same batch: without the batch axes that every input lacks."""
     op, ctx, batch = inputs.op, inputs.ctx, inputs.batch
-    # A mask for all of the batch broadcasts.
-    own = [i for i, array in inputs.arrays.items() if i != MASK or inputs.varies(array)]
-    same = alike(ctx.b, [inputs.arrays[i] for i in own], [inputs.dims(i) for i in own], batch)
-    arrays = {**inputs.arrays, **dict(zip(own, same, strict=True))}
+    # A mask that is the same for all of the batch broadcasts.
+    batched = [i for i, array in inputs.arrays.items() if i != MASK or inputs.varies(array)]
+    same = alike(ctx.b, [inputs.arrays[i] for i in batched], [inputs.dims(i) for i in batched], batch)
+    arrays = {**inputs.arrays, **dict(zip(batched, same, strict=True))}
     tensors = inputs.in_order({i: inputs.tensor(i, arrays[i]) for i in inputs.values})
     via = result_via([arrays[Q]], list(batch))
     present = {a for a in batch if arrays[Q].state(a) != "absent"}
@@ -167,7 +172,7 @@ def _on_own_batch(inputs: _Inputs, outputs: list[Dims]) -> list[Array]:
 
 
 def _as_rows(inputs: _Inputs, y: Dims) -> Array | None:
-    """Queries of all candidates as rows of one attention, if keys and values are the same for all of them.
+    """The queries of all candidates as rows of one attention; None if the keys or values differ between candidates.
 
     `y` are the dims of the result.
     """
@@ -198,7 +203,7 @@ def _as_rows(inputs: _Inputs, y: Dims) -> Array | None:
 
 
 def _rows_are_independent(inputs: _Inputs) -> bool:
-    """Whether the result for a query depends on nothing but that query, the keys, the values and its own mask."""
+    """Whether the result for a query depends only on the query, its mask, the keys and the values."""
     op = inputs.op
     if len(op.proto.output) > 1 or not set(inputs.values) <= {Q, K, V, MASK, BIAS}:
         return False
@@ -206,7 +211,7 @@ def _rows_are_independent(inputs: _Inputs) -> bool:
 
 
 def _mask_of_rows(inputs: _Inputs) -> Tensor | None:
-    """The mask [1, heads, (B S), L], with the candidates as rows; None where it is not aligned with the queries."""
+    """The mask [1, heads, (B S), L], with the candidates as rows; None if it cannot be aligned with the queries."""
     mask, sequence = inputs.values[MASK], inputs.dims(Q)[-2]
     mask = mask.with_dims((*((),) * (4 - len(mask.known_dims)), *mask.known_dims))
     aligned = broadcast([(inputs.batch, sequence), (mask.known_dims[0], mask.known_dims[2])])
@@ -219,7 +224,10 @@ def _mask_of_rows(inputs: _Inputs) -> Tensor | None:
 
 
 def self_attention(op: Op, ctx: Context) -> Derived:
-    """Attention of the domain com.microsoft, with the weights of its projections: each member of a batch by itself."""
+    """Attention of the domain com.microsoft, which also projects: the members of the batch are independent.
+
+    The node works along the length and the width, dimensions 1 and 2 of its input.
+    """
     x, weight = op.data, op.inputs[1]
     if x.dims is None or len(x.dims) != 3 or weight is None or len(op.proto.output) > 1:
         return Refused("Attention of an input of unknown rank, or with a cache")

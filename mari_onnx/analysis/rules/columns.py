@@ -1,14 +1,15 @@
 """Taking columns apart: Slice, Split, and Gather by a constant.
 
-    Slice, Split of [a b c]       are the pieces that they fall on; of terms, those of each
-    Slice of (F D) in steps of D  is a slice of F
-    Gather([a b c], [2, 0])       is [c a]
+    Slice, Split of [a b c]             are pieces of a, b and c
+    Slice, Split of a + b               are sums of the slices of a and b
+    Slice of (F D) at multiples of D    is a slice of F
+    Gather([a b c], [2, 0])             is [c a]
 
-Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts, the last two columns of
-the user and the first of the item; x[:, 4:] is the item, and Concat and Slice are both gone.
+Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts: the last two columns of
+the user and the first of the item. x[:, 4:] is the item, and neither Concat nor Slice is written.
 
-Holds when widths and positions are numbers; a Slice with a step, or of an axis of which the extent is not known, works
-along its axes (see `along`). Rounding: none.
+Holds when widths and positions are numbers. A Slice with a step works along its axes (see `along`), and so does a Slice
+of an axis of unknown extent. Rounding: none.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class Span:
 
 
 def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Value:
-    """A span of one dimension; of (F D) in steps of D its outermost axis is cut, else it becomes one axis."""
+    """The value's entries in a span of one dimension.
+
+    Of a dimension (F D), the outermost axis F is cut if the span begins and ends at multiples of D. Otherwise the
+    dimension becomes one axis, which is cut.
+    """
     inner = extent_of(value.known_dims[span.position][1:])
     first, last = divide(span.start, inner), divide(span.stop, inner)
     if not isinstance(first, int) or not isinstance(last, int) or not value.known_dims[span.position]:
@@ -51,7 +56,7 @@ def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Va
 
 
 def _cut(op: Op, ctx: Context, value: Value, position: int, span: range, output: int) -> Value:
-    """A span of the outermost axis of a dimension."""
+    """The value's entries in a span of the outermost axis of a dimension, with its parts and terms."""
     axis, *inner = value.known_dims[position]
     start, stop, width = span.start, span.stop, len(span)
     new = Axis(width, str(width))
@@ -72,19 +77,19 @@ def _cut(op: Op, ctx: Context, value: Value, position: int, span: range, output:
 
 
 def with_dim(dims: Dims, position: int, here: Dim) -> Dims:
-    """The dims with another dimension at this position."""
+    """The dims with the dimension `here` at this position."""
     return (*dims[:position], here, *dims[position + 1 :])
 
 
 def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
-    """The value with a dimension of one axis there, which need not be stored."""
+    """The value with one axis in this dimension; the value may repeat along the axis."""
     if not value.known_dims[position]:
         return value.with_dims(with_dim(value.known_dims, position, (Axis(1),)))
     return fuse(ctx.b, value, position)
 
 
 def slice_(op: Op, ctx: Context) -> Derived:
-    """The pieces that [start, end) falls on, in each axis that is cut."""
+    """Slice: the pieces in [start, end), in each dimension that is cut."""
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
@@ -110,7 +115,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
 
 
 def _drops_steps(ctx: Context, value: Value, span: Span) -> bool:
-    """Whether this cuts an axis that is neither the candidates' nor of a known extent: x[:, -1:], the last step."""
+    """Whether the span cuts an axis of unknown extent that does not count candidates: x[:, -1:], the last step."""
     here = value.known_dims[span.position]
     if _is_everything(span, extent_of(here)) or (_is_first(span) and _row_0(value, span.position) is not None):
         return False
@@ -118,7 +123,7 @@ def _drops_steps(ctx: Context, value: Value, span: Span) -> bool:
 
 
 def _is_everything(span: Span, extent: Extent) -> bool:
-    """Whether [start, end) is all of an axis; exporters write the largest integer for "to the end"."""
+    """Whether the span is the whole axis; exporters write the largest integer for "to the end"."""
     return span.start == 0 and (span.stop == extent or (isinstance(span.stop, int) and span.stop >= 2**31 - 1))
 
 
@@ -127,7 +132,7 @@ def _is_first(span: Span) -> bool:
 
 
 def _sliced(op: Op, ctx: Context, value: Value, span: Span) -> Value | Refused:
-    """A span as Slice has it: what is negative counts from the end, and what is beyond the end is the end."""
+    """The entries in a span as Slice defines it: a negative limit counts from the end, a large one is the end."""
     extent = extent_of(value.known_dims[span.position])
     if _is_everything(span, extent):
         return value
@@ -143,9 +148,9 @@ def _sliced(op: Op, ctx: Context, value: Value, span: Span) -> Value | Refused:
 
 
 def _row_0(value: Value, position: int) -> Value | None:
-    """Row 0 of what is stored as row 0, [1, ...] of the rows that a caller tiles; without candidates it has no row.
+    """Row 0 of a tiled input, of which row 0 alone is stored, as [1, ...]; None if the axis is stored in another way.
 
-    None where the axis is stored otherwise.
+    In a call without candidates there is no row 0, and the result has no row.
     """
     (axis, *inner) = value.known_dims[position]
     rows = value.array.state(axis)
@@ -159,7 +164,7 @@ def _row_0(value: Value, position: int) -> Value | None:
 
 
 def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
-    """The last of some number of steps: the original node, along that axis, whose new extent has a name of its own."""
+    """The original node, along an axis of unknown extent: the extent of the result is a new symbol."""
     left = symbol(name := f"{op.name}.{position}")
     dims = list(op.data.known_dims)
     dims[position] = dim(left, name)
@@ -171,7 +176,7 @@ def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
 
 
 def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:
-    """Backwards, or every other one: the original node, along the axes that it cuts."""
+    """A Slice with steps, such as -1 or 2: the original node, along the axes that it cuts."""
     dims = list(op.data.known_dims)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         extent = extent_of(dims[axis])
@@ -182,14 +187,14 @@ def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: 
 
 
 def split(op: Op, ctx: Context) -> Derived:
-    """The pieces that each output falls on."""
+    """Split: the pieces in each output."""
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
     position = op.axis % len(value.dims)
     extent = extent_of(value.dims[position])
     inner = extent_of(value.dims[position][1:])
-    outermost = extent if isinstance(extent, int) else divide(extent, inner)  # of (F L) it is F that is cut
+    outermost = extent if isinstance(extent, int) else divide(extent, inner)  # of (F L) the axis F is cut
     widths = [w for w in _widths(op, extent) if w is not None]
     lengths = [w if isinstance(extent, int) else divide(w, inner) for w in widths]
     numbers = len(widths) == len(op.proto.output) and all(isinstance(n, int) for n in lengths)
@@ -206,7 +211,7 @@ def split(op: Op, ctx: Context) -> Derived:
 
 
 def _widths(op: Op, extent: Extent) -> list[Extent | None]:
-    """The width of each output: as an input, as an attribute, or equal parts, of which the last may be narrower.
+    """The width of each output, by the input or the attribute; else equal widths, of which the last may be smaller.
 
     None stands for a width that the model computes.
     """
@@ -223,7 +228,7 @@ def _widths(op: Op, extent: Extent) -> list[Extent | None]:
 
 @dataclass(frozen=True)
 class Places:
-    """Constant `indices` into dimension `position`; what they select has the axis `new` there."""
+    """Constant `indices` into dimension `position`; the selected entries have the axis `new` in this dimension."""
 
     position: int
     indices: Sequence[int]
@@ -237,9 +242,10 @@ class Places:
 def select(
     op: Op, ctx: Context, value: Value, position: int, indices: Sequence[int], *, scalar: bool = False
 ) -> list[Value] | None:
-    """Gather by constant indices: pieces in another order, or one row; None where it is a lookup like any other.
+    """Gather by constant indices: pieces in another order, or one row.
 
-    A `scalar` index leaves the dimension out.
+    With a `scalar` index the result lacks the dimension. None if the value has no form whose pieces could be taken: the
+    Gather is then a lookup (see `lookup`).
     """
     extent = extent_of(value.known_dims[position])
     if not isinstance(extent, int):
@@ -261,7 +267,10 @@ def select(
 
 
 def _entries_of_pairs(op: Op, ctx: Context, all_pairs: Value, value: Value, places: Places) -> list[Value] | None:
-    """Entries of a product of rows with rows (see `pairs`); `value` has the axes of both as one."""
+    """Entries of a product of rows with rows (see `pairs`).
+
+    `all_pairs` has the axis of the rows and the axis of the columns in one dimension. In `value` they are one axis.
+    """
     since = ctx.b.count
     parts = pairs.entries(ctx, all_pairs, places.position, places.indices, places.new)
     if parts is None:
@@ -277,7 +286,7 @@ def _entries_of_pairs(op: Op, ctx: Context, all_pairs: Value, value: Value, plac
 
 
 def _reordered(op: Op, ctx: Context, value: Value, places: Places) -> list[Value] | None:
-    """Columns of parts in any order, as often as they are wanted: one Gather for each set of stored axes."""
+    """Columns of parts in any order, also repeated: one Gather for all parts that are stored along the same axes."""
     axis, parts = value.known_dims[places.position][0], value.parts
     edges = None if parts is None or parts.axis is not axis else bounds(parts)
     if parts is None or edges is None:
@@ -299,9 +308,10 @@ def _reordered(op: Op, ctx: Context, value: Value, places: Places) -> list[Value
 def _picked_of(
     ctx: Context, value: Value, parts: Parts, members: list[int], columns: list[int], places: Places
 ) -> dict[int, tuple[Axis, Array]]:
-    """What is wanted of some parts, which hold these columns: runs of neighbours, by where they are wanted.
+    """The pieces of the result that come from some parts, each under the position in the result where it begins.
 
-    Example: of columns [0, 1, 2] and places [5, 2, 2, 0] the first part has the pieces 1: [2], 2: [2] and 3: [0].
+    `members` are the positions of the parts, and `columns` are the columns of the value that they hold. Example: parts
+    hold the columns [0, 1, 2], and the places are [5, 0, 1, 7, 2]. Their pieces are 1: [0, 1] and 4: [2].
     """
     offset = {c: n for n, c in enumerate(columns)}
     mine = [j for j, i in enumerate(places.indices) if i in offset]
@@ -309,8 +319,8 @@ def _picked_of(
         return {}
     sub, array = merge(ctx.b, [parts.pieces[k] for k in members], parts.axis, value.known_dims)
     chosen = Axis(len(mine), places.new.name)
-    own = renamed(value.known_dims, {parts.axis: (sub,)})
-    picked = pick(ctx, array, own, Places(places.position, [offset[places.indices[j]] for j in mine], chosen))
+    merged_dims = renamed(value.known_dims, {parts.axis: (sub,)})
+    picked = pick(ctx, array, merged_dims, Places(places.position, [offset[places.indices[j]] for j in mine], chosen))
     pieces: dict[int, tuple[Axis, Array]] = {}
     start = 0
     for n in range(1, len(mine) + 1):
@@ -322,7 +332,7 @@ def _picked_of(
 
 
 def pick(ctx: Context, array: Array, dims: Dims, places: Places) -> Array:
-    """Columns of the one axis of a dimension."""
+    """The entries of an array at constant places of a dimension that has one axis."""
     axis, indices, new = dims[places.position][0], list(places.indices), places.new
     if array.state(axis) == "absent":
         return array
@@ -330,7 +340,7 @@ def pick(ctx: Context, array: Array, dims: Dims, places: Places) -> Array:
         return replace(array, layout=renamed(array.layout, {axis: ()}))
     if indices == list(range(indices[0], indices[-1] + 1)):
         return cut(ctx.b, array, axis, indices[0], indices[-1] + 1, new)
-    # However the dimensions are called now: x[:, places] is exported as Transpose, GatherND and Transpose.
+    # The stored order is kept where it can be: x[:, places] is exported as Transpose, GatherND and Transpose.
     alone = (axis,) in array.layout
     tensor, layout = (array.tensor, array.layout) if alone else natural(ctx.b, array, dims)
     taken = ctx.take_columns(tensor, indices, layout.index((axis,)) if alone else places.position)

@@ -1,7 +1,7 @@
 """Putting columns together: Concat.
 
-    Concat(a, b)                  is the parts [a b]; nothing is copied until somebody needs it whole
-    Concat(x, x, x)               is x along one more axis, outside its own, that nothing is stored along
+    Concat(a, b)                  is the parts [a b]: nothing is copied unless a reader needs one array
+    Concat(x, x, x)               is x with one more axis of extent 3, along which x repeats
     Concat([a; b], [c; d])        is [Concat(a, c); Concat(b, d)], for parts along another dimension
     Concat(h1 (B L d), ...)       along B, is stacked: the number of inputs is one more axis, outside B
 
@@ -30,7 +30,7 @@ from mari_onnx.ir.renaming import fresh, fuse, rename_value
 
 
 def concat(op: Op, ctx: Context) -> Derived:
-    """Parts of all inputs in order, or one more axis where all inputs are the same or have one unknown extent."""
+    """The inputs as parts, in order; one more axis if all inputs are one value, or have the same unknown extent."""
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Concat is unknown")
@@ -51,26 +51,27 @@ def concat(op: Op, ctx: Context) -> Derived:
 
 @dataclass(frozen=True)
 class _Joined:
-    """Values to be joined in dimension `position`; in all other dimensions they have the same axes."""
+    """Values to be joined along dimension `position`; in all other dimensions they have the same axes."""
 
     values: list[Value]
     position: int
 
     @cached_property
     def subs(self) -> list[Axis]:
-        """The one axis that each of the values has there, or may have: an extent of 1 needs none."""
+        """The axis of each value in the joined dimension; a new axis where the extent is 1 and there is none."""
         here = [v.known_dims[self.position] for v in self.values]
         return [d[0] if d else Axis(1) for d in here]
 
     def around(self, axis: Axis) -> Dims:
-        """The dims of the result, with `axis` where they are joined."""
+        """The dims of the result, with `axis` in the joined dimension."""
         return with_dim(self.values[0].known_dims, self.position, (axis,))
 
 
 def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
-    """The values as parts; and as one array, written out piece by piece, value by value, or as the caller sends them.
+    """The values as parts, and as one array.
 
-    The cheapest of the three arrays is kept. `since` is what the builder had made before the rule.
+    The array is written out piece by piece, value by value, or from the inputs as the caller sends them, whichever
+    costs least. `since` is the builder's count before the rule.
     """
     subs = joined.subs
     width = total(sub.extent for sub in subs)
@@ -79,7 +80,7 @@ def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
     pieces, counts, apart = _pieces(joined.values, subs)
     array = priced(ctx.cost, join(ctx.b, pieces, axis, around), since, price_in_parts(joined.values))
     given = [(sub, v.array) for sub, v in zip(subs, joined.values, strict=True)]
-    if len(pieces) > len(given):  # what is in many pieces may be cheaper to have as a whole
+    if len(pieces) > len(given):  # a value in many pieces may be cheaper as a whole
         whole = priced(ctx.cost, join(ctx.b, given, axis, around), since, price_whole(joined.values))
         array = min(array, whole, key=lambda a: a.price)
     written = concat_as_sent(ctx, joined.values, subs, Pieces(pieces, axis, around), counts)
@@ -88,7 +89,7 @@ def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
         array, other = sorted((array, written), key=lambda a: a.price)
         ctx.b.also(array.tensor, lay(ctx.b, other, array.layout))
     parts = None
-    if len(pieces) > 1 and width != 1:  # a column beside an empty one: there is no axis to have parts along
+    if len(pieces) > 1 and width != 1:  # of one column beside none, the result has no axis for parts
         parts = Parts(axis, tuple(pieces), price_in_parts(joined.values), tuple(apart))
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, joined, axis, since) or parts
@@ -99,9 +100,10 @@ def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
 def _pieces(
     values: list[Value], subs: list[Axis]
 ) -> tuple[list[tuple[Axis, Array]], list[int], list[Terms | Factors | None]]:
-    """The pieces of all values in order, how many each value has, and each piece as a sum or product, if it is one.
+    """The pieces of all values in order, the number of pieces of each value, and the terms or factors of each piece.
 
-    A value that is in parts along its axis gives its own pieces. Each piece gets a new axis: one input may come twice.
+    A value that is in parts along the joined axis gives the pieces of its parts. Each piece gets a new axis, as one
+    value may be joined twice.
     """
     pieces: list[tuple[Axis, Array]] = []
     apart: list[Terms | Factors | None] = []
@@ -115,14 +117,18 @@ def _pieces(
             pieces.append((sub, value.array))
             apart.append(value.terms or value.factors)
             counts.append(1)
-    own = [{s: Axis(s.extent, s.name)} for s, _ in pieces]
-    pieces = [(names[s], sub_array(names, a)) for (s, a), names in zip(pieces, own, strict=True)]
-    apart = [form and form.each(partial(sub_array, names)) for form, names in zip(apart, own, strict=True)]
+    new_axes = [{s: Axis(s.extent, s.name)} for s, _ in pieces]
+    pieces = [(names[s], sub_array(names, a)) for (s, a), names in zip(pieces, new_axes, strict=True)]
+    apart = [form and form.each(partial(sub_array, names)) for form, names in zip(apart, new_axes, strict=True)]
     return pieces, counts, apart
 
 
 def _across(ctx: Context, joined: _Joined, axis: Axis, since: int) -> Parts | None:
-    """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)]: histories and targets that were looked up together."""
+    """Concat([a; b], [c; d]) = [Concat(a, c); Concat(b, d)].
+
+    Example: the ids of a history and of the candidates are looked up together in two tables, and both results are
+    joined. The result stays in parts: the history and the candidates.
+    """
     dims = joined.around(axis)
 
     def run(arrays: list[Array], part: Renaming) -> Array:
@@ -133,14 +139,14 @@ def _across(ctx: Context, joined: _Joined, axis: Axis, since: int) -> Parts | No
 
 
 def _repeated(op: Op, value: Value, position: int, times: int) -> Value:
-    """Concat(x, x, x) is a Tile: one more axis that nothing is stored along."""
+    """Concat(x, x, x) as a Tile: x with one more axis, along which x repeats."""
     dims = value.known_dims
     dims = with_dim(dims, position, (*dim(times, str(times)), *dims[position]))
     return value.with_dims(dims).named(op.name)
 
 
 def _same(value: Value, other: Value) -> bool:
-    """Whether two values are one, which may have been computed twice."""
+    """Whether two values have the same array, but for the identity of their axes."""
     names = dict(zip(flat(value.known_dims), flat(other.known_dims), strict=False))
     if renamed(value.known_dims, {a: (new,) for a, new in names.items()}) != other.known_dims:
         return False
@@ -151,7 +157,10 @@ def _same(value: Value, other: Value) -> bool:
 
 
 def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:
-    """Pieces of one extent that is a symbol: tf2onnx writes attention heads as [(head batch) length width]."""
+    """Values that all have one symbol as their extent, as parts along a new axis that counts the values.
+
+    Example: tf2onnx joins the heads of an attention along the batch, as [(head batch) length width].
+    """
     since = ctx.b.count
     aligned = _align(ctx, values, None)
     if isinstance(aligned, Refused):
@@ -165,19 +174,22 @@ def _stack(op: Op, ctx: Context, values: list[Value], position: int) -> Derived:
 
 
 def _distinct(ctx: Context, values: list[Value]) -> list[Value]:
-    """The values, with axes of its own for one that has an axis in another dimension than those before it."""
+    """The values, with new axes for a value that has an axis of an earlier value in another dimension."""
     out: list[Value] = []
-    place: dict[Axis, int] = {}
+    dimension_of: dict[Axis, int] = {}
     for value in values:
-        if any(place.get(a, i) != i for i, d in enumerate(value.known_dims) for a in d):
+        if any(dimension_of.get(a, i) != i for i, d in enumerate(value.known_dims) for a in d):
             value = fresh(ctx.b, value)
-        place.update((a, i) for i, d in enumerate(value.known_dims) for a in d)
+        dimension_of.update((a, i) for i, d in enumerate(value.known_dims) for a in d)
         out.append(value)
     return out
 
 
 def _align(ctx: Context, values: list[Value], position: int | None) -> list[Value] | Refused:
-    """The values with the axes of the first, in every dimension but `position`."""
+    """The values with the axes of the first value, in every dimension but `position`.
+
+    Refused if the extents of a dimension are not proven equal.
+    """
     out = [values[0]]
     for value in values[1:]:
         names: dict[Axis, Dim] = {}
@@ -187,7 +199,7 @@ def _align(ctx: Context, values: list[Value], position: int | None) -> list[Valu
                 continue
             refined = refine(left, right)
             if refined is None:
-                # Concat itself proves it: on inputs where the extents differ, the original fails.
+                # Concat itself proves that they are equal: on inputs where they differ, the original fails.
                 ctx.proven_equal.append((extent_of(left), extent_of(right)))
                 return Refused(f"extents {extent_of(left)} and {extent_of(right)} are not known to be equal")
             names.update(refined[2])

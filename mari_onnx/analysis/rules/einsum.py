@@ -1,15 +1,16 @@
-"""Einsum: every letter is a named axis already.
+"""Einsum: every letter of the equation is a named axis.
 
-    Einsum('bd,df->bf', x, w)      lacks b where x lacks it
+    Einsum('bd,df->bf', x, w)      lacks b where x lacks b
     Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
-    Einsum('bhd,bmd->bhmd', x, y)  sums nothing: it is Mul, part by part, and several times faster as that
+    Einsum('bhd,bmd->bhmd', x, y)  sums over no letter: it is a Mul, which is several times faster
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
 
 Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
 the same for all candidates, so it is read as 'ld'.
 
-Holds for an explicit equation without ellipsis; the last identity where each letter of W is summed with x or stands in
-the result. Letters that are summed are written out. Rounding: none, but that of `linear`.
+Holds for an explicit equation without ellipsis. In the last identity, each letter of W is a letter of the result, or a
+letter of x that is summed over. Operands are written out along the letters that are summed over. Rounding: none, but
+that of `linear`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from mari_onnx.ir.renaming import fresh, rename_value
 
 @dataclass(frozen=True)
 class Equation:
-    """An equation, and the operands with common axes for common letters.
+    """An equation, and its operands with the same axes for the same letter.
 
-    `terms` are the letters of each operand and `result` those of the result; `dim_of` has each letter's dimension.
+    `terms` has the letters of each operand, `result` has the letters of the result, and `dim_of` has the dimension of
+    each letter.
     """
 
     terms: Sequence[str]
@@ -54,7 +56,7 @@ class Equation:
 
 
 def einsum(op: Op, ctx: Context) -> Derived:
-    """Each operand on the letters that it really has."""
+    """Einsum: as a Mul, as a product with a weight, or as one Einsum of operands that lack letters."""
     since = ctx.b.count
     equation = _equation(op, ctx)
     if isinstance(equation, Refused):
@@ -73,29 +75,29 @@ def einsum(op: Op, ctx: Context) -> Derived:
 
 
 def _equation(op: Op, ctx: Context) -> Equation | Refused:
-    """The node's equation; refused where it is no list of distinct letters, or the extents of a letter may differ."""
+    """The node's equation. Refused for an ellipsis or a diagonal, and if two extents of one letter may differ."""
     text = op.attribute("equation").decode().replace(" ", "")
     left, arrow, result = text.partition("->")
     terms = left.split(",")
-    if not arrow or any(len(set(term)) < len(term) for term in (*terms, result)):  # three dots are a diagonal too
+    if not arrow or any(len(set(term)) < len(term) for term in (*terms, result)):  # the dots of "..." repeat as well
         return Refused(f"Einsum of {text}: an ellipsis, a diagonal or no explicit result")
-    given = [v for v in op.inputs if v is not None]
-    if any(v.dims is None for v in given):
+    values = [v for v in op.inputs if v is not None]
+    if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
-    # x that meets itself, as i and as j, has its axis under both letters.
-    given = [given[0], *(fresh(ctx.b, v) for v in given[1:])]
-    common = _common_axes(terms, given)
+    # In 'id,jd->ij' of x and x, the first axis of x would have both letters i and j. New axes keep them apart.
+    values = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
+    common = _common_axes(terms, values)
     if isinstance(common, Refused):
         return common
     dim_of, renamings = common
-    operands = [rename_value(ctx.b, v, names) for v, names in zip(given, renamings, strict=True)]
+    operands = [rename_value(ctx.b, v, names) for v, names in zip(values, renamings, strict=True)]
     return Equation(terms, result, operands, dim_of)
 
 
 def _common_axes(
     terms: Sequence[str], operands: Sequence[Value]
 ) -> tuple[dict[str, Dim], list[dict[Axis, Dim]]] | Refused:
-    """One dimension for each letter, and for each operand the renaming of its axes to those."""
+    """The dimension of each letter, and for each operand the renaming of its axes to the axes of these dimensions."""
     dim_of: dict[str, Dim] = {}
     renamings: list[dict[Axis, Dim]] = [{} for _ in operands]
     for term, value, names in zip(terms, operands, renamings, strict=True):
@@ -115,7 +117,7 @@ def _common_axes(
 
 
 def _product_without_sum(op: Op, ctx: Context, equation: Equation, since: int) -> Value:
-    """Without a letter that is summed it is a Mul, which is several times faster."""
+    """An equation that sums over no letter, as a Mul."""
     dims = equation.dims
 
     def run(arrays: list[Array], part: Renaming) -> Array:
@@ -126,18 +128,19 @@ def _product_without_sum(op: Op, ctx: Context, equation: Equation, since: int) -
 
 
 def _whole(op: Op, ctx: Context, equation: Equation) -> Array:
-    """One Einsum, of each operand without the letters along which it repeats."""
+    """The product as one Einsum; each operand lacks the letters along which it repeats."""
     arrays = _arrays(ctx, equation)
     dims, dim_of = equation.dims, equation.dim_of
     via = result_via(arrays, flat(dims))
     present = {a for array in arrays for a in flat(array.layout)}
-    # A letter means one extent: an operand that repeats along it does without the letter where another has it.
+    # All operands with a letter must have the same extent there. So an operand that repeats along a letter is given
+    # without the letter, if another operand has it.
     tensors, terms = [], []
     for array, value, term in zip(arrays, equation.operands, equation.terms, strict=True):
         _, layout = natural(ctx.b, array, value.known_dims)
-        own = [(letter, d) for letter, d in zip(term, layout, strict=True) if d or not present & set(dim_of[letter])]
-        tensors.append(lay(ctx.b, array, tuple(d for _, d in own)))
-        terms.append("".join(letter for letter, _ in own))
+        stored = [(letter, d) for letter, d in zip(term, layout, strict=True) if d or not present & set(dim_of[letter])]
+        tensors.append(lay(ctx.b, array, tuple(d for _, d in stored)))
+        terms.append("".join(letter for letter, _ in stored))
     out = tuple(tuple(a for a in d if a in present) for d in dims)
     shape = stored_shape(out, via)
     if terms == equation.terms:
@@ -147,7 +150,7 @@ def _whole(op: Op, ctx: Context, equation: Equation) -> Array:
 
 
 def _arrays(ctx: Context, equation: Equation) -> list[Array]:
-    """The operands' arrays with the summed axes written out, and each letter stored alike wherever it is stored."""
+    """The operands' arrays, written out along the summed axes, and with equal stored axes for each letter."""
     summed, dims = equation.summed, tuple(equation.dim_of.values())
     arrays = [
         fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a in summed]) for v in equation.operands
@@ -160,15 +163,15 @@ def _arrays(ctx: Context, equation: Equation) -> list[Array]:
 
 
 def _with_weight(ctx: Context, equation: Equation) -> WeightProduct | None:
-    """The product of rows and a matrix that it is, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e))."""
+    """The equation as a product of rows with a weight, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e))."""
     values, letters, dim_of = equation.operands, equation.terms, equation.dim_of
     if len(values) != 2 or values[0].constant == values[1].constant:
         return None
-    (x, ours), (w, theirs) = sorted(zip(values, letters, strict=True), key=lambda side: side[0].constant)
-    summed = [letter for letter in ours if letter not in equation.result]
-    rows = [letter for letter in ours if letter in equation.result]
-    columns = [letter for letter in equation.result if letter not in ours]
-    if not rows or sorted(theirs) != sorted((*summed, *columns)):
+    (x, of_x), (w, of_w) = sorted(zip(values, letters, strict=True), key=lambda side: side[0].constant)
+    summed = [letter for letter in of_x if letter not in equation.result]
+    rows = [letter for letter in of_x if letter in equation.result]
+    columns = [letter for letter in equation.result if letter not in of_x]
+    if not rows or sorted(of_w) != sorted((*summed, *columns)):
         return None
     lead = tuple(dim_of[letter] for letter in rows)
     k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))

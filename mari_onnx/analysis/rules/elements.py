@@ -1,15 +1,15 @@
-"""Entries that indices name, in each row by itself: GatherElements, ScatterElements, GatherND with batch dimensions.
+"""Selecting entries within each row: GatherElements, ScatterElements, ReverseSequence, GatherND with batch dimensions.
 
-    GatherElements(x, i)         lacks the axes that x and i both lack, along all dimensions but one
-    ScatterElements(x, i, u)     likewise, where u lacks them too
-    GatherND(x (b ...), i (b k)) lacks those of b that both lack, those that i has, and those of x that are taken whole
-    ReverseSequence(x, lengths)  lacks what x and the lengths both lack, and all but two of the dimensions of x
+    GatherElements(x, i)         lacks the axes that x and i both lack, in every dimension but the selected one
+    ScatterElements(x, i, u)     lacks the axes that x, i and u all lack, in every dimension but the selected one
+    GatherND(x (b ...), i (b k)) lacks the axes of b that x and i both lack, and further axes that x or i lacks
+    ReverseSequence(x, lengths)  lacks the batch axes that x and lengths both lack, and further axes that x lacks
 
-What one input has and another lacks along a common dimension is written out: these operators do not broadcast. Example:
-GatherElements of the user's scores (L), the same for all candidates, by indices (B k) has B rows; by indices of the
-user (k) it has one.
+These operators do not broadcast. If one input has an axis of a common dimension and another lacks the axis, the other
+is written out along the axis. Example: GatherElements selects the user's scores (L), which are the same for all
+candidates. By indices (B k) the result has B rows. By indices (k), which are the user's as well, it has one row.
 
-Holds when common extents are proven equal. Rounding: none.
+Holds when the extents of common dimensions are proven equal. Rounding: none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from mari_onnx.ir.renaming import fresh, rename_value
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs with their common dimensions stored alike: for each its value, its array, and a tensor with its layout."""
+    """Inputs whose common dimensions are stored along the same axes.
+
+    Each input has an entry in each list: its value, its array, its tensor at the input's rank, and the tensor's layout.
+    """
 
     values: list[Value]
     arrays: list[Array]
@@ -36,7 +39,7 @@ class Rows:
 
 
 def gather_elements(op: Op, ctx: Context) -> Derived:
-    """Entries along one axis: on the other axes that the value and its indices have."""
+    """GatherElements: entries along one dimension, on the axes that x or the indices have in the other dimensions."""
     x, indices = op.data, op.inputs[1]
     if x.dims is None or indices is None or indices.dims is None or len(x.dims) != len(indices.dims):
         return Refused("the rank of an input of GatherElements is unknown")
@@ -47,7 +50,7 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
 
 
 def scatter_elements(op: Op, ctx: Context) -> Derived:
-    """Entries along one axis that are replaced, or added to: on the other axes that any input has."""
+    """ScatterElements: new entries along one dimension, on the axes that any input has in the other dimensions."""
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None or len(v.dims) != len(values[0].known_dims) for v in values):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
@@ -58,7 +61,7 @@ def scatter_elements(op: Op, ctx: Context) -> Derived:
 
 
 def reverse_sequence(op: Op, ctx: Context) -> Derived:
-    """The first entries along the dimension of time, as many as the lengths say, the other way round."""
+    """ReverseSequence: in each row, the first `lengths` entries along the time dimension in reverse order."""
     x, lengths = op.data, op.inputs[1]
     if x.dims is None or lengths is None or lengths.dims is None:
         return Refused("the rank of an input of ReverseSequence is unknown")
@@ -68,20 +71,20 @@ def reverse_sequence(op: Op, ctx: Context) -> Derived:
 
 
 def gather_nd(op: Op, ctx: Context) -> Derived:
-    """Entries or rows, in each member of the leading dimensions by itself."""
+    """GatherND: entries or rows, which are selected independently for each position of the batch dimensions."""
     data, indices = op.data, op.inputs[1]
     assert indices is not None
-    shared, width = op.attribute("batch_dims", 0), extent_of(indices.known_dims[-1])
+    batch_dims, width = op.attribute("batch_dims", 0), extent_of(indices.known_dims[-1])
     if not isinstance(width, int):
         return Refused("GatherND by as many indices as the model computes")
-    own = range(shared, shared + width)
+    selected = range(batch_dims, batch_dims + width)
     last = len(indices.known_dims) - 1
-    rows = _in_common(op, ctx, [data, indices], [(i, i) for i in range(shared)], [own, [last]])
+    rows = _in_common(op, ctx, [data, indices], [(i, i) for i in range(batch_dims)], [selected, [last]])
     if isinstance(rows, Refused):
         return rows
     (x, i), (x_layout, i_layout) = rows.values, rows.layouts
-    dims = (*i.known_dims[:-1], *x.known_dims[shared + width :])
-    layout = (*i_layout[:-1], *x_layout[shared + width :])
+    dims = (*i.known_dims[:-1], *x.known_dims[batch_dims + width :])
+    layout = (*i_layout[:-1], *x_layout[batch_dims + width :])
     present = {a for d in layout for a in d}
     via = tuple((a, m) for a, m in {**dict(rows.arrays[0].via), **dict(rows.arrays[1].via)}.items() if a in present)
     tensor = ctx.again(op, rows.tensors, [stored_shape(layout, via)], [data.dtype])[0]
@@ -89,13 +92,14 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
 
 
 def _in_common(
-    op: Op, ctx: Context, values: list[Value], common: list[tuple[int, ...]], own: Sequence[Sequence[int]]
+    op: Op, ctx: Context, values: list[Value], common: list[tuple[int, ...]], written: Sequence[Sequence[int]]
 ) -> Rows | Refused:
-    """The inputs, each with the dimensions `own[i]` written out, and stored alike in those that they have in common.
+    """The inputs, stored along the same axes in the dimensions that they have in common.
 
-    Each entry of `common` is one dimension that the inputs share: its position in each of them.
+    Each entry of `common` is one such dimension: its position in each input. Input i is also written out along the
+    dimensions `written[i]`. Refused if the extents of a common dimension are not proven equal.
     """
-    # What is one dimension here may be another there.
+    # An axis of one input may be an axis of another input in another dimension. New axes keep them apart.
     out = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
     for k in range(1, len(out)):
         names: dict[Axis, Dim] = {}
@@ -110,8 +114,8 @@ def _in_common(
         out[k] = rename_value(ctx.b, out[k], names)
     shared = [a for positions in common for a in out[0].known_dims[positions[0]]]
     arrays = [
-        fill(ctx.b, v.array, v.known_dims, [a for i in mine for a in v.known_dims[i]])
-        for v, mine in zip(out, own, strict=True)
+        fill(ctx.b, v.array, v.known_dims, [a for i in positions for a in v.known_dims[i]])
+        for v, positions in zip(out, written, strict=True)
     ]
     arrays = alike(ctx.b, arrays, [v.known_dims for v in out], shared)
     laid = [natural(ctx.b, array, v.known_dims) for array, v in zip(arrays, out, strict=True)]

@@ -1,13 +1,13 @@
-"""Operators to which every axis is independent, and normalization by constants per channel.
+"""Elementwise operators, and normalization by constants per channel.
 
-    f(x, y)              is stored on the union of the axes on which x and y are stored
-    f([a b], c)          = [f(a, c) f(b, c)]         part by part, parts of equal axes gathered first
-    (a + b) + c          stays three terms until somebody needs the sum
-    x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), where the product is read by nothing else
-    a * b                stays two factors too, for a sum or a product that would rather have one of them
-    a - (b - c)          is the terms +a -b +c; those of one sign that differ along the same axes are one
+    f(x, y)              is stored along the axes that x or y is stored along
+    f([a b], c)          = [f(a, c) f(b, c)]         parts that are stored along the same axes are merged first
+    (a + b) + c          is kept as three terms too, and added up only if a reader needs the sum
+    x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), if nothing else reads the product
+    a * b                is kept as two factors too, for a reader that can use one of them alone
+    a - (b - c)          is the terms +a -b +c; terms of one sign that are stored along the same axes are added
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
-    CastLike(x, y)       = Cast(x), however often y repeats
+    CastLike(x, y)       = Cast(x), whatever axes y has
 
 Example: x (1 4) is the user's and y (B 4) the item's. Relu(x) is computed for one row, and x + y for B rows.
 
@@ -39,15 +39,15 @@ from mari_onnx.ir.sums import add_up
 
 SUMS = ("Add", "Sub", "Neg", "Sum")
 MAX_TERMS = 6
-"""A sum of more terms is added up: each term is one more form to carry and one more addition at its end."""
+"""A sum of more terms is not kept as terms: each term has to be passed on by every rule, and added in the end."""
 
 
 @dataclass(frozen=True)
 class Elementwise:
-    """An operation to which every axis is independent.
+    """An elementwise operation on `values`.
 
-    The axes of `values` are those of `dims`, the result's, which has the element type `dtype`. `run` is the operation
-    on arrays of the operands, whole or of a part.
+    `dims` are the dims of the result, whose axes the operands have as well, and `dtype` is its element type. `run` is
+    the operation on one array of each operand: on the whole operands, or on one part of each.
     """
 
     values: Sequence[Value]
@@ -57,9 +57,10 @@ class Elementwise:
 
 
 def elementwise(op: Op, ctx: Context) -> Derived:
-    """On the union of the stored axes; part by part, and as terms, where the operands are.
+    """An elementwise operator, on the axes that any operand is stored along; in parts and as terms if operands are.
 
-    Parameters, such as the bounds of Clip, are read as they are, in the shape that they have.
+    Parameters, such as the bounds of Clip, are read in the shape that they have. Refused if the rank of an input is
+    unknown, or if the operands' extents are not proven equal.
     """
     count = _operands(op)
     present = [v for v in op.inputs[:count] if v is not None]
@@ -87,8 +88,8 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     def run(arrays: list[Array], part: Renaming) -> Array:
         out = renamed(dims, part)
         if op.op_type == "PRelu":  # its slope broadcasts to the input, never the input to the slope
-            wanted = {a for a, _ in arrays[1].names()}
-            arrays = [fill(ctx.b, arrays[0], out, wanted), arrays[1]]
+            of_slope = {a for a, _ in arrays[1].names()}
+            arrays = [fill(ctx.b, arrays[0], out, of_slope), arrays[1]]
         return pointwise(ctx.b, arrays, ranks, out, write)
 
     found = moments.of_row(op, ctx)
@@ -113,7 +114,7 @@ def _operands(op: Op) -> int:
 
 
 def cast_like(op: Op, ctx: Context) -> Derived:
-    """Cast: of the second input only its type matters, and not how often it repeats."""
+    """CastLike as a Cast: only the element type of the second input matters, not its axes."""
     x, like = op.data, op.inputs[1]
     if x.dims is None or like is None or not like.dtype or "saturate" in op.attributes:
         return Refused("CastLike of an input of unknown rank, or to a type that is not known")
@@ -130,7 +131,7 @@ def cast_like(op: Op, ctx: Context) -> Derived:
 
 
 def batch_normalization(op: Op, ctx: Context) -> Derived:
-    """Scale and shift per channel, dimension 1; in inference mode only."""
+    """BatchNormalization in inference mode: a scale and a shift for each channel. The channels are dimension 1."""
     if op.attribute("training_mode", 0) or len(op.proto.output) > 1:
         return Refused("BatchNormalization in training mode", "export the model in evaluation mode")
     x, *constants = [v for v in op.inputs if v is not None]
@@ -159,8 +160,8 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
 def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summed: bool = True) -> Value:
     """The first output of the node, with every form that the operation gives.
 
-    `since` is what the builder had made before the rule. A sum that is not `summed` is no terms: it is to be added up
-    as the original has it.
+    `since` is the builder's count before the rule. Without `summed`, a sum is not kept as terms: it is added in the
+    original's order.
     """
     values, dims = operation.values, operation.dims
     array = priced(ctx.cost, operation.run([v.array for v in values], {}), since, price_whole(values))
@@ -185,35 +186,35 @@ def _part_by_part(ctx: Context, operation: Elementwise, since: int) -> Parts | N
 
 
 def _or_summed(op: Op, ctx: Context, operation: Elementwise, whole: Array, since: int) -> tuple[Array, Terms | None]:
-    """The cheaper of `whole` and of all terms of all operands added up at once; and the terms themselves."""
+    """The cheaper of `whole` and of the sum of all operands' terms; and the terms themselves."""
     terms = _sum(op, ctx, operation.values, operation.dims)
     if terms is None:
         return whole, None
     inherited = price_in_terms(operation.values)
     added = add_up(ctx.b, terms, operation.dims)
-    before = [v.terms for v in operation.values if v.terms is not None]
-    spared = sum(map(ctx.cost.node_time, spared_by_sum(before, added)))
+    of_operands = [v.terms for v in operation.values if v.terms is not None]
+    spared = sum(map(ctx.cost.node_time, spared_by_sum(of_operands, added)))
     added = priced(ctx.cost, added, since, inherited, spared)
     terms = priced(ctx.cost, terms, since, inherited)
     return (added, ctx.terms_beside(terms, added, op.name)) if added.price < whole.price else (whole, terms)
 
 
 def _or_gemm(ctx: Context, operation: Elementwise, array: Array, since: int) -> Array:
-    """The cheaper of `array` and of a Gemm that either operand is the product of, and the other the bias."""
+    """The cheaper of `array` and of a Gemm, in which one operand is the product and the other one the bias."""
     first, second = operation.values
     inherited = price_whole(operation.values)
     for product, bias in ((first, second), (second, first)):
         fused = _as_gemm(ctx, product, bias.array, operation.dims)
         if fused is not None:
             fused = priced(ctx.cost, fused, since, inherited)
-            # Its rows are cut apart again by a Reshape, and the product alone is not computed.
+            # A Reshape separates the merged rows (B L) again, and the product without the bias is not computed.
             price = fused.price + NS_PER_VIEW - ctx.cost.node_time(product.array.tensor.node)
             array = replace(fused, price=price) if price < array.price else array
     return array
 
 
 def _factors(operation: Elementwise) -> Factors | None:
-    """The two operands of a product of floats, where neither is a constant and they differ along other axes."""
+    """The operands of a Mul of floats as factors; None if one is a constant, or both are stored along the same axes."""
     values = operation.values
     if operation.dtype not in (FLOAT, DOUBLE) or any(v.constant for v in values):
         return None
@@ -222,7 +223,7 @@ def _factors(operation: Elementwise) -> Factors | None:
 
 
 def _as_written(operation: Elementwise) -> Array | None:
-    """The operation on the rows as the caller sends them (see `Value.written`), where one operand alone varies."""
+    """The operation on the rows as the caller sends them (see `Value.written`); None if several operands vary."""
     varying = [v for v in operation.values if not v.constant]
     if len(varying) != 1 or varying[0].written is None:
         return None
@@ -230,16 +231,18 @@ def _as_written(operation: Elementwise) -> Array | None:
 
 
 def _sum(op: Op, ctx: Context, values: Sequence[Value], dims: Dims) -> Terms | None:
-    """The summands of all operands, those of one sign that are stored alike as one.
+    """The terms of all operands. Terms of one sign that are stored along the same axes are added.
 
-    None where there are too many, or where all of them are stored alike: then there is nothing to keep apart.
+    None if there are more than `MAX_TERMS`. None also if all are stored along the same axes, as adding them later saves
+    nothing.
     """
     signed: list[tuple[int, Array]] = []
     for i, value in enumerate(values):
         sign = -1 if op.op_type == "Neg" or (op.op_type == "Sub" and i == 1) else 1
-        # A term broadcasts to the value's own shape before it broadcasts to the sum's; both are the same sum.
-        own = value.terms.signed if value.terms is not None else ((1, value.array),)
-        signed.extend((sign * s, replace(a, price=0.0)) for s, a in own)
+        # A term broadcasts to the shape of its value, and this shape to that of the sum. So the term may broadcast to
+        # the shape of the sum at once.
+        summands = value.terms.signed if value.terms is not None else ((1, value.array),)
+        signed.extend((sign * s, replace(a, price=0.0)) for s, a in summands)
     merged: list[tuple[int, Array]] = []
     for sign, array in signed:
         match = next((i for i, (s, a) in enumerate(merged) if s == sign and a.names() == array.names()), None)
@@ -254,9 +257,10 @@ def _sum(op: Op, ctx: Context, values: Sequence[Value], dims: Dims) -> Terms | N
 
 
 def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | None:
-    """A product on rows with its bias, x (B L k) @ W + b = Gemm(x ((B L) k), W, b): the sum is no pass of its own.
+    """A product of rows and its bias as one Gemm: x (B L k) @ W + b = Gemm(x ((B L) k), W, b).
 
-    Holds when the product has two computed dimensions or more, is read by nothing else, and b repeats along them.
+    The Gemm adds the bias while it multiplies, so the result is not read and written once more. Holds when the product
+    has two or more dimensions of rows, nothing else reads it, and b repeats along the rows. None otherwise.
     """
     if product.known_dims != dims or not _may_be_gemm(ctx, product):
         return None
@@ -273,7 +277,7 @@ def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | N
 
 
 def _may_be_gemm(ctx: Context, product: Value) -> bool:
-    """Whether the value is a MatMul of the original by a constant matrix, in floats, which is read once."""
+    """Whether the value is a MatMul of the original by a constant matrix, in floats, with one reader."""
     t = product.array.tensor
     if t.op_type != "MatMul" or t.dtype not in (FLOAT, DOUBLE) or ctx.opset < GEMM_BROADCASTS_C:
         return False
@@ -285,7 +289,7 @@ def _may_be_gemm(ctx: Context, product: Value) -> bool:
 
 
 GEMM_BROADCASTS_C = 7
-"""The opset from which a bias of Gemm broadcasts without being told to."""
+"""The opset from which the bias of a Gemm broadcasts without an attribute."""
 
 
 def _dtype(op: Op, present: list[Value]) -> int:

@@ -1,4 +1,4 @@
-"""Operators that runtimes fuse, as an offline optimization leaves them (domain com.microsoft).
+"""Fused operators of onnxruntime (domain com.microsoft), which are in a model that onnxruntime has optimized offline.
 
     FusedMatMul(x, w)             = MatMul(x^T, w^T) * alpha
     FusedGemm(x, w, c)            = activation(Gemm(x, w, c))
@@ -8,9 +8,9 @@
 
 Example: FusedGemm of [user item] is interpreted as a Gemm, which is split by the parts, and a Relu of its result.
 
-Holds where each operator on the right has a rule that holds; the result is written with those operators, and a
-runtime fuses again what is left. A node none of whose inputs could have a cheaper form stays as it is. Rounding: a
-fused node may keep more digits on the way.
+Holds where the rule of each operator on the right holds. The result is written with these operators, and a runtime
+fuses them again where it can. A fused node stays as it is if none of its inputs has a cheaper form. Rounding: a fused
+node may keep more digits between its steps.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from mari_onnx.ir.operators import ONNXRUNTIME
 
 @dataclass
 class Unfolded:
-    """The nodes that a fused one stands for, one after the other; `refused` is why the last of them is not there."""
+    """The nodes that a fused node stands for, interpreted one after the other.
+
+    `refused` is the first refusal. After it no further node is interpreted.
+    """
 
     op: Op
     ctx: Context
     refused: Refused | None = None
 
     def then(self, rule: Rule, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
-        """The output of one more node. After a refusal nothing is done any more."""
+        """The output of one more node; after a refusal, the node's first input."""
         first = inputs[0]
         assert first is not None
         if self.refused is not None:
@@ -63,44 +66,50 @@ class Unfolded:
         return self.then(elementwise.elementwise, "Mul", value, number)
 
     def sum(self, *values: Value | None) -> Value:
-        """The sum of those values that are there."""
+        """The sum of all values that are not None."""
         first, *rest = (v for v in values if v is not None)
         for value in rest:
             first = self.then(elementwise.elementwise, "Add", first, value)
         return first
 
     def activated(self, value: Value, name: str, parameters: Mapping[str, float]) -> Value:
-        """An activation, if it has a name; parameters that the fused node leaves out have their defaults."""
+        """The value after the activation of this name; the value itself for an empty name.
+
+        An attribute that is not in `parameters` has its default. An unknown activation is a refusal.
+        """
         if not name:
             return value
         if name not in ACTIVATIONS:
             self.refused = self.refused or Refused(f"{self.op.op_type} with the activation {name}")
             return value
-        given: dict[str, Any] = {k: v for k, v in parameters.items() if k in ACTIVATIONS[name]}
-        return self.then(elementwise.elementwise, name, value, **given)
+        attributes: dict[str, Any] = {k: v for k, v in parameters.items() if k in ACTIVATIONS[name]}
+        return self.then(elementwise.elementwise, name, value, **attributes)
 
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "Softsign": (),
     "LeakyRelu": ("alpha",), "Elu": ("alpha",), "ThresholdedRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
 }  # fmt: skip
-"""What is fused after a product, and which attributes that has."""
+"""The activations that a fused product may end with, and the attributes of each."""
 
 Unfolding: TypeAlias = Callable[[Unfolded], "list[Value]"]
 
 
 def unfolding(unfold: Unfolding) -> Rule:
-    """The rule of a fused operator: the node as it is where no input of it could have a cheaper form."""
+    """The rule of a fused operator that stands for the nodes of `unfold`.
+
+    If no input has a cheaper form, the rule gives the fused node as it is.
+    """
 
     def rule(op: Op, ctx: Context) -> Derived:
-        given = [v for v in op.inputs if v is not None]
-        if any(v.dims is None for v in given):
+        present = [v for v in op.inputs if v is not None]
+        if any(v.dims is None for v in present):
             return Refused(f"the rank of an input of {op.op_type} is unknown")
         nodes = Unfolded(op, ctx)
         values = unfold(nodes)
         if nodes.refused is not None:
             return nodes.refused
-        if not any(map(_has_forms, given)):
+        if not any(map(_has_forms, present)):
             inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
             results = ctx.again(op, inputs, [extents(v.known_dims) for v in values], [v.dtype for v in values])
             values = [v.stored_as(Array(t, v.known_dims)) for v, t in zip(values, results, strict=True)]
@@ -110,15 +119,15 @@ def unfolding(unfold: Unfolding) -> Rule:
 
 
 def _has_forms(value: Value) -> bool:
-    """Whether a computed value is known as parts or terms, or is stored without some of its axes."""
-    apart = value.parts is not None or value.terms is not None
-    stored = all(value.array.state(a) == "stored" for a in flat(value.known_dims) if a.extent != 1)
-    return not value.constant and (apart or not stored)
+    """Whether a computed value is known as parts or terms, or its array lacks some axes of the value."""
+    has_parts_or_terms = value.parts is not None or value.terms is not None
+    has_all_axes = all(value.array.state(a) == "stored" for a in flat(value.known_dims) if a.extent != 1)
+    return not value.constant and (has_parts_or_terms or not has_all_axes)
 
 
 @unfolding
 def matmul(nodes: Unfolded) -> list[Value]:
-    """FusedMatMul: either side transposed, and a factor."""
+    """FusedMatMul: a MatMul of sides that may be transposed, times the factor alpha."""
     op, sides = nodes.op, []
     for value, side in zip(op.inputs, "AB", strict=True):
         assert value is not None
@@ -139,8 +148,8 @@ def matmul(nodes: Unfolded) -> list[Value]:
 def gemm(nodes: Unfolded) -> list[Value]:
     """FusedGemm: a Gemm and an activation."""
     op = nodes.op
-    own = {k: v for k, v in op.attributes.items() if k in ("alpha", "beta", "transA", "transB")}
-    whole = nodes.then(linear.gemm, "Gemm", *op.inputs, **own)
+    of_gemm = {k: v for k, v in op.attributes.items() if k in ("alpha", "beta", "transA", "transB")}
+    whole = nodes.then(linear.gemm, "Gemm", *op.inputs, **of_gemm)
     names = {"activation_alpha": "alpha", "activation_beta": "beta"}
     parameters = {names[k]: v for k, v in op.attributes.items() if k in names}
     return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
@@ -148,10 +157,10 @@ def gemm(nodes: Unfolded) -> list[Value]:
 
 @unfolding
 def conv(nodes: Unfolded) -> list[Value]:
-    """FusedConv: a Conv, what is added to it, and an activation."""
+    """FusedConv: a Conv, an Add of input 3, and an activation."""
     op = nodes.op
-    own = {k: v for k, v in op.attributes.items() if not k.startswith("activation")}
-    whole = nodes.sum(nodes.then(recurrent.conv, "Conv", *op.inputs[:3], **own), op.input(3))
+    of_conv = {k: v for k, v in op.attributes.items() if not k.startswith("activation")}
+    whole = nodes.sum(nodes.then(recurrent.conv, "Conv", *op.inputs[:3], **of_conv), op.input(3))
     parameters = dict(zip(("alpha", "beta"), op.attribute("activation_params", []), strict=False))
     return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
 
@@ -165,7 +174,7 @@ def gelu(nodes: Unfolded) -> list[Value]:
 
 @unfolding
 def skip_layer_normalization(nodes: Unfolded) -> list[Value]:
-    """The sum of two values and a bias, normalized; that sum may be an output too."""
+    """SkipLayerNormalization: LayerNormalization of the sum of two values and a bias; the sum may be an output too."""
     op = nodes.op
     x, skip, scale, shift, bias = (op.input(i) for i in range(5))
     total = nodes.sum(x, skip, bias)
@@ -179,4 +188,4 @@ def skip_layer_normalization(nodes: Unfolded) -> list[Value]:
 
 
 LAYER_NORMALIZATION = 17
-"""The opset from which there is such an operator."""
+"""The opset from which ONNX has LayerNormalization."""

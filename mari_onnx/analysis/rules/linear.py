@@ -1,16 +1,16 @@
 """Products with a weight: Gemm, and MatMul by a matrix of two dimensions.
 
-    [a b] @ [Wa; Wb]    = a@Wa + b@Wb          parts on the contracted axis become terms (see `weight_rows`)
+    [a b] @ [Wa; Wb]    = a@Wa + b@Wb          parts along the contracted axis become terms (see `weight_rows`)
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight (see `scaled_weights`)
-    [a; b] @ W          = [a@W; b@W]           parts on another axis stay parts
-    (a + b) @ W         = a@W + b@W            terms go through
-    x @ W + c           c is one more term, of any of these
-    W @ x               is x @ W seen transposed
+    [a; b] @ W          = [a@W; b@W]           parts along another axis stay parts
+    (a + b) @ W         = a@W + b@W            each term is multiplied
+    x @ W + c                                  c is one more term of each of these sums
+    W @ x               = (x' @ W')'           a weight on the left; ' is the transpose
 
 Example: x = [user item] has 4 columns of the user, who has one row, and 3 of the item, which has B rows. The product
 with W (7 n) is user (1 4) @ W[:4] + item (B 3) @ W[4:], and the first summand is computed once.
 
-The product as the model has it is one of the ways, and of all ways the cheapest is the value's array.
+All these ways are priced, and so is the product as the model has it. The cheapest is the array of the result.
 
 Holds when the widths of the parts are numbers. Rounding: the sum over the contracted axis is re-associated.
 """
@@ -36,7 +36,7 @@ from mari_onnx.ir.sums import add_up
 
 
 def gemm(op: Op, ctx: Context) -> Derived:
-    """A product with a weight, and a bias as one more term."""
+    """Gemm: a product with a weight, and the bias as one more term. Refused for transA = 1."""
     x, w, c = op.data, op.inputs[1], op.input(2)
     assert w is not None
     if x.dims is None or w.dims is None or (c is not None and c.dims is None):
@@ -51,9 +51,9 @@ def gemm(op: Op, ctx: Context) -> Derived:
 
 
 def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int) -> Derived:
-    """The value as the only output of the rule, and a remark on the product of x that it is.
+    """The value as the only output of the rule; a remark says how the product of x was split.
 
-    `since` is what the builder had made before the product.
+    `since` is the builder's count before the product.
     """
     if isinstance(value, Refused):
         return value
@@ -64,7 +64,10 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
 def linear(
     op: Op, ctx: Context, x: Value, w: Value, c: Value | None = None, attributes: GemmAttributes = MATMUL
 ) -> Value | Refused:
-    """The forms of x @ w + c: whole, split by parts and terms, or part by part, whichever costs least."""
+    """The value x @ w + c with its forms, for x (..., k), w (k, n) and c that broadcasts to (..., n).
+
+    Refused if the widths are not proven equal, or if c does not broadcast to the product.
+    """
     since = ctx.b.count
     product = _aligned(ctx, x, w, c, attributes)
     if isinstance(product, Refused):
@@ -74,9 +77,9 @@ def linear(
 
 
 def _aligned(ctx: Context, x: Value, w: Value, c: Value | None, attributes: GemmAttributes) -> WeightProduct | Refused:
-    """The product with the axes of x for the rows of the weight, and the axes of the result for the bias.
+    """The product with common axes: the rows of the weight have the axes of x, and the bias has those of the result.
 
-    Refused where the widths, or the extents of the bias, are not proven to be equal.
+    Refused if the widths are not proven equal, or if the bias does not broadcast to the product.
     """
     w = fresh(ctx.b, w)
     k, n = (1, 0) if attributes.transposed else (0, 1)
@@ -103,9 +106,9 @@ def _aligned(ctx: Context, x: Value, w: Value, c: Value | None, attributes: Gemm
 def forms_of(
     ctx: Context, product: WeightProduct, whole: Array, since: int
 ) -> tuple[Array, Terms | None, Parts | None]:
-    """The cheapest array of the product, and its other forms: terms where that array is their sum, and parts.
+    """The cheapest array of the product, its terms if this array is their sum, and its parts.
 
-    `whole` is the product as the model has it, and `since` what the builder had made before that.
+    `whole` is the product as the model has it, and `since` the builder's count before that.
     """
     x = product.x
     best = priced(ctx.cost, whole, since, x.array.price)
@@ -122,13 +125,16 @@ def forms_of(
 
 
 def _may_be_split(ctx: Context, product: WeightProduct) -> bool:
-    """Whether its summands can be written: a bias of its own scale, or a scale of the product that is no Gemm's."""
+    """Whether the product can be written as a sum.
+
+    It cannot if the bias is scaled by beta, nor if the product is scaled by alpha and a Gemm cannot do that.
+    """
     scale = product.attributes
     return (product.bias is None or scale.beta == 1.0) and (scale.alpha == 1.0 or product.takes_gemm(ctx))
 
 
 def _as_sum(ctx: Context, product: WeightProduct, whole: Array, since: int) -> tuple[Array, Terms | None]:
-    """The cheapest of `whole` and of all ways to have the product as a sum, and the terms of that sum."""
+    """The cheapest of `whole` and of all sums that are the product, and the terms of the cheapest sum."""
     best, terms = whole, None
     for candidate in _sums(ctx, product):
         added = add_up(ctx.b, candidate, product.written)
@@ -141,7 +147,7 @@ def _as_sum(ctx: Context, product: WeightProduct, whole: Array, since: int) -> t
 
 
 def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
-    """The ways to have the product as a sum. The price of each is that of what is multiplied in it."""
+    """All sums that are the product. The price of each is the price of the forms of x that are multiplied in it."""
     sums = []
     parts, terms = product.x.parts, product.x.terms
     if parts is not None and parts.axis in product.contracted:
@@ -160,10 +166,10 @@ def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
 
 
 def _spared_slices(ctx: Context, parts: Parts | None, result: Array) -> float:
-    """The time of cutting pieces out of a tensor that the result reads whole instead.
+    """The time of the Slices that the parts would need, but that the result does not read.
 
-    Example: x = [t[:, :3] u] is multiplied as t @ [W'; 0]. The price of x in parts counts a Slice of t, which is not
-    written then.
+    Example: x = [t[:, :3] u]. The columns of t are multiplied as t @ [W'; 0], without a Slice. The price of the parts
+    counts the Slice, so its time is taken off.
     """
     pieces = () if parts is None else parts.pieces
     slices = [a.tensor.node for _, a in pieces if is_slice(a.tensor)]
@@ -171,7 +177,7 @@ def _spared_slices(ctx: Context, parts: Parts | None, result: Array) -> float:
 
 
 def _per_part(ctx: Context, product: WeightProduct, since: int) -> Parts | None:
-    """[a; b] @ W = [a@W; b@W]: parts on an axis that is not contracted stay parts."""
+    """The product in parts, [a; b] @ W = [a@W; b@W]; None if x has no parts along an axis that is not contracted."""
     x = product.x
 
     def run(arrays: list[Array], part: Renaming) -> Array:
@@ -185,9 +191,10 @@ def _per_part(ctx: Context, product: WeightProduct, since: int) -> Parts | None:
 
 
 def _or_joined(ctx: Context, product: WeightProduct, best: Array, parts: Parts, since: int) -> Array:
-    """The parts written out side by side, where that saves more than it takes to write x as one array.
+    """The cheaper of `best` and of the joined parts.
 
-    Queries, keys and values are products of one x: as soon as one of them reads it whole, it has been written for all.
+    The price of `best` counts here without the price of x as one array. Queries, keys and values are products of one x:
+    once one of the products reads x as one array, the array is there for the others too.
     """
     joined = join(ctx.b, parts.pieces, parts.axis, product.written)
     joined = priced(ctx.cost, joined, since, parts.price)
@@ -195,7 +202,7 @@ def _or_joined(ctx: Context, product: WeightProduct, best: Array, parts: Parts, 
 
 
 def _of_normalized(ctx: Context, product: WeightProduct, since: int) -> Array | None:
-    """The product of columns that were normalized together, split by their groups (see `normalized`)."""
+    """The product of columns that were normalized together, split into the user's and the item's (see `normalized`)."""
     if product.attributes.alpha != 1.0 or product.attributes.left:
         return None
     found = normalized.split(ctx, product)
@@ -203,7 +210,7 @@ def _of_normalized(ctx: Context, product: WeightProduct, since: int) -> Array | 
 
 
 def _whole(op: Op, ctx: Context, product: WeightProduct) -> Array:
-    """The original node on the rows that x really has."""
+    """The original node, on the rows that x is stored with."""
     x = Operand(fill(ctx.b, product.x.array, product.x.known_dims, product.contracted), product.x.known_dims)
     weight, n = lay(ctx.b, product.weight.array, product.weight.dims), product.dims[-1]
     c = op.input(2)
@@ -223,14 +230,14 @@ def _whole(op: Op, ctx: Context, product: WeightProduct) -> Array:
 
 
 def _rows_and_bias(ctx: Context, product: WeightProduct, x: Operand, rank: int) -> tuple[Operand, Tensor]:
-    """The rows of x and the bias of a Gemm, whose C may not have rows that the product lacks.
+    """The rows of x and the bias as inputs of a Gemm; `rank` is the rank of the bias.
 
-    Where the bias has rows of its own, the product is computed for all of them. `rank` is that of the bias.
+    The bias C of a Gemm may not have rows that the product lacks. So x is written out along the rows of the bias.
     """
     assert product.bias is not None
     n = product.dims[-1]
-    touches = any(product.bias.state(a) != "absent" for a in n)
-    bias = fill(ctx.b, product.bias, product.dims, n if touches else ())
+    has_columns = any(product.bias.state(a) != "absent" for a in n)
+    bias = fill(ctx.b, product.bias, product.dims, n if has_columns else ())
     rows_of_bias = [d for d in x.dims[:-1] if any(bias.state(a) != "absent" for a in d)]
     array, bias = alike(ctx.b, [x.array, bias], [x.dims, product.dims], flat(rows_of_bias))
     return Operand(array, x.dims), lay(ctx.b, bias, product.dims[len(product.dims) - rank :])

@@ -1,17 +1,19 @@
-"""Gather and its kin: lookups in tables, columns, and rows of requests.
+"""Gather, GatherND and OneHot: lookups in tables, columns, and rows of requests.
 
-    Gather(table, ids)             an embedding: as few lookups as there are distinct ids, [a b] stays [a b]
-    Gather(x, [2, 0])              columns of x (see `columns`)
-    GatherND(x, [[0, 1], [0, 2]])  columns of two dimensions seen as one
-    Gather(rows, index)            rows of requests, one for each candidate: stored as `rows`, through the index
-    rows[i][j]                     is rows[i[j]]
-    Gather(x, i)                   is x, repeated as i is, where all rows of x are the same
+    Gather(table, ids)             lacks the axes that the ids lack
+    Gather(table, [a b])           = [Gather(table, a) Gather(table, b)]
+    Gather(x, [2, 0])              is columns of x (see `columns`)
+    GatherND(x, [[0, 1], [0, 2]])  is columns of x with its two leading dimensions as one
+    Gather(rows, index)            is stored as `rows`, through the index: one row for each request
+    rows[i][j]                     = rows[i[j]]
+    Gather(x, i)                   is x with the axes of i, along which it repeats, if all rows of x are the same
     OneHot(ids)                    lacks the axes that the ids lack
 
 Example: ids = Concat(user_ids (1 20), item_ids (B 5)) are looked up in one table. The user's 20 rows are looked up once
 and the item's B times, and the result is in the same two parts.
 
-Holds for tables that are constants or values that are stored in full. Rounding: none.
+Holds for a table that is a constant, or a computed value; a computed one is written out along the dimension that is
+looked up. Rounding: none.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ from mari_onnx.ir.renaming import fresh, fuse
 
 
 def gather(op: Op, ctx: Context) -> Derived:
-    """A lookup, a selection of columns or the rows of requests, by what the inputs are."""
+    """Gather, as a selection of columns, as rows of requests, or as a lookup in a table."""
     data, indices = op.data, op.inputs[1]
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
     axis = op.axis % len(data.dims)
-    if not data.constant and (not data.dims[axis] or any(indices.dims)) and data.repeats(axis):
+    if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(ctx, data, axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)
     if chosen is not None and chosen.size:
@@ -55,7 +57,7 @@ def gather(op: Op, ctx: Context) -> Derived:
 
 
 def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
-    """Indices that are the same in every call; None where the model computes them."""
+    """The indices, if they are the same in every call; None if the model computes them."""
     if indices.content is not None:
         known = all(type(i) is int for i in indices.content.flat)
         return indices.content.astype(np.int64) if known else None
@@ -63,11 +65,20 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
     return fold(array.tensor, ctx.array_of) if array.tensor.stored and array.layout == indices.dims else None
 
 
-def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
-    """Rows of data whose rows are all the same: the result repeats along the index's axes, whatever the index is.
+def _same_rows(ctx: Context, data: Value, axis: int) -> bool:
+    """Whether any row along the axis may stand for the one that an index names.
 
-    Example: index_select(user, zeros(batch)) is the user; so are the user's rows at the positions of a mask. An index
-    that is out of range fails in the original, so it need not be looked at.
+    Not in a body that runs on one row of the candidates: the index stays, and another row than 0 is not there.
+    """
+    counted = any(ctx.is_candidate(a) for a in data.known_dims[axis])
+    return data.repeats(axis) and not (ctx.on_one_row and counted)
+
+
+def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
+    """Rows of data whose rows are all the same: the result repeats along the axes of the index, whatever that holds.
+
+    Example: index_select(user, zeros(batch)) has the user's row for each candidate. So do the user's rows at the
+    positions of a mask. An index out of range fails in the original, so its elements need not be checked.
     """
     rows = tuple(tuple(Axis(a.extent, a.name) for a in d) for d in rows)
     dims = (*data.known_dims[:axis], *rows, *data.known_dims[axis + 1 :])
@@ -81,7 +92,10 @@ def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:
 
 
 def _by_request(data: Value, indices: Value) -> bool:
-    """Whether this takes rows of requests for candidates: one index for each, into an axis of another symbol."""
+    """Whether the Gather gives each candidate the row of its request.
+
+    That is so if the indices have one axis and the data have another one, and both extents are symbols.
+    """
     return (
         not data.constant
         and len(indices.known_dims) == 1
@@ -95,7 +109,7 @@ def _by_request(data: Value, indices: Value) -> bool:
 
 
 def _through(op: Op, ctx: Context, data: Value, indices: Value) -> Value:
-    """Rows of `data`, one for each candidate, stored as they are, with the index as the map of the candidates' axis."""
+    """The rows of `data` as they are stored, one for each request. The index maps each candidate to the row."""
     axis, index = indices.known_dims[0][0], lay(ctx.b, indices.array, indices.known_dims)
     rows = data.known_dims[0][0]
     if not ctx.facts.is_selected(axis):
@@ -113,7 +127,10 @@ def _through(op: Op, ctx: Context, data: Value, indices: Value) -> Value:
 
 
 def gather_nd(op: Op, ctx: Context) -> Derived:
-    """By constants, columns; by one index for each row, Gather along axis 0; else entries of each row (`elements`)."""
+    """GatherND by constants is a selection of columns, and by one index for each row it is a Gather along axis 0.
+
+    Any other GatherND selects entries within each row (see `elements`).
+    """
     data, indices = op.data, op.inputs[1]
     assert indices is not None
     if data.dims is None or indices.dims is None:
@@ -131,7 +148,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
 
 
 def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
-    """x[:, i, j] for constant i and j: columns of the leading dimensions as one."""
+    """GatherND by constants: columns of x with its leading dimensions as one. x[i, j] of x (3, 4) is column 4 i + j."""
     count = places.shape[-1]
     lead = extents(data.known_dims)[:count]
     numbers = [e for e in lead if isinstance(e, int)]
@@ -149,8 +166,8 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
 
 
 def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
-    """GatherND by one index for each row."""
-    if data.repeats(0) and indices.known_dims[0]:
+    """GatherND by one index for each row: rows of requests. Refused for any other data."""
+    if indices.known_dims[0] and _same_rows(ctx, data, 0):
         return [_any_row(op, data, indices.known_dims, 0)]
     if not _by_request(data, indices):
         return Refused("GatherND of a value that does not have one row for each request")
@@ -158,7 +175,7 @@ def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
 
 
 def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
-    """masked_select: x[mask] as one dimension, of the selected rows and of every place in each of them."""
+    """x[mask] for a mask of x's shape that selects whole rows: the elements of the selected rows, as one dimension."""
     count = 1 + len(selection.within)
     if extents(data.known_dims)[1:count] != selection.within:
         return Refused("GatherND of some places in each of the rows that a mask selects")
@@ -171,9 +188,9 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
 
 
 def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
-    """Rows of a table: one lookup for each index that is stored, and none for the axes along which indices repeat."""
+    """Rows of a table: one lookup for each stored index. The result lacks the axes along which the indices repeat."""
     selected = [a for a in flat(indices.known_dims) if ctx.facts.is_selected(a)]
-    if selected:  # an id that the mask leaves out need not be one of the table
+    if selected:  # an id that the mask leaves out may be out of the table's range, so only selected ids are looked up
         indices = indices.stored_as(fill(ctx.b, indices.array, indices.known_dims, selected))
     since = ctx.b.count
     data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
@@ -197,7 +214,7 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
 
 
 def one_hot(op: Op, ctx: Context) -> Derived:
-    """OneHot at a new axis, of a depth that is known."""
+    """OneHot, with a new axis whose extent is the depth. Refused if the model computes the depth."""
     indices, depth, values = op.inputs
     assert depth is not None and values is not None
     if op.data.dims is None or depth.content is None or not isinstance(depth.content.item(), int):

@@ -1,15 +1,16 @@
-"""Rows that a mask selects, and their way back: NonZero, and ScatterND to where NonZero says.
+"""Rows that a mask selects, and their way back: NonZero, and ScatterND to the places that NonZero gives.
 
     x[mask]                lacks the axes that x lacks (see `lookup`)
-    y = x, y[mask] = u     is Where(mask, u, x), where u is known for each row of x: what the request has once, or
-                           rows that were taken from there by the same mask
+    y = x, y[mask] = u     is Where(mask, u, x), if u is known for every row of x
 
-This is how exporters write boolean indexing, by which libraries leave empty histories out. Example: only candidates
-with a known brand (`mask`) are compared with the user's brands, by one row u of the user. All others keep x.
+Exporters write boolean indexing in this way, and libraries use boolean indexing to leave out empty histories. The
+updates u are known for every row of x in two cases: all rows of u are one row of the request, or the rows of u were
+selected by the same mask. Example: only candidates with a known brand (`mask`) get the row u of the user. All other
+candidates keep x.
 
-Holds for a mask of one dimension, or one that says the same along all others. For rows that the mask leaves out, a
-result is computed and not used; lookups, which could fail on such a row, are done for the selected rows alone.
-Rounding: none.
+Holds for a mask of one dimension, and for a mask that repeats along all dimensions but the first. A result is also
+computed for rows that the mask leaves out, and is not used. A lookup could fail on such a row, so lookups are done for
+the selected rows alone. Rounding: none.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def nonzero(op: Op, ctx: Context) -> Derived:
-    """The places [rank, rows * within] where a mask is true.
+    """NonZero: the places where a mask is true, as [rank, places].
 
-    They are the selected `rows` of the first dimension, each with every place of the other dimensions, `within`.
+    The mask selects `rows` of its first dimension. Every place of the other dimensions, whose extents are `within`, is
+    listed for each selected row. Refused if the mask differs along another dimension than the first.
     """
     if not op.data.dims:
         return Refused("NonZero of a number, or of an input of unknown rank")
@@ -57,13 +59,16 @@ def nonzero(op: Op, ctx: Context) -> Derived:
 
 
 def scatter_nd(op: Op, ctx: Context) -> Derived:
-    """ScatterND to the places of a mask is Where(mask, updates, data): selected rows are put back where they were."""
+    """ScatterND to the places of a mask, as Where(mask, updates, data): selected rows are put back in their places.
+
+    Refused if the places are not those of a mask, and if the updates are known for the selected rows alone.
+    """
     data, indices, updates = (v for v in op.inputs if v is not None)
     if data.dims is None or updates.dims is None or (selection := ctx.facts.selection(indices)) is None:
         return Refused("ScatterND to places that are computed, and are not those of a mask")
     if op.attribute("reduction", b"none") != b"none":
         return Refused("ScatterND that adds to what is there")
-    shape, updates = extents(data.dims), fresh(ctx.b, updates)  # rows of a square may be its columns as well
+    shape, updates = extents(data.dims), fresh(ctx.b, updates)  # the updates may have an axis of the data elsewhere
     cut = recut(updates.known_dims, (selection.rows, *shape[1:]))
     if cut is None or shape[1 : 1 + len(selection.within)] != selection.within:
         return Refused("ScatterND of rows that are not proven to be those of its target")
@@ -100,7 +105,10 @@ def scatter_nd(op: Op, ctx: Context) -> Derived:
 
 
 def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, target: Axis) -> Array | None:
-    """An array of selected rows as one of all rows, whose other rows are arbitrary; None where only those are known."""
+    """An array of the selected `rows` as an array of all rows of the axis `target`; the other rows are arbitrary.
+
+    None if the array has the selected rows alone.
+    """
     match array.state(rows):
         case "stored":
             return None
@@ -111,7 +119,7 @@ def _put_back(ctx: Context, array: Array, selection: Selection, rows: Axis, targ
             if index is places and extent == target.extent:
                 array = replace(array, via=via)
             elif by is places and source is not None and source.shape == (target.extent,):
-                # rows of requests, which an index has for every row of the target
+                # The array has rows of requests, and the index `source` has a request for every row of the target.
                 array = replace(array, via=(*via, (rows, IndexMap(source, extent))))
             else:
                 return None

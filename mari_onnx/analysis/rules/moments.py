@@ -1,17 +1,20 @@
-"""LayerNormalization that is written out in single operators, as exporters do before opset 17.
+"""LayerNormalization in single operators, as exporters write it before opset 17.
 
-Each value on the way is followed as a function of a row x and its mean:
+The rules follow each value in between as a function of a row x and the row's mean m:
 
     (a x + c m + k) r + b      m = ReduceMean(x), r a function of ReduceMean((x - m)^2); a, b, c, k constant
 
-It is a normalization with scale a and shift b where c = -a and k = 0, in whatever order it was written:
+The value is a normalization with scale a and shift b if c = -a and k = 0. The order of the operators does not matter:
 
     (x - m) / sqrt(v + epsilon) * a + b            PyTorch
     x * (r * a) + (b - m * (r * a))                TensorFlow and Keras
     a * (x - m) / (sqrt(v n / (n - 1)) + epsilon) + b      by hand, with the unbiased deviation
 
-Holds along the last dimension, where that is in parts. Nothing is written here: a product that reads it may be split
-(see `normalized`). Rounding: none.
+Example: Sub(x, ReduceMean(x)) is followed as a = 1, c = -1. Div by Sqrt(variance + epsilon) adds r, and a Mul by the
+constant gamma makes a = gamma, c = -gamma.
+
+Holds along the last dimension, where x is in parts. This module writes nothing: a product that reads the normalized
+value may be split (see `normalized`). Rounding: none.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from mari_onnx.ir.forms import Array, Value
 
 
 def of_row(op: Op, ctx: Context) -> Moments | None:
-    """The node's result as a function of a row and its mean; None where it is no such function.
+    """The node's result as a function of a row and its mean; None if it is no such function.
 
     Example: Sub(x, ReduceMean(x)) is `Affine` with the coefficients 1 for the columns and -1 for the mean.
     """
@@ -41,14 +44,14 @@ def of_row(op: Op, ctx: Context) -> Moments | None:
 
 
 def remember(found: Moments, ctx: Context, y: Value) -> None:
-    """Note for the nodes that read y what it is of a row; and for products, where that is a normalization."""
+    """Note for the readers of y which function of a row y is, and for products whether y is a normalization."""
     ctx.facts.moments[y.array.tensor] = found
     if isinstance(found, Affine) and (known := _normalized(ctx, found, y)) is not None:
         ctx.facts.normalized[y.array.tensor] = known
 
 
 def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
-    """The normalization that y is, where c = -a and k = 0, and its columns are in parts."""
+    """The normalization that gives y; None unless c = -a, k = 0, and the columns of x are in parts."""
     x, parts = found.x, found.x.parts
     if parts is None or found.scaling is None or not _rows_of(x, y) or len(y.known_dims[-1]) != 1:
         return None
@@ -66,7 +69,7 @@ def _normalized(ctx: Context, found: Affine, y: Value) -> Normalized | None:
 
 
 def _of_columns(ctx: Context, constant: Value, axis: Axis) -> Array | None:
-    """A constant [1, ..., n] as one number for each column; None where it has another shape."""
+    """A constant [1, ..., n] as an array with one number for each column; None for a constant of another shape."""
     if constant.dims is None or extents(constant.dims) != (*(1,) * (len(constant.dims) - 1), axis.extent):
         return None
     return Array(ctx.b.reshape(plain(ctx.b, constant), (axis.extent,)), ((axis,),))
@@ -78,7 +81,7 @@ def _rows_of(x: Value, y: Value) -> bool:
 
 
 def _number(ctx: Context, value: Value) -> float | None:
-    """A constant that is one number; None where it is not."""
+    """The number in a constant of one element; None for any other value."""
     if not value.array.tensor.stored:
         return None
     array = fold(value.array.tensor, ctx.array_of)
@@ -86,15 +89,15 @@ def _number(ctx: Context, value: Value) -> float | None:
 
 
 def _known(ctx: Context, value: Value) -> Moments | None:
-    """What an operand is of its row, as the node that computes it noted."""
+    """The function of a row that an operand is, as noted by the rule of the node that computes it."""
     found = ctx.facts.moments.get(value.array.tensor)
     return found if found is not None and _rows_of(found.x, value) else None
 
 
 def _both(op: Op, ctx: Context) -> tuple[Moments | None, Moments | None]:
-    """What both operands are of a row.
+    """The functions of a row that both operands are.
 
-    An operand that is the columns x themselves, of which the other is a function, is 1 x.
+    If one operand is a function of the columns x and the other operand is x itself, the other is the function 1 x.
     """
     left, right = op.inputs
     assert left is not None and right is not None
@@ -112,7 +115,7 @@ def _is(value: Value, x: Value) -> bool:
 
 
 def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
-    """What the operand beside a constant is, and the constant; None where neither operand is constant."""
+    """The function that one operand is, and the other operand, which is a constant; None without a constant."""
     left, right = op.inputs
     assert left is not None and right is not None
     if right.constant:
@@ -121,7 +124,7 @@ def _constant(op: Op, ctx: Context) -> tuple[Moments | None, Value] | None:
 
 
 def _mean(op: Op, ctx: Context) -> Moments | None:
-    """ReduceMean along the last dimension: the mean of columns, or the variance as that of their centred squares."""
+    """ReduceMean along the last dimension: the mean m of x, or the variance if its input is (x - m)^2."""
     x, last = op.data, len(op.data.known_dims) - 1
     if op.integers(1, "axes") not in ([-1], [last]):
         return None
@@ -130,7 +133,7 @@ def _mean(op: Op, ctx: Context) -> Moments | None:
 
 
 def _step(op: Op, ctx: Context) -> Moments | None:
-    """One more step from the variance: Sqrt(v), or with a number Add(v, epsilon)."""
+    """One more step from the variance v to the factor r: Sqrt(v), or with a number Add(v, epsilon)."""
     if len(op.inputs) == 1:
         known = _known(ctx, op.data)
         return replace(known, steps=(*known.steps, Step(op.op_type))) if isinstance(known, Spread) else None
@@ -142,14 +145,14 @@ def _step(op: Op, ctx: Context) -> Moments | None:
 
 
 def _negated(known: Affine) -> Affine | None:
-    """-(a x + c m + k) r; None with a shift, which would have to be negated too."""
+    """-(a x + c m + k) r; None if there is a shift b, which would have to be negated as well."""
     if known.shift is not None:
         return None
     return replace(known, coefficients={of: (-sign, c) for of, (sign, c) in known.coefficients.items()})
 
 
 def _neg(op: Op, ctx: Context) -> Moments | None:
-    """Neg of columns, or of what is made of the variance."""
+    """Neg of columns, or of a number made from the variance."""
     known = _known(ctx, op.data)
     return _negated(known) if isinstance(known, Affine) else _step(op, ctx)
 
@@ -157,8 +160,8 @@ def _neg(op: Op, ctx: Context) -> Moments | None:
 def _sum(op: Op, ctx: Context) -> Moments | None:
     """Add and Sub: of a shift, or of two functions of one row with the same scaling and different coefficients."""
     minus = op.op_type == "Sub"
-    if (given := _constant(op, ctx)) is not None:
-        known, constant = given
+    if (found := _constant(op, ctx)) is not None:
+        known, constant = found
         if not isinstance(known, Affine) or (minus and op.inputs[1] is constant):
             return _step(op, ctx)
         return _shifted(_negated(known) if minus else known, constant)
@@ -172,16 +175,16 @@ def _sum(op: Op, ctx: Context) -> Moments | None:
 
 
 def _shifted(known: Affine | None, by: Value) -> Affine | None:
-    """Plus a constant, behind the scaling; None where there is no scaling yet, or a shift already."""
+    """The function plus the constant `by` as its shift; None if there is no scaling yet, or already a shift."""
     if known is None or known.scaling is None or known.shift is not None:
         return None
     return replace(known, shift=by)
 
 
 def _mul(op: Op, ctx: Context) -> Moments | None:
-    """Mul: by a constant scale, of centred columns with themselves, or of columns with a number for each row."""
-    if (given := _constant(op, ctx)) is not None:
-        known, constant = given
+    """Mul: of columns by a constant scale, of centred columns by themselves, or of columns by a number for each row."""
+    if (found := _constant(op, ctx)) is not None:
+        known, constant = found
         if isinstance(known, Spread):
             return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Mul", known.steps))
         return _scaled(known, constant) if isinstance(known, Affine) else None
@@ -197,14 +200,14 @@ def _mul(op: Op, ctx: Context) -> Moments | None:
 
 
 def _is_row(known: Moments) -> TypeGuard[Affine | Spread]:
-    """Whether it is one number for each row, times a constant perhaps: s, or k r."""
+    """Whether the function is one number s for each row, or k r: such a number times a constant."""
     return isinstance(known, Spread) or (
         isinstance(known, Affine) and known.shift is None and set(known.coefficients) == {"one"}
     )
 
 
 def _by_row(columns: Affine, row: Affine | Spread) -> Affine | None:
-    """Columns times a number s for each row; or times k r, which is k times the columns, times r."""
+    """Columns times a number for each row: times s, or times k r, which scales the columns by k and then by r."""
     if isinstance(row, Spread):
         return replace(columns, scaling=Scaling("Mul", row.steps))
     sign, scale = row.coefficients["one"]
@@ -214,14 +217,14 @@ def _by_row(columns: Affine, row: Affine | Spread) -> Affine | None:
 
 
 def _scaled(known: Affine, by: Value) -> Affine | None:
-    """Times a constant; None where there is a constant already: their product would round once more."""
+    """The function times the constant `by`; None if it has a constant already: the product of both would be rounded."""
     if known.shift is not None or any(c is not None for _, c in known.coefficients.values()):
         return None
     return replace(known, coefficients={of: (sign, by) for of, (sign, _) in known.coefficients.items()})
 
 
 def _squared(known: Moments | None) -> Moments | None:
-    """(x - m)^2 of centred columns x - m."""
+    """(x - m)^2, if the function is x - m or m - x; None for any other function."""
     if not isinstance(known, Affine) or known.scaling is not None:
         return None
     columns, mean = (known.coefficients.get(of) for of in ("columns", "mean"))
@@ -229,7 +232,7 @@ def _squared(known: Moments | None) -> Moments | None:
 
 
 def _pow(op: Op, ctx: Context) -> Moments | None:
-    """Pow: the square of centred columns, or a power of what is made of the variance."""
+    """Pow: the square of centred columns, or a power of a number made from the variance."""
     exponent = op.inputs[1]
     assert exponent is not None
     squared = _squared(_known(ctx, op.data)) if exponent.constant and _number(ctx, exponent) == 2 else None
@@ -238,8 +241,8 @@ def _pow(op: Op, ctx: Context) -> Moments | None:
 
 def _div(op: Op, ctx: Context) -> Moments | None:
     """Div: of columns by a number for each row, or of a constant by such a number."""
-    if (given := _constant(op, ctx)) is not None:
-        known, constant = given
+    if (found := _constant(op, ctx)) is not None:
+        known, constant = found
         if not isinstance(known, Spread) or op.data is not constant:
             return _step(op, ctx)
         return _step(op, ctx) or Affine(known.x, {"one": (1, constant)}, Scaling("Div", known.steps))
@@ -259,4 +262,4 @@ FOLLOW: dict[str, Callable[[Op, Context], Moments | None]] = {
     "Pow": _pow,
     **dict.fromkeys(("Sqrt", "Reciprocal", "Max"), _step),
 }
-"""What each operator makes of functions of a row."""
+"""For each operator, how its result follows from the functions of a row that its operands are."""

@@ -1,4 +1,4 @@
-"""A product with columns that were normalized together: LayerNormalization between a Concat and a Linear.
+"""A product of columns that were normalized together: LayerNormalization between a Concat and a Linear.
 
     LN([u i]) @ W = ((u - m_u) g_u @ W_u + (i - m_i) g_i @ W_i + (m_u - m_i) r) / s + b @ W
 
@@ -10,11 +10,13 @@ g is the scale of the normalization and b its shift. Each part p is centred by i
 squares of its centred columns: that is how variances of parts are combined (Chan, Golub and LeVeque, 1979), without the
 cancellation of E[x^2] - E[x]^2.
 
-What the user has is multiplied once, r is one more row of the item's weight, and the normalized columns are never
-written. Products with g and b are left to the runtime, in the precision in which the original has them.
+The user's columns are multiplied once. The row r is one more row of the item's weight, and m_u - m_i is one more column
+of the item. The normalized columns are never written. The runtime multiplies by g and b, in the precision of the
+original.
 
-Holds for LayerNormalization along the last dimension, of parts of which some lack axes that others have, with
-constant scale and shift, in the precision of the statistics. Rounding: sums over the columns are re-associated.
+Holds for LayerNormalization along the last dimension with constant scale and shift. The columns are in two groups of
+parts, of which one lacks axes that the other has: the user's and the item's. The model computes the statistics in the
+element type of x. Rounding: sums over the columns are re-associated.
 """
 
 from __future__ import annotations
@@ -41,11 +43,11 @@ DTYPES = (1, 11)
 """Element types whose statistics are computed in their own precision: float32 and float64."""
 
 EXACT = 2**12
-"""Columns up to which the numbers of columns of two groups have a product that float32 has exactly."""
+"""The most columns that are split. Up to here, float32 has the product n_u n_i exactly."""
 
 
 def remember(op: Op, ctx: Context, y: Value) -> None:
-    """Note of the result of a LayerNormalization what was normalized, for a product that reads it."""
+    """Note what a LayerNormalization normalizes, for a product that reads its result y."""
     x, scale, shift = op.data, op.inputs[1], op.input(2)
     last = op.axis in (-1, len(x.known_dims) - 1)
     if x.parts is None or not last or x.known_dims[-1] != (x.parts.axis,) or x.dtype not in DTYPES:
@@ -58,9 +60,10 @@ def remember(op: Op, ctx: Context, y: Value) -> None:
 
 
 def split(ctx: Context, product: WeightProduct) -> Array | None:
-    """The product, whose rows were normalized in two groups of columns.
+    """The product by the formula above.
 
-    None where they were not, or where neither group lacks what the other has.
+    None if the rows of x are not normalized, or if the columns are not in two groups, of which one lacks axes of the
+    other.
     """
     known = ctx.facts.normalized.get(product.x.array.tensor)
     if known is None or product.contracted != (known.parts.axis,) or not product.weight.array.tensor.stored:
@@ -74,7 +77,7 @@ def split(ctx: Context, product: WeightProduct) -> Array | None:
 
 
 def _two_groups(known: Normalized) -> tuple[list[int], list[int]] | None:
-    """The positions of the parts that lack axes, the user's, and of those that have them, the item's."""
+    """The positions of the user's parts, which lack axes, and of the item's parts, which have these axes."""
     by_names = groups([array.names() - {(sub, "stored")} for sub, array in known.parts.pieces])
     if bounds(known.parts) is None or len(by_names) != 2:
         return None
@@ -83,14 +86,14 @@ def _two_groups(known: Normalized) -> tuple[list[int], list[int]] | None:
 
 
 def _combined(x: _Columns, once: _Group, each: _Group) -> Array:
-    """The formula above: `once` are the columns of the user, `each` those of the item."""
+    """The formula above; `once` has the columns of the user, and `each` has the columns of the item."""
     b, out, known, bias = x.ctx.b, x.product.dims, x.known, x.product.bias
     n = once.width + each.width
-    apart = x.apply("Sub", once.mean, each.mean)
+    difference = x.apply("Sub", once.mean, each.mean)
     row = x.apply("Sub", x.scaled(once.row, each.width, n), x.scaled(each.row, once.width, n))
-    products = x.products(once, each, apart, row)
+    products = x.products(once, each, difference, row)
     within = add_up(b, Terms(((1, once.squares), (1, each.squares))), out)
-    between = x.scaled(x.apply("Mul", apart, apart), once.width * each.width, n)
+    between = x.scaled(x.apply("Mul", difference, difference), once.width * each.width, n)
     squares = add_up(b, Terms(((1, within), (1, between))), out)
     spread = x.apply("Div", squares, x.number(n))
     for step in known.scaling.steps:
@@ -106,9 +109,10 @@ def _combined(x: _Columns, once: _Group, each: _Group) -> Array:
 
 @dataclass(frozen=True)
 class _Group:
-    """Columns that are stored alike: in the formula above all that has the index u, or all that has the index i.
+    """One of the two groups of columns: in the formula above, the terms with the index u or those with the index i.
 
-    `sub` is their axis and `width` their number; `scaled` is (p - m_p) g_p, `weight` is W_p, and `row` g_p @ W_p.
+    `sub` is the axis of the columns p and `width` their number. `mean` is m_p and `squares` is q_p. `scaled` is
+    (p - m_p) g_p, `weight` is W_p, and `row` is g_p @ W_p.
     """
 
     sub: Axis
@@ -122,7 +126,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of a value that was normalized, and the product that they are multiplied in."""
+    """The columns of a normalized value, and the product that reads them."""
 
     ctx: Context
     known: Normalized
@@ -133,12 +137,12 @@ class _Columns:
         """The dims of the normalized value."""
         return self.product.x.known_dims
 
-    def products(self, once: _Group, each: _Group, apart: Array, row: Array) -> list[Array]:
-        """Once @ W_u, and [each apart] @ [W_i; row]: one more column, and one more row of the weight."""
+    def products(self, once: _Group, each: _Group, difference: Array, row: Array) -> list[Array]:
+        """The user's product, and the item's with one more column and one more row: [each difference] @ [W_i; row]."""
         axis, w_dims, b = self.known.parts.axis, self.product.weight.dims, self.ctx.b
         whole = Axis(each.width + 1, str(each.width + 1))
         alone, extended = {axis: (once.sub,)}, {axis: (whole,)}
-        columns = join(b, [(each.sub, each.scaled), (Axis(1), apart)], whole, renamed(self.dims, extended))
+        columns = join(b, [(each.sub, each.scaled), (Axis(1), difference)], whole, renamed(self.dims, extended))
         rows = join(b, [(each.sub, each.weight), (Axis(1), row)], whole, renamed(w_dims, extended))
         return [
             multiply(self.ctx, self.product, Operand(x, renamed(self.dims, names)), Operand(w, renamed(w_dims, names)))
@@ -146,7 +150,7 @@ class _Columns:
         ]
 
     def apply(self, op_type: str, *operands: Array, dims: Dims | None = None) -> Array:
-        """An elementwise operator; `dims` are those of its result, the product's unless told."""
+        """An elementwise operator on arrays; `dims` are the dims of the result, by default those of the product."""
         dims = dims or self.product.dims
         ranks = [min(len(dims), len(a.layout)) if a.tensor.constant else len(dims) for a in operands]
         return pointwise(
@@ -161,35 +165,35 @@ class _Columns:
         return Array(self.ctx.b.constant(np.asarray(number, self._kind)), ())
 
     def scaled(self, array: Array, times: int, by: int) -> Array:
-        """Array * times / by: whole numbers are exact in any precision, their quotient is not."""
+        """Array * times / by, in two steps: the whole numbers are exact in any precision, but their quotient is not."""
         return self.apply("Div", self.apply("Mul", array, self.number(times)), self.number(by))
 
     def row(self, scale: Array, weight: Array, axis: Axis) -> Array:
-        """Scale (k) @ w (k, n), the same in every call."""
+        """Scale (k) @ weight (k, n), which is the same in every call."""
         b, columns = self.ctx.b, self.product.dims[-1]
         tensors = [lay(b, scale, ((), (axis,))), lay(b, weight, ((axis,), columns))]
         return Array(b.make("MatMul", tensors, (1, extent_of(columns))), ((), columns))
 
     def group(self, members: Sequence[int]) -> _Group:
-        """The parts at these positions as one."""
+        """The parts at these positions as one group, with their statistics and their rows of the weight."""
         b, axis = self.ctx.b, self.known.parts.axis
         sub, array = merge(b, [self.known.parts.pieces[k] for k in members], axis, self.dims)
-        width, own = sub.extent, renamed(self.dims, {axis: (sub,)})
+        width, dims = sub.extent, renamed(self.dims, {axis: (sub,)})
         assert isinstance(width, int)
-        array = fill(b, array, own, [sub])
-        mean = self._reduced("ReduceMean", array, own)
-        centred = self.apply("Sub", array, mean, dims=own)
+        array = fill(b, array, dims, [sub])
+        mean = self._reduced("ReduceMean", array, dims)
+        centred = self.apply("Sub", array, mean, dims=dims)
         weight = self._entries(self.product.weight, members, sub)
         if self.known.scale is None:
             scale, scaled = Array(b.constant(np.ones(width, self._kind)), ((sub,),)), centred
         else:
             scale = self._entries(Operand(self.known.scale, ((axis,),)), members, sub)
-            scaled = self.apply("Mul", centred, scale, dims=own)
-        squares = self._reduced("ReduceSumSquare", centred, own)
+            scaled = self.apply("Mul", centred, scale, dims=dims)
+        squares = self._reduced("ReduceSumSquare", centred, dims)
         return _Group(sub, width, mean, squares, scaled, weight, self.row(scale, weight, sub))
 
     def _entries(self, constant: Operand, members: Sequence[int], sub: Axis) -> Array:
-        """The entries of a constant that belong to the parts at these positions, with their axis called `sub`."""
+        """The entries of a constant that belong to the parts at these positions, along the axis `sub`."""
         b, parts = self.ctx.b, self.known.parts
         edges = bounds(parts)
         assert edges is not None

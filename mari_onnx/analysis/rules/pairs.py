@@ -1,14 +1,15 @@
-"""Inner products of pairs of rows: DLRM's interaction, inner product networks, FM pair by pair.
+"""Inner products of pairs of rows: DLRM's interaction, inner product networks, factorization machines pair by pair.
 
-    entries of [u; i] @ [u i]    are entries of u@u, of i@u and of i@i, each on its own axes
-    sum_k x[p, k] x[q, k]        are entries (p, q) of x @ x'
-    (x @ x')[p, q]               is (x @ x')[q, p]: of u@i' and i@u' one is enough
+    entries of [u; i] @ [u; i]'    are entries of u@u', of i@u' and of i@i', each block on the axes that it needs
+    sum_k x[p, k] x[q, k]          is entry (p, q) of x @ x'
+    (x @ x')[p, q]                 = (x @ x')[q, p], so only one of u@i' and i@u' is computed
 
-Here u are rows of the user, one for each field (age, city, ...), and i rows of the item. Example: DLRM multiplies 20
-fields with each other and takes the 190 entries below the diagonal. Those of two user fields are computed once.
+Here u are rows of the user, one for each field (age, city, ...), i are rows of the item, and ' is the transpose.
+Example: DLRM multiplies 20 fields with each other and takes the 190 entries below the diagonal. The entries of two user
+fields are computed once for the request.
 
-Holds when the entries are constants, and the rows of a side are in parts. Rounding: none, but for the order in which
-a runtime adds.
+Holds when the positions of the entries are constants, and the rows of a side are in parts. Rounding: none, but for the
+order in which a runtime adds.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from mari_onnx.ir.parts import bounds, groups, merge
 from mari_onnx.ir.renaming import rename_value
 
 Pair = tuple[int, int]
+"""The position of a row, and the position of a column."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """Rows of one side that differ along the same axes, as one array: those of the user, or those of the item.
+    """Rows of one side that are stored along the same axes, as one array: the user's rows, or the item's.
 
-    `offsets` say which row of the array is the row at a position on that side.
+    `offsets` maps the position of a row on its side to the position in the array.
     """
 
     sub: Axis
@@ -46,7 +48,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Block:
-    """Entries that are computed together, along `axis`; `offsets` say where the entry of a pair of rows is."""
+    """Entries that come from one product, along `axis`; `offsets` maps a pair to the position of its entry."""
 
     axis: Axis
     array: Array
@@ -54,9 +56,9 @@ class _Block:
 
 
 def entries(ctx: Context, value: Value, position: int, places: Sequence[int], new: Axis) -> Parts | None:
-    """Places in a dimension that holds all pairs of rows and columns of a product, as parts along `new`.
+    """Places in a dimension that holds all pairs (row, column) of a product, as parts along the axis `new`.
 
-    None where the dimension does not hold that, or where nothing is gained by parts.
+    None if the dimension is no such dimension, or if all rows and columns are stored along the same axes.
     """
     found = ctx.facts.pair_products.get(value.array.tensor)
     group = value.known_dims[position]
@@ -70,7 +72,7 @@ def entries(ctx: Context, value: Value, position: int, places: Sequence[int], ne
 
 
 def remember(ctx: Context, op: Op, product: Value) -> None:
-    """Note of a product, element by element, that it is one of rows picked from one value: a sum may follow."""
+    """Note that a Mul multiplies rows that were picked from one value: a sum of their products may follow."""
     left, right = (_picked(ctx, v) for v in op.inputs if v is not None)
     if left is None or right is None or left[1] != right[1] or product.dtype not in (FLOAT, DOUBLE):
         return
@@ -82,23 +84,23 @@ def remember(ctx: Context, op: Op, product: Value) -> None:
 
 
 def _picked(ctx: Context, value: Value) -> tuple[Picked, list[list[Axis | None]]] | None:
-    """What the rows were picked from, and in which dimension each of its axes is by now; the picked axis is None there.
+    """The value that the rows were picked from, and for each dimension its axes; None stands for the picked axis.
 
-    Two such operands are multiplied row by row only if their axes are in the same places: x * x' of a square x
-    multiplies other elements.
+    Two such operands are multiplied row by row only if their axes are in the same dimensions. A counterexample is
+    x * x' of a square x: it multiplies element (p, q) by element (q, p).
     """
     picked = ctx.facts.picked.get(value.array.tensor)
     if picked is None or value.dims is None:
         return None
     others = set(flat(picked.source.known_dims)) - {picked.axis}
-    there = [[a if a in others else None for a in d] for d in value.dims]
-    if Counter(a for d in there for a in d) != Counter([None, *others]):
+    places = [[a if a in others else None for a in d] for d in value.dims]
+    if Counter(a for d in places for a in d) != Counter([None, *others]):
         return None
-    return picked, there
+    return picked, places
 
 
 def summed(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
-    """The sum over the width of such products, as entries of the product of all rows with themselves."""
+    """ReduceSum of noted products over the width k, as entries of x @ x'; `whole` if the input is no such product."""
     x = op.data
     known = ctx.facts.multiplied.get(x.array.tensor)
     if known is None or op.op_type != "ReduceSum" or len(axes) != 1:
@@ -120,10 +122,13 @@ def summed(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
 
 
 def _in_blocks(ctx: Context, found: PairProducts, pairs: Sequence[Pair], new: Axis) -> Parts | None:
-    """One product for each kind of rows with each kind of columns of which an entry is wanted."""
+    """The entries of the pairs, as parts along `new`: one product for each kind of rows and of columns with an entry.
+
+    None if there is one kind of rows and one kind of columns, as nothing is gained then.
+    """
     since = ctx.b.count
     rows = _kinds(ctx, found.x, found.row)
-    columns = [_turned(kind) for kind in rows] if found.symmetric else _kinds(ctx, found.w, found.column)
+    columns = [_as_columns(kind) for kind in rows] if found.symmetric else _kinds(ctx, found.w, found.column)
     if len(rows) == len(columns) == 1:
         return None
     row_of = {i: n for n, kind in enumerate(rows) for i in kind.offsets}
@@ -141,7 +146,7 @@ def _in_blocks(ctx: Context, found: PairProducts, pairs: Sequence[Pair], new: Ax
 
 
 def _runs(ctx: Context, wanted: Sequence[Pair], blocks: Sequence[_Block], new: Axis) -> list[tuple[Axis, Array]]:
-    """The wanted entries in order, each from its block; neighbours that are neighbours in their block are one piece."""
+    """The wanted entries in order, each from its block; neighbours that are neighbours in a block are one piece."""
     pieces: list[tuple[Axis, Array]] = []
     start = 0
     for n in range(1, len(wanted) + 1):
@@ -155,7 +160,7 @@ def _runs(ctx: Context, wanted: Sequence[Pair], blocks: Sequence[_Block], new: A
 
 
 def _kinds(ctx: Context, value: Value, axis: Axis) -> list[_Kind]:
-    """The rows, or columns, of a side by the axes along which they differ; all of them where it is not in parts."""
+    """The rows, or columns, of a side, by the axes that they are stored along; one kind if the side is not in parts."""
     edges = bounds(value.parts) if value.parts is not None and value.parts.axis is axis else None
     if value.parts is None or edges is None:
         return [_Kind(axis, value.array, {i: i for i in range(int(str(axis.extent)))})]
@@ -168,8 +173,8 @@ def _kinds(ctx: Context, value: Value, axis: Axis) -> list[_Kind]:
     return kinds
 
 
-def _turned(rows: _Kind) -> _Kind:
-    """Rows as columns."""
+def _as_columns(rows: _Kind) -> _Kind:
+    """Rows as the columns of the transposed side, under an axis of its own."""
     sub = Axis(rows.sub.extent, rows.sub.name)
     return replace(rows, sub=sub, array=sub_array({rows.sub: sub}, rows.array))
 
@@ -197,7 +202,7 @@ def _block(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind, wante
 
 
 def _product(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind) -> tuple[Array, Dims]:
-    """The product of rows and columns of one kind each, with both their axes written out, and its leading dims."""
+    """The product of one kind of rows with one kind of columns, written out along both, and its leading dims."""
     left = Operand(rows.array, renamed(found.x.known_dims, {found.row: (rows.sub,)}))
     right = Operand(columns.array, renamed(found.w.known_dims, {found.column: (columns.sub,)}))
     lead = tuple(a or c for a, c in zip(left.dims[:-2], right.dims[:-2], strict=True))

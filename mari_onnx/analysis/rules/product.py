@@ -1,13 +1,13 @@
-"""Products: MatMul of anything, and of two computed values in particular.
+"""MatMul: the cases of its operands, and products of two computed values.
 
-    q (B k) @ w (k n)       is stored on the axes that either side has
-    q (B h 1 d), k (h d L)  are one product (h B d) @ (h d L): what only one side has become rows
-    q (B L (h d))           is had as (h B L d), see `attention_heads`: the product is stored in that order
-    q (B k) @ v (k)         is q @ (k 1), and the result without its column
+    q (B k) @ w (k n)           is stored along the axes that either side is stored along
+    q (B h 1 d) @ k (h d L)     = (h B d) @ (h d L): leading axes that one side lacks become rows
+    q (B L (h d)) as heads      is (h B L d), and its product is stored in the same order (see `attention_heads`)
+    q (B k) @ v (k)             = q @ v (k 1), without the column of extent 1
 
-B are the candidates, L the steps of a sequence, h the heads of an attention and d the width of each. Example: the
-queries of B candidates meet the keys of one user. The model has B products of one row each; here it is one product of B
-rows, which reads the keys once.
+B are the candidates, L the steps of a sequence, h the heads of an attention and d the width of a head. Example: the
+queries of B candidates are multiplied by the keys of one user. The model has B products of one row each. The rule gives
+one product of B rows, which reads the keys once.
 
 Holds when the contracted extents are proven equal. Rounding: none, but for the order in which a runtime adds.
 """
@@ -34,7 +34,7 @@ from mari_onnx.ir.renaming import fresh, rename_value
 
 
 def matmul(op: Op, ctx: Context) -> Derived:
-    """A product with a weight, or of two computed values."""
+    """MatMul: of vectors, with a weight on either side (see `linear`), or of two computed values."""
     x, w = op.data, op.inputs[1]
     assert w is not None
     if x.dims is None or w.dims is None:
@@ -50,9 +50,10 @@ def matmul(op: Op, ctx: Context) -> Derived:
 
 
 def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
-    """A vector on the left is one row, on the right one column, and the product has neither.
+    """A product with a vector: a vector on the left is one row, a vector on the right is one column.
 
-    It is never written with a vector: of Transpose and such a product onnxruntime 1.32 makes another one (extended).
+    The product is written with the row or column and never with the vector. At its level "extended", onnxruntime 1.32
+    turns a Transpose and a product with a vector into another product, which is wrong.
     """
     row, column = len(x.known_dims) == 1, len(w.known_dims) == 1
     x = x.with_dims(((), *x.known_dims)) if row else x
@@ -68,26 +69,29 @@ def _of_vectors(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
 
 
 def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derived:
-    """W @ x, as the model has it or as the transposed x @ W, whichever costs less.
+    """W @ x, as the model has it or as (x' @ W')', whichever costs less; ' is the transpose.
 
-    Example: W (n k) @ x (B k 1) is a batch of B products. The rows of x (B 1 k) are one product with W (k n).
+    Example: W (n k) @ x (B k 1) is a batch of B products. The rows x' (B 1 k) are one product with W' (k n).
     """
     since = ctx.b.count
-    seen = x.with_dims(swapped(x.known_dims))
-    turned = weight.with_dims(swapped(weight.known_dims))
+    transposed_x = x.with_dims(swapped(x.known_dims))
+    transposed_weight = weight.with_dims(swapped(weight.known_dims))
     ways = [
-        linear(op, ctx, seen, weight, attributes=GemmAttributes(transposed=True, left=True)),
-        linear(op, ctx, seen, turned),
+        linear(op, ctx, transposed_x, weight, attributes=GemmAttributes(transposed=True, left=True)),
+        linear(op, ctx, transposed_x, transposed_weight),
     ]
     found = [v.with_dims(swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
     if len(found) < len(ways):
         return next(why for why in ways if isinstance(why, Refused))
     value = min(found, key=lambda v: _price(ctx, v.array, v.known_dims, since))
-    return explained(op, ctx, value, seen, since)
+    return explained(op, ctx, value, transposed_x, since)
 
 
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
-    """A product of two computed values: leading dimensions broadcast, each side on the axes that it has."""
+    """A product of two computed values, whose leading dimensions broadcast.
+
+    It is noted as a product of rows with rows if one reader may select entries of it (see `pairs`).
+    """
     since = ctx.b.count
     same = x.array.tensor is w.array.tensor and x.array.layout == w.array.layout
     symmetric = same and x.known_dims == swapped(w.known_dims)
@@ -109,7 +113,10 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
 
 
 def _aligned(ctx: Context, x: Value, w: Value) -> tuple[Value, Value] | Refused:
-    """The sides with common axes in the leading dimensions and in the contracted one."""
+    """The sides with common axes in the leading dimensions and in the contracted dimension.
+
+    Refused if extents that have to be equal are not proven equal.
+    """
     w = fresh(ctx.b, w)
     lead = broadcast([x.known_dims[:-2], w.known_dims[:-2]])
     if isinstance(lead, Refused):
@@ -126,10 +133,10 @@ def _aligned(ctx: Context, x: Value, w: Value) -> tuple[Value, Value] | Refused:
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """left (..., m, k) @ right (..., k, n) = (..., m, n), where the dims of both sides and of the result are aligned.
+    """left (..., m, k) @ right (..., k, n) = (..., m, n), of sides and a result with equally many dims and common axes.
 
-    `dims` are the result's. `ranks` are the logical ranks of the sides, which may be less than the length of their
-    dims; `write` makes a product of two tensors of these ranks, given the shape of its result.
+    `dims` are the dims of the result. `ranks` are the ranks of the sides in the model: a side of lower rank has empty
+    leading dims here. `write` makes the product of two tensors of these ranks, given the shape of the result.
     """
 
     left: Operand
@@ -144,22 +151,22 @@ class MatrixProduct:
 
     @property
     def lead(self) -> list[Axis]:
-        """The axes of the leading dimensions, by which there are many products."""
+        """The axes of the leading dimensions: the product has one matrix product for each position along them."""
         return flat(self.dims[:-2])
 
     @property
-    def turned(self) -> MatrixProduct:
-        """The transposed product: right' @ left'."""
+    def transposed(self) -> MatrixProduct:
+        """The transposed product, right' @ left'."""
         left, right = (Operand(side.array, swapped(side.dims)) for side in (self.right, self.left))
         return replace(self, left=left, right=right, dims=swapped(self.dims))
 
     def of(self, left: Array, right: Array) -> MatrixProduct:
-        """The same product of other arrays that hold the same."""
+        """The same product, of other arrays for the same sides."""
         return replace(self, left=Operand(left, self.left.dims), right=Operand(right, self.right.dims))
 
 
 def _matrix_product(op: Op, ctx: Context, x: Value, w: Value) -> MatrixProduct:
-    """The product of two values that are aligned, which differ in rank perhaps."""
+    """The product of two aligned values, which may differ in rank."""
 
     def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
         return ctx.again(op, tensors, [shape], [op.data.dtype])[0]
@@ -172,7 +179,11 @@ def _matrix_product(op: Op, ctx: Context, x: Value, w: Value) -> MatrixProduct:
 
 
 def multiply(ctx: Context, product: MatrixProduct) -> Array:
-    """The cheapest way to have the product: with each side on its own axes, or with what one side lacks as rows."""
+    """The cheapest array of the product.
+
+    The ways are: each side on the axes that it is stored along, the leading axes in the stored order, the heads of an
+    attention as the outermost axis, and leading axes that one side lacks as rows.
+    """
     since = ctx.b.count
     left = fill(ctx.b, product.left.array, product.left.dims, product.left.dims[-1])
     right = fill(ctx.b, product.right.array, product.right.dims, product.right.dims[-2])
@@ -187,7 +198,7 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
         other = _in_stored_order(ctx, way)
         array = other if ctx.cost.price([other.tensor], since) < ctx.cost.price([array.tensor], since) else array
         as_rows.append(_as_rows(ctx, way))
-        as_rows.append(_as_rows(ctx, way.turned))
+        as_rows.append(_as_rows(ctx, way.transposed))
     for rows in as_rows:
         if rows is not None and _price(ctx, rows, product.dims, since) < _price(ctx, array, product.dims, since):
             array = rows
@@ -195,12 +206,12 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
 
 
 def _price(ctx: Context, array: Array, dims: Dims, since: int) -> float:
-    """The price of the array in the order of `dims`, in which most of what reads it will want it."""
+    """The price of the array with its axes in the order of `dims`, as most readers need it, in nanoseconds."""
     return ctx.cost.price([natural(ctx.b, array, dims)[0]], since)
 
 
 def _in_stored_order(ctx: Context, product: MatrixProduct) -> Array:
-    """On the leading axes in the order in which the left side is stored: (h B) is as good for what follows as (B h)."""
+    """The product with its leading axes in the order in which the left side stores them: (h B) instead of (B h)."""
     at = {a: i for i, a in enumerate(flat(product.left.array.layout))}
     order = tuple((a,) for a in sorted(product.lead, key=lambda a: at.get(a, -1)))
     (left, of_left), (right, of_right) = (
@@ -212,7 +223,7 @@ def _in_stored_order(ctx: Context, product: MatrixProduct) -> Array:
 
 
 def _on_own_axes(ctx: Context, product: MatrixProduct) -> Array:
-    """As the model has it, on the axes that each side has: what one of them lacks broadcasts."""
+    """The product as the model has it; each side broadcasts along leading axes that it lacks."""
     product = _with_like_batches(ctx, product)
     tensors, layouts = [], []
     for side, rank in zip((product.left, product.right), product.ranks, strict=True):
@@ -228,7 +239,10 @@ def _on_own_axes(ctx: Context, product: MatrixProduct) -> Array:
 
 
 def _with_like_batches(ctx: Context, product: MatrixProduct) -> MatrixProduct:
-    """With leading dimensions of several axes, (B h), stored alike on both sides that have any of them."""
+    """The product with sides that are stored along the same axes of each leading dimension of several axes, (B h).
+
+    A side that lacks all axes of the dimension stays as it is.
+    """
     for d in product.dims[:-2]:
         states = {tuple(array.state(a) for a in d) for array in product.arrays} - {("absent",) * len(d)}
         if len(d) > 1 and len(states) > 1:
@@ -238,9 +252,10 @@ def _with_like_batches(ctx: Context, product: MatrixProduct) -> MatrixProduct:
 
 
 def _as_rows(ctx: Context, product: MatrixProduct) -> Array | None:
-    """What only the left side has become rows: q (B h 1 d) and k (h d L) are one product (h B d) @ (h d L).
+    """The product with the leading axes that the right side lacks as rows; None if it lacks none.
 
-    With the sides exchanged and turned: weight (r d) and x (B d 1) are one product (B d) @ (d r).
+    Example: q (B h 1 d) and k (h d L) are one product (h B d) @ (h d L). In a transposed product the sides are
+    exchanged: weight (r d) and x (B d 1) are one product (B d) @ (d r).
     """
     lead, x = product.lead, product.left.array
     w = one_row(ctx.b, product.right.array, [a for a in lead if x.state(a) == "stored"])

@@ -1,17 +1,19 @@
 """Quantized models: QuantizeLinear, DequantizeLinear and products of integers.
 
-    Q([a b])                = [Q(a) Q(b)]       element by element; a scale per channel is cut as the parts are
+    Q([a b])                = [Q(a) Q(b)]       elementwise; a scale for each channel is cut as the parts are
     MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
-    QLinearMatMul(x, w)     likewise
-    DynamicQuantizeLinear   the range of a repeated row is the range of the row
+    QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
+    DynamicQuantizeLinear   takes the same range from one row as from B equal rows
 
 Example: x = [user item] is quantized by one scale per column. The user's columns are quantized once, with their scales.
 
-Holds for a scale of the whole tensor or of one axis; a computed value that is quantized in blocks is left alone.
-DynamicQuantizeLinear takes its range from all rows that are there, which has three consequences. Rows that an index
-selects are written out, as the range of all that could be selected is another. It is not done part by part. And it runs
-on one row for all candidates only where there is a candidate, or where no output has an element without one.
-Weights are constants, however their scales are cut (see `stored_weights`). Rounding: none.
+Holds for one scale for the whole tensor, and for a scale for each entry of one axis. A computed value that is quantized
+in blocks keeps its plain form. A quantized weight is a constant, also if its scales are cut (see `stored_weights`).
+
+DynamicQuantizeLinear takes its range from all rows of its input. This has three consequences. Rows that an index
+selects are written out, as the rows that are not selected would widen the range. Parts are not quantized one by one, as
+each would get its own range. One row for all candidates is quantized only if a call without candidates cannot tell the
+difference: the extent is never 0, or no output has an element then. Rounding: none.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.Tenso
 
 
 def quantize(op: Op, ctx: Context) -> Derived:
-    """QuantizeLinear and DequantizeLinear, of a weight as it is stored, of a value by one scale or one per channel."""
+    """QuantizeLinear and DequantizeLinear: of a constant in any way, of a computed value by tensor or by channel."""
     x, *scales = [v for v in op.inputs if v is not None]
     if x.dims is None or any(s.dims is None for s in scales):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
@@ -52,7 +54,11 @@ def quantize(op: Op, ctx: Context) -> Derived:
 
 
 def _dtype(op: Op, scales: list[Value]) -> int:
-    """The element type of the result: told, that of the scale, or that of the zero point, uint8 where it has none."""
+    """The element type of the result.
+
+    It is the attribute `output_dtype`, else the type of the scale for DequantizeLinear. For QuantizeLinear it is the
+    type of the zero point, and uint8 without a zero point.
+    """
     if op.attribute("output_dtype"):
         return int(op.attribute("output_dtype"))
     if op.op_type == "DequantizeLinear":
@@ -61,7 +67,7 @@ def _dtype(op: Op, scales: list[Value]) -> int:
 
 
 def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int) -> Derived:
-    """One scale for the whole tensor, which is an operator element by element."""
+    """One scale for the whole tensor: an elementwise operator."""
     dims, since = x.known_dims, ctx.b.count
 
     def run(arrays: list[Array], part: Renaming) -> Array:
@@ -76,7 +82,7 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
-    """A scale for each entry of one axis, which is written out and cut as the parts are."""
+    """A scale for each entry of one axis, along which the value is written out; the scales are cut as the parts are."""
     rank = len(x.known_dims)
     axis = op.axis % rank
     columns = [s.with_dims((*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
@@ -98,7 +104,7 @@ def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int)
 
 
 def dynamic_quantize(op: Op, ctx: Context) -> Derived:
-    """Quantized by the range of the whole tensor, which repeated rows do not widen."""
+    """DynamicQuantizeLinear, on one of several equal rows where the range is the same (see the conditions above)."""
     x = op.data
     if x.dims is None:
         return Refused("the rank of the input is unknown")
@@ -117,15 +123,15 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
 
 
 def product(op: Op, ctx: Context) -> Derived:
-    """MatMulInteger and QLinearMatMul with a weight: each row by itself."""
+    """MatMulInteger and QLinearMatMul with a weight: the rows are independent."""
     x = op.data
-    at = 1 if op.op_type == "MatMulInteger" else 3
-    w = op.inputs[at]
+    weight_input = 1 if op.op_type == "MatMulInteger" else 3
+    w = op.inputs[weight_input]
     if x.dims is None or w is None or w.dims is None:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(w.dims) != 2 or len(x.dims) < 2:
         return Refused(f"{op.op_type} of two computed values")
-    per_row = [op.input(i) for i in ((2,) if at == 1 else (1, 2, 6, 7))]
+    per_row = [op.input(i) for i in ((2,) if weight_input == 1 else (1, 2, 6, 7))]
     if any(v is not None and (v.dims is None or extent_of(flat(v.dims)) != 1) for v in per_row):
         return Refused(f"{op.op_type} with a scale or zero point for each row")
     result = op.input(7)
@@ -135,14 +141,14 @@ def product(op: Op, ctx: Context) -> Derived:
 
 
 def packed(op: Op, ctx: Context) -> Derived:
-    """MatMulNBits, a product with a weight whose bits are packed: each row by itself."""
+    """MatMulNBits, a product with a weight of packed bits: the rows are independent."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     return _by_rows(op, ctx, dim(op.attribute("N"), str(op.attribute("N"))), op.data.dtype)
 
 
 def _by_rows(op: Op, ctx: Context, columns: Dim, dtype: int) -> Derived:
-    """A product with these columns, whose rows are computed each by itself."""
+    """A product of independent rows, whose result has these columns."""
     x, since = op.data, ctx.b.count
     dims = (*x.known_dims[:-1], columns)
     derived = run_along(op, ctx, [len(dims) - 1], [(dims, dtype)], op.inputs[1:])

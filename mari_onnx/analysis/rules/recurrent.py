@@ -1,12 +1,13 @@
 """Operators with a batch dimension of their own: GRU, LSTM, RNN, Conv.
 
-    GRU(x, h0)    runs on one row of the batch where x and h0 have one; a batch that one of them has, the others get
+    GRU(x, h0)    lacks the axes of the batch that x, h0 and the lengths all lack
     Conv(x, w)    lacks the axes of the batch that x lacks
 
-Example: a GRU over the user's history, which the model repeats for each candidate, runs once for the request.
+Example: a GRU over the user's history, which the model repeats for each candidate, runs once for the request. If h0 is
+the candidate's, x is written out for all candidates.
 
-Holds when the batches of a cell's inputs are proven equal, and spatial extents are numbers. Everything but the batch is
-written out first. Rounding: none.
+Holds when the batches of a cell's inputs are proven equal, and when the spatial extents of a Conv are numbers. All
+dimensions but the batch are written out first. Rounding: none.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
 BATCHED = {0: 1, 4: 0, 5: 1, 6: 1}
-"""Where the batch is, in each input of a recurrent cell that has one."""
+"""The dimension of the batch, by the position of the input: X, sequence_lens, initial_h and initial_c have one."""
 
 
 def recurrent(op: Op, ctx: Context) -> Derived:
-    """X [length, batch, width] -> Y [length, directions, batch, hidden], Y_h and Y_c [directions, batch, hidden]."""
+    """GRU, LSTM and RNN, on the batch axes that any input is stored along.
+
+    X [length, batch, width] gives Y [length, directions, batch, hidden], and Y_h and Y_c [directions, batch, hidden].
+    Refused for layout = 1, and if the batches of the inputs are not proven equal.
+    """
     if op.attribute("layout", 0):
         return Refused(f"{op.op_type} with layout = 1")
     if op.data.dims is None or any(v is not None and v.dims is None for v in op.inputs):
@@ -52,19 +57,19 @@ def recurrent(op: Op, ctx: Context) -> Derived:
 
 
 def _with_common_batch(op: Op, ctx: Context) -> tuple[dict[int, Value], Dim] | Refused:
-    """The inputs that have a batch, by their positions, with common axes there; and these axes."""
-    # What is batch in one input may be width in another: the transposed product of a square, say.
-    named = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
-    given = {i: fresh(ctx.b, v) if i else v for i, v in named.items()}
-    aligned = broadcast([(v.known_dims[BATCHED[i]],) for i, v in given.items()])
+    """The inputs with a batch, by their positions, with common axes in the batch dimension; and this dimension."""
+    # An axis may be the batch of one input and the width of another, so each further input gets new axes.
+    present = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
+    values = {i: fresh(ctx.b, v) if i else v for i, v in present.items()}
+    aligned = broadcast([(v.known_dims[BATCHED[i]],) for i, v in values.items()])
     if isinstance(aligned, Refused):
         return aligned
     (batch,), names = aligned
-    return {i: rename_value(ctx.b, v, n) for (i, v), n in zip(given.items(), names, strict=True)}, batch
+    return {i: rename_value(ctx.b, v, n) for (i, v), n in zip(values.items(), names, strict=True)}, batch
 
 
 def _rows(ctx: Context, values: Mapping[int, Value], batch: Dim) -> dict[int, Array]:
-    """The inputs with all but the batch written out, and the batch stored alike in all of them."""
+    """The inputs, written out in every dimension but the batch, and stored along the same axes of the batch."""
     arrays = [
         fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch]) for v in values.values()
     ]
@@ -80,7 +85,10 @@ def _outputs(op: Op, length: Dim, batch: Dim) -> list[Dims]:
 
 
 def conv(op: Op, ctx: Context) -> Derived:
-    """X [batch, channels, ...] with constant weights; the spatial extents must be numbers."""
+    """Conv of X [batch, channels, ...]: the members of the batch are independent.
+
+    Refused if a spatial extent is not a number.
+    """
     x, w = op.data, op.inputs[1]
     if x.dims is None or w is None or w.dims is None:
         return Refused("the rank of an input of Conv is unknown")
@@ -101,7 +109,7 @@ def conv(op: Op, ctx: Context) -> Derived:
 
 
 def _convolved(op: Op, lengths: Sequence[int], kernel: Sequence[int]) -> list[int]:
-    """The spatial extents of a Conv's result. With SAME padding the strides alone decide, however it is padded."""
+    """The spatial extents of a Conv's result; with SAME padding they follow from the strides alone."""
     n = len(lengths)
     pads, strides = op.attribute("pads", [0] * 2 * n), op.attribute("strides", [1] * n)
     dilations = op.attribute("dilations", [1] * n)

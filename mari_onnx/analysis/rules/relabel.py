@@ -1,12 +1,14 @@
-"""Operators that move no data: they give the same stored tensors other dimensions.
+"""Operators that change the dimensions of a value, and not its stored tensors.
 
-    Reshape, Flatten, Squeeze, Unsqueeze, Transpose     the axes are cut, merged and ordered otherwise
-    Expand, Tile                                        a new axis that nothing is stored along; Tile's is outside [r n]
-    ConstantOfShape                                     one number, and no axis that it is stored along
-    Identity, Dropout                                   nothing at all
+    Reshape, Flatten, Squeeze, Unsqueeze, Transpose     split, merge and reorder the axes
+    Expand                                              adds an axis that the stored tensors lack
+    Tile of n entries, r times                          adds an axis of extent r that the stored tensors lack: (r n)
+    ConstantOfShape                                     is one stored number, which lacks all axes
+    Identity, Dropout                                   change nothing
 
-Nothing is written for any of them: an axis is put in its place where a consumer needs it there. Example: Expand of the
-user's row [1, 4] to [B, 4] gives a value with a new axis B that the stored row [1, 4] lacks.
+None of them is written. A reader that needs another order of the axes, or an axis written out, gets a Transpose or an
+Expand of its own. Example: Expand of the user's row [1, 4] to [B, 4] gives a value with a new axis B that the stored
+row [1, 4] lacks.
 
 Holds when the new shape is known as extents. Rounding: none.
 """
@@ -29,17 +31,17 @@ UNKNOWN_SHAPE = "export with dynamic axes on the batch only, so that the shape c
 
 
 def _as(op: Op, value: Value, dims: Dims) -> Derived:
-    """The value under the node's name and with other dims, which have the same axes."""
+    """The value under the node's name, with its axes arranged as `dims`."""
     return [value.with_dims(dims).named(op.name)]
 
 
 def identity(op: Op, ctx: Context) -> Derived:
-    """The same value under another name."""
+    """Identity: the same value under another name."""
     return [op.data.named(op.name)]
 
 
 def dropout(op: Op, ctx: Context) -> Derived:
-    """Nothing in inference mode."""
+    """Dropout in inference mode: the same value. Refused in training mode, and if the mask is used."""
     training = op.input(2)
     if training is not None and (training.content is None or training.content.item()):
         return Refused("Dropout in training mode", "export the model in evaluation mode")
@@ -49,7 +51,10 @@ def dropout(op: Op, ctx: Context) -> Derived:
 
 
 def reshape(op: Op, ctx: Context) -> Derived:
-    """The axes cut at other places: [(B L) 320] to [B L 20 16]."""
+    """Reshape: the axes are split and merged, [(B L) 320] to [B L 20 16].
+
+    Refused if the model computes the target shape, or if it is not proven that the axes can be split to this shape.
+    """
     target = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -60,7 +65,7 @@ def reshape(op: Op, ctx: Context) -> Derived:
 
 
 def _recut(op: Op, ctx: Context, shape: Sequence[Extent] | None) -> Derived:
-    """The first input with its axes cut to another shape; refused where that is not proven to be possible."""
+    """The first input with its axes split and merged to a shape; refused if that is not proven to be possible."""
     new = None if shape is None else recut(op.data.known_dims, shape)
     if new is None:
         return Refused(f"its axes cannot be cut to the target shape {shape}", UNKNOWN_SHAPE)
@@ -69,7 +74,7 @@ def _recut(op: Op, ctx: Context, shape: Sequence[Extent] | None) -> Derived:
 
 
 def flatten(op: Op, ctx: Context) -> Derived:
-    """The dimensions before and after `axis`, each as one."""
+    """Flatten: all dimensions before `axis` as one, and all from `axis` on as one."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     dims = op.data.dims
@@ -78,7 +83,11 @@ def flatten(op: Op, ctx: Context) -> Derived:
 
 
 def squeeze(op: Op, ctx: Context) -> Derived:
-    """Without dimensions that hold no axis."""
+    """Squeeze: without some dimensions of extent 1.
+
+    Refused if it is not known which extents are 1. An extent that is a symbol, and does not count candidates, may be
+    squeezed: the original node then checks at run time that it is 1.
+    """
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     dims, axes = op.data.dims, op.integers(1, "axes")
@@ -92,14 +101,14 @@ def squeeze(op: Op, ctx: Context) -> Derived:
     taken = [a for i in axes for a in dims[i]]
     if any(isinstance(a.extent, int) or ctx.is_candidate(a) for a in taken):
         return Refused("Squeeze of an axis that is not known to have extent 1")
-    if taken:  # the node itself finds out
+    if taken:  # the node checks at run time that these extents are 1
         rest = tuple(d for i, d in enumerate(dims) if i not in axes)
         return run_along(op, ctx, axes, [(rest, op.data.dtype)], op.inputs[1:])
     return _as(op, op.data, tuple(d for i, d in enumerate(dims) if i not in axes))
 
 
 def unsqueeze(op: Op, ctx: Context) -> Derived:
-    """With dimensions that hold no axis."""
+    """Unsqueeze: with further dimensions of extent 1, which have no axis."""
     axes = op.integers(1, "axes")
     if op.data.dims is None or axes is None or isinstance(axes, Refused):
         return axes if isinstance(axes, Refused) else Refused("the rank of the input is unknown")
@@ -110,7 +119,7 @@ def unsqueeze(op: Op, ctx: Context) -> Derived:
 
 
 def transpose(op: Op, ctx: Context) -> Derived:
-    """The dimensions in another order."""
+    """Transpose: the dimensions in another order."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     perm = op.attribute("perm", list(range(len(op.data.dims)))[::-1])
@@ -118,7 +127,10 @@ def transpose(op: Op, ctx: Context) -> Derived:
 
 
 def expand(op: Op, ctx: Context) -> Derived:
-    """A dimension without axis gets one that nothing is stored along."""
+    """Expand: a dimension of extent 1 gets a new axis, along which the value repeats.
+
+    Refused if the model computes the target shape, or if an extent of the value is not proven to be that of the target.
+    """
     target = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -140,7 +152,7 @@ def expand(op: Op, ctx: Context) -> Derived:
 
 
 def tile(op: Op, ctx: Context) -> Derived:
-    """Repeats are the outer axis: element i of [n r] is element i % n."""
+    """Tile: the repeats are a new axis outside the tiled one, as element i of a tiled (n) is element i % n of (n)."""
     repeats = op.input(1)
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -151,7 +163,7 @@ def tile(op: Op, ctx: Context) -> Derived:
 
 
 def constant_of_shape(op: Op, ctx: Context) -> Derived:
-    """The same number everywhere: an array without any axis."""
+    """ConstantOfShape: one number everywhere, as an array that lacks all axes."""
     target = op.data
     if target.content is None or any(e is None for e in target.content.flat):
         return Refused("the shape is computed from data", UNKNOWN_SHAPE)

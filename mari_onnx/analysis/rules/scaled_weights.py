@@ -1,13 +1,14 @@
-"""A product, element by element, that is multiplied by a weight: one of its factors scales the weight instead.
+"""Elementwise products times a weight: one factor of the product scales the weight instead.
 
     (a*b) @ W                =  a @ (b*W)
-    [q k q*k] @ [W1; W2; W3] =  q @ W1  +  k @ (W2 + q*W3)      what multiplies k alone is added to the scaled weight
+    [q k q*k] @ [W1; W2; W3] =  q @ W1  +  k @ (W2 + q*W3)      the weight of k alone is added to the scaled weight
 
-Example: q (B d) is the candidate and k (L d) the user's history, so q*k is (B L d). On the left it is computed, written
-and multiplied for each pair of both. On the right there is one weight for each candidate, and k is only read.
+Example: q (B d) are the candidates and k (L d) is the user's history, so q*k is (B L d). The left side computes q*k for
+each pair of a candidate and a step, writes it, and multiplies it by W3. The right side has one weight W2 + q*W3 for
+each candidate, and only reads k.
 
-Holds when one factor lacks the rows of the other, neither is stored through an index, and the weight is on the right
-and has no scale. Rounding: the products are re-associated, and so is the sum over the contracted axis.
+Holds when each factor lacks the rows of the other, neither is stored through an index, and the weight is on the right
+and is not scaled by alpha. Rounding: the products are re-associated, and so is the sum over the contracted axis.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from mari_onnx.ir.forms import Array, Terms
 def scaled_sums(
     ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns], price: float
 ) -> Iterator[Terms]:
-    """The sums in which either factor of the first piece that is a product scales the weight.
+    """The product as sums in which a factor scales the weight: at most two, one for each factor.
 
-    `price` is that of having the columns, which are pieces of the input's `axis`.
+    `columns` are the pieces of the input along its `axis`, and `price` is their price in nanoseconds. The factors are
+    those of the first piece that is an elementwise product.
     """
     piece = next((c for c in columns if c.factors is not None), None)
     if piece is None or piece.factors is None or len(product.contracted) > 1:
@@ -51,7 +53,7 @@ def scaled_sums(
 def _scaled(
     ctx: Context, product: WeightProduct, axis: Axis, piece: Columns, x: Array, scale: Array
 ) -> _ScaledWeight | None:
-    """The weight of a piece x * scale, scaled; None where x and the scale are stored along the same rows."""
+    """The scaled weight for a piece x * scale; None if x and the scale are stored along a common axis of rows."""
     lead = flat(product.dims[:-1])
     scale = one_row(ctx.b, scale, [a for a in lead if x.state(a) == "stored"])
     rows, others = ([a for a in lead if array.state(a) != "absent"] for array in (x, scale))
@@ -64,10 +66,11 @@ def _scaled(
 
 @dataclass
 class _ScaledWeight:
-    """x times a weight that has, for each of the axes `others` of the scale, rows of its own.
+    """A product of x by a scaled weight: there is one weight for each position along the axes `others` of the scale.
 
-    `weight` is the scale at first; rows of the stored weight are multiplied with it and added to it. `rows` are the
-    axes that x is stored along, `axis` is the input's, and `sub` that of the columns which x is a factor of.
+    `weight` is the scale at first. `combine` multiplies it by rows of the stored weight, or adds such rows to it.
+    `rows` are the axes of rows that x is stored along. `axis` is the contracted axis of the input, and `sub` is that of
+    the columns of x.
     """
 
     ctx: Context
@@ -81,12 +84,12 @@ class _ScaledWeight:
 
     @property
     def dims(self) -> Dims:
-        """Those of the stored weight with the columns' own axis."""
+        """The dims of one weight, (sub n): those of the stored weight, with `sub` instead of `axis`."""
         return renamed(self.product.weight.dims, {self.axis: (self.sub,)})
 
     def combine(self, op_type: str, columns: Columns) -> None:
         """Multiply the weight by the rows of the stored weight that belong to these columns, or add them to it."""
-        # However the weight comes to be stored, its axes are those by which it is scaled, and its own.
+        # The dims of all weights are those of the scale and of one weight, in whatever order they are stored.
         dims, b = (*((a,) for a in self.others), *self.dims), self.ctx.b
         _, rows = rows_of(self.ctx, self.product, self.axis, columns, self.sub)
         self.weight = pointwise(
@@ -102,7 +105,7 @@ class _ScaledWeight:
         for c in columns:
             same = sub_array({c.sub: self.sub}, c.array)
             is_x = (same.tensor, same.layout, same.via) == (self.x.tensor, self.x.layout, self.x.via)
-            # One number that is repeated is the same array however often it is repeated.
+            # The array of one repeated number is the same for any extent, so the extents are compared too.
             if is_x and c.sub.extent == self.sub.extent:
                 self.combine("Add" if c.sign == 1 else "Sub", c)
             else:
@@ -110,7 +113,7 @@ class _ScaledWeight:
         return rest
 
     def multiplied(self) -> Array:
-        """The product: of matrices if the scale has a single row, else of the rows of x by a weight for each other."""
+        """The product of x by the weight: one matrix product for each position along `others`, or one in all."""
         product, b = self.product, self.ctx.b
         dims = renamed(product.x.known_dims, {self.axis: (self.sub,)})
         x = fill(b, self.x, dims, [self.sub])

@@ -1,15 +1,15 @@
-"""Operators that work within some dimensions, whose extents are numbers, and may change those.
+"""Operators that work within some dimensions of known extents, and may change these extents.
 
     Pad, Resize, pooling, DepthToSpace, Trilu, Compress, InstanceNormalization, ...
 
     f(x)       lacks the axes that x lacks, in every dimension that f does not work within
     f([a; b])  = [f(a); f(b)], for parts along such a dimension
 
-Example: AveragePool over the 50 steps of a user's history [B, d, 50], which is the same for all candidates, is done for
-one row, and gives as many steps as onnx infers for a history of that shape.
+Example: the history [B, d, 50] has 50 steps and is the same for all candidates B. AveragePool over the steps runs on
+one row. The shape inference of onnx says how many steps the result has.
 
-Holds when all inputs beside the first are constants, and the extents that the operator looks at are numbers: the
-extents of its result are then inferred by onnx. Rounding: none.
+Holds when all inputs but the first are constants, and the extents that the operator works within are numbers.
+Rounding: none.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNo
 
 
 def after(op: Op, ctx: Context) -> Derived:
-    """Work within everything but the first dimension, which is the batch."""
+    """Operators that work within all dimensions but the batch, dimension 0."""
     return _within(op, ctx, range(1, _rank(op)))
 
 
 def pool(op: Op, ctx: Context) -> Derived:
-    """Pooling works within everything after batch and channels.
+    """Pooling works within all dimensions after the batch and the channels, which keep their places.
 
-    Those two stay in place: onnxruntime pools an empty batch, and fails for empty channels.
+    onnxruntime pools an empty batch, but fails for empty channels. So candidates must not come to be the channels.
     """
     return _within(op, ctx, range(2, _rank(op)), in_place=True)
 
@@ -60,7 +60,7 @@ def channels(op: Op, ctx: Context) -> Derived:
 
 
 def mean_variance(op: Op, ctx: Context) -> Derived:
-    """MeanVarianceNormalization works within the dimensions in `axes`: the batch too, unless told."""
+    """MeanVarianceNormalization works within the dimensions in `axes`, which by default include the batch."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     return _within(op, ctx, [a % _rank(op) for a in op.attribute("axes", [0, 2, 3])])
@@ -74,17 +74,17 @@ def pad(op: Op, ctx: Context) -> Derived:
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     pads, axes = op.integers(1, "pads"), op.integers(3, "axes")
-    for given in (pads, axes):
-        if isinstance(given, Refused):
-            return given
+    for setting in (pads, axes):
+        if isinstance(setting, Refused):
+            return setting
     rank = _rank(op)
     assert isinstance(pads, list), "Pad has pads"
-    named = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
-    return _within(op, ctx, [a for i, a in enumerate(named) if pads[i] or pads[i + len(named)]])
+    positions = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
+    return _within(op, ctx, [a for i, a in enumerate(positions) if pads[i] or pads[i + len(positions)]])
 
 
 def resize(op: Op, ctx: Context) -> Derived:
-    """Resize works within the dimensions whose scale is not 1."""
+    """Resize by constant scales works within the dimensions whose scale is not 1. Refused for a Resize to sizes."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
     scales = op.input(1 if op.opset < 11 else 2)
@@ -95,7 +95,10 @@ def resize(op: Op, ctx: Context) -> Derived:
 
 
 def compress(op: Op, ctx: Context) -> Derived:
-    """Compress by a constant selects columns of one dimension, as a Gather does (see `columns`)."""
+    """Compress by a constant condition selects columns of one dimension, as a Gather does (see `columns`).
+
+    Refused without an axis, and if the model computes the condition.
+    """
     axis, chosen = op.attribute("axis"), op.inputs[1]
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
@@ -110,20 +113,24 @@ def compress(op: Op, ctx: Context) -> Derived:
 
 
 def _rank(op: Op) -> int:
-    """The rank of the first input, 0 where it is not known: `_within` refuses then."""
+    """The rank of the first input, or 0 for an unknown rank, which `_within` refuses."""
     return len(op.data.dims or ())
 
 
-def _within(op: Op, ctx: Context, own: Sequence[int], *, in_place: bool = False) -> Derived:
-    """The original node along the dimensions `own`, whose extents in the result are inferred by onnx."""
+def _within(op: Op, ctx: Context, within: Sequence[int], *, in_place: bool = False) -> Derived:
+    """The original node, which works along the dimensions `within`.
+
+    Refused if an extent of these dimensions is not a number, or if onnx cannot infer the extents of the result. Also
+    refused if another input is computed, or if the node has a second output.
+    """
     x = op.data
     if x.dims is None or any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(op.proto.output) > 1 or not all(v is None or v.constant or _numbers(v) for v in op.inputs[1:]):
         return Refused(f"{op.op_type} with a second output, or by something that is computed")
     if op.op_type in SAME_SHAPE:
-        return run_along(op, ctx, list(own), [(x.dims, x.dtype)], op.inputs[1:])
-    extents = [extent_of(d) if i in own else 1 for i, d in enumerate(x.dims)]
+        return run_along(op, ctx, list(within), [(x.dims, x.dtype)], op.inputs[1:])
+    extents = [extent_of(d) if i in within else 1 for i, d in enumerate(x.dims)]
     if 0 in extents:
         return Refused(f"{op.op_type} of axes without elements")
     if not all(isinstance(e, int) for e in extents):
@@ -132,18 +139,18 @@ def _within(op: Op, ctx: Context, own: Sequence[int], *, in_place: bool = False)
     if shape is None or len(shape) != len(extents):
         return Refused(f"what {op.op_type} makes of its axes is not known")
     dims: Dims = tuple(
-        d if i not in own or shape[i] == extents[i] else dim(shape[i], str(shape[i])) for i, d in enumerate(x.dims)
+        d if i not in within or shape[i] == extents[i] else dim(shape[i], str(shape[i])) for i, d in enumerate(x.dims)
     )
-    return run_along(op, ctx, list(own), [(dims, x.dtype)], op.inputs[1:], in_place=in_place)
+    return run_along(op, ctx, list(within), [(dims, x.dtype)], op.inputs[1:], in_place=in_place)
 
 
 def _numbers(value: Value) -> bool:
-    """Whether the value is shape arithmetic that comes to numbers, as exporters write pads."""
+    """Whether the value is shape arithmetic whose elements are all numbers: exporters write pads in this way."""
     return value.content is not None and all(isinstance(e, int) for e in value.content.flat)
 
 
 def _array(ctx: Context, value: Value) -> npt.NDArray[Any] | None:
-    """The elements of a value that are the same in every call; None where other arithmetic than of shapes is needed."""
+    """The elements of a constant, or of shape arithmetic that is the same in every call; None for any other value."""
     if value.array.tensor.stored:
         return fold(plain(ctx.b, value), ctx.array_of)
     if value.content is None or not _numbers(value):
@@ -152,7 +159,7 @@ def _array(ctx: Context, value: Value) -> npt.NDArray[Any] | None:
 
 
 def _inferred(op: Op, ctx: Context, shape: list[int]) -> list[int] | None:
-    """The shape of the node's result for an input of this shape, by onnx's own inference; None where it has none."""
+    """The shape of the node's result for an input of this shape, as onnx infers it; None if onnx infers none."""
     info = helper.make_tensor_value_info(op.proto.input[0], op.data.dtype, shape)
     stored = []
     for name, value in zip(op.proto.input[1:], op.inputs[1:], strict=True):

@@ -1,12 +1,15 @@
-"""Cutting a weight by the columns that it is multiplied by: the paper's split, gathered by who the columns belong to.
+"""Splitting the rows of a weight by the columns that they multiply: the user's columns, and the item's.
 
-    [a b] @ [Wa; Wb]    = a@Wa + b@Wb                               parts on the contracted axis become terms
+    [a b] @ [Wa; Wb]    = a@Wa + b@Wb                               parts along the contracted axis become terms
     [a b c d] @ W       = [a c]@[Wa; Wc] + [b d]@[Wb; Wd]           a and c are the user's, b and d the item's
-    [q k q-k m] @ W     = [q q]@[W1; W3] + [k -k]@[W2; W3] + m@W4   a piece that is a sum, by its terms
+    [q k q-k m] @ W     = [q q]@[W1; W3] + [k -k]@[W2; W3] + m@W4   the piece q-k is split into its terms
 
-Parts that are stored along the same axes are gathered into one product first: splitting forty interleaved features
-one by one is slower than not splitting, and gathered it is the paper's neat layout. A part that saves less than the
-launch of its product stays with the next larger one.
+Example: forty features of the user and of the item alternate in x. There are two products, one of all columns of the
+user and one of all columns of the item. Forty products would be slower than the single product of the model. (The MaRI
+paper calls columns that are sorted in this way the neat layout.)
+
+A product that saves less time than its launch takes is not made: its columns join the smallest product that has more
+rows.
 
 Holds when the widths of the parts are numbers. Rounding: the sum over the contracted axis is re-associated.
 """
@@ -33,8 +36,8 @@ from mari_onnx.ir.policy import POLICY
 class Columns:
     """Columns of the input, which are multiplied by rows [low, high) of the weight.
 
-    They are a piece of the input, or one term of such a piece with its sign. `sub` is their axis in `array`. A piece
-    that is a product, element by element, comes with its factors.
+    They are a piece of the input, or one term of a piece, which has the `sign`. `sub` is their axis in `array`.
+    `factors` are those of a piece that is an elementwise product.
     """
 
     sub: Axis
@@ -50,9 +53,10 @@ class Columns:
 
 
 def ways_to_cut(ctx: Context, parts: Parts) -> list[tuple[list[Columns], float]]:
-    """The input's columns piece by piece, and with sums by their terms where that is less to multiply.
+    """The ways to cut the input's columns, each with the price of the columns in nanoseconds.
 
-    Each way comes with the price of having these columns. There is none where the width of a piece is not a number.
+    The first way is piece by piece. The second way cuts pieces that are sums into their terms, if that leaves fewer
+    elements to multiply. There is no way if the width of a piece is not a number.
     """
     edges = bounds(parts)
     if edges is None:
@@ -71,9 +75,9 @@ def ways_to_cut(ctx: Context, parts: Parts) -> list[tuple[list[Columns], float]]
 
 
 def _terms_apart(ctx: Context, parts: Parts, by_piece: list[Columns]) -> tuple[list[Columns], float]:
-    """The columns with each sum as its terms, where these are stored with fewer numbers than the sum; their price.
+    """The columns, in which a sum is cut into its terms if these have fewer elements than the sum; and their price.
 
-    Example: q (B 8) and k (L 8) have fewer numbers than q - k (B L 8).
+    Example: q (B 8) and k (L 8) have fewer elements than q - k (B L 8).
     """
     by_term: list[Columns] = []
     price = parts.price
@@ -87,7 +91,7 @@ def _terms_apart(ctx: Context, parts: Parts, by_piece: list[Columns]) -> tuple[l
 
 
 def _term(piece: Columns, sign: int, array: Array) -> Columns:
-    """One term of a piece, which is multiplied by the same rows of the weight, under an axis of its own."""
+    """One term of a piece as columns: they have a new axis, and are multiplied by the same rows of the weight."""
     sub = Axis(piece.sub.extent, piece.sub.name)
     return Columns(sub, sub_array({piece.sub: sub}, array), piece.low, piece.high, None, sign)
 
@@ -97,9 +101,9 @@ def _size(ctx: Context, array: Array) -> int:
 
 
 def products_by_names(ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns]) -> list[Array]:
-    """One product for each set of axes that columns are stored along: of the user's columns, and of the item's.
+    """One product for each set of axes that columns are stored along: one of the user's columns, one of the item's.
 
-    `axis` is the input's, of which the columns are pieces.
+    `columns` are pieces of the input along its `axis`.
     """
     contracted = set(product.contracted)
 
@@ -112,7 +116,7 @@ def products_by_names(ctx: Context, product: WeightProduct, axis: Axis, columns:
 
 
 def _product_of(ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns]) -> Array:
-    """Columns side by side, times their rows of the weight one below the other."""
+    """The product of these columns, side by side, and their rows of the weight, one below the other."""
     dims, weight = product.x.known_dims, product.weight
     chosen = _by_source(columns)
     sub, x = merge(ctx.b, [(c.sub, _signed(ctx, c)) for c in chosen], axis, dims)
@@ -124,18 +128,21 @@ def _product_of(ctx: Context, product: WeightProduct, axis: Axis, columns: list[
 
 
 def rows_of(ctx: Context, product: WeightProduct, axis: Axis, columns: Columns, sub: Axis) -> tuple[Axis, Array]:
-    """The rows of the weight that multiply these columns, with their axis called `sub`."""
+    """The rows of the weight that multiply these columns, along the axis `sub`."""
     return sub, cut(ctx.b, product.weight.array, axis, columns.low, columns.high, sub)
 
 
 def _signed(ctx: Context, columns: Columns) -> Array:
-    """The columns as they are added: negated where they are a term that is subtracted."""
+    """The columns with their sign: negated if they are a term that is subtracted."""
     array, t = columns.array, columns.array.tensor
     return array if columns.sign == 1 else replace(array, tensor=ctx.b.make("Neg", [t], t.known_shape))
 
 
 def _by_source(columns: list[Columns]) -> list[Columns]:
-    """Columns of one tensor next to each other, as they lie in it: the weight's rows are moved instead."""
+    """The columns, of which those of one tensor are neighbours in the tensor's order: a slice of it then has them all.
+
+    The rows of the weight are moved accordingly, once.
+    """
 
     def start(of: Columns) -> int:
         t = of.array.tensor
@@ -149,17 +156,18 @@ def _by_source(columns: list[Columns]) -> list[Columns]:
 def _worthwhile(
     ctx: Context, product: WeightProduct, axis: Axis, by_names: dict[Names, list[int]], widths: Sequence[int]
 ) -> list[list[int]]:
-    """Positions of columns by product, where each product saves more than it takes to launch.
+    """The positions of the columns of each product, where every product saves more time than its launch takes.
 
-    Columns that save less join the smallest product whose columns differ along the same axes and more. Example: one
-    column of the user beside 64 of the item becomes the 65th column of the item's product, with B equal rows.
+    Columns that save less join a product whose columns have all their axes and further ones: of such products, the one
+    with the fewest rows. Example: one column of the user beside 64 columns of the item becomes the 65th column of the
+    item's product, with B equal rows.
     """
     lead = set(flat(product.dims[:-1]))
 
     def rows(names: Names) -> int:
         return ctx.cost.elements(tuple(s.rows if isinstance(s, IndexMap) else a.extent for a, s in names if a in lead))
 
-    # Of a contracted dimension (F d), the pieces are along F: each column of them stands for d.
+    # The pieces of a contracted dimension (F d) are pieces of F: each of their columns stands for d columns.
     inner = ctx.cost.elements(tuple(a.extent for a in product.contracted if a is not axis))
     out = dict(by_names)
     for key in sorted(by_names, key=rows):
@@ -175,10 +183,10 @@ def _worthwhile(
 
 
 def _pays(ctx: Context, product: WeightProduct, rows: int, rows_otherwise: int, width: int) -> bool:
-    """Whether it pays to multiply `width` columns by themselves, on `rows` and not on `rows_otherwise` with others."""
+    """Whether `width` columns pay for a product of their own with `rows`, instead of one with `rows_otherwise`."""
     n = ctx.cost.elements((extent_of(product.dims[-1]),))
     matrices = len(product.dims) == 2
     saved = (rows_otherwise - rows) * width * (NS_PER_MAC * n + NS_PER_ELEMENT)
     launch = ctx.cost.launch * POLICY.launches(len(product.dims))
-    added = 0 if matrices else NS_PER_ELEMENT * n * rows_otherwise  # a product of matrices takes the other in as its C
+    added = 0 if matrices else NS_PER_ELEMENT * n * rows_otherwise  # a Gemm of matrices adds the other one as its C
     return saved >= launch + added

@@ -1,1 +1,1 @@
-"""What two runs are compared by: outputs, order of candidates, graphs, and the tensor in which a difference begins."""
+"""Comparisons of two models: outputs, the order of candidates, graphs, and the first tensor that differs."""

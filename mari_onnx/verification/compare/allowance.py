@@ -1,4 +1,4 @@
-"""How far two models may be apart in float64, and why."""
+"""The bound of the first question: how far two models may be apart in float64, and why."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, Values
 
 JITTERS = 2
-"""How often constants are made to be off, to see what that does."""
+"""How often the constants are perturbed at random, to measure what their rounding does to the outputs."""
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """`same` is the distance that is allowed in float64, in units of an output's scale, and `basis` why.
+    """What is allowed in float64.
 
-    `constants` are the distances that come on top, by output and by kind of case, where constants were combined.
+    `same` is the largest distance, as a share of an output's scale, and `basis` says why in words. Where constants were
+    combined, `constants` are distances that are allowed on top, by output and by group of cases (`Case.group`).
     """
 
     same: float
@@ -45,9 +46,10 @@ def allowance(
     *,
     moved: bool,
 ) -> Allowance:
-    """What two models may differ by, which depends on the constants that they store and on what stayed in float32.
+    """What two models may differ by, which depends on their constants and on the operators that stay in float32.
 
-    With `moved` constants both store the same. `runs` are the cases that both models were run on, with their inputs.
+    `moved` says that the optimized model's constants are the reference's, so that nothing is allowed for them. `runs`
+    are the cases that both models were run on, with their inputs.
     """
     constants = {} if moved else combined(*models)
     allowed = Allowance(SAME_FUNCTION, "both models store the same constants, so that only float64 rounds")
@@ -72,7 +74,7 @@ def _of_constants(
 
 
 def _of_float32(allowed: Allowance, limits: Mapping[str, str]) -> Allowance:
-    """The same where some tensors, by name, stayed in float32 because of their operators."""
+    """The allowance where some tensors stayed in float32; `limits` are their operators by name of the tensor."""
     operators = ", ".join(sorted(set(limits.values())))
     note = f"not raised to float64: {operators} at {_few(limits)}; what follows is compared as float32"
     basis = f"float32, in which these stayed: {_few(limits)}"
@@ -85,10 +87,10 @@ def _measured(
     runs: Sequence[tuple[Case, Values]],
     observations: Mapping[str, Sequence[Observation]],
 ) -> dict[str, dict[str, float]] | None:
-    """What the rounding of constants that were combined does to each output, by kinds of cases.
+    """What the rounding of combined constants does to each output, by group of cases.
 
-    Measured, in float64, by having each of them off by so many roundings, up or down at random. None where that
-    does not run.
+    It is measured in float64: each element of such a constant is moved by `COMBINED_CONSTANTS` roundings, up or down at
+    random, and the largest change of an output counts. None where the model does not run so.
     """
     roundings = {name: COMBINED_CONSTANTS * roundoff for name, roundoff in constants.items()}
     found: dict[str, dict[str, float]] = {}
@@ -102,7 +104,7 @@ def _measured(
                     exact = next((each.exact for each in seen if each.case == case), None)
                     if exact is not None:
                         by = found.setdefault(name, {})
-                        by[case.scale] = max(by.get(case.scale, 0.0), distance(moved[name], exact[1]))
+                        by[case.group] = max(by.get(case.group, 0.0), distance(moved[name], exact[1]))
         except RunError:
             return None
     return found

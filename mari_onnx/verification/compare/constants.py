@@ -1,7 +1,7 @@
-"""Are the constants of one model those of another, only moved? The answer decides how near float64 has to come.
+"""Whether the constants of one model are those of another, only moved; this decides the bound in float64.
 
-A constant that is cut, joined, reordered or repeated keeps its values; two that are added or multiplied with each other
-give values that neither has, rounded once more to the precision in which they are stored.
+A constant that is cut, joined, reordered or repeated keeps its values. A combination of two constants, such as a stored
+W1 + W3, has values that neither of them has, and which are rounded once more to the precision in which they are stored.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from mari_onnx.verification.runtimes.onnxruntime import Array, Source
 
 _HALF = 2
 _FEW = 8
-"""So many values in half precision may be found by chance."""
+"""Arrays in half precision with fewer values are judged value by value; neighbours would tell nothing of them."""
 
 _WHOLE = 2.0**24
-"""Whole numbers below this are in float32 what they are meant to be: nobody rounded them."""
+"""Whole numbers below this are exact in float32, so that none of them is a rounded result."""
 
 
 def combined(reference: Source, optimized: Source) -> dict[str, float]:
-    """The constants of the optimized model that are not made of values of the reference's.
+    """The constants of the optimized model with values that no constant of the reference has, by name.
 
-    Each comes with the unit roundoff (2^-24 for float32) of the type in which it is stored.
+    The value of an entry is the unit roundoff of the type in which the constant is stored: 2^-24 for float32.
     """
     ours = dict(_floats(optimized.proto.graph))
     theirs = dict(_floats(reference.proto.graph))
     new = {name: optimized.array_of(t) for name, t in ours.items() if name not in theirs or theirs[name] != t}
     gone = [reference.array_of(t) for name, t in theirs.items() if name not in ours or ours[name] != t]
     unmoved = _unmoved(new, gone)
-    if unmoved:  # what is still there may have been cut or repeated elsewhere
+    if unmoved:  # a constant that is in both models may in addition have been cut or repeated elsewhere
         unmoved = _unmoved({name: new[name] for name in unmoved}, [reference.array_of(t) for t in theirs.values()])
     return {name: _roundoff(new[name].dtype) for name in unmoved}
 
 
 def changed_rows(reference: Source, optimized: Source, table: str) -> Array:
-    """The rows of a stored table, of the same name and shape in both models, that are not the same."""
+    """The numbers of the rows that differ, in a stored table with the same name and shape in both models.
+
+    No rows for a table that only one of them has, or in another shape.
+    """
     theirs, ours = ({t.name: t for t in m.proto.graph.initializer}.get(table) for m in (reference, optimized))
     if ours is None or theirs is None or ours == theirs or not ours.dims:
         return np.zeros(0, np.int64)
@@ -52,7 +55,11 @@ def changed_rows(reference: Source, optimized: Source, table: str) -> Array:
 
 
 def jittered(model: onnx.ModelProto, roundings: Mapping[str, float], rng: np.random.Generator) -> onnx.ModelProto:
-    """A raised model whose constants of these names are off by so much of themselves, up or down at random."""
+    """A copy of a float64 model in which constants are perturbed.
+
+    `roundings` are relative errors by name of the constant. Each element is changed by that share of itself, up or down
+    at random.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for name, tensor in _floats(copy.graph):
@@ -64,7 +71,7 @@ def jittered(model: onnx.ModelProto, roundings: Mapping[str, float], rng: np.ran
 
 
 def _unmoved(new: dict[str, Array], known: list[Array]) -> list[str]:
-    """The names of arrays whose values do not come from the known ones."""
+    """The names of the arrays in `new` with values that are in no array of `known`."""
     types = {a.dtype for a in new.values()}
     values = {d: np.sort(np.concatenate([np.zeros(0, d), *(a.ravel() for a in known if a.dtype == d)])) for d in types}
     pairs = _pairs([a for a in known if a.dtype.itemsize == _HALF])
@@ -78,12 +85,13 @@ def _moved(array: Array, values: Array, pairs: Array) -> bool:
         return False
     if array.dtype.itemsize > _HALF or array.size < _FEW:
         return True
-    # Nearly any value in half precision is somewhere in a large table; neighbours tell whether they were moved.
+    # A large table has nearly every value of half precision, so a value proves nothing. Pairs of neighbours do: where
+    # half of them, along some axis, are pairs of a known array too, the values were moved together.
     return any(_among(beside, pairs).mean() >= 0.5 for beside in _neighbours(array) if beside.size)
 
 
 def _among(array: Array, ordered: Array) -> Array:
-    """Which values are among those of a sorted array (np.isin hashes them first, which takes seconds)."""
+    """Which values are in the sorted array `ordered`; np.isin hashes the values first, which takes seconds."""
     if not ordered.size:
         return np.zeros(array.shape, np.bool_)
     found: Array = ordered[np.minimum(np.searchsorted(ordered, array), ordered.size - 1)] == array
@@ -96,7 +104,7 @@ def _pairs(arrays: list[Array]) -> Array:
 
 
 def _neighbours(array: Array) -> Iterator[Array]:
-    """Each value and the next along one axis, as one number, for every axis."""
+    """For each axis: every value of half precision and its neighbour along the axis, packed into one 32-bit number."""
     bits = array.view(np.uint16).astype(np.uint32)
     for axis in range(array.ndim):
         first, second = np.split(bits, [-1], axis)[0], np.split(bits, [1], axis)[1]
@@ -104,12 +112,12 @@ def _neighbours(array: Array) -> Iterator[Array]:
 
 
 def _roundoff(dtype: np.dtype[np.generic]) -> float:
-    """Half the distance from 1 to the next larger number."""
+    """The unit roundoff of a type: half the distance from 1 to the next larger number."""
     return math.ldexp(1, -8) if dtype.name == "bfloat16" else float(np.finfo(str(dtype)).eps) / 2
 
 
 def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """The stored floats of a graph and of the bodies in it."""
+    """The stored float tensors of a graph and of the bodies in it, by name: initializers and tensor attributes."""
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
     yield from ((tensor.name, tensor) for tensor in graph.initializer if tensor.data_type in kinds)
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""Why a verification failed: the least that still fails, where it begins, and the rule behind it."""
+"""The explanation of a failed verification: the smallest inputs that fail, the first tensor that differs, its rule."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Values
 def located(
     comparison: Comparison, verification: Verification, remarks: Sequence[Remark], failing: Path | None
 ) -> Verification:
-    """The failed verification with where its worst failure begins; the smallest inputs are written to `failing`.
+    """The failed verification, with the `Divergence` of its worst failure.
 
-    What cannot be found or written is a note. `remarks` are the optimizer's, where it is at hand.
+    The smallest inputs that still fail are written to the file `failing`, where one is given. Whatever cannot be found
+    or written becomes a note. `remarks` are those of the optimizer, if it has just made the model.
     """
     worst = _worst(comparison, verification)
     failure = _Failure(comparison, worst, *comparison.seen[worst.case, worst.batch])
@@ -54,14 +55,14 @@ def located(
 
 
 def _worst(comparison: Comparison, verification: Verification) -> Difference:
-    """The failure that is the furthest from passing, of usual inputs if there is one."""
-    failed = [one for one in verification.differences if not one.passed]
+    """The failure that is the furthest from passing; edge cases count only where no other case failed."""
+    failed = [one for one in verification.differences if not one.passed and one.failure != "order"]
     usual = [one for one in failed if comparison.seen[one.case, one.batch][0].style in ("drawn", "given")]
     return max(usual or failed, key=lambda one: one.max_abs / one.bound if one.bound else math.inf)
 
 
 def _write(path: Path, feeds: Values) -> None:
-    """Write inputs as .npz."""
+    """Write inputs as .npz, an array for each input by name."""
     out = io.BytesIO()
     arrays: dict[str, Any] = {n: a.astype(np.str_) if a.dtype == object else a for n, a in feeds.items()}
     np.savez(out, **arrays)
@@ -78,7 +79,7 @@ class _Failure:
     feeds: Values
 
     def smallest(self) -> Values:
-        """Fewer candidates, and as many zeros as possible, that still fail."""
+        """Inputs that still fail, with as few candidates and as many zeros as are found in `localize.PATIENCE`."""
         comparison = self.comparison
         if comparison.exact is None and comparison.with_lengths:  # onnxruntime may crash on what is tried
             return dict(self.feeds)
@@ -87,7 +88,7 @@ class _Failure:
 
     @property
     def first(self) -> int:
-        """The candidate that is the furthest off."""
+        """The number of the candidate with the largest difference; 0 where the output has no axis of candidates."""
         worst = self.worst
         for seen in self.comparison.observations.get(worst.output, ()):
             if (seen.case.label, seen.case.batch) != (worst.case, worst.batch):
@@ -99,11 +100,11 @@ class _Failure:
         return 0
 
     def fails(self, feeds: Mapping[str, Array]) -> bool:
-        """Whether other inputs fail as this comparison did, by the bounds that it had."""
+        """Whether other inputs fail in the same way as this comparison, by the same bounds."""
         comparison, worst = self.comparison, self.worst
         second = comparison.second if comparison.second and self.case.runtime == comparison.second[0] else None
         reference, optimized = second[1:] if second is not None else comparison.runs
-        try:  # float64 first: it knows on what onnxruntime would crash
+        try:  # float64 first: it raises RunError on sequences that are all empty, on which onnxruntime may crash
             exact = None if comparison.exact is None else (comparison.exact[0](feeds), comparison.exact[1](feeds))
             expected = reference(feeds)[worst.output]
         except RunError:

@@ -1,4 +1,4 @@
-"""Compare what two models computed: is it the same function, and is it as accurate?"""
+"""The judgement of outputs by two questions: is it the same function, and is it as accurate?"""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ at most 3e-14 in the models that this was measured on; the mildest mistake that 
 """
 
 COMBINED_CONSTANTS = 16.0
-"""How many roundings of their type constants that were combined may be off: 1e-6 for float32, 0.8 % for float16.
+"""How many roundings of their type combined constants may be off: 1e-6 of a value in float32, 0.8 % in float16.
 
-What so much does to the output is measured; where it cannot be, it is allowed of the output's scale.
+What such an error does to an output is measured. Where it cannot be measured, this share of the output's scale is
+allowed.
 """
 
 WITHIN_FLOAT32 = 1e-5
@@ -33,27 +34,31 @@ ACCURACY_FACTOR = 3.0
 """How many times the original's own rounding error the optimized model may have."""
 
 UNUSUAL_FACTOR = 30.0
-"""The same for features of unusual size, where the original's error is that of one or two scores that cancel most."""
+"""The factor for features of unusual size, whose error is that of the one or two scores with the most cancellation."""
 
 ACCURACY_FLOOR = 4
 """Units in the last place, at the output's scale, that are allowed whatever the original's error."""
 
-UNGUARDED_FLOOR = 64
-"""The same where no float64 result is to be had, so that the original's own error is unknown."""
+FLOOR_WITHOUT_FLOAT64 = 64
+"""The floor where there is no float64 result, so that the original's own error is unknown."""
 
 TIES = 0.05
-"""The share of integers that may fall otherwise where float64 agrees on all of them: choices between near ties."""
+"""The share of an integer output that may differ where float64 agrees on all of it.
 
-HARDLY_JUDGED = 0.02
-"""An own error of the original, in units of the output's scale, next to which accuracy cannot be judged.
+Such outputs are choices, for example of an ArgMax, between scores that are equal to within rounding.
+"""
 
-It is more than rounding in half precision: a choice (TopK, Greater) fell otherwise, or values left the range.
+LARGE_OWN_ERROR = 0.02
+"""An error of the original itself, as a share of the output's scale, beside which accuracy cannot be judged.
+
+Rounding in half precision is less. The original decided a choice (TopK, Greater) otherwise than in float64, or its
+values left the range of their type.
 """
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """|optimized - reference| <= atol + rtol * max|reference|, in place of the two questions."""
+    """A plain comparison in place of the two questions: |optimized - reference| <= atol + rtol * max|reference|."""
 
     rtol: float
     atol: float
@@ -61,7 +66,10 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Observation:
-    """One output in one case of both models, in their own precision and, where it could be had, in float64."""
+    """One output of both models in one case, in their own precision.
+
+    `exact` is the output of both in float64, None where that could not be had.
+    """
 
     case: Case
     output: str
@@ -76,45 +84,46 @@ def judge(
     same: float = SAME_FUNCTION,
     constants: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Difference]:
-    """Judge each observation. The observations are of one output, in all cases.
+    """Judge the observations of one output in all cases; one `Difference` for each.
 
-    Without a `tolerance` two questions are asked, in the max-norm:
+    Without a `tolerance` two questions are asked, each about the largest difference of any element:
 
-    1. Is it the same function? In float64 the two differ by at most `same` of the output's scale, and what
-       `constants` say, by kinds of cases, that their own rounding may add.
-    2. Is it as accurate? The optimized output is at most `ACCURACY_FACTOR` times as far from the float64 result as
-       the reference is itself, plus `ACCURACY_FLOOR` units in the last place at the output's scale. That is the
-       `bound` reported. Without a float64 result, the bound is `UNGUARDED_FLOOR` units, on the distance of the two.
+    1. Is it the same function? In float64 the two models differ by at most `same` times the output's scale, plus the
+       distance that `constants` has for the case's group.
+    2. Is it as accurate? The distance of the optimized output to the float64 result is at most `ACCURACY_FACTOR` times
+       the reference's own distance to it, plus `ACCURACY_FLOOR` units in the last place at the output's scale. That is
+       the `bound` reported. Without a float64 result, the two outputs may be `FLOOR_WITHOUT_FLOAT64` units apart.
 
-    The output's scale (its largest magnitude) and the reference's own error are those over all cases of a kind: what
-    one candidate shows of them is luck. Integers and booleans must be equal, NaN and infinities at the same places.
+    The output's scale (its largest magnitude) and the reference's own error are taken over all cases of a group,
+    because both vary by chance from one candidate to another. Integers and booleans must be equal, and NaN and
+    infinities must be at the same places.
     """
     judged = []
     for seen in observations:
-        alike = [other for other in observations if other.case.scale == seen.case.scale]
-        # Large features may drive every score into saturation, where nothing but the usual scale is left to go by.
+        alike = [other for other in observations if other.case.group == seen.case.group]
+        # Large features may saturate every score, for example to 0; then the scale of the usual cases counts.
         scale = max(_scale(alike), _scale([other for other in observations if other.case.usual]))
         judged.append(
-            _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.scale, 0))
+            _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.group, 0))
         )
     return judged
 
 
 def own_error(observations: Sequence[Observation]) -> float:
-    """The reference's own distance to its float64 result, in units of the output's scale."""
+    """The reference's own distance to its float64 result, as a share of the output's scale."""
     return _own_error(observations) / (_scale(observations) or 1.0)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with an output: of which kind it is, and in words."""
+    """What is wrong with an output: the kind of failure, and a description in words."""
 
     kind: Failure
     words: str
 
 
 def failure(case: Case, outputs: Iterable[str], problem: Problem) -> list[Difference]:
-    """Report that the optimized model gave nothing to compare."""
+    """The differences of a case in which the optimized model gave no outputs that can be compared, one an output."""
     kind, words = problem.kind, problem.words
     return [
         Difference(case.batch, output, math.inf, math.inf, 0.0, False, words, case=case.label, failure=kind)
@@ -162,8 +171,8 @@ def _bound(seen: Observation, tolerance: Tolerance | None, scale: float, referen
     if tolerance is not None:
         return tolerance.atol + tolerance.rtol * _magnitude(seen.reference)
     if seen.exact is None:
-        return UNGUARDED_FLOOR * _ulp(scale, dtype)
-    # A model in float64 is its own float64 result: its error cannot be measured, and is bounded by the first question.
+        return FLOOR_WITHOUT_FLOAT64 * _ulp(scale, dtype)
+    # A model in float64 is its own float64 result. Its error cannot be measured; the first question bounds it.
     factor = ACCURACY_FACTOR if seen.case.usual or seen.case.style == "given" else UNUSUAL_FACTOR
     return factor * reference_error + ACCURACY_FLOOR * _ulp(scale, dtype) if dtype.itemsize < 8 else same
 
@@ -196,10 +205,9 @@ def _own_error(observations: Sequence[Observation]) -> float:
 
 
 def _unequal(seen: Observation) -> Problem | None:
-    """What is wrong with an output of integers, booleans or strings: they have to be equal.
+    """What is wrong with an output of integers, booleans or strings, which have to be equal.
 
-    One that float64 agrees on may fall otherwise in a few places, as an ArgMax does between scores that are equal to
-    within rounding.
+    Where float64 agrees on all values, a share of `TIES` may differ.
     """
     unequal = int(np.count_nonzero(seen.reference != seen.optimized))
     words = f"of {seen.reference.size} values are not equal"
@@ -241,7 +249,7 @@ def _same_function(reference: Array, optimized: Array, bound: float) -> Problem 
 
 
 def misplaced(reference: Array, optimized: Array) -> str:
-    """Where one of the two is not a finite number and the other is not the same; "" where there is no such place."""
+    """A place where only one of the two is NaN, or the same infinity, in words; "" where there is none."""
     if reference.dtype.kind != "f":
         return ""
     for what, test in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
@@ -252,7 +260,7 @@ def misplaced(reference: Array, optimized: Array) -> str:
 
 
 def distances(a: Array, b: Array) -> Array:
-    """|a - b|, and 0 where one of the two is not finite."""
+    """|a - b| of each element, in float64; 0 where one of the two is not finite, and 1 for strings that differ."""
     if a.dtype.kind not in "fiub":
         return np.asarray(a != b, np.float64)
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -262,7 +270,7 @@ def distances(a: Array, b: Array) -> Array:
 
 
 def distance(a: Array, b: Array) -> float:
-    """The largest of the distances; inf for arrays of different shapes."""
+    """The largest element of `distances`; inf for arrays of different shapes."""
     return float(distances(a, b).max(initial=0.0)) if a.shape == b.shape else math.inf
 
 

@@ -1,4 +1,4 @@
-"""When a verification fails: the least that still fails, and where in the graph it begins."""
+"""Searches after a failed verification: for the smallest inputs that fail, and for the first tensor that differs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ Fails = Callable[[Mapping[str, Array]], bool]
 def smallest(
     feeds: Mapping[str, Array], inputs: Sequence[Input], batches: Collection[str], fails: Fails, first: int = 0
 ) -> Values:
-    """Fewer candidates, and as many inputs as possible zero, that still fail.
+    """Inputs that still fail, with fewer candidates and as many inputs as possible set to zero.
 
     Candidate `first` alone is tried before halves, quarters and so on are left out (delta debugging, Zeller 1999).
-    Each is a call that the models can be given: what has an axis of candidates is cut along it, the rest is whole.
+    Each attempt is a call that both models accept: inputs with an axis in `batches`, the symbols that count candidates,
+    are cut along it, and other inputs are kept whole. `fails` says whether a call fails. The search ends after
+    `PATIENCE` seconds.
     """
     end = time.monotonic() + PATIENCE
 
@@ -69,7 +71,7 @@ def smallest(
 
 @dataclass(frozen=True)
 class _Graph:
-    """The optimized graph: who makes each tensor."""
+    """The nodes of the optimized graph, and the names of its stored tensors."""
 
     nodes: Sequence[onnx.NodeProto]
     stored: Collection[str]
@@ -79,7 +81,7 @@ class _Graph:
         return {name: node for node in self.nodes for name in node.output if name}
 
     def between(self, tensor: str, agreeing: Collection[str]) -> tuple[list[onnx.NodeProto], list[str]]:
-        """The nodes that make a tensor of those that agree, in order, and which of those they take."""
+        """The nodes that compute `tensor` from tensors in `agreeing`, in graph order, and the latter that they read."""
         makers, wanted = self.makers, [tensor]
         found: dict[int, onnx.NodeProto] = {}
         taken: dict[str, None] = {}
@@ -105,13 +107,16 @@ def divergence(
     exactly: bool,
     remarks: Sequence[Remark] = (),
 ) -> Divergence | None:
-    """The first tensor that the two models share and do not agree on; None when there is none.
+    """The first tensor, in the order of the optimized graph, in which the two models differ; None if there is none.
 
-    A tensor of the second model is the first's when it has its name, or when the second's provenance says that it is a
-    form of it. What has another name agrees when it is the first's broadcast: a form may lack axes that it repeats
-    along, and one that does not agree, such as a summand, is no mistake. In float64, two tensors agree when they are
-    within `same` of their scale; otherwise when the second is about as near to the first's float64 value as the first
-    is. The rule behind the difference is that of the provenance, with what `remarks` say about its value.
+    Tensors are compared in pairs. A tensor of the optimized model corresponds to the original tensor of its name, or to
+    the one that its provenance names. `g1.user`, a form of `g1`, has another name: it agrees where it broadcasts to the
+    values of `g1`. A form that does not, such as a summand, tells nothing and is passed over.
+
+    With `exactly` the tensors are compared in float64, and agree within `same` of their scale. Without, they are
+    compared in the model's own precision, and agree where the optimized tensor is about as near to the original's
+    float64 value as the original itself. The rule behind the difference comes from the provenance, with the words of
+    the remark on it in `remarks`, if there is one.
     """
     optimized = models[1].proto
     origins = provenance.read(optimized)
@@ -137,7 +142,10 @@ def divergence(
 
 @dataclass(frozen=True)
 class _Seen:
-    """The tensors that two models share, by name: in each of them, and in the first in float64."""
+    """The values of the tensors to compare, by name: in the reference, in the optimized model, and as the truth.
+
+    The truth is the reference in float64. `first`, `second` and `exact` are these three.
+    """
 
     first: Mapping[str, Array]
     second: Mapping[str, Array]
@@ -155,7 +163,10 @@ class _Seen:
         *,
         exactly: bool,
     ) -> _Seen:
-        """Run both models. `shared` are tensors of the second by those of the first. Raises RunError."""
+        """Run both models. `shared` has, by tensor of the optimized model, the original tensor that it corresponds to.
+
+        Raises RunError where one of them does not run with these tensors as outputs.
+        """
         originals, names = list(dict.fromkeys(shared.values())), list(shared)
         exact = Exact(models[0], originals)(feeds)
         if exactly:
@@ -164,7 +175,7 @@ class _Seen:
         return cls(first, second, exact, same, exactly)
 
     def off(self, name: str, original: str) -> float | None:
-        """How far a tensor of the second model is off, 0 where it agrees; None where that cannot be told."""
+        """How far a tensor of the optimized model is off; 0 where it agrees, None where that cannot be told."""
         if original not in self.first or name not in self.second:
             return None
         a, b, truth = self.first[original], self.second[name], self.exact.get(original)
@@ -177,7 +188,7 @@ class _Seen:
 
 
 def _rule(names: Iterable[str], origins: Mapping[str, Origin], remarks: Sequence[Remark]) -> tuple[str, str]:
-    """The rule that made the first of these tensors that has one, and what it did; "" where none has."""
+    """The rule behind the first of these tensors that has one, and what it did; two empty strings where none has."""
     applied = {remark.tensor: remark for remark in reversed(remarks) if remark.status == "applied"}
     for origin in (origins[name] for name in names if name in origins):
         if remark := applied.get(origin.value):
@@ -188,7 +199,7 @@ def _rule(names: Iterable[str], origins: Mapping[str, Origin], remarks: Sequence
 
 
 def _off(b: Array, a: Array, truth: Array | None, same: float, exactly: bool) -> float:
-    """How far two tensors are apart, if that is more than it may be; else 0."""
+    """The distance of tensor `b` to tensor `a`, or 0 where that is within the bound; `truth` is `a` in float64."""
     if a.dtype.kind != "f":
         return float(np.count_nonzero(a != b))
     if misplaced(a, b):
@@ -211,7 +222,7 @@ def _is_form(a: Array, b: Array) -> bool:
 
 
 def _shared(first: onnx.GraphProto, second: onnx.GraphProto, origins: Mapping[str, Origin]) -> dict[str, str]:
-    """Tensors of the second graph, in its order, by the tensor of the first that each is or is a form of."""
+    """By tensor of the second graph, in its order: the tensor of the first that it is, or is a form of."""
     ours = {name for node in first.node for name in node.output if name}
     names = (name for node in second.node for name in node.output if name)
     values = ((name, origins[name].value if name in origins else name) for name in names)
@@ -219,7 +230,7 @@ def _shared(first: onnx.GraphProto, second: onnx.GraphProto, origins: Mapping[st
 
 
 def _expose(source: Source, names: Sequence[str]) -> Run:
-    """The model in its own precision, with more of its tensors as outputs."""
+    """The model in its own precision, not optimized, with these tensors as further outputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(source.proto)
     present = {output.name for output in copy.graph.output}

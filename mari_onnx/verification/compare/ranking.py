@@ -1,6 +1,6 @@
-"""What becomes of the order of the candidates: what a ranking team looks at beside the differences of scores.
+"""How the order of the candidates changes, which a ranking team looks at beside the differences of scores.
 
-Scores that are equal are tied: their candidates share a range of places, and no order among them is right or wrong.
+Candidates with equal scores are tied: they share a range of places, and no order among them is right or wrong.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from mari_onnx.report.model import Ranking
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
 TOP = 10
-"""How many of the best are compared, where there are more candidates than that; half of them where there are not."""
+"""How many of the best candidates are compared; of fewer than twice as many candidates, half of them are."""
 
 MOST = 2000
-"""Candidates that are compared with each other in pairs; of more, as many are picked evenly."""
+"""The most candidates that are compared in pairs; from more, this many are picked at even distances."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """The order of one list of candidates before and after."""
+    """How the order of one list of candidates changed; the fields are those of `report.model.Ranking`."""
 
     candidates: int
     top: int
@@ -35,7 +35,7 @@ class Order:
 def order(before: Array, after: Array) -> Order:
     """Compare two lists of scores of the same candidates, both of shape [candidates] and finite.
 
-    Ties at the end of the top are counted for whoever is tied: the overlap is the best that the order allows.
+    A candidate that is tied across the end of the top counts as in the top, up to the size of the top.
     """
     n = len(before)
     if n > MOST:
@@ -44,7 +44,7 @@ def order(before: Array, after: Array) -> Order:
     top = min(TOP, (n + 1) // 2)
     first = [_places(scores) for scores in (before, after)]
     last = [_places(scores, last=True) for scores in (before, after)]
-    # A candidate whose ranges of places overlap need not have moved.
+    # A candidate has not moved if its ranges of places before and after overlap.
     moves = np.maximum(np.maximum(first[1] - last[0], first[0] - last[1]), 0)
     kept = min(top, int(((first[0] < top) & (first[1] < top)).sum()))
     signs = [np.sign(scores[:, None] - scores[None, :]).astype(np.int8) for scores in (before, after)]
@@ -54,7 +54,10 @@ def order(before: Array, after: Array) -> Order:
 
 
 def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]) -> tuple[Ranking, ...]:
-    """One entry for each output with a score for each candidate, from what was seen of it at these batches."""
+    """One entry for each output that has a score for each candidate, or for each of its columns.
+
+    `outputs` are the names with the values before and after, and `batches` the number of candidates of each.
+    """
     seen: dict[str, list[tuple[Order, Array]]] = {}
     for (output, before, after), batch in zip(outputs, batches, strict=True):
         for name, a, b in _columns(output, before, after, batch):
@@ -79,7 +82,10 @@ def _worst(name: str, pairs: list[tuple[Order, Array]]) -> Ranking:
 
 
 def _columns(output: str, before: Array, after: Array, batch: int) -> Iterator[tuple[str, Array, Array]]:
-    """The lists of scores in an output: one of shape [batch], or the columns of a few of them."""
+    """The lists of scores in an output, named `score`, or `score[0]`, `score[1]` where it has several columns.
+
+    An output with more than `TOP` columns is taken for an embedding, and has none.
+    """
     if before.shape != after.shape or before.dtype.kind != "f" or batch < 2 or batch not in before.shape:
         return
     axis = before.shape.index(batch)
@@ -93,14 +99,17 @@ def _columns(output: str, before: Array, after: Array, batch: int) -> Iterator[t
 
 
 def _places(scores: Array, *, last: bool = False) -> Array:
-    """The first (or last) of the places, from 0 for the best, that each candidate shares with those tied with it."""
+    """The first (or last) place of each candidate, from 0 for the best; tied candidates share a range of places."""
     ordered = np.sort(-scores)
     found: Array = np.searchsorted(ordered, -scores, side="right" if last else "left") - int(last)
     return found
 
 
 def _tau(before: Array, after: Array) -> float:
-    """Kendall's tau-b, of the signs of all pairs; 1 where there is no order that could change."""
+    """Kendall's tau-b, from the signs of the score differences of all pairs before and after.
+
+    Where all candidates are tied in one of the two, it is 1 if they are tied in both, and 0 if not.
+    """
     ours, theirs = np.count_nonzero(before), np.count_nonzero(after)
     if not ours or not theirs:
         return 1.0 if ours == theirs else 0.0

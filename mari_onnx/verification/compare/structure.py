@@ -1,4 +1,4 @@
-"""How the graph of one model differs from that of another."""
+"""The structural difference of two graphs: nodes and initializers that were added, removed or changed."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ def structural_difference(first: Document, second: Document) -> Structure:
 
 
 def _kind(node: onnx.NodeProto) -> tuple[str, str]:
-    """The operator, and the scope: the path of the node's name, else of its output's, without the last part."""
+    """The operator and the scope of a node: `/tower/fc1/MatMul` has the scope `/tower/fc1`.
+
+    The scope is taken from the node's name, else from its first output's.
+    """
     name = node.name or next(iter(node.output), "")
     operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
     return operator, name.rpartition("/")[0]
 
 
 def _same(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
-    """Whether the two compute the same from tensors of the same names."""
+    """Whether two nodes have the same operator, attributes, inputs and outputs."""
     attributes = [sorted(each.SerializeToString(deterministic=True) for each in node.attribute) for node in (a, b)]
     return (
         (a.op_type, a.domain, list(a.input), list(a.output)) == (b.op_type, b.domain, list(b.input), list(b.output))

@@ -1,1 +1,1 @@
-"""A model raised to float64, in which right algebra agrees and wrong algebra does not."""
+"""Models in float64, where two correct models agree to rounding of 1e-16 and a wrong one stands out."""

@@ -1,9 +1,9 @@
-"""Run a model in float64, whatever onnxruntime has kernels for.
+"""Models in float64, also where onnxruntime lacks float64 kernels.
 
-onnxruntime runs what it can. Where it has no float64 kernel for an operator the graph is cut around its nodes, and
-somebody else stands in for them: our own recurrent cells, else ONNX's reference interpreter. Where that has no answer
-either, the node runs in float32 between casts; `Exact.limits` names it, because from there on the check reaches no
-further than float32.
+onnxruntime runs what it can. Where it has no float64 kernel for an operator, the graph is cut around its nodes, and
+something else runs them: the recurrent cells of this package, else ONNX's reference interpreter. A node that neither
+can run is run in float32 between casts. `Exact.limits` names such nodes, because what follows them is no more exact
+than float32.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from mari_onnx.verification.runtimes.answers import tensors_of
 from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds, RunError, Source, Values, runner
 
 RAISABLE = 1_500_000_000
-"""The bytes up to which a model is raised."""
+"""The largest model, in bytes with its external data, that is raised to float64."""
 
 _LACKING = re.compile(r"implementation for (?:[\w.]+[.:])?(\w+)\(\d+\) node|of operator \((\w+)\)")
 """How onnxruntime says that it has no kernel, or no signature, for an operator."""
 
 _NARROW = {"AffineGrid", "CausalConvWithState", "LinearAttention", "TfIdfVectorizer"}
-"""What ONNX's interpreter itself computes in float32."""
+"""Operators that ONNX's interpreter computes in float32 whatever it is given."""
 
 Prepare = Callable[[NodeProto, Feeds], Callable[[Feeds], Values]]
 
 
 @dataclass
 class _Group:
-    """Nodes that run together: in onnxruntime, or one after the other by those who stand in."""
+    """Nodes that run together: in one session of onnxruntime, or one after the other by stand-ins."""
 
     in_runtime: bool
     nodes: list[NodeProto] = field(default_factory=list)
@@ -46,11 +46,12 @@ class _Group:
 
 
 class Exact:
-    """A model in float64, as a function from inputs to outputs by name.
+    """A model in float64, as a function from inputs to outputs, both by name.
 
-    `expose` are values to give out besides, and `change` is what happens to the raised model first.
+    `expose` are further tensors that the function returns, and `change` is applied to the raised model first. `limits`
+    are, after a call, the operators that ran in float32, by name of a tensor that they made.
 
-    Raises RunError when the model cannot be raised; calling it does when it cannot be run.
+    Raises RunError where the model is too large to be raised. A call raises RunError where the model cannot be run.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Exact:
         return tensors_of({n: values[n] for n in (*self.outputs, *self.exposed) if n in values}, np.float64)
 
     def _plan(self) -> list[_Group]:
-        """The nodes in as few groups as their order allows: even stages in onnxruntime, odd ones by stand-ins."""
+        """The nodes in as few groups as their order allows: even groups run in onnxruntime, odd ones by stand-ins."""
         stage: dict[str, int] = {}
         groups: dict[int, _Group] = {}
         for node in self.model.graph.node:
@@ -136,7 +137,7 @@ class Exact:
             found = _LACKING.search(str(error))
             there = set[str]().union(*map(_op_types, nodes))
             lacking = {found[1] or found[2]} & there if found else set()
-            # onnxruntime may have replaced an operator by what it is defined as, and lack something of that.
+            # onnxruntime may have replaced an operator by its definition, and lack a kernel for a part of that.
             lacking = lacking or {op_type for op_type in there if found and _is_function(op_type, self.model)}
             if lacking <= self._lacking:
                 raise
@@ -144,7 +145,7 @@ class Exact:
         return lambda values: run({name: values[name] for name in fed})
 
     def _stand_in(self, node: NodeProto) -> Callable[[Feeds], Values]:
-        """Somebody who runs the node: the first who can."""
+        """The first stand-in that can run the node: recurrent cells or the interpreter, else float32."""
         first = self._recurrent if node.op_type in RECURRENT else self._interpreted
         candidates: list[Prepare] = [first, self._in_float32]
         chosen: list[Callable[[Feeds], Values]] = []
@@ -231,7 +232,7 @@ class Exact:
 
 
 class _LackingError(Exception):
-    """onnxruntime cannot run some operators in float64."""
+    """onnxruntime has no float64 kernels for the operators in `op_types`."""
 
     def __init__(self, op_types: set[str]) -> None:
         super().__init__(", ".join(sorted(op_types)))
@@ -243,7 +244,7 @@ class _UnableError(Exception):
 
 
 def _is_function(op_type: str, model: onnx.ModelProto) -> bool:
-    """Whether a standard operator is defined by others."""
+    """Whether ONNX defines a standard operator as a function of other operators."""
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
     try:
         schema = onnx.defs.get_schema(op_type, opset)

@@ -1,4 +1,4 @@
-"""Operators in float64 that neither onnxruntime nor ONNX's interpreter has there."""
+"""Implementations in float64 of operators that neither onnxruntime nor ONNX's interpreter has in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mari_onnx.verification.runtimes.onnxruntime import Array
 
 
 class Erf(OpRun):
-    """Erf in float64; that of ONNX's interpreter gives float32."""
+    """Erf in float64; ONNX's interpreter returns float32."""
 
     op_domain = ""
 
@@ -21,7 +21,7 @@ class Erf(OpRun):
 
 
 class Gelu(OpRun):
-    """Gelu in float64: that of ONNX's interpreter is made of its Erf."""
+    """Gelu in float64; ONNX's interpreter computes it with its own Erf."""
 
     op_domain = ""
 
@@ -37,7 +37,7 @@ def _erf(x: Array) -> Array:
 
 
 class QuantizeLinear(OpRun):
-    """With scales in float64, in any opset; ONNX's interpreter knows it from opset 19 on."""
+    """QuantizeLinear with scales in float64, in any opset; ONNX's interpreter has it from opset 19 on."""
 
     op_domain = ""
 
@@ -49,7 +49,7 @@ class QuantizeLinear(OpRun):
 
 
 class DequantizeLinear(OpRun):
-    """The same the other way round."""
+    """DequantizeLinear with scales in float64, in any opset."""
 
     op_domain = ""
 
@@ -81,7 +81,10 @@ class LRN(OpRun):
 
 
 def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
-    """One value, or one for each place along an axis of x. Raises NotImplementedError for other forms."""
+    """Scales or zero points in a shape that broadcasts to x: a single one, or one for each place along an axis.
+
+    Raises NotImplementedError for those of blocks.
+    """
     if values.dtype.kind not in "fiu" or given.get("block_size") or given.get("precision"):
         raise NotImplementedError("quantization in blocks")
     if values.size == 1:
@@ -92,3 +95,4 @@ def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
 
 
 STAND_INS = [Erf, Gelu, LRN, Mean, QuantizeLinear, DequantizeLinear]
+"""The implementations that ONNX's interpreter is given in place of its own."""

@@ -1,4 +1,4 @@
-"""The same model in float64, to tell a wrong function from a rounded one."""
+"""Copies of models and nodes with other float types: raised to float64, or lowered to float32."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def raised(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def lowered(node: NodeProto) -> NodeProto:
-    """A node of a raised model in float32."""
+    """A copy of a node of a raised model, with every float64 in it a float32."""
     copy = NodeProto()
     copy.CopyFrom(node)
     _LOWER.node(copy)
@@ -38,7 +38,7 @@ def lowered(node: NodeProto) -> NodeProto:
 
 
 def raise_feeds(feeds: Feeds) -> dict[str, Array]:
-    """The same inputs for a raised model: exact, because every narrower float is a float64."""
+    """Inputs for a raised model: floats become float64, without rounding, and other types stay."""
     return {name: _raised(value) for name, value in feeds.items()}
 
 
@@ -50,7 +50,7 @@ def _raised(value: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Retyping:
-    """Floats of some types become those of another, in place."""
+    """A change of float types, in place: from the element types `sources` to the element type `target`."""
 
     sources: Collection[int]
     target: int

@@ -1,4 +1,4 @@
-"""Recurrent cells in float64: nobody else has them there with lengths of sequences."""
+"""GRU, LSTM and RNN in float64, with lengths of sequences, which neither onnxruntime nor ONNX's interpreter has."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def recurrent(node: onnx.NodeProto, inputs: Sequence[Array | None]) -> list[Arra
     """The outputs of a GRU, LSTM or RNN, as the ONNX specification defines them.
 
     X is [steps, batch, features], or [batch, steps, features] with layout 1. Beyond the length of its sequence an
-    output is 0, and the last state is that of the last step within. Raises NotImplementedError for what is not known
-    here, and RunError where every sequence is empty: onnxruntime may take the whole process down on it.
+    output is 0, and the last state is that of the last step within the length. Raises NotImplementedError for
+    activations and attributes that are not implemented, and RunError where every sequence is empty, because
+    onnxruntime may crash the whole process on such inputs.
     """
     given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == "LSTM" and "clip" in given:
@@ -92,7 +93,7 @@ def _activation(name: str, given: dict[str, Any]) -> Activation:
 def _run(
     step: Step, x: Array, lengths: Array, start: tuple[Array, ...], backwards: bool
 ) -> tuple[Array, tuple[Array, ...]]:
-    """All steps of one direction: what each put out, [steps, batch, hidden], and the last states."""
+    """All steps of one direction: the outputs, [steps, batch, hidden], and the last states, each [batch, hidden]."""
     steps, batch = x.shape[:2]
     y = np.zeros((steps, batch, start[0].shape[-1]))
     states, rows = start, np.arange(batch)

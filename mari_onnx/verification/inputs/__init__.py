@@ -1,1 +1,1 @@
-"""What models are run on: drawn calls, recorded calls, and the range that each input may be drawn from."""
+"""The inputs on which models are run: drawn calls, recorded calls, and the range from which each input is drawn."""

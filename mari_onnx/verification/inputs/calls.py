@@ -1,4 +1,4 @@
-"""The calls that both models are given: drawn, or recorded somewhere."""
+"""The calls that both models get: drawn from a seed, or recorded by a service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mari_onnx.verification.inputs import recorded as data
-from mari_onnx.verification.inputs.cases import Case, Effort, plan
+from mari_onnx.verification.inputs.cases import Batches, Case, Effort, plan
 from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, extents
 from mari_onnx.verification.inputs.ranges import Trace
 from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Values
@@ -18,7 +18,7 @@ from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Va
 
 @dataclass
 class Drawn:
-    """Inputs made up for each case, that the reference is not known to refuse."""
+    """Calls whose inputs are drawn, so that the reference can run on them."""
 
     inputs: Sequence[Input]
     traced: Trace
@@ -26,23 +26,23 @@ class Drawn:
     keys: Collection[str]
     seed: int
     effort: Effort
-    batches: Sequence[int]
+    batches: Batches
     notes: list[str]
     chosen: Mapping[str, Array] = field(default_factory=dict)
-    """Ids to look at in particular, by input: "changed rows" has no others."""
+    """By input, the ids that the case "changed rows" draws from: rows of tables that the optimized model changed."""
 
     @property
     def seconds(self) -> float:
-        """How long all cases may take, before those that are not `needed` are left out."""
+        """The seconds after which the cases beyond the first `needed` are left out."""
         return self.effort.seconds
 
     @property
     def needed(self) -> int:
-        """How many of the cases are always run."""
-        return len(self.batches)
+        """How many cases, from the first on, are always run."""
+        return len(set(self.batches.needed))
 
     def cases(self) -> list[Case]:
-        """What is to be run, most telling first."""
+        """The cases in the order in which they are run."""
         styles = edges(self.inputs, self.traced.bounds, extents(self.inputs, 2, self.traced.requests), self.tiled)
         if self.chosen:
             styles.insert(0, "changed rows")
@@ -66,7 +66,11 @@ class Drawn:
         return by_key(feeds, self.tiled, self.keys, rng) if self.keys else feeds
 
     def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
-        """Inputs that the reference can run, and what it makes of them; None, and a note, when there are none."""
+        """Inputs on which the reference runs, and its outputs; None, with a note, where no such inputs are found.
+
+        Where the reference does not run on the inputs as drawn, ids of 0 and 1 are tried. Where its outputs are not
+        finite, features without negative numbers are tried.
+        """
 
         def attempt(largest_id: int | None, *, nonnegative: bool) -> tuple[Values, Values] | RunError:
             feeds = self.feeds(case, largest_id=largest_id, nonnegative=nonnegative)
@@ -86,7 +90,7 @@ class Drawn:
             self.notes.append(
                 f"{where}: only ids 0 and 1, because the reference does not run on larger ones ({problem})"
             )
-        if usual and not _is_finite(found[1]):  # the logarithm or the root of a negative feature tells nothing
+        if usual and not _is_finite(found[1]):  # perhaps the model takes the logarithm or the root of a feature
             again = attempt(largest_id, nonnegative=True)
             found = again if not isinstance(again, RunError) and _is_finite(again[1]) else found
         for name, value in found[1].items():
@@ -97,7 +101,7 @@ class Drawn:
 
 @dataclass
 class Given:
-    """Inputs that were recorded somewhere."""
+    """Calls whose inputs were recorded, in a file or a folder at `path`."""
 
     inputs: Sequence[Input]
     traced: Trace
@@ -109,7 +113,7 @@ class Given:
     calls: dict[Case, Values] = field(default_factory=dict)
 
     def cases(self) -> list[Case]:
-        """A case for each call that is there."""
+        """A case for each recorded call. A note is added for a call whose rows of a tiled input differ."""
         for name, feeds in data.read(self.path, self.inputs):
             case = Case(name, data.candidates(self.inputs, feeds, self.traced.requests), "given")
             self.calls[case] = feeds
@@ -123,7 +127,7 @@ class Given:
         return self.calls[case]
 
     def run(self, case: Case, run: Run) -> tuple[Values, Values] | None:
-        """The inputs, and what the reference makes of them; None, and a note, when it does not run."""
+        """The inputs and the reference's outputs; None, with a note, where the reference does not run."""
         try:
             return self.calls[case], run(self.calls[case])
         except RunError as error:

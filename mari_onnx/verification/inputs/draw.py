@@ -1,4 +1,4 @@
-"""Inputs that tell models apart: distinct items, a distinct user, ids drawn from the whole of their tables."""
+"""Drawing of inputs that show differences: distinct candidates, and ids from the whole of the tables they index."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mari_onnx.verification.inputs.cases import Style
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
 REQUESTS = 3
-"""How many requests a batch of several holds."""
+"""The number of requests in a call of a model that takes several."""
 
 LENGTH = 5
-"""The extent of a dynamic axis that is not the batch, such as a history's length."""
+"""The extent of a dynamic axis that counts neither candidates nor requests, such as the length of a history."""
 
 LARGE, LARGE_HALF = 1000.0, 30.0
-"""What a feature is when it is large; one in half precision is less, so that sums of it stay in its range."""
+"""The magnitude of a large feature; the second is that of half precision, whose range sums of it must not leave."""
 
 _MIN_SEQUENCE = 4
 _HALF = 2
@@ -36,7 +36,7 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
 
 @dataclass(frozen=True)
 class Input:
-    """A graph input; a dynamic axis is a symbol, unique to the axis where the model gives no name."""
+    """A graph input. `dims` are extents or symbols; an axis that the model leaves unnamed has a symbol of its own."""
 
     name: str
     dtype: np.dtype[np.generic]
@@ -48,37 +48,41 @@ class Input:
 
     @property
     def rows(self) -> str | None:
-        """The symbol of the leading axis; None where that is literal or absent."""
+        """The symbol of the leading axis; None where the axis has a fixed extent or does not exist."""
         return self.dims[0] if self.dims and isinstance(self.dims[0], str) else None
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that an input may take, inclusive; arrays that broadcast to the input's shape."""
+    """The least and the largest value that an input may take, as arrays that broadcast to the input's shape."""
 
     low: Array
     high: Array
     whole: bool = True
-    """Whether only whole numbers are meant, as ids are; an input of floats may have such, too."""
+    """Whether the values are whole numbers, as ids are. An input of floats may hold ids, too."""
 
 
 def inputs_of(session: ort.InferenceSession) -> list[Input]:
-    """The inputs that a model must be fed. Raises UserError for a kind of input that cannot be made up."""
+    """The inputs of a model. Raises UserError for an input whose type cannot be drawn, such as a sequence."""
     found = []
     for arg in session.get_inputs():
         dtype = _DTYPES.get(arg.type.removeprefix("tensor(").removesuffix(")"))
         if dtype is None:
-            raise UserError(f"Input `{arg.name}` is a {arg.type}; only tensors of numbers and strings can be verified.")
+            raise UserError(
+                f"input `{arg.name}` is a {arg.type}, and only tensors of numbers, booleans or strings can be drawn",
+                "Export the model with tensors as inputs.",
+            )
         dims = tuple(d if isinstance(d, int) else d or f"{arg.name}[{axis}]" for axis, d in enumerate(arg.shape))
         found.append(Input(arg.name, dtype, dims))
     return found
 
 
 def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> set[str]:
-    """The symbols that stand for the candidates.
+    """The symbols of the axes that count candidates.
 
-    They are those of the leading axes (an exporter may name one batch differently for each input), less the
-    `requests` and those that are an inner axis elsewhere. Without any, the candidates must be on an inner axis.
+    They are the symbols of leading axes, of which there may be several, because an exporter may name the batch of each
+    input differently. Those in `requests`, and those that are also the symbol of an inner axis, are left out. Where no
+    input has a dynamic leading axis, the inner ones count candidates.
     """
     inputs = list(inputs)
     inner = {dim for each in inputs for dim in each.dims[1:] if isinstance(dim, str)}
@@ -87,7 +91,7 @@ def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> se
 
 
 def extents(inputs: Iterable[Input], batch: int, requests: Collection[str] = ()) -> dict[str, int]:
-    """The extent of every symbol for `batch` candidates."""
+    """The extent of every symbol in a call of `batch` candidates; `requests` are the symbols that count requests."""
     inputs = list(inputs)
     symbols = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
     batches = batch_symbols(inputs, requests)
@@ -106,15 +110,22 @@ def draw(
     largest_id: int | None = None,
     nonnegative: bool = False,
 ) -> dict[str, Array]:
-    """Draw every input, with the axes' extents from `sizes`.
+    """Draw every input; `sizes` are the extents of the symbols.
 
-    Ids are uniform in their bounds ([0, 1] where those are unknown) and at most `largest_id`; the largest id is
-    always among the rows of a column, and histories end in zeros. Floats are standard normal, or their magnitudes;
-    those with bounds are uniform in them. The rows of a `tiled` input are identical.
+    Ids are uniform in their bounds, which are [0, 1] where unknown, and at most `largest_id`. Each column has its
+    largest id in some row, and histories end in zeros. Floats are uniform in their bounds; without bounds they are
+    standard normal, or with `nonnegative` the magnitudes of such. The rows of a `tiled` input are identical.
 
-    Of the other styles, "changed rows" takes the ids of some inputs from `chosen`, "largest ids" has no other ids,
-    "padding" empties the histories, "zeros" is zero wherever it may be. "large" and "not finite" have a feature that is
-    large, or NaN or infinite, in each row but the first; "large user" and "not finite user" one in a user's only row.
+    The other styles differ in this:
+
+    changed rows       the ids of the inputs in `chosen` are drawn from the ids there
+    largest ids        all ids are the largest
+    padding            all histories are empty
+    zeros              everything is zero, or as near to it as the bounds allow
+    large              in each row but the first, one feature is very large
+    not finite         in each row but the first, one feature is NaN or infinite
+    large user,        the same for one feature in the only row of a user
+    not finite user
     """
     feeds = {}
     for each in inputs:
@@ -162,7 +173,7 @@ def by_key(
 def edges(
     inputs: Iterable[Input], bounds: Mapping[str, Bounds], sizes: Mapping[str, int], tiled: Collection[str]
 ) -> list[Style]:
-    """The edge cases that mean something to a model with these inputs."""
+    """The styles of edge cases that can occur with these inputs, such as "padding" only where there are histories."""
     inputs = list(inputs)
     of_items, of_users = _features(inputs, bounds, tiled)
     whole = [each for each in inputs if each.name in bounds and bounds[each.name].whole]
@@ -182,17 +193,17 @@ def edges(
 def _features(
     inputs: Iterable[Input], bounds: Mapping[str, Bounds], tiled: Collection[str]
 ) -> tuple[list[str], list[str]]:
-    """The inputs of floats that are no ids, of several rows and of one."""
+    """The names of the float inputs that hold features and not ids: those of the candidates, and those of users."""
     features = [each for each in inputs if each.dtype.kind == "f" and each.dims and each.name not in bounds]
     of_users = [each.name for each in features if each.name in tiled or each.dims[0] == 1]
     return [each.name for each in features if each.name not in of_users], of_users
 
 
 def _strew(feeds: dict[str, Array], features: list[str], style: Style, rng: np.random.Generator) -> None:
-    """Make single elements of features large, or not finite, in place: one in a row, so that none hides another.
+    """Make one element of features large, or not finite, in each row but the first, in place.
 
-    Row 0 stays as it is. Elements take turns, and when all had one kind of value the next kind follows; where there
-    are more elements than rows, chance decides which of them have a turn. A user has one row, and one such element.
+    One element a row, so that no NaN hides another. The elements take turns, from a random one on; when each has had
+    one kind of value, such as NaN, the next kind follows. A user has one row, and one such element.
     """
     of_user = style in ("large user", "not finite user")
     kinds = (np.nan, np.inf, -np.inf) if style in ("not finite", "not finite user") else (LARGE, -LARGE)
@@ -250,6 +261,9 @@ def _ids(
 
 
 def _is_sequence(shape: tuple[int, ...], low: Array, high: Array) -> bool:
-    """Whether it is a history: padded with id 0 at its end, each row from a place of its own."""
+    """Whether an input of ids is a history, which is padded with id 0 at its end.
+
+    It has one range for all columns, from 0 on, and a last axis of at least `_MIN_SEQUENCE`.
+    """
     alike = low.max(initial=0) == 0 and high.min(initial=high.max(initial=0)) == high.max(initial=0)
     return bool(alike) and len(shape) > 1 and shape[-1] >= _MIN_SEQUENCE

@@ -1,7 +1,7 @@
-"""Where ids go in a graph: the operators that move them, and the places where they are used.
+"""The way of ids through a graph: the operators that move them, and the nodes that use them.
 
-An id reaches its table through operators that only move it (Cast, Concat, Slice, Tile and the like) or shift it (Add of
-an offset).
+An id reaches its table through operators that only move it, such as Cast, Concat, Slice or Tile, or shift it, such as
+the Add of an offset.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import NodeProto
 from mari_onnx.document.graph_view import bodies, captures, reads
 
 FIRST = frozenset({0})
-"""The operand of an operator that moves its first input."""
+"""The operands that are moved, for an operator that moves its first input."""
 
 _ANY: frozenset[int] = frozenset(range(1 << 12))
 MOVES: dict[str, frozenset[int]] = {
@@ -27,24 +27,24 @@ MOVES: dict[str, frozenset[int]] = {
     "ScatterND": frozenset({0, 2}),
     "ScatterElements": frozenset({0, 2}),
 }
-"""Operators that move or shift an id, and the operands that they do it to."""
+"""Operators that move or shift an id, with the operands that they move."""
 
 SEQUENCES = {"SplitToSequence", "SequenceAt", "ConcatFromSequence"}
-"""The same for sequences, which only bodies are made of."""
+"""Operators that move ids in sequences, which are followed only within bodies."""
 
 WRAPS = {"Clip", "Mod", "Abs", "Relu"}
-"""Of those, the ones that bring a value into a range; the tags are kept out of it."""
+"""Operators of `MOVES` that bring a value into a range. Tags are led around them, because they lie outside of it."""
 
 INDEXES = {"Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1, "OneHot": 0}
-"""Operators that index something, and the operand that is the index."""
+"""Operators that index something, with the operand that is the index."""
 
 COMPARES = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
-"""Operators that compare an id with something, as a check of its range does."""
+"""Operators that compare an id with something, for example to check its range."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """A carried value used by a node, as an index or in a comparison with `other`."""
+    """A node that uses a tensor of ids, `value`: as an index into the tensor `other`, or in a comparison with it."""
 
     node: NodeProto
     value: str
@@ -52,16 +52,16 @@ class Use:
 
     @property
     def compares(self) -> bool:
-        """Whether the value is compared, and not an index."""
+        """Whether the ids are compared; else they are an index."""
         return self.node.op_type in COMPARES
 
 
 @dataclass
 class Flow:
-    """Where ids go: the nodes that move them, in order, and the uses that they come to.
+    """The tensors that carry ids, the nodes that move ids, in graph order, and the uses of ids.
 
-    A node that also takes an id in another place than those that it moves (the index of a Gather of ids) moves all the
-    same; there, the id is one of the node's fixed operands.
+    A node may move one operand and take ids in another as well: the Gather of a tensor of ids by an index that is an id
+    itself. Such a node is among `moves`, and its index is one of its fixed operands.
     """
 
     carried: set[str]
@@ -69,6 +69,7 @@ class Flow:
     uses: list[Use] = field(default_factory=list)
 
     def follow(self, nodes: Iterable[NodeProto]) -> None:
+        """Add what these nodes, in graph order, do with the ids that are carried so far."""
         for node in nodes:
             carried = {i for i, name in enumerate(node.input) if name in self.carried}
             index = INDEXES.get(node.op_type)
@@ -83,7 +84,7 @@ class Flow:
                 self.carried.update(filter(None, node.output))
 
     def fixed(self, node: NodeProto) -> dict[int, str]:
-        """The operands of a move that stay as they are."""
+        """The operands of a node in `moves` that are not moved ids, by position."""
         moved = MOVES.get(node.op_type, frozenset())
         return {i: n for i, n in enumerate(node.input) if n and not (n in self.carried and i in moved)}
 
@@ -99,7 +100,7 @@ class Flow:
 
 
 def needed(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
-    """The nodes that compute what is wanted, in order."""
+    """The nodes that the tensors in `wanted` depend on, in order."""
     wanted, kept = set(wanted), []
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):

@@ -1,12 +1,12 @@
-"""Trace each integer input to what it indexes, and so learn which values it may take.
+"""The range of each input of ids, found by tracing the input to the tables that it indexes.
 
-An id is followed by running the operators that move it (see `tagging`), and what is learned of it where it arrives is
-a table of tracers (see `tracers`). A packed matrix has bounds for each of its columns.
+The operators that move an id are run on tagged inputs (see `tagging`), and tracers read the range off the places where
+the tags arrive (see `tracers`). A matrix of ids of several fields has a range for each column.
 
-Inside the bodies of Loop and Scan nothing is run apart. An id that gets there, and nowhere else, is followed by name to
-the tables that it indexes, and takes the range of the smallest: an offset that it is added to there is overlooked.
+Bodies of Loop and Scan are not run for this. An id that is used only there is followed by name to the tables that it
+indexes, and has the range of the smallest. An offset that the body adds to it is overlooked.
 
-Not traced: ids combined with each other or scaled before they index, and float16 ids.
+Not traced are ids that are combined with each other or scaled before they index, and ids in float16.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 
 @dataclass(frozen=True)
 class Trace:
-    """What was learned: bounds by input, and the symbols of leading axes that another input indexes (requests).
+    """What tracing found.
 
-    `tables` are the stored tables whose rows an input indexes, each with the offset that is added to the id.
+    `bounds` are the ranges by input. `requests` are the symbols of leading axes whose rows another input selects, so
+    that they count requests. `tables` are, by input, the stored tables whose rows it indexes, each with the offset that
+    is added to the id.
     """
 
     bounds: dict[str, Bounds]
@@ -36,36 +38,42 @@ class Trace:
     tables: Mapping[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
 
     def overridden(self, ranges: Mapping[str, tuple[float, float]], inputs: Sequence[Input]) -> Trace:
-        """With other ranges for some inputs. Raises UserError for one that there is not, or that is empty."""
+        """The trace with other ranges, (least, largest) by input.
+
+        Raises UserError for a name that is no input, for an empty range, and for ids with limits that are not whole.
+        """
         bounds, known = dict(self.bounds), {each.name: each for each in inputs}
         for name, (low, high) in ranges.items():
             if name not in known:
                 there = f"Its inputs are: {', '.join(known)}."
-                raise UserError(f"The model has no input `{name}` to give a range.", there)
+                raise UserError(f"a range is given for `{name}`, which is no input of the model", there)
             if not low <= high:
-                raise UserError(f"The range {low:g}:{high:g} of input `{name}` is empty.", "Give it as LOW:HIGH.")
+                raise UserError(f"the range {low:g}:{high:g} of input `{name}` is empty", "Give the lower limit first.")
             ids = known[name].dtype.kind in "iu" or (name in bounds and bounds[name].whole)
             if ids and not (float(low).is_integer() and float(high).is_integer()):
-                raise UserError(f"Input `{name}` holds whole numbers, and {low:g}:{high:g} is no range of them.")
+                raise UserError(
+                    f"input `{name}` holds whole numbers, and a limit of the range {low:g}:{high:g} is not one",
+                    "Give two whole numbers, as in 0:999.",
+                )
             dtype = np.int64 if ids else np.float64
             bounds[name] = Bounds(np.array(low, dtype), np.array(high, dtype), whole=ids)
         return replace(self, bounds=bounds)
 
 
 def trace(source: Source, inputs: Sequence[Input]) -> Trace:
-    """Trace the inputs of a model. Raises RunError when it runs neither on ones nor on zeros at a small batch."""
+    """Trace the inputs of a model. Raises RunError where it runs on neither ones nor zeros with few candidates."""
     requests: frozenset[str] = frozenset()
     while True:
         tagged = _tagged_at(source, inputs, requests)
         found = references.requests(tagged)
         if found <= requests:
             return Trace(bounds(tagged), requests, references.tables(tagged))
-        requests |= found  # the extents change with it, and with them the bounds
+        requests |= found  # an axis of requests has another extent, and with other extents the bounds change
 
 
 def _tagged_at(source: Source, inputs: Sequence[Input], requests: Collection[str]) -> Tagged:
     failure: RunError | None = None
-    # Ones first: a history of padding only is an edge case, which can crash onnxruntime's GRU with the whole process.
+    # Ones first: zeros make every history empty, on which the GRU of onnxruntime can crash the whole process.
     for batch, value in ((2, 1), (7, 1), (2, 0), (1, 0)):
         try:
             return tag(source, inputs, extents(inputs, batch, requests), value)

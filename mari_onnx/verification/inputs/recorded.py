@@ -1,4 +1,4 @@
-"""Inputs that somebody has: real requests, recorded in one of the usual formats.
+"""Recorded inputs: real requests, stored in one of the usual formats.
 
 FILE.npz, a folder of NAME.npy      one call: an array for each input
 a folder test_data_set_N            one call, in ONNX's own format: input_0.pb, input_1.pb, ... in the model's order
@@ -6,8 +6,8 @@ a folder of such folders            a call for each
 FILE.jsonl                          a JSON object of the inputs by name in each line, which is a call or a candidate
 FILE.parquet                        a column for each input, a row for each candidate (needs pyarrow)
 
-Where there is one candidate in a line or a row, they are put together to calls of at most `ROWS` candidates. An input
-whose leading extent is 1 then has to be the same for all candidates of a call.
+Lines or rows that hold one candidate each are put together to calls of at most `ROWS` candidates. An input of the model
+whose leading extent is 1 then has to have the same value in all rows of a call.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ from mari_onnx.verification.inputs.draw import Input, batch_symbols
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
 ROWS = 1000
-"""The most candidates that rows are put together to."""
+"""The most candidates of a call that is put together from rows of one candidate each."""
 
 Row = Mapping[str, Any]
 
 
 def read(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, dict[str, Array]]]:
-    """The calls in a file or a folder, each with a name. Raises UserError for what does not fit the model's inputs."""
+    """The calls in a file or a folder: a name, such as `requests.jsonl, line 3`, and an array for each input.
+
+    Raises UserError for a file that cannot be read, and for arrays that do not fit the model's inputs.
+    """
     if not path.exists():
         raise UserError(
-            f"{path} does not exist", "Give a file or a folder with inputs: .npz, .npy, .pb, .jsonl, .parquet."
+            f"the inputs {path} do not exist",
+            "Give a file .npz, .jsonl or .parquet, or a folder with NAME.npy or test_data_set_N.",
         )
     for name, call in _calls(path, inputs):
         yield name, {each.name: _fit(each, call, name) for each in inputs}
@@ -53,8 +57,8 @@ def _calls(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
         yield from _stacked(path.name, _parquet_rows(path, inputs), inputs)
     else:
         raise UserError(
-            f"{path} is in no format that is known here",
-            "Inputs are read from .npz, .jsonl and .parquet, and from folders of .npy or test_data_set_N.",
+            f"{path} has an ending that is not known",
+            "Inputs are read from .npz, .jsonl and .parquet, and from folders with NAME.npy or test_data_set_N.",
         )
 
 
@@ -75,7 +79,9 @@ def _folder(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
         return
     tensors = sorted(path.glob("input_*.pb"), key=_number)
     if not tensors:
-        raise UserError(f"there are no inputs in {path}", "It should hold NAME.npy, input_0.pb or test_data_set_0.")
+        raise UserError(
+            f"there are no inputs in {path}", "The folder has to hold NAME.npy, input_0.pb or test_data_set_0."
+        )
     call = {}
     for file, each in zip(tensors, inputs, strict=False):
         try:
@@ -103,10 +109,12 @@ def _lines(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(
-                f"{where} is not JSON: {error}", "Each line has to be an object of inputs by name."
+                f"{where} is not JSON: {error}", 'Each line has to be like {"user_id": [7], "item_id": [1]}.'
             ) from error
         if not isinstance(row, dict):
-            raise UserError(f"{where} is not an object", "Each line has to be an object of inputs by name.")
+            raise UserError(
+                f"{where} is not a JSON object", 'Each line has to be like {"user_id": [7], "item_id": [1]}.'
+            )
         if _is_candidate(row, inputs):
             rows.append(row)
         else:
@@ -115,7 +123,7 @@ def _lines(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
 
 
 def _is_candidate(row: Row, inputs: Sequence[Input]) -> bool:
-    """Whether every input in it lacks its leading axis."""
+    """Whether a row is one candidate and not a whole call: every input in it lacks its leading axis."""
     given = [(each, np.ndim(row[each.name])) for each in inputs if each.name in row and each.dims]
     return bool(given) and all(rank == len(each.dims) - 1 for each, rank in given)
 
@@ -135,7 +143,7 @@ def _parquet_rows(path: Path, inputs: Sequence[Input]) -> Iterator[Row]:
 
 
 def _stacked(name: str, rows: Iterator[Row], inputs: Sequence[Input]) -> Iterator[tuple[str, Row]]:
-    """Rows of one candidate each, put together."""
+    """Calls of up to `ROWS` candidates, put together from rows of one candidate each."""
     first = 1
     while some := [row for _, row in zip(range(ROWS), rows, strict=False)]:
         where = f"{name}, rows {first} to {first + len(some) - 1}"
@@ -148,32 +156,39 @@ def _column(each: Input, rows: Sequence[Row], where: str) -> Any:
         values = np.array([row[each.name] for row in rows])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{where}: input `{each.name}` is not there, or not of one shape, in each of them",
-            "Pad histories to one length, and give every input in every row.",
+            f"{where}: input `{each.name}` is missing in some of them, or has different shapes",
+            "Give every input in every row, and pad histories to one length.",
         ) from error
     if each.rows is not None or not each.dims:
         return values
     if (values != values[:1]).any():
         raise UserError(
-            f"{where}: input `{each.name}` has one row for all candidates, and differs among them",
-            "Give the candidates of one request in a file, or whole calls in lines of JSON.",
+            f"{where}: the model takes one row of input `{each.name}` for all candidates, and the recorded rows differ",
+            "Give the candidates of one request in a file, or a whole call in each line of a .jsonl file.",
         )
     return values[:1]
 
 
 def _fit(each: Input, call: Row, where: str) -> Array:
-    """The input's array in its own type, or a UserError that says what is wrong with it."""
+    """The array of one input, converted to the input's type. Raises UserError where type or shape do not fit."""
     if each.name not in call:
-        raise UserError(f"{where} has no input `{each.name}`", f"It has: {', '.join(sorted(call)) or 'nothing'}.")
+        has = ", ".join(sorted(call)) or "none"
+        raise UserError(
+            f"{where} lacks input `{each.name}` of the model", f"Record it, too. The inputs there are: {has}."
+        )
     try:
         given = np.asarray(call[each.name])
         numeric = each.dtype.kind in "fiub" and given.dtype.kind in "fiub"
         array = given.astype(each.dtype if each.dtype.kind != "U" else object)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: input `{each.name}` cannot be read as {each.dtype}: {error}") from error
+        raise UserError(
+            f"{where}: input `{each.name}` cannot be read as {each.dtype}: {error}",
+            "Give values of the type that the model takes.",
+        ) from error
     if numeric and each.dtype.kind in "iub" and (array != given).any():
         raise UserError(
-            f"{where}: input `{each.name}` has values that {each.dtype} has not", "Give whole numbers in its range."
+            f"{where}: input `{each.name}` has values that do not fit into {each.dtype}",
+            "Give whole numbers in the range of that type.",
         )
     expected = " ".join(str(dim) for dim in each.dims)
     fits = array.ndim == len(each.dims) and all(
@@ -181,14 +196,14 @@ def _fit(each: Input, call: Row, where: str) -> Array:
     )
     if not fits:
         raise UserError(
-            f"{where}: input `{each.name}` has shape {list(array.shape)}, and the model wants [{expected}]",
-            "Give the arrays as the model is called.",
+            f"{where}: input `{each.name}` has shape {list(array.shape)}, and the model takes [{expected}]",
+            "Give each array in the shape in which the model is called.",
         )
     return np.ascontiguousarray(array)
 
 
 def candidates(inputs: Sequence[Input], feeds: Mapping[str, Array], requests: frozenset[str]) -> int:
-    """How many candidates a call has."""
+    """How many candidates a call has; `requests` are the symbols of axes that count requests instead."""
     symbols = batch_symbols(inputs, requests)
     extents = [
         extent

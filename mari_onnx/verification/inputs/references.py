@@ -1,4 +1,4 @@
-"""What the ids of each input are references to: rows of stored tables, and rows of other inputs."""
+"""The rows that the ids of each input select: those of stored tables, and those of other inputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mari_onnx.verification.inputs.tagging import Tagged
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
 MOST_OFFSETS = 100
-"""Fields of one shared table that are told apart."""
+"""The most offsets, one a field, that are told apart in one shared table."""
 
 
 def tables(tagged: Tagged) -> dict[str, frozenset[tuple[str, int]]]:
-    """The stored tables whose rows each input indexes, each with the offset that is added to the id."""
+    """By input, the stored tables whose rows it indexes, each with the offset that is added to the id."""
     found: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for at in tagged.arrivals:
         if at.use.compares or at.use.other not in tagged.stored or at.use.other not in tagged.shapes:
@@ -30,7 +30,7 @@ def tables(tagged: Tagged) -> dict[str, frozenset[tuple[str, int]]]:
 
 
 def requests(tagged: Tagged) -> frozenset[str]:
-    """The symbols of leading axes of which an input indexes the rows: the axes count requests."""
+    """The symbols of leading axes of inputs whose rows another input selects; such an axis counts requests."""
     found: set[str] = set()
     origins = _origins(tagged)
     for at in tagged.arrivals:
@@ -52,7 +52,7 @@ def _rows_of(tagged: Tagged, index: str, indexed: str, origins: Mapping[str, set
 
 
 def _origins(tagged: Tagged) -> dict[str, set[str]]:
-    """The inputs that each value is computed from; a shape is from none."""
+    """By tensor, the inputs that it is computed from; the result of Shape or Size counts as computed from none."""
     origins = {name: {name} for name in tagged.inputs}
     for node in tagged.model.graph.node:
         if node.op_type not in ("Shape", "Size"):
@@ -62,7 +62,7 @@ def _origins(tagged: Tagged) -> dict[str, set[str]]:
 
 
 def _first_axis(use: Use, shape: tuple[int, ...]) -> Array:
-    """Which elements of an index run over the leading axis."""
+    """Which elements of an index of this shape select along the leading axis of the indexed tensor."""
     attributes = {a.name: a.i for a in use.node.attribute}
     if use.node.op_type == "GatherND" and not attributes.get("batch_dims", 0):
         return np.broadcast_to(np.arange(shape[-1]) == 0, shape)

@@ -1,8 +1,9 @@
-"""Run what moves ids on numbers that tell every element of every input apart, and see where each arrives.
+"""Tagged inputs: numbers that tell every element of every input apart, and the places where each of them arrives.
 
-The part of the graph between the inputs and the places where a value is used as an index is cut out and run twice, once
-on zeros and once with another number, a *tag*, in every element of every input. Where an index moved by a tag, that
-element of that input arrived there; what is left is the offset. So no idiom of an exporter needs a rule.
+The part of the graph between the inputs and the nodes that use ids as an index is cut out and run twice: once on zeros,
+and once with another number, a *tag*, in every element of every input. Where an index differs by a tag between the two
+runs, the element with this tag arrived there. The index of the first run is the offset that is added on the way. As the
+graph itself is run, no exporter's way of moving ids needs a rule of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mari_onnx.verification.inputs.flow import COMPARES, WRAPS, Flow, Use, neede
 from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner
 
 TAG = 1 << 20
-"""Tags are TAG, TAG + 1, ... below twice that: exact in float32, and the sum of two is none."""
+"""The first tag. Tags are TAG, TAG + 1, ... below 2 TAG: exact in float32, and the sum of two tags is no tag."""
 
 SMALLEST = 4
 """Bytes of the smallest element type that holds a tag."""
@@ -31,9 +32,10 @@ SMALLEST = 4
 
 @dataclass(frozen=True)
 class Arrival:
-    """What was seen at a use: for each element of the index, where it `arrived` the number of the input's `element`.
+    """The tags that arrived at one use, element by element of the index.
 
-    `start` is what the index is where all inputs are 0: the offset that is added to an id on its way.
+    `arrived` says whether a tag did, and `element` is then the number of the input's element (see `Tagged`). `start` is
+    the value of the index where all inputs are 0: the offset that is added to an id on its way.
     """
 
     use: Use
@@ -44,10 +46,10 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Tagged:
-    """A model at fixed extents, and the arrivals of its inputs' elements.
+    """A model at fixed extents, `sizes` by symbol, and the arrivals of its inputs' elements.
 
-    The elements of all inputs are numbered: those of input `name` from `first[name]` on, `count` in all. `known` are
-    the values that ids are compared with and `shapes` the shapes of what they index, by name.
+    The elements of all inputs are numbered: those of input `name` from `first[name]` on, `count` in all. By name of the
+    tensor, `known` are the values that ids are compared with, and `shapes` the shapes of the tensors that they index.
     """
 
     model: onnx.ModelProto
@@ -61,7 +63,7 @@ class Tagged:
 
     @property
     def count(self) -> int:
-        """The elements of all inputs."""
+        """The number of elements of all inputs together."""
         return sum(int(np.prod(shape)) for shape in self.shapes_of_inputs.values())
 
     @cached_property
@@ -81,9 +83,10 @@ class Tagged:
 
 
 def tag(source: Source, inputs: Sequence[Input], sizes: Mapping[str, int], value: int) -> Tagged:
-    """Run the moves of a model at these extents; what is not traced is as it is when every input holds `value`.
+    """Run the nodes of a model that move ids, on zeros and on tags, at these extents.
 
-    Raises RunError when the model does not run so.
+    Every other operand of such a node has the value that it has where all inputs hold `value`. Raises RunError where
+    the model does not run on inputs that hold `value`.
     """
     return _Tagging(source, inputs, sizes, value).run()
 
@@ -136,7 +139,7 @@ class _Tagging:
         return tagged
 
     def _run_plainly(self, moves: list[NodeProto], flow: Flow) -> tuple[dict[str, Array], dict[str, list[int]]]:
-        """What moves and comparisons take besides ids, and the shape of all that is indexed."""
+        """The values that moves and comparisons take besides ids, and the shapes of the tensors that are indexed."""
         operands = {name for node in moves for name in flow.fixed(node).values()}
         operands |= {name for node in moves for name in {*captures(node)} - flow.carried}
         by_value = [use for use in flow.uses if use.node.op_type in COMPARES | {"OneHot"}]
@@ -164,7 +167,7 @@ class _Tagging:
     def _mover(
         self, moves: list[NodeProto], wanted: set[str], flow: Flow, known: Mapping[str, Array]
     ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-        """The moves as a function of the inputs; all else that they take is constant."""
+        """A function from the inputs to the tensors in `wanted`: the moves, with all other operands constant."""
         graph = onnx.helper.make_graph([], "moves", [], [])
         constants = {name: known[name] for node in moves for name in {*captures(node)} - flow.carried}
         for i, node in enumerate(moves):
@@ -204,7 +207,10 @@ def _filled(each: Input, sizes: Mapping[str, int], value: int) -> Array:
 
 
 def _transparent(node: NodeProto, value: Array, carried: set[str]) -> Array:
-    """An operand of Mul or Where that lets every id through: a mask is taken for open, a choice falls on the ids."""
+    """The fixed operand of a Mul or Where, changed so that every id passes.
+
+    A mask that is multiplied has 1 in place of 0, and the condition of a Where selects the ids.
+    """
     if node.op_type == "Mul":
         return np.where(value == 0, np.ones_like(value), value)
     if node.op_type == "Where" and value.dtype == np.bool_ and (node.input[1] in carried) != (node.input[2] in carried):

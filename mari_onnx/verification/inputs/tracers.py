@@ -1,11 +1,11 @@
-"""The tracers: what tells which values an input may take. `TRACERS` is the table, in order of precedence.
+"""The tracers: functions that tell which values an input may take. `TRACERS` is the table, in order of precedence.
 
-    indexed      the extent of the axis that an id indexes, less the offset that is added to it on the way
-    compared     the number that an integer is compared with, where it indexes nothing
-    in_bodies    the extent of the smallest table that an id indexes in a body of Loop or Scan, followed by name
+    indexed      an id is less than the extent of the axis that it indexes, less the offset that is added on the way
+    compared     an integer that indexes nothing is near the number that it is compared with
+    in_bodies    an id in a body of Loop or Scan is less than the extent of the smallest table that it indexes there
 
-A tracer takes what was seen of the tagged model and the limits that the tracers before it found, and gives limits where
-these have none. To add one is a function here and a row in the table.
+A tracer takes the tagged model and the limits that the tracers before it found. It adds limits to elements without any.
+A new tracer is a function here and an entry of the table.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Tracer = Callable[[Tagged, Limits], Limits]
 
 
 def indexed(tagged: Tagged, so_far: Limits) -> Limits:
-    """The rows of the tables that ids index. Several fields may share a table, each from its own offset on."""
+    """Limits from the tables that ids index. Several fields may share a table, each from an offset of its own on."""
     found, offsets = Limits.none(tagged.count), _offsets(tagged.arrivals)
     for at in tagged.arrivals:
         extent = None if at.use.compares else _indexed_extents(at.use, tagged.shapes, tagged.known, at.start.shape)
@@ -69,7 +69,7 @@ def indexed(tagged: Tagged, so_far: Limits) -> Limits:
 
 
 def compared(tagged: Tagged, so_far: Limits) -> Limits:
-    """The numbers that integers are compared with. A feature of floats is compared, too, and that bounds nothing."""
+    """Limits from the numbers that integers are compared with. A comparison of a float feature gives no limit."""
     found = Limits.none(tagged.count)
     for at in tagged.arrivals:
         other = tagged.known.get(at.use.other) if at.use.compares else None
@@ -83,7 +83,7 @@ def compared(tagged: Tagged, so_far: Limits) -> Limits:
 
 
 def in_bodies(tagged: Tagged, so_far: Limits) -> Limits:
-    """The smallest table that an integer input indexes in a body, for inputs of which nothing else is known."""
+    """Limits from the smallest table that an integer input indexes in a body, for inputs without other limits."""
     ids = {name: frozenset({name}) for name, each in tagged.inputs.items() if each.dtype.kind in "iu"}
     reached: dict[str, int] = {}
     _follow(tagged.model.graph, ids, {}, reached, within=False)
@@ -99,7 +99,7 @@ TRACERS: tuple[Tracer, ...] = (indexed, compared, in_bodies)
 
 
 def bounds(tagged: Tagged) -> dict[str, Bounds]:
-    """The values that each input may take, for those that a tracer bounds."""
+    """The ranges by input, for the inputs that a tracer finds limits for."""
     limits = Limits.none(tagged.count)
     for tracer in TRACERS:
         limits = tracer(tagged, limits)
@@ -108,7 +108,7 @@ def bounds(tagged: Tagged) -> dict[str, Bounds]:
 
 
 def _bounds(tagged: Tagged, limits: Limits, name: str) -> Bounds | None:
-    """The limits of an input's elements, the same along dynamic axes; None where no element has any."""
+    """The range of one input, the same for all places along dynamic axes; None where no element has limits."""
     part, shape = tagged.part(name), tagged.shapes_of_inputs[name]
     low, high = limits.low[part].reshape(shape), limits.high[part].reshape(shape)
     dynamic = tuple(axis for axis, dim in enumerate(tagged.inputs[name].dims) if isinstance(dim, str))
@@ -118,7 +118,7 @@ def _bounds(tagged: Tagged, limits: Limits, name: str) -> Bounds | None:
 
 
 def _offsets(arrivals: Sequence[Arrival]) -> Mapping[str, Sequence[int]]:
-    """The offsets from which on ids index each table, in order."""
+    """By table, the offsets that are added to ids that index it, in order."""
     found: dict[str, set[int]] = defaultdict(set)
     for at in arrivals:
         if not at.use.compares:
@@ -127,7 +127,7 @@ def _offsets(arrivals: Sequence[Arrival]) -> Mapping[str, Sequence[int]]:
 
 
 def _compared(node: NodeProto, other: Array) -> tuple[int, int]:
-    """Bounds that let a comparison come out both ways."""
+    """The least range of integers for which a comparison with `other` is true for some and false for others."""
     low, high = (int(other.min()), int(other.max())) if other.size else (0, 1)
     if low == high:
         return low, high + 1
@@ -138,7 +138,7 @@ def _compared(node: NodeProto, other: Array) -> tuple[int, int]:
 def _indexed_extents(
     use: Use, shapes: Mapping[str, list[int]], known: Mapping[str, Array], shape: tuple[int, ...]
 ) -> Array | None:
-    """The extent of the axis that each element of an index runs over; None when it is not known."""
+    """For each element of an index, the extent of the axis that it indexes; None where it is not known."""
     attributes = {a.name: a.i for a in use.node.attribute}
     if use.node.op_type == "OneHot":
         return np.broadcast_to(known[use.other].ravel()[0], shape) if use.other in known else None
@@ -152,9 +152,9 @@ def _indexed_extents(
 
 
 def _next(start: Array, offsets: Sequence[int]) -> Array:
-    """The next offset after each one, where another field's part of a shared table begins.
+    """For each element of `start`, the next offset, where the rows of another field of a shared table begin.
 
-    An offset that is only one further shifts the same ids, as a history may be to make room for padding.
+    An offset that is larger by one is skipped: it shifts the ids of the same field, to make room for padding.
     """
     if not offsets:
         return np.full(start.shape, _UNBOUNDED)
@@ -171,7 +171,11 @@ def _follow(
     *,
     within: bool,
 ) -> None:
-    """Extend `carried`, values by the inputs whose ids they hold, and note what those index within bodies."""
+    """Follow ids through a graph by name.
+
+    `carried` has the tensors that hold ids, each with the inputs that they come from, and is extended. `reached` gets,
+    by input, the least extent that its ids index; only uses in bodies of Loop and Scan count (`within`).
+    """
     shapes |= {t.name: list(t.dims) for t in graph.initializer}
     for node in graph.node:
         index = INDEXES.get(node.op_type)
@@ -185,7 +189,7 @@ def _follow(
         found = frozenset().union(*(carried.get(n, ()) for i, n in enumerate(node.input) if i in moved))
         for body in bodies(node):
             inner = dict(carried)
-            # Loop hands over its operands as they are; Scan hands over rows of some, which are ids as well.
+            # The body of a Loop gets the operands themselves. That of a Scan gets rows of some, which hold ids as well.
             inner.update((i.name, carried[n]) for i, n in zip(body.input, node.input, strict=False) if n in carried)
             _follow(body, inner, dict(shapes), reached, within=within or node.op_type in ("Loop", "Scan"))
             results = body.output[1:] if node.op_type == "Loop" else body.output

@@ -1,16 +1,16 @@
-"""What models are run in: onnxruntime always, and a second runtime where that is asked for.
+"""The runtimes: onnxruntime, in which models are always run, and those in which they can be compared in addition.
 
-The table is read without importing any of them.
+This module imports none of them, so that the command line can read the tables at once.
 """
 
 DEFAULT_RUNTIME = "onnxruntime"
 
-BESIDES = {"openvino": "run_in_openvino"}
-"""The runtimes in which models can be compared besides, and the function of the module of that name that runs them.
+SECOND_RUNTIMES = {"openvino": "run_in_openvino"}
+"""The second runtimes: the name of a module in this folder, and the function in it that loads a model.
 
-A function takes a `Source` and returns a `Run`; it raises UserError where the runtime is not installed, and RunError
-where it cannot load the model.
+The function takes a `Source` and returns a `Run`. It raises UserError where the runtime is not installed, and RunError
+where the runtime cannot load the model.
 """
 
-RUNTIMES = (DEFAULT_RUNTIME, *BESIDES)
-"""The choices by name."""
+RUNTIMES = (DEFAULT_RUNTIME, *SECOND_RUNTIMES)
+"""The choices of `--runtime`."""

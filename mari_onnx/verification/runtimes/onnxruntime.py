@@ -1,4 +1,4 @@
-"""Run a model: read it, open it in onnxruntime, and say plainly when that does not work."""
+"""Models in onnxruntime: sessions, and the errors of onnxruntime in a few words."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Run = Callable[[Feeds], Values]
 
 
 class RunError(Exception):
-    """A model could not be opened or run on these inputs; the text is the runtime's, made short."""
+    """A model could not be opened, or not be run on some inputs; the text is the runtime's message, shortened."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model to run. `role` is what messages call it."""
+    """A model to run. `role` is its name in messages: "reference" or "optimized"."""
 
     role: str
     document: Document
@@ -43,7 +43,7 @@ class Source:
         return tensor_array(self.document, tensor)
 
     def session(self) -> ort.InferenceSession:
-        """The model in onnxruntime, as it would be served. Raises UserError."""
+        """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
         try:
             if self.document.path is not None:
                 return ort.InferenceSession(str(self.document.path), _options(), providers=["CPUExecutionProvider"])
@@ -51,11 +51,16 @@ class Source:
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise UserError(
                 f"onnxruntime cannot load the {self.role} model: {_brief(error)}",
-                None if self.document.base_dir else "If it has external data, give the path of its file instead.",
+                "Run the model in onnxruntime by itself; it has to load there."
+                if self.document.base_dir
+                else "If the model has external data, give the path of its file instead of the object.",
             ) from error
 
     def variant(self, proto: onnx.ModelProto) -> ort.InferenceSession:
-        """A changed copy of the model, with the same external data, not optimized. Raises RunError."""
+        """A session of `proto`, a changed copy of the model with the same external data, without optimizations.
+
+        Raises RunError where onnxruntime cannot load it.
+        """
         try:
             return open_session(proto, self.document.base_dir, optimize=False)
         except Exception as error:
@@ -73,7 +78,7 @@ def open_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool)
 
 
 def runner(session: ort.InferenceSession) -> Run:
-    """The session as a function from feeds to outputs by name, which raises RunError."""
+    """The session as a function from inputs to outputs, both by name. The function raises RunError where it fails."""
     names = [output.name for output in session.get_outputs()]
 
     def run(feeds: Feeds) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A second runtime: the models in OpenVINO, in the precision that they are stored in."""
+"""OpenVINO as a second runtime, in the precision in which a model is stored."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def run_in_openvino(source: Source) -> Run:
     try:
         import openvino
     except ImportError as error:
-        raise UserError("openvino is not installed", "pip install 'mari-onnx[openvino]'") from error
+        raise UserError("openvino is not installed", "Install it: pip install 'mari-onnx[openvino]'") from error
     core = openvino.Core()
-    # By itself it may run a float32 model in bfloat16, and half precision in float32.
+    # Without the hint OpenVINO may run a float32 model in bfloat16, and one in half precision in float32.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     try:
         if source.document.path is not None:

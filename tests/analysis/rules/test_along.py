@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mari_onnx import optimize
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -350,3 +351,12 @@ def test_the_graph() -> None:
         "y.item [B 1] = ReduceSum (item, one)",
         "y [B 1] = Add (y.item, y.user)",
     ]
+
+
+def test_a_sum_of_products_is_no_matrix_product_where_the_model_has_no_other() -> None:
+    """MatMul has multiply-adds, and Mul and ReduceSum have none; a plan with more than the original is refused."""
+    body = "f = Softplus (user) m = Mul (f, item) y = ReduceSum <keepdims = 0> (m, axes)"
+    model = ranking("one", body, user="float[512]", item="float[512]", output="float[B] y", axes=[1])
+    result = optimize(model, verify=False)
+    assert result.changed
+    assert [node.op_type for node in result.model.graph.node] == ["Softplus", "Mul", "ReduceSum"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mari_onnx.ir.axes import extent_of
@@ -64,8 +66,8 @@ def test_slices_of_sums_and_products(style: str, op_type: str) -> None:
         x = Concat <axis = 1> (user, d) z = Slice (x, a, b, two) t = Slice (x, b, c, one) h = Slice (t, a, b, two)
         v = Concat <axis = 1> (s, z, u, h) y = MatMul (v, w)
     """
-    types = {"user": "float[1, 6]", "item": "float[5, 6]", "output": "float[B, N, 2] y"}
-    constants = {"a": [1], "b": [3], "c": [5], "one": [1], "two": [2], "w": integers(2, 2)}
+    types: dict[str, Any] = {"user": "float[1, 6]", "item": "float[5, 6]", "output": "float[B, N, 2] y"}
+    constants: dict[str, Any] = {"a": [1], "b": [3], "c": [5], "one": [1], "two": [2], "w": integers(2, 2)}
     rewrite_and_check(ranking(style, body, **types, **constants))
 
 
@@ -129,7 +131,7 @@ def test_split(style: str, opset: int) -> None:
     """As an attribute, as an input, and in equal parts."""
     widths = "<axis = 1, split = [3, 4]> (x)" if opset == 11 else "<axis = 1> (x, widths)"
     body = f"{CONCAT} a, b = Split {widths} c = Relu (b) y = Concat <axis = 1> (c, a)"
-    constants = {} if opset == 11 else {"widths": [3, 4]}
+    constants: dict[str, Any] = {} if opset == 11 else {"widths": [3, 4]}
     rewrite_and_check(ranking(style, body, opset=opset, **constants))
 
 
@@ -155,7 +157,7 @@ def test_slices_with_a_step(style: str, start: int, stop: int, step: int) -> Non
 @pytest.mark.parametrize(("start", "stop", "step"), [(3, -99, -2), (0, 4, 2)])
 def test_steps_of_what_is_not_stored(style: str, start: int, stop: int, step: int) -> None:
     body = "e = Expand (user, wide) r = Slice (e, a, b, one, s) y = Mul (r, item)"
-    constants = {"wide": [1, 4], "a": [start], "b": [stop], "one": [1], "s": [step]}
+    constants: dict[str, Any] = {"wide": [1, 4], "a": [start], "b": [stop], "one": [1], "s": [step]}
     rewrite_and_check(ranking(style, body, user="float[1]", item="float[2]", **constants))
 
 

@@ -82,7 +82,7 @@ def test_the_same_again(style: str, times: int) -> None:
 def test_a_value_and_itself_turned(style: str) -> None:
     """One axis would be in two dimensions."""
     body = "t = Transpose <perm = [0, 2, 1]> (user) x = Concat <axis = 2> (user, t) y = Mul (x, item)"
-    types = {"user": "float[3, 3]", "item": "float[3, 6]", "output": "float[B, 3, 6] y"}
+    types: dict[str, Any] = {"user": "float[3, 3]", "item": "float[3, 6]", "output": "float[B, 3, 6] y"}
     assert "Expand" not in rewrite_and_check(ranking(style, body, **types)).ops
 
 
@@ -91,8 +91,15 @@ def test_an_axis_in_different_dimensions_of_the_others(style: str) -> None:
     """Of user (B 4 2) half the columns of (B (4 2)): the 2 is a column of one, and a row of the other."""
     body = """r = Reshape (user, wide) h = Slice (r, start, four, one) u = Unsqueeze (h, two)
         x = Concat <axis = 2> (item, user, u) y = MatMul (x, w)"""
-    types = {"user": "float[4, 2]", "item": "float[4, 1]", "output": "float[B, 4, 3] y"}
-    constants = {"wide": [-1, 8], "start": [0], "four": [4], "one": [1], "two": [2], "w": integers(4, 3)}
+    types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 1]", "output": "float[B, 4, 3] y"}
+    constants: dict[str, Any] = {
+        "wide": [-1, 8],
+        "start": [0],
+        "four": [4],
+        "one": [1],
+        "two": [2],
+        "w": integers(4, 3),
+    }
     assert rewrite_and_check(ranking(style, body, **types, **constants)).refusals("Concat") == []
 
 
@@ -104,7 +111,7 @@ def test_pieces_of_pieces(style: str) -> None:
         x = Concat <axis = 1> (user, i) z = Concat <axis = 1> (n, r) w = Concat <axis = 1> (r, n)
         p = Concat <axis = 2> (x, w) q = Concat <axis = 2> (x, z) y = Sub (p, q)
     """
-    types = {"user": "float[4, 3]", "item": "float[3]", "output": "float[B, 5, 6] y"}
+    types: dict[str, Any] = {"user": "float[4, 3]", "item": "float[3]", "output": "float[B, 5, 6] y"}
     result = rewrite_and_check(ranking(style, body, **types, one=[1]))
     assert parts_of(result, "p") == [4, 1]  # of the user and of the candidate, along the length
 

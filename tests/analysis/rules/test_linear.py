@@ -24,8 +24,8 @@ def test_matmul_and_add(style: str) -> None:
         x = Unsqueeze (user, one) i = Unsqueeze (item, one) e = Expand (x, length) f = Expand (i, length)
         c = Concat <axis = 2> (e, f) p = MatMul (c, w) y = Add (b, p)
     """
-    constants = {"w": integers(128, 8), "b": integers(8, seed=1), "one": [1], "length": [1, 5, 1]}
-    types = {"user": "float[64]", "item": "float[64]", "output": "float[B, 5, 8] y"}
+    constants: dict[str, Any] = {"w": integers(128, 8), "b": integers(8, seed=1), "one": [1], "length": [1, 5, 1]}
+    types: dict[str, Any] = {"user": "float[64]", "item": "float[64]", "output": "float[B, 5, 8] y"}
     result = rewrite_and_check(ranking(style, body, **types, **constants))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
     assert "Concat" not in [n.op_type for n in result.model.graph.node if "c" in n.output]
@@ -89,7 +89,7 @@ def test_the_user_alone(style: str) -> None:
 def test_other_element_types(dtype: Any) -> None:
     kind = {np.float64: "double", np.int32: "int32"}[dtype]
     body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
-    types = {"user": f"{kind}[64]", "item": f"{kind}[3]", "output": f"{kind}[B, 8] y"}
+    types: dict[str, Any] = {"user": f"{kind}[64]", "item": f"{kind}[3]", "output": f"{kind}[B, 8] y"}
     result = rewrite_and_check(ranking("one", body, **types, w=integers(67, 8).astype(dtype)))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
     assert dtype is np.float64 or "Gemm" not in result.ops
@@ -141,7 +141,7 @@ def test_a_bias_for_each_of_the_parts_rows(style: str) -> None:
         i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) f = Reshape (x, rows_) g = Gemm (f, v)
         n = Neg (g) y = Gemm (f, w, n)
     """
-    types = {"user": "float[2, 4]", "item": "float[4]", "output": "float[M, 3] y"}
+    types: dict[str, Any] = {"user": "float[2, 4]", "item": "float[4]", "output": "float[M, 3] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(4, 3), v=integers(4, 3, seed=1), one=[1], rows_=[-1, 4]))
 
 
@@ -150,16 +150,16 @@ def test_a_bias_for_each_of_the_parts_rows(style: str) -> None:
 def test_columns_that_are_not_stored(style: str, node: str) -> None:
     """One number, repeated, is multiplied by each row of the weight."""
     body = f"e = Expand (user, wide) t = Transpose (turned) p = {node} y = Mul (p, item)"
-    constants = {"w": integers(4, 3), "b": integers(3), "turned": integers(3, 4), "wide": [1, 4]}
+    constants: dict[str, Any] = {"w": integers(4, 3), "b": integers(3), "turned": integers(3, 4), "wide": [1, 4]}
     result = rewrite_and_check(ranking(style, body, user="float[1]", **constants))
     assert "B" not in map(str, result.program.values["p"].array.tensor.known_shape)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_product_takes_what_is_added_as_its_c(dtype: type) -> None:
+def test_a_product_takes_what_is_added_as_its_c(dtype: Any) -> None:
     body = "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b)"
     kind = {np.float16: "float16", np.float32: "float", np.float64: "double"}[dtype]
-    types = {"user": f"{kind}[8]", "item": f"{kind}[8]", "output": f"{kind}[B, N] y"}
+    types: dict[str, Any] = {"user": f"{kind}[8]", "item": f"{kind}[8]", "output": f"{kind}[B, N] y"}
     model = ranking("one", body, **types, w=integers(16, 8).astype(dtype), b=integers(8).astype(dtype))
     result = rewrite_and_check(model)
     assert result.ops == ["Gemm", "Gemm"]
@@ -170,7 +170,7 @@ def test_a_product_takes_what_is_added_as_its_c(dtype: type) -> None:
 def test_a_weight_on_the_left(style: str, columns: int) -> None:
     """W @ x is a product for each part of x, and one of all rows: not one of each row."""
     body = """x = Concat <axis = 1> (user, item) c = Reshape (x, column) y = MatMul (w, c)"""
-    types = {"user": "float[80]", "item": "float[40]", "output": f"float[B, 5, {columns}] y"}
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": f"float[B, 5, {columns}] y"}
     model = ranking(style, body, **types, w=integers(5, 120 // columns), column=[-1, 120 // columns, columns])
     result = rewrite_and_check(model)
     assert "Concat" not in result.ops
@@ -179,6 +179,6 @@ def test_a_weight_on_the_left(style: str, columns: int) -> None:
 
 def test_the_graph() -> None:
     """(user + item) @ W is user @ W + item @ W, and the first of the two is computed once."""
-    types = {"user": "float[64]", "item": "float[64]", "output": "float[B, 2] y"}
+    types: dict[str, Any] = {"user": "float[64]", "item": "float[64]", "output": "float[B, 2] y"}
     result = rewrite_and_check(ranking("one", "h = Add (user, item) y = MatMul (h, w)", **types, w=integers(64, 2)))
     assert result.graph == ["y.user [1 2] = Gemm (user_row, w)", "y [B 2] = Gemm (item, w, y.user)"]

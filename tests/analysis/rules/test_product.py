@@ -122,8 +122,8 @@ def test_heads_that_stand_beside_the_batch_of_one_side(style: str) -> None:
         q0 = MatMul (item, wq) q = Reshape (q0, beside) k0 = MatMul (user, wk) k1 = Reshape (k0, heads)
         k2 = Transpose <perm = [0, 2, 3, 1]> (k1) k = Reshape (k2, beside_k) s = MatMul (q, k) y = Reshape (s, flat)
     """
-    sizes = {"beside": [-1, 1, 3], "heads": [-1, 5, 2, 3], "beside_k": [-1, 3, 5], "flat": [-1, 10]}
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 10] y"}
+    sizes: dict[str, Any] = {"beside": [-1, 1, 3], "heads": [-1, 5, 2, 3], "beside_k": [-1, 3, 5], "flat": [-1, 10]}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 10] y"}
     result = rewrite_and_check(ranking(style, body, **types, **sizes, wq=integers(4, 6), wk=integers(4, 6, seed=1)))
     assert "Expand" not in result.ops
 
@@ -135,7 +135,7 @@ def test_two_values_of_which_one_is_not_stored_along_the_width(style: str, left:
     product = "p = MatMul (e, i)" if left else "t = Transpose <perm = [0, 2, 1]> (i) p = MatMul (t, k)"
     body = f"""i = Unsqueeze (item, two) e = Expand (user, wide) k = Transpose <perm = [0, 2, 1]> (e) {product}
                y = Reshape (p, flat)"""
-    types = {"user": "float[5, 1]", "item": "float[4]", "output": "float[B, 5] y"}
+    types: dict[str, Any] = {"user": "float[5, 1]", "item": "float[4]", "output": "float[B, 5] y"}
     rewrite_and_check(ranking(style, body, **types, two=[2], wide=[1, 1, 4], flat=[-1, 5]))
 
 
@@ -154,7 +154,7 @@ def test_widths_of_two_values_that_are_not_proven_equal() -> None:
 def test_the_graph() -> None:
     """(B 1 D) @ (D L) is (B D) @ (D L): the candidates are the rows."""
     body = "q = Unsqueeze (item, one) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k) y = Squeeze (s, one)"
-    types = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5] y"}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5] y"}
     result = rewrite_and_check(ranking("one", body, **types, one=[1]))
     assert result.graph == [
         "user_row.reshape [5 4] = Reshape (user_row)",

@@ -18,7 +18,6 @@ from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
-from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.ir.axes import Refused
@@ -103,7 +102,7 @@ def test_every_reason_is_asserted(where: str, reason: str) -> None:
     ("domain", "op_type"), [("", o) for o in sorted(RULES)] + [(ONNXRUNTIME, o) for o in sorted(FUSED)]
 )
 def test_an_unknown_rank_is_refused(domain: str, op_type: str) -> None:
-    ctx = Context(Builder(), CostModel(500), lambda tensor: tensor_array(None, tensor), opset=24)
+    ctx = Context(Builder(), CostModel(500), onnx.numpy_helper.to_array, opset=24)
     count = onnx.defs.get_schema(op_type, 24).min_input if not domain else 3
     names = [f"x{i}" for i in range(max(count, 1))]
     inputs = [Value(n, None, 1, Array(ctx.b.input(n, None, 1), ())) for n in names]
@@ -181,7 +180,9 @@ def test_refusals(inputs: str, body: str, reason: str) -> None:
         "six": [6, 2],
         "nought": [0, 4],
     }
-    constants = {name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)}
+    constants: dict[str, Any] = {
+        name: np.array(v, np.int64) for name, v in stored.items() if re.search(rf"\b{name}\b", body)
+    }
     text = f"g ({inputs}) => (float[M] y) {{ {body} }}"
     graph = Model(from_proto(parse(text, opset=23, domains=', "com.microsoft" : 1', **constants)))
     program = best_plan(read(graph, roles_of(graph, [], 500)), 500).program

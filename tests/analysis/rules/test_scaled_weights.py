@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from onnx import numpy_helper
 
@@ -61,14 +63,14 @@ def test_factors_that_share_an_axis(style: str) -> None:
         q = Unsqueeze (item, one_) r = Add (user, q) p = Mul (r, q) e = Expand (q, length)
         x = Concat <axis = 2> (e, r, p) y = MatMul (x, w)
     """
-    types = {"user": "float[5, 3]", "item": "float[3]", "output": "float[B, 5, 16] y"}
+    types: dict[str, Any] = {"user": "float[5, 3]", "item": "float[3]", "output": "float[B, 5, 16] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(9, 16), one_=[1], length=[1, 5, 1]))
 
 
 @styles
 def test_factors_in_two_dimensions_as_one(style: str) -> None:
     body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) f = Flatten (x) y = Gemm (f, w, b)"
-    types = {"user": "float[2, 3]", "item": "float[2, 3]", "output": "float[B, 8] y"}
+    types: dict[str, Any] = {"user": "float[2, 3]", "item": "float[2, 3]", "output": "float[B, 8] y"}
     result = rewrite_and_check(ranking(style, body, **types, w=integers(18, 8), b=integers(8)))
     assert result.ops.count("Gemm") == 2
 
@@ -77,7 +79,7 @@ def test_factors_in_two_dimensions_as_one(style: str) -> None:
 def test_factors_by_a_weight_on_the_left(style: str) -> None:
     """W @ [u; i; u*i]."""
     body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) y = MatMul (w, x)"
-    types = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 8, 2] y"}
+    types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 8, 2] y"}
     rewrite_and_check(ranking(style, body, **types, w=integers(8, 12)))
 
 
@@ -88,7 +90,7 @@ def test_a_weight_that_is_scaled_by_what_is_stored_turned(style: str) -> None:
         turned = Transpose <perm = [0, 2, 1]> (user) shape = Shape (turned) q = Expand (item, shape)
         p = Mul (q, turned) x = Concat <axis = 2> (p, q, turned, q) y = MatMul (x, w)
     """
-    shapes = {"user": "float[2, 3]", "item": "float[1, 2]", "output": "float[B, 3, 1] y"}
+    shapes: dict[str, Any] = {"user": "float[2, 3]", "item": "float[1, 2]", "output": "float[B, 3, 1] y"}
     rewrite_and_check(ranking(style, body, w=integers(8, 1), **shapes))
 
 
@@ -96,7 +98,7 @@ def test_a_weight_that_is_scaled_by_what_is_stored_turned(style: str) -> None:
 def test_a_number_of_the_candidate_that_scales_a_history(style: str) -> None:
     """One factor has a single number where the other has 64 columns: what is multiplied by a weight has 64."""
     body = "m = Mul (item, user) x = Concat <axis = 2> (m, user) y = MatMul (x, w)"
-    shapes = {"user": "float[5, 64]", "item": "float[1, 1]", "output": "float[B, 5, 4] y"}
+    shapes: dict[str, Any] = {"user": "float[5, 64]", "item": "float[1, 1]", "output": "float[B, 5, 4] y"}
     rewrite_and_check(ranking(style, body, w=integers(128, 4), **shapes))
 
 
@@ -118,7 +120,7 @@ def test_factors_that_do_not_scale_a_weight(body: str) -> None:
 def test_the_graph() -> None:
     """The weight of the item is scaled by the user: item @ (W2 + user*W3)."""
     body = "p = Mul (user, item) x = Concat <axis = 1> (user, item, p) y = Gemm (x, w, b)"
-    types = {"item": "float[4]", "output": "float[B, 8] y"}
+    types: dict[str, Any] = {"item": "float[4]", "output": "float[B, 8] y"}
     result = rewrite_and_check(ranking("one", body, **types, w=integers(12, 8), b=integers(8)))
     assert result.graph == [
         "user_row.reshape [4 1] = Reshape (user_row)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mari_onnx.ir.operators import OPERATORS
@@ -83,7 +85,7 @@ def cumsum(w: Writer) -> None:
     axis = w.between(0, x.rank - 1)
     n = count([x.shape[axis]])
     said = w.constant(np.array(axis - x.rank if w.chance(40) else axis, np.int64))
-    attributes = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
+    attributes: dict[str, Any] = {"exclusive": int(w.chance(30)), "reverse": int(w.chance(30))}
     w.write("CumSum", [x, said], x.shape, (n * min(x.low, 0), n * max(x.high, 0)), **attributes)
 
 

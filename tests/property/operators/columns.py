@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mari_onnx.ir.extents import Poly
@@ -82,7 +84,7 @@ def split(w: Writer) -> None:
         widths.append(w.between(1, extent - sum(widths)))
     equal = len(set(widths)) == 1 and w.chance(60)
     inputs: list[Made | None] = [x]
-    attributes: dict[str, object] = {"axis": axis - x.rank if w.chance(30) else axis}
+    attributes: dict[str, Any] = {"axis": axis - x.rank if w.chance(30) else axis}
     if not equal and w.opset >= 13:
         inputs.append(w.ints(widths))
     elif not equal:

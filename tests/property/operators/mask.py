@@ -24,8 +24,8 @@ def masked(w: Writer) -> None:
     mask = w.write("Greater", [gate, threshold], gate.shape, (0, 1), BOOL)
     every_place = x.rank > 1 and w.chance(40)
     if every_place:
-        axes, attributes = w.axes_form("Unsqueeze", list(range(1, x.rank)))
-        column = w.write("Unsqueeze", [mask, *axes], [x.shape[0], *[1] * (x.rank - 1)], (0, 1), **attributes)
+        inputs, attributes = w.axes_form("Unsqueeze", list(range(1, x.rank)))
+        column = w.write("Unsqueeze", [mask, *inputs], [x.shape[0], *[1] * (x.rank - 1)], (0, 1), **attributes)
         mask = w.write("Expand", [column, w.shape_chain(x.shape)], x.shape, (0, 1))
     # The number of rows has no symbol that a run could be sized by: these tensors are for this chain alone.
     found = w.hidden("NonZero", [mask.name])

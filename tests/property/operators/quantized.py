@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import TensorProto
 
@@ -25,7 +27,7 @@ def quantized_weight(w: Writer) -> None:
     stored = np.array([w.between(0, 3) for _ in range(width * n)]).astype(dtype).reshape(width, n)
     scale = np.array([w.between(1, 2) for _ in range(int(np.prod(extents)))], np.float32).reshape(extents)
     zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(dtype).reshape(extents)
-    attributes = {} if axis is None else {"axis": axis - 2 if w.chance(30) else axis}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis - 2 if w.chance(30) else axis}
     inputs = [w.constant(a) for a in (stored, scale, zero)]
     weight = w.write("DequantizeLinear", inputs, [width, n], (-4, 6), FLOAT, **attributes)
     w.write("MatMul", [x, weight], [*shape[:-1], n], product_range(x, weight, width))
@@ -42,7 +44,8 @@ def quantize(w: Writer) -> None:
     zero = np.array([w.between(0, 2) for _ in range(scale.size)]).astype(np.int8)
     if axis is None:
         scale, zero = scale.reshape(()), zero.reshape(())
-    inputs, attributes = [w.constant(scale), w.constant(zero)], {} if axis is None else {"axis": axis}
+    inputs = [w.constant(scale), w.constant(zero)]
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     q = w.write("QuantizeLinear", [x, *inputs], x.shape, (-128, 127), TensorProto.INT8, **attributes)
     if w.chance(60):
         w.write("DequantizeLinear", [q, *inputs], x.shape, (-260, 254), FLOAT, **attributes)

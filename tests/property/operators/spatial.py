@@ -57,9 +57,9 @@ def image(w: Writer) -> None:
         case "SpaceToDepth":
             w.write(op, [x], x.shape, span(x), blocksize=1)
         case "Resize":
-            scales = w.constant(np.array([1, 1, 2, 1], np.float32))
+            sizes = w.constant(np.array([1, 1, 2, 1], np.float32))
             region = w.constant(np.array([], np.float32))
-            w.write(op, [x, region, scales], [lead, c, n * 2, 1], span(x), mode="nearest")
+            w.write(op, [x, region, sizes], [lead, c, n * 2, 1], span(x), mode="nearest")
         case "Compress":
             chosen = [w.chance(50) for _ in range(n - 1)] + [True]
             w.write(op, [x, w.constant(np.array(chosen))], [lead, c, sum(chosen), 1], span(x), axis=2)

@@ -89,7 +89,7 @@ def test_the_worst_of_all_cases_is_reported() -> None:
 
 
 def test_of_models() -> None:
-    (found,) = verify(models.tower(), models.split_tower()).rankings
+    (found,) = verify(models.tower(), models.split_tower(), batches=(1, 2, 7, 64)).rankings
     assert (found.candidates, found.top, found.overlap, found.tau, found.move) == (64, 10, 1.0, 1.0, 0)
     assert 0 < found.quantiles[-1] < 1e-6
     (wrong,) = verify(models.tower(), models.tower(w=np.roll(models.W, 1, axis=0))).rankings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from tests.verification import models
 from tests.verification.models import parse, verify
 
 RNG = np.random.default_rng(5)
-FEEDS = {"user": RNG.standard_normal((3, 6)).astype(np.float32), "item": RNG.standard_normal((3, 5)).astype(np.float32)}
+FEEDS: dict[str, Any] = {
+    "user": RNG.standard_normal((3, 6)).astype(np.float32),
+    "item": RNG.standard_normal((3, 5)).astype(np.float32),
+}
 
 
 def npz(path: Path) -> Path:
@@ -111,7 +115,9 @@ def test_an_input_of_one_row_has_to_be_the_same_for_all(tmp_path: Path) -> None:
     assert verify(model, model, inputs=path).passed
     rows[1]["user"] = [1, 3]
     path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(UserError, match="`user` has one row for all candidates, and differs"):
+    with pytest.raises(
+        UserError, match="takes one row of input `user` for all candidates, and the recorded rows differ"
+    ):
         verify(model, model, inputs=path)
 
 
@@ -128,7 +134,7 @@ def _text(content: str, name: str) -> Callable[[Path], Path]:
     return make
 
 
-def _arrays(**arrays: object) -> Callable[[Path], Path]:
+def _arrays(**arrays: Any) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
         np.savez(path / "calls.npz", **arrays)
         return path / "calls.npz"
@@ -139,15 +145,15 @@ def _arrays(**arrays: object) -> Callable[[Path], Path]:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: path / "none.npz", "does not exist"),
-        (_text("x", "calls.csv"), "in no format that is known"),
+        (lambda path: path / "none.npz", "do not exist"),
+        (_text("x", "calls.csv"), "has an ending that is not known"),
         (_text("x", "calls.npz"), "cannot be read"),
         (_text("{", "calls.jsonl"), "line 1 is not JSON"),
-        (_text("[1]", "calls.jsonl"), "line 1 is not an object"),
+        (_text("[1]", "calls.jsonl"), "line 1 is not a JSON object"),
         (_text("x", "rows.parquet"), "cannot be read|needs pyarrow"),
         (lambda path: path / "again", "there are no inputs in"),
-        (_arrays(user=FEEDS["user"]), "has no input `item`"),
-        (_arrays(**FEEDS | {"item": FEEDS["item"][:, :4]}), r"shape \[3, 4\], and the model wants \[B 5\]"),
+        (_arrays(user=FEEDS["user"]), "lacks input `item`"),
+        (_arrays(**FEEDS | {"item": FEEDS["item"][:, :4]}), r"shape \[3, 4\], and the model takes \[B 5\]"),
         (_arrays(**FEEDS | {"item": np.array(["a"])}), "`item` cannot be read as float32"),
     ],
 )
@@ -160,7 +166,7 @@ def test_what_does_not_fit(make: Callable[[Path], Path], says: str, tmp_path: Pa
 def test_ids_have_to_be_whole(tmp_path: Path) -> None:
     model = parse("f (int64[B] x) => (int64[B] y) { y = Abs (x) }")
     assert verify(model, model, inputs=_arrays(x=np.array([1.0, 2.0]))(tmp_path)).passed
-    with pytest.raises(UserError, match="values that int64 has not"):
+    with pytest.raises(UserError, match="values that do not fit into int64"):
         verify(model, model, inputs=_arrays(x=np.array([1.5, 2.0]))(tmp_path))
 
 
@@ -179,7 +185,7 @@ def test_ranges_replace_what_was_traced() -> None:
     assert not verify(model, late).passed
     assert verify(model, late, input_ranges={"x": (8, 99)}).passed
     assert not verify(model, late, input_ranges={"x": (7, 7)}).passed
-    with pytest.raises(UserError, match="no input `w`"):
+    with pytest.raises(UserError, match="`w`, which is no input"):
         verify(model, model, input_ranges={"w": (0, 1)})
     with pytest.raises(UserError, match="is empty"):
         verify(model, model, input_ranges={"x": (1, 0)})

@@ -28,7 +28,7 @@ def test_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_runtime_that_nobody_knows() -> None:
-    with pytest.raises(UserError, match="There is no runtime"):
+    with pytest.raises(UserError, match="there is no runtime"):
         verify(models.tower(), models.tower(), runtime="tensorrt")
 
 
