@@ -255,6 +255,6 @@ def test_a_branch_that_is_not_the_scalar_that_is_wanted(dtype: type) -> None:
         n = If (c) <then_branch = t () => ({name}[1] a) {{ a = Identity (limit) }},
                     else_branch = e () => ({name} b) {{ b = Squeeze (limit) }}>
         k = Range (start, n, step) f = Cast <to = 1> (k) m = Mul (user, f) y = Concat <axis = 1> (m, item)"""
-    numbers = {"start": np.array(0, dtype), "step": np.array(1, dtype), "limit": np.array([4], dtype)}
+    numbers: dict[str, Any] = {"start": np.array(0, dtype), "step": np.array(1, dtype), "limit": np.array([4], dtype)}
     result = rewrite_and_check(ranking("tiled", body, place=np.array(1), three=np.array(3), **numbers))
     onnx.checker.check_model(result.model, full_check=True)

@@ -100,7 +100,7 @@ def of_float8(**options: Any) -> Any:
     text = """g (float[1, 40] user, float[B, 8] item) => (float8e4m3fn[B, 40] u, float[B, 40] y) {
         s = Shape (item) b = Gather (s, zero) t = Concat <axis = 0> (b, width) p = MatMul (user, w) e = Expand (p, t)
         u = Cast <to = 17> (e) m = MatMul (item, v) y = Add (e, m) }"""
-    constants = {"zero": [0], "width": [40], "w": integers(40, 40), "v": integers(8, 40)}
+    constants: dict[str, Any] = {"zero": [0], "width": [40], "w": integers(40, 40), "v": integers(8, 40)}
     return mari_onnx.optimize(parse(text, opset=21, ir=10, **constants), batch=MANY, verify=False, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ def raise_feeds(feeds: Feeds) -> dict[str, Array]:
     return {name: _raised(value) for name, value in feeds.items()}
 
 
-def _raised(value: Array) -> Array:
+def _raised(value: Any) -> Any:
     """A tensor of floats in float64; what stands in a sequence or a map stays as it is."""
     floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
     return value.astype(np.float64) if floating else value

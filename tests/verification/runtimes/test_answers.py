@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -32,7 +34,7 @@ def sequence(w: np.ndarray = W) -> onnx.ModelProto:
 def probabilities(w: np.ndarray = W) -> onnx.ModelProto:
     model = parse("g (float[B, 6] user) => (float[B, 3] y) { y = MatMul (user, w) }", w=w)
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
-    names = {"classlabels_strings": ["a", "b", "c"]}
+    names: dict[str, Any] = {"classlabels_strings": ["a", "b", "c"]}
     model.graph.node.append(helper.make_node("ZipMap", ["y"], ["p"], domain="ai.onnx.ml", **names))
     info = onnx.ValueInfoProto(name="p")
     info.type.sequence_type.elem_type.map_type.key_type = TensorProto.STRING
