@@ -50,11 +50,11 @@ class Optimized:
 def optimize(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
     verify: bool = True,
@@ -62,9 +62,9 @@ def optimize(
 ) -> Optimized:
     """Write a model that computes everything that depends on the request alone once for a request.
 
-    `model` is a path or a ModelProto. `user_inputs` are globs over names of inputs that belong to the user. `batch` is
-    the number of candidates at which costs are counted. With `verify` the result is run beside the original, and
-    `report.verification` has the outcome; a failed verification does not raise.
+    `model` is a path or a ModelProto. `user_inputs` are globs, or one glob, over names of inputs of the user.
+    `batch` is the number of candidates at which costs are counted. With `verify` the result is run beside the original,
+    and `report.verification` has the outcome; a failed verification does not raise.
 
     By default the result has the original's inputs and outputs. A declared input whose rows the caller repeats is
     "tiled": of `user` [B, 4] the first row is used. These options change the way in which the result is called:
@@ -83,8 +83,8 @@ def optimize(
     each other or the model, and where all inputs with the candidates' axis are the user's: every candidate would get
     the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
     """
-    mode = mode_of(user_batch, request_index, request_key, guard)
-    wishes = Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    wishes = Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
     made = pipeline.optimize(model, wishes, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
@@ -92,11 +92,11 @@ def optimize(
 def inspect(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
 ) -> Report:
@@ -104,8 +104,8 @@ def inspect(
 
     Raises UserError as `optimize` does.
     """
-    mode = mode_of(user_batch, request_index, request_key, guard)
-    return pipeline.inspect(model, Wishes(tuple(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
+    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    return pipeline.inspect(model, Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class SplitModels:
 def split(
     model: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
-    item_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
+    item_inputs: str | Sequence[str] = (),
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = ONE,
     request_index: str | None = None,
@@ -142,7 +142,7 @@ def split(
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
-    wishes = Wishes(tuple(user_inputs), batch, mode, tuple(item_inputs))
+    wishes = Wishes(_names(user_inputs), batch, mode, _names(item_inputs))
     made = pipeline.split(model, wishes, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
@@ -151,9 +151,9 @@ def verify(
     reference: ModelLike,
     optimized: ModelLike,
     *,
-    user_inputs: Sequence[str] = (),
+    user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
-    request_key: Sequence[str] = (),
+    request_key: str | Sequence[str] = (),
     user_model: ModelLike | None = None,
     item_model: ModelLike | None = None,
     progress: Progress | None = None,
@@ -183,6 +183,7 @@ def verify(
     from mari_onnx.verification.notes import noted
 
     wishes = Options(**options)
+    user_inputs, request_key = _names(user_inputs), _names(request_key)
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
     roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
@@ -201,11 +202,7 @@ def verify(
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
         before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
-    configuration = {
-        "user_inputs": tuple(user_inputs),
-        "request_index": request_index,
-        "request_key": tuple(request_key),
-    }
+    configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
     configuration |= {name: getattr(wishes, name) for name in shown}
     return Report(
@@ -213,6 +210,11 @@ def verify(
         verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
         changed=first.proto != second.proto, structure=structure, configuration=Configuration(configuration),
     )  # fmt: skip
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Names or globs as a tuple. A string is one of them, and not a sequence of letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _as_it_is(graph: Model, roles: InputRoles) -> Cost:

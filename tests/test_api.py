@@ -60,6 +60,20 @@ def test_optimize(tower: onnx.ModelProto) -> None:
     assert_same(tower, result.model)
 
 
+def test_a_string_is_one_name(tower: onnx.ModelProto) -> None:
+    result = optimize(tower, user_inputs="user")
+    assert [i.name for i in result.report.request_inputs] == ["user"]
+    assert result.report.configuration == optimize(tower, user_inputs=["user"]).report.configuration
+    assert [i.name for i in inspect(tower, user_inputs="us*").request_inputs] == ["user"]
+    report = verify(tower, result.model, user_inputs="user", effort="quick")
+    assert report.verification is not None
+    assert report.verification.passed
+    parts = mari_onnx.split(tower, user_inputs="user", item_inputs="item", verify=False)
+    assert list(parts.models) == ["user", "item", "rank"]
+    with pytest.raises(UserError, match="item"):
+        optimize(tower, user_inputs="user", request_key="item")
+
+
 def test_a_path(tower: onnx.ModelProto, tmp_path: Path) -> None:
     onnx.save(tower, tmp_path / "m.onnx")
     result = optimize(str(tmp_path / "m.onnx"), user_inputs=["user"], verify=False)

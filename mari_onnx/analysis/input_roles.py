@@ -48,12 +48,14 @@ class InputRoles:
 def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> dict[str, str]:
     """The inputs that the globs name, and the glob that named each.
 
+    A glob that is the name of an input means that input alone, whatever it would match: `features[user_id]`.
+
     Raises UserError for a glob that matches nothing.
     """
     names = [i.name for i in model.inputs]
     found: dict[str, str] = {}
     for glob in globs:
-        matched = [n for n in names if fnmatch.fnmatchcase(n, glob)]
+        matched = [glob] if glob in names else [n for n in names if fnmatch.fnmatchcase(n, glob)]
         if not matched:
             raise UserError(
                 f"no input of the model matches the {whose} input {glob!r}", f"its inputs are: {', '.join(names)}"

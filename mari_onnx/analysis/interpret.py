@@ -30,8 +30,9 @@ from mari_onnx.analysis.remarks import side
 from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
-from mari_onnx.document.graph_view import Model, captures, shape_of
+from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.provenance import Origin
+from mari_onnx.document.scopes import captures
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims

@@ -21,7 +21,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from mari_onnx.analysis.context import Op
-from mari_onnx.document.graph_view import Model, Shape, bodies, shape_of
+from mari_onnx.document.graph_view import Model, Shape, shape_of
+from mari_onnx.document.scopes import bodies
 from mari_onnx.ir.axes import Dims, extents, new_dims
 from mari_onnx.ir.extents import Extent, rename, symbol
 from mari_onnx.ir.forms import Value

@@ -42,7 +42,7 @@ def external_file(document: Document, tensor: onnx.TensorProto) -> tuple[Path, S
             f"tensor {tensor.name!r} lies in {where.location!r}, and a model in memory has no folder to look in",
             "Give the path of the model instead, or load the model with its external data.",
         )
-    path = inside(document.base_dir, where.location, tensor.name)
+    path = inside(document.base_dir, where.location, tensor.name, document.linked)
     if not path.is_file():
         raise ModelError(
             f"{document.path or 'the model'} needs {path}, which does not exist (data of tensor {tensor.name!r})",

@@ -9,39 +9,85 @@ from onnx import checker, shape_inference
 from mari_onnx.document.arrays import external_file
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, external_tensors, is_external, stored_bytes
+from mari_onnx.document.words import check_words
 from mari_onnx.errors import ModelError
 
 
 def check(document: Document) -> None:
-    """Raise `ModelError` unless the model is valid ONNX and its external data is there.
+    """Raise `ModelError` unless the model is valid ONNX, or onnxruntime loads it, and its external data is there.
 
     Operators of unknown domains count as valid. So do wrong shapes that an exporter declared, which runtimes overlook.
     """
-    where = document.path or "the model"
+    where = str(document.path or "the model")
+    check_words(document.proto, where)
     for tensor in external_tensors(document.proto):
         external_file(document, tensor)
-    for tensor in document.proto.graph.initializer:
+    _check_stored(document.proto, where)
+    try:
+        _check_light(light(document.repaired))
+    except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
+        from mari_onnx.document.runtime import loads  # onnxruntime takes its time to import
+
+        if loads(document):
+            return
+        reason = " ".join(str(error).split())[:500]
+        raise ModelError(
+            f"{where} is not a valid ONNX model: {reason}",
+            "Export the model again; `onnx.checker.check_model(path, full_check=True)` tells more.",
+        ) from error
+
+
+def _check_stored(proto: onnx.ModelProto, where: str) -> None:
+    """Raise `ModelError` for a tensor that lacks bytes, and for two of one name: a runtime may take either."""
+    seen: set[str] = set()
+    for tensor in proto.graph.initializer:
+        if tensor.name in seen:
+            raise ModelError(f"{where} stores the tensor {tensor.name!r} twice", "Export the model again.")
+        seen.add(tensor.name)
         needed = stored_bytes(tensor)
         if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
             raise ModelError(
                 f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
                 "Copy or export the model again.",
             )
+
+
+def _check_light(proto: onnx.ModelProto) -> None:
+    """Raise an error of onnx's own unless the model is valid."""
+    described = _with_types(proto)
     try:
-        proto = light(document.proto)
-        try:
-            checker.check_model(proto, full_check=True)
-        except shape_inference.InferenceError:
-            # For an Attention whose width onnx does not know, it infers the width 0, and nothing behind that fits.
-            if any(node.op_type == "Attention" for node in proto.graph.node):
-                return
-            shape_inference.infer_shapes(_without_declared_shapes(proto), check_type=True, strict_mode=True)
-    except (checker.ValidationError, shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())[:500]
-        raise ModelError(
-            f"{where} is not a valid ONNX model: {reason}",
-            "Export the model again; `onnx.checker.check_model(path, full_check=True)` tells more.",
-        ) from error
+        checker.check_model(described, full_check=described is proto)
+        if described is not proto:
+            shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    except shape_inference.InferenceError:
+        # For an Attention whose width onnx does not know, it infers the width 0, and nothing behind that fits.
+        if any(node.op_type == "Attention" for node in proto.graph.node):
+            return
+        shape_inference.infer_shapes(_without_declared_shapes(proto), check_type=True, strict_mode=True)
+
+
+def _with_types(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which every input and output of the graph has a shape, and every output a type.
+
+    onnx's checker asks for both and does not look at what they say. The same object where nothing is missing.
+    """
+    graph = proto.graph
+    if all(_has_shape(info) for info in (*graph.input, *graph.output)):
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for info in (*copy.graph.input, *copy.graph.output):
+        if not _has_shape(info):
+            info.type.tensor_type.shape.SetInParent()
+    for info in copy.graph.output:
+        if not info.type.tensor_type.elem_type and info.type.HasField("tensor_type"):
+            info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return copy
+
+
+def _has_shape(info: onnx.ValueInfoProto) -> bool:
+    kind = info.type.WhichOneof("value")
+    return kind is not None and (kind != "tensor_type" or info.type.tensor_type.HasField("shape"))
 
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:

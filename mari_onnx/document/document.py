@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
 import onnx
 
 from mari_onnx.document.external import external_bytes
+from mari_onnx.document.repair import repaired
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,21 @@ class Document:
     `path` is the file, None for a model in memory. `proto` refers to external data and does not contain it. `base_dir`
     is the folder in which external data lies, None for a model without one. `bytes` is the size of the model and of
     every external file that it refers to, together.
+
+    `linked` is the folder of the file that `path` leads to if that is a symbolic link. Links to external data may lead
+    there as well: hubs keep `snapshot/model.onnx -> ../blobs/3f2a` beside `snapshot/model.data -> ../blobs/9c41`.
     """
 
     path: Path | None
     proto: onnx.ModelProto
     base_dir: Path | None
     bytes: int
+    linked: Path | None = None
+
+    @cached_property
+    def repaired(self) -> onnx.ModelProto:
+        """The model as onnxruntime reads it, for the check and the analysis; `proto` where nothing is filled in."""
+        return repaired(self.proto)
 
     def with_proto(self, proto: onnx.ModelProto) -> Document:
         """A document of another model that refers to the same external data, such as the optimized one."""

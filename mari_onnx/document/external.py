@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,15 +92,55 @@ def slice_of(tensor: onnx.TensorProto) -> Slice:
     return Slice(entries.get("location", ""), offset, length)
 
 
-def inside(base_dir: Path, location: str, tensor: str) -> Path:
-    """The path of the external location of `tensor`. Raises `ModelError` for one outside the model's folder."""
+def inside(base_dir: Path, location: str, tensor: str, linked: Path | None = None) -> Path:
+    """The path of the external location of `tensor`. Raises `ModelError` for one that onnxruntime does not read.
+
+    The location is in the model's folder. It may be a symbolic link within that folder, or into the folder `linked`,
+    which has the file to which a link to the model leads.
+    """
     path = base_dir / location
-    if not location or Path(location).is_absolute() or not path.resolve().is_relative_to(base_dir.resolve()):
+    if not location or Path(location).is_absolute() or not _is_below(Path(os.path.normpath(path)), base_dir):
         raise ModelError(
             f"the external location {location!r} of tensor {tensor!r} is not inside the model's folder {base_dir}",
             "Save the model with its external data in the same folder.",
         )
+    target = path.resolve()
+    if not any(target.is_relative_to(folder.resolve()) for folder in (base_dir, linked) if folder is not None):
+        raise ModelError(
+            f"the external location {location!r} of tensor {tensor!r} is not inside the model's folder {base_dir}: "
+            f"it is a symbolic link to {target}, where onnxruntime does not follow it",
+            "Copy the file into the model's folder, in place of the link.",
+        )
     return path
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.is_relative_to(os.path.normpath(folder))
+
+
+def leads_outside(proto: onnx.ModelProto, base_dir: Path) -> list[Path]:
+    """The external files of a model that are symbolic links to files outside its folder."""
+    locations = sorted({slice_of(tensor).location for tensor in external_tensors(proto)})
+    folder = base_dir.resolve()
+    return [path for location in locations if not (path := base_dir / location).resolve().is_relative_to(folder)]
+
+
+def reachable(proto: onnx.ModelProto, base_dir: Path) -> tuple[onnx.ModelProto, Path]:
+    """The model and the folder of its external data as onnxruntime takes them for a model in memory.
+
+    It follows no link out of the folder then. For `model.onnx.data -> ../blobs/9c41` the model is a copy that says
+    `blobs/9c41`, in the folder above; otherwise both are as they were.
+    """
+    if not leads_outside(proto, base_dir):
+        return proto, base_dir
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    entries = [entry for tensor in external_tensors(copy) for entry in tensor.external_data if entry.key == "location"]
+    files = {entry.value: (base_dir / entry.value).resolve() for entry in entries}
+    folder = Path(os.path.commonpath([file.parent for file in files.values()]))
+    for entry in entries:
+        entry.value = files[entry.value].relative_to(folder).as_posix()
+    return copy, folder
 
 
 def stored_bytes(tensor: onnx.TensorProto) -> int:

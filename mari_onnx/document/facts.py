@@ -5,12 +5,13 @@ from __future__ import annotations
 import onnx
 
 from mari_onnx.document.document import Document
+from mari_onnx.document.graph_view import shape_of
 from mari_onnx.report.model import ModelFacts, TensorFacts
 
 
 def facts(document: Document) -> ModelFacts:
     """The facts about a document, for a report."""
-    proto, graph = document.proto, document.proto.graph
+    proto, graph = document.repaired, document.repaired.graph
     stored = {tensor.name for tensor in graph.initializer}
     return ModelFacts(
         path=str(document.path) if document.path else None,
@@ -29,6 +30,5 @@ def _tensor_facts(value: onnx.ValueInfoProto) -> TensorFacts:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return TensorFacts(value.name, (kind or "unknown").removesuffix("_type"), ())
-    tensor = value.type.tensor_type
-    dims = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-    return TensorFacts(value.name, onnx.TensorProto.DataType.Name(tensor.elem_type).lower(), tuple(dims))
+    dtype = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    return TensorFacts(value.name, dtype, tuple(shape_of(value) or ()))

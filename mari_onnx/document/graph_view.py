@@ -1,9 +1,8 @@
-"""The graph of a document by name: inputs, constants, uses and symbols, and the names that bodies capture."""
+"""The graph of a document by name: inputs, constants, uses and symbols."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +13,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
+from mari_onnx.document.scopes import all_names, reads
 
 Shape = list["int | str | None"]
 
@@ -23,7 +23,14 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape | None:
     tensor = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
         return None
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
+    return [_extent(dim) for dim in tensor.shape.dim]
+
+
+def _extent(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    """One dim; older exporters write -1 for an extent that they do not know."""
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None
+    return dim.dim_param or None
 
 
 def is_named(symbol: str) -> bool:
@@ -35,15 +42,13 @@ def is_named(symbol: str) -> bool:
 
 
 class Model:
-    """The graph of a document, by name."""
+    """The graph of a document, as onnxruntime reads it, by name."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.proto = document.proto
-        self.graph = document.proto.graph
-        self.opsets: dict[str, int] = {
-            "" if o.domain == "ai.onnx" else o.domain: o.version for o in self.proto.opset_import
-        }
+        self.proto = document.repaired
+        self.graph = self.proto.graph
+        self.opsets: dict[str, int] = {o.domain: o.version for o in self.proto.opset_import}
         given = {i.name for i in self.graph.input}
         # From IR version 4 an initializer that is also an input is a default that the caller may replace.
         overridable = given if self.proto.ir_version >= 4 else set()
@@ -127,48 +132,5 @@ class Model:
 
     @cached_property
     def makers(self) -> dict[tuple[str, ...], onnx.NodeProto]:
-        """The nodes of the graph, by the tuple of their outputs' names."""
-        return {tuple(node.output): node for node in self.graph.node}
-
-
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node has as attributes: the branches of If, the bodies of Loop and Scan."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def stored_names(graph: onnx.GraphProto) -> set[str]:
-    """The names of a graph's initializers, dense and sparse."""
-    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
-
-
-def captures(node: onnx.NodeProto) -> list[str]:
-    """The tensors of the graphs around it that a node's bodies read by name, each once, in order."""
-    return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
-
-
-def reads(node: onnx.NodeProto) -> list[str]:
-    """The tensors that the node reads: its inputs, and those that its bodies read by name."""
-    return [*filter(None, node.input), *captures(node)]
-
-
-def _free_names(body: onnx.GraphProto) -> Iterator[str]:
-    known = {i.name for i in body.input} | stored_names(body)
-    for node in body.node:
-        for inner in bodies(node):
-            yield from (name for name in _free_names(inner) if name not in known)
-        yield from (name for name in node.input if name and name not in known)
-        known.update(node.output)
-    yield from (o.name for o in body.output if o.name not in known)
-
-
-def all_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """The names of all tensors in a graph and in the bodies of its nodes; a name may occur several times."""
-    yield from stored_names(graph)
-    yield from (i.name for i in graph.input)
-    for node in graph.node:
-        yield from filter(None, node.output)
-        for inner in bodies(node):
-            yield from all_names(inner)
+        """The nodes of the document's own model, which has no repairs, by the tuple of their outputs' names."""
+        return {tuple(node.output): node for node in self.document.proto.graph.node}

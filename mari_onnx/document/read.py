@@ -21,7 +21,7 @@ def load(path: str | Path) -> Document:
     """
     path = Path(path)
     proto = _parse(path)
-    document = Document(path, proto, path.parent, 0)
+    document = Document(path, proto, path.parent, 0, path.resolve().parent if path.is_symlink() else None)
     check(document)
     return replace(document, bytes=path.stat().st_size + external_bytes(proto, path.parent))
 

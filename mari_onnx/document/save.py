@@ -21,7 +21,7 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors, slice_of
+from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors, leads_outside, slice_of
 from mari_onnx.errors import UserError
 
 PAGE = 4096
@@ -169,7 +169,14 @@ def _external_copies(
     """The files of external data that have to be copied for a result at `path`, each with its source and its target."""
     base_dir = document.base_dir
     locations = sorted({slice_of(tensor).location for tensor in external_tensors(proto)})
-    if base_dir is None or path.parent.samefile(base_dir):
+    if base_dir is None:
+        return
+    if path.parent.samefile(base_dir):
+        for link in leads_outside(proto, base_dir):
+            raise UserError(
+                f"a model at {path} could not read {link}, a symbolic link out of its folder",
+                "Write to another folder.",
+            )
         return
     for location in locations:
         source, target = base_dir / location, path.parent / location

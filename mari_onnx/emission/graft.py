@@ -15,7 +15,7 @@ from mari_onnx.ir.expressions import Tensor
 
 def graft(emission: Emission) -> onnx.ModelProto:
     """The original document with the nodes and initializers of the emission instead of its own."""
-    source = emission.model.proto
+    source = emission.model.document.proto
     out = onnx.ModelProto()
     for descriptor, content in source.ListFields():
         if descriptor.name != "graph":

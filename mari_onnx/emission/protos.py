@@ -13,7 +13,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from mari_onnx.document.graph_view import bodies, stored_names
+from mari_onnx.document.scopes import bodies, stored_names
 
 
 def new_node(op_type: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:

@@ -23,7 +23,7 @@ which of the forms it keeps.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy.typing as npt
@@ -193,7 +193,7 @@ class Value:
     parts: Parts | None = None
     terms: Terms | None = None
     factors: Factors | None = None
-    content: npt.NDArray[Any] | None = None
+    content: npt.NDArray[Any] | None = field(default=None, compare=False)  # == of two arrays is an array
     because: tuple[str, ...] = ()
     written: Array | None = None
 

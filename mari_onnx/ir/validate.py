@@ -229,8 +229,13 @@ def check_names(names: Mapping[Tensor, str]) -> None:
 
 
 def check_again(made: Tensor, shape: tuple[Extent, ...] | None, dtype: int) -> None:
-    """Check an expression that is asked for again: it must have been made with this shape and type."""
-    if ENABLED:
+    """Check an expression that is asked for again: it must have been made with this shape and type.
+
+    NonZero finds out at run time how many places there are. Whoever asks for it has a symbol of its own for that.
+    """
+    if made.op_type == "NonZero":
+        check_original_again(made, shape, dtype)
+    elif ENABLED:
         _check_type(made, dtype)
         _require(None in (made.shape, shape) or made.shape == shape, _already(made), f"it is asked for as {shape}")
 

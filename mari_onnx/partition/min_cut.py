@@ -24,7 +24,7 @@ import networkx as nx
 import onnx
 
 from mari_onnx.document.external import stored_bytes
-from mari_onnx.document.graph_view import reads
+from mari_onnx.document.scopes import reads
 from mari_onnx.ir.operators import NONDETERMINISTIC
 
 NS_PER_BYTE = 1.0

@@ -22,8 +22,9 @@ from onnx import TensorProto, helper
 
 from mari_onnx.document import provenance
 from mari_onnx.document.check import copy_fields
-from mari_onnx.document.graph_view import reads, stored_names
+from mari_onnx.document.graph_view import shape_of
 from mari_onnx.document.provenance import WHOLE, Origin
+from mari_onnx.document.scopes import reads, stored_names
 from mari_onnx.emission import Written, write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import NS_PER_LAUNCH, UNKNOWN_EXTENT
@@ -122,7 +123,7 @@ class _Splitter:
         sizes = [self._bytes(name, role) or 0 for name in names]
         for name, bytes_ in zip(names, sizes, strict=True):
             info = self._info(name, sent.get(name, name))
-            shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in _dims(info))
+            shape = tuple(shape_of(info) or ())
             kind = TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
             self.crossings.append(Crossing(role, info.name, kind, shape, round(bytes_), name in found.computed))
         most = [self._bytes(name, role) for name in found.frontier]

@@ -18,8 +18,8 @@ import onnx
 
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import external_tensors
-from mari_onnx.document.graph_view import all_names, bodies
 from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
+from mari_onnx.document.scopes import all_names, bodies
 from mari_onnx.errors import UserError
 from mari_onnx.serving.call_graph import CallGraph, fed_inputs
 from mari_onnx.serving.guard import OutputGuard
@@ -37,16 +37,15 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     guard = mode.guard if isinstance(mode.guard, OutputGuard) else None
     if len(parts) == 1 and guard is None and not _sent_otherwise(parts[0].proto, inputs, mode):
         return parts[0]
-    folders = {part.base_dir for part in parts if any(True for _ in external_tensors(part.proto))}
+    folders = {part.base_dir: part.linked for part in parts if any(True for _ in external_tensors(part.proto))}
     if len(folders) > 1:
         raise UserError("the models lie in several folders, each with external data", "put them into one folder")
     whole = _Whole(mode, guard, CallGraph(inputs))
     for i, part in enumerate(parts[:-1]):
         whole.add(part.proto, f"part{i}/")
     whole.add_last(parts[-1].proto)
-    return Document(
-        None, whole.model(parts[-1].proto), folders.pop() if folders else parts[-1].base_dir, parts[-1].bytes
-    )
+    base_dir, linked = folders.popitem() if folders else (parts[-1].base_dir, None)
+    return Document(None, whole.model(parts[-1].proto), base_dir, parts[-1].bytes, linked)
 
 
 def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInfoProto], mode: Mode) -> bool:

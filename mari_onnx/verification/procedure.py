@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mari_onnx.document.document import ModelLike
+from mari_onnx.document.graph_view import shape_of
 from mari_onnx.document.read import as_document
 from mari_onnx.report.model import Verification
 from mari_onnx.verification.compare.constants import changed_rows
@@ -72,7 +73,11 @@ def compare(
     inputs = inputs_of(sessions[0])
     check_tiled(known.tiled, inputs)
     say("tracing inputs", 0, 1)
-    notes: list[str] = []
+    notes = [
+        f"input `{info.name}` is declared without a shape: a scalar was drawn for it"
+        for info in models[0].proto.graph.input
+        if shape_of(info) is None
+    ]
     traced = _traced(models[0], inputs, notes)
     calls = _calls(models, inputs, traced, known, options, notes)
     tolerance = None

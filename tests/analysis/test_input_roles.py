@@ -58,6 +58,13 @@ def test_globs(globs: list[str], names: dict[str, str]) -> None:
     assert declared_inputs(graph(parse(text)), globs) == names
 
 
+def test_a_glob_that_is_a_name_means_that_name() -> None:
+    model = parse("g (float[B] features, float[B] userx, float[B] item) => (float[B] y) { y = Relu (item) }")
+    model.graph.input[0].name, model.graph.input[1].name = "user[x]", "userx"
+    assert declared_inputs(graph(model), ["user[x]"]) == {"user[x]": "user[x]"}
+    assert declared_inputs(graph(model), ["user[xy]"]) == {"userx": "user[xy]"}
+
+
 @pytest.mark.parametrize("glob", ["users", "user[", "USER", "weight"])
 def test_a_glob_that_matches_nothing_lists_the_inputs(glob: str) -> None:
     model = parse(

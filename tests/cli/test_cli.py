@@ -123,6 +123,23 @@ def test_models_that_cannot_be_used(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"user_x", b"user_\xff", "has text that is not UTF-8"),
+        (b"y\x12\x0f\n\r\x08\x01", b"y\x12\x0f\n\r\x08\x4d", "element type 77"),
+    ],
+)
+def test_damaged_words_are_no_bug(run: Run, model: Path, old: bytes, new: bytes, message: str) -> None:
+    data = model.read_bytes()
+    assert old in data
+    model.write_bytes(data.replace(old, new))
+    result = run("inspect", model)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert str(model) in result.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_bug(engine: Engine, run: Run, model: Path, out: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.then = raising(ZeroDivisionError("division by zero"))

@@ -25,3 +25,11 @@ def test_stored_tensors_are_not_inputs(tmp_path: Path) -> None:
     proto.graph.initializer.append(numpy_helper.from_array(TABLE, "w"))
     proto.graph.input.append(onnx.helper.make_tensor_value_info("w", 1, [4, 6]))
     assert [value.name for value in facts(from_proto(proto)).inputs] == ["x"]
+
+
+def test_extents_of_minus_one_are_not_known() -> None:
+    proto = model()
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    found = facts(from_proto(proto))
+    assert (found.inputs[0].shape, found.outputs[0].shape) == ((None, 4), ())

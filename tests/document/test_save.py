@@ -131,6 +131,24 @@ def test_external_data_that_is_no_longer_used_does_not_follow(with_data: Path, t
     assert sorted(everything(tmp_path / "out")) == ["out.onnx"]
 
 
+def test_data_that_is_linked_is_copied_into_another_folder_and_no_use_in_the_same(
+    with_data: Path, tmp_path: Path
+) -> None:
+    """A hub's folder of links: onnxruntime follows them for a model that is a link itself, and for no other."""
+    hub, out = tmp_path / "hub", tmp_path / "out"
+    hub.mkdir()
+    out.mkdir()
+    (hub / "model.onnx").symlink_to(with_data)
+    (hub / "model.data").symlink_to(with_data.parent / "model.data")
+    loaded = load(hub / "model.onnx")
+    save(loaded, changed(loaded.proto), out / "out.onnx")
+    assert not (out / "model.data").is_symlink()
+    assert everything(out)["model.data"] == everything(with_data.parent)["model.data"]
+    load(out / "out.onnx")
+    with pytest.raises(UserError, match=r"could not read .*model\.data, a symbolic link out of its folder"):
+        save(loaded, changed(loaded.proto), hub / "out.onnx")
+
+
 def test_other_data_of_that_name_is_kept(with_data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.data").write_bytes(b"another model's")

@@ -15,8 +15,9 @@ from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import read
 from mari_onnx.document import provenance
 from mari_onnx.document.check import check
-from mari_onnx.document.graph_view import Model, captures
+from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
+from mari_onnx.document.scopes import captures
 from mari_onnx.emission import lower, write
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value

@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from mari_onnx.document.graph_view import bodies
+from mari_onnx.document.scopes import bodies
 from mari_onnx.verification.runtimes.onnxruntime import Array, Source
 
 _HALF = 2

@@ -17,7 +17,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx.reference import ReferenceEvaluator
 
-from mari_onnx.document.graph_view import bodies, reads
+from mari_onnx.document.scopes import bodies, reads
 from mari_onnx.verification.float64.operators import STAND_INS
 from mari_onnx.verification.float64.raised import lowered, raise_feeds, raised
 from mari_onnx.verification.float64.recurrent import RECURRENT, recurrent

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
-from mari_onnx.document.graph_view import bodies, captures, reads
+from mari_onnx.document.scopes import bodies, captures, reads
 
 FIRST = frozenset({0})
 """The operands that are moved, for an operator that moves its first input."""

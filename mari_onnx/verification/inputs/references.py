@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mari_onnx.document.graph_view import reads
+from mari_onnx.document.scopes import reads
 from mari_onnx.verification.inputs.flow import Use
 from mari_onnx.verification.inputs.tagging import Tagged
 from mari_onnx.verification.runtimes.onnxruntime import Array

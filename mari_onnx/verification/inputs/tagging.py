@@ -18,7 +18,7 @@ from onnx import NodeProto, ValueInfoProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
-from mari_onnx.document.graph_view import captures, reads
+from mari_onnx.document.scopes import captures, reads
 from mari_onnx.verification.inputs.draw import Input
 from mari_onnx.verification.inputs.flow import COMPARES, WRAPS, Flow, Use, needed
 from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto, NodeProto
 
-from mari_onnx.document.graph_view import bodies
+from mari_onnx.document.scopes import bodies
 from mari_onnx.verification.inputs.draw import Bounds
 from mari_onnx.verification.inputs.flow import FIRST, INDEXES, MOVES, SEQUENCES, Use
 from mari_onnx.verification.inputs.tagging import Arrival, Tagged

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import onnxruntime as ort
 
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
+from mari_onnx.document.runtime import open_document, open_session
 from mari_onnx.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,8 +35,8 @@ class Source:
 
     @property
     def proto(self) -> onnx.ModelProto:
-        """The model without its external data."""
-        return self.document.proto
+        """The model as onnxruntime reads it, without its external data."""
+        return self.document.repaired
 
     def array_of(self, tensor: onnx.TensorProto) -> Array:
         """The values of a stored tensor."""
@@ -45,9 +45,7 @@ class Source:
     def session(self) -> ort.InferenceSession:
         """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
         try:
-            if self.document.path is not None:
-                return ort.InferenceSession(str(self.document.path), _options(), providers=["CPUExecutionProvider"])
-            return open_session(self.proto, self.document.base_dir, optimize=True)
+            return open_document(self.document, optimize=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise UserError(
                 f"onnxruntime cannot load the {self.role} model: {_brief(error)}",
@@ -67,16 +65,6 @@ class Source:
             raise RunError(_brief(error)) from error
 
 
-def open_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool) -> ort.InferenceSession:
-    """A session for a model in memory, whose external data lies in `folder`."""
-    options = _options()
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if folder is not None:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def runner(session: ort.InferenceSession) -> Run:
     """The session as a function from inputs to outputs, both by name. The function raises RunError where it fails."""
     names = [output.name for output in session.get_outputs()]
@@ -88,13 +76,6 @@ def runner(session: ort.InferenceSession) -> Run:
             raise RunError(_brief(error)) from error
 
     return run
-
-
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # a failure is raised; logging it too would print it twice
-    return options
 
 
 def _brief(error: Exception) -> str:

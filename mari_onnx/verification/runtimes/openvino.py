@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from mari_onnx.document.external import reachable
 from mari_onnx.errors import UserError
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
 
@@ -25,9 +26,12 @@ def run_in_openvino(source: Source) -> Run:
             model = core.read_model(str(source.document.path))
         else:
             copy = onnx.ModelProto()
-            copy.CopyFrom(source.proto)
-            if source.document.base_dir is not None:
-                onnx.load_external_data_for_model(copy, str(source.document.base_dir))
+            if source.document.base_dir is None:
+                copy.CopyFrom(source.proto)
+            else:
+                proto, folder = reachable(source.proto, source.document.base_dir)
+                copy.CopyFrom(proto)
+                onnx.load_external_data_for_model(copy, str(folder))
             model = core.read_model(copy.SerializeToString(), b"")
         compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO's errors have no common base

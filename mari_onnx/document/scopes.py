@@ -1,0 +1,58 @@
+"""The names that nodes read and make, with those of the graphs inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node has as attributes: the branches of If, the bodies of Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def stored_names(graph: onnx.GraphProto) -> set[str]:
+    """The names of a graph's initializers, dense and sparse."""
+    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+
+
+def captures(node: onnx.NodeProto) -> list[str]:
+    """The tensors of the graphs around it that a node's bodies read by name, each once, in order."""
+    return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """The tensors that the node reads: its inputs, and those that its bodies read by name."""
+    return [*filter(None, node.input), *captures(node)]
+
+
+def _free_names(body: onnx.GraphProto) -> Iterator[str]:
+    known = {i.name for i in body.input} | stored_names(body)
+    for node in body.node:
+        for inner in bodies(node):
+            yield from (name for name in _free_names(inner) if name not in known)
+        yield from (name for name in node.input if name and name not in known)
+        known.update(node.output)
+    yield from (o.name for o in body.output if o.name not in known)
+
+
+def all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of all tensors in a graph and in the bodies of its nodes; a name may occur several times."""
+    yield from stored_names(graph)
+    yield from (i.name for i in graph.input)
+    for node in graph.node:
+        yield from filter(None, node.output)
+        for inner in bodies(node):
+            yield from all_names(inner)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph and of the bodies of its nodes."""
+    for node in graph.node:
+        yield node
+        for inner in bodies(node):
+            yield from all_nodes(inner)
