@@ -450,5 +450,6 @@ def test_bounds_of_clip_keep_their_shape(shape: tuple[int, ...], computed: bool)
 @pytest.mark.parametrize("op_type", ["Max", "Mean", "Min", "Sum"])
 def test_what_does_not_broadcast_before_opset_8(op_type: str) -> None:
     body = f"u = Neg (user) m = {op_type} (u, item) y = Add (m, item)"
-    result = rewrite_and_check(ranking("tiled", body, item="float[4]", opset=7))
-    assert any(r.reason == f"{op_type} does not broadcast in opset 7" for r in result.remarks)
+    opset = 7
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", opset=opset))
+    assert any(r.reason == f"{op_type} does not broadcast in opset {opset}" for r in result.remarks)
