@@ -18,9 +18,9 @@ from typing import TypeAlias
 Monomial: TypeAlias = tuple[str, ...]
 Extent: TypeAlias = "int | Poly"
 
-ROW = "row"
+ROW = "row:0"
 """The symbol that counts the rows of `x[0:1]`, of an input whose rows the caller repeats: 1 in a call with candidates,
-0 in a call without."""
+0 in a call without. It is no identifier, so that no exporter names an extent so."""
 
 
 class Poly:
