@@ -154,6 +154,18 @@ def compare(a: Extent, b: Extent) -> int | None:
     return 1 if positive(difference) else -1 if positive(-difference) else None
 
 
+def ordered(a: Extent, b: Extent) -> tuple[Extent, Extent] | None:
+    """The smaller and the larger of two, where one is so whatever the symbols are; they may be equal. Else None.
+
+    batch and 0               (0, batch), though `compare` says None: they are equal at batch 0
+    batch and 4               None
+    """
+    coefficients = [c for _, c in _terms(a - b)]
+    if all(c >= 0 for c in coefficients):
+        return b, a
+    return (a, b) if all(c <= 0 for c in coefficients) else None
+
+
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
     """The extent as a number, with `default` for symbols that `values` lacks: batch*20 at {batch: 3} is 60."""
     if isinstance(extent, int):
