@@ -35,10 +35,12 @@ from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
-from mari_onnx.report.model import Command, Configuration, Cost, Report, Role
+from mari_onnx.report.model import Command, Configuration, Cost, Remark, Report, Role
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
+
+NEWER_OPSET = "export the model for a newer opset"
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of steps done, and the number of all steps."""
@@ -88,6 +90,8 @@ def optimize(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Prog
     say("analysing", 1, 3)
     reading = roles(document, wishes)
     plan = best_plan(reading, wishes.batch)
+    if wishes.mode.demanded:
+        require_writable(plan)
     report = described("optimize", plan, wishes)
     if not report.changed:
         return Made(MappingProxyType({}), report, document)
@@ -106,6 +110,7 @@ def split(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progres
     document = as_document(model)
     say("analysing", 1, 3)
     plan = best_plan(roles(document, wishes), wishes.batch)
+    require_writable(plan)
     say("cutting", 2, 3)
     parts = partition(plan)
     for part in parts.models.values():
@@ -138,11 +143,21 @@ def roles(document: Document, wishes: Wishes) -> Reading:
     return read(graph, input_roles, tuple(items))
 
 
+def require_writable(plan: Plan) -> None:
+    """Raise UserError unless the plan can be written in the model's opset."""
+    if plan.lowered.lacking:
+        raise UserError(plan.lowered.lacking, NEWER_OPSET)
+
+
 def described(command: Command, plan: Plan, wishes: Wishes) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
+    remarks = [*plan.program.context.remarks]
+    if lacking := plan.lowered.lacking:
+        name = plan.reading.model.graph.output[0].name
+        remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
     return Report(
-        command, __version__, facts(plan.reading.model.document), found.inputs, tuple(plan.program.context.remarks),
+        command, __version__, facts(plan.reading.model.document), found.inputs, tuple(remarks),
         cost(plan.program.work, wishes.batch), cost(plan.work, wishes.batch),
         calls=found.mode.instructions(found.tiled), changed=wishes.mode.demanded or plan.pays,
         configuration=wishes.configuration(command),

@@ -41,6 +41,7 @@ from mari_onnx.ir.cost import NO_WORK, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 
@@ -291,7 +292,7 @@ class _Walk:
 
     def _unchanged(self, op: Op, why: Refused) -> list[Value]:
         """The outputs of the original node on its original inputs, each with an array as its only form."""
-        inputs = [None if v is None else plain(self.ctx.b, v) for v in op.inputs]
+        inputs = [None if v is None else self._read(op, i, v) for i, v in enumerate(op.inputs)]
         captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
         types = self.inference.output_types(op, self.providers, self.same)
         shapes = [None if dims is None else extents(dims) for dims, _ in types]
@@ -322,6 +323,12 @@ class _Walk:
             self.ctx.remarks.append(
                 Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
             )
+
+    def _read(self, op: Op, i: int, value: Value) -> Tensor:
+        """What the node reads: a number as a scalar where onnx wants one, which the branch of an If need not give."""
+        tensor, traits = plain(self.ctx.b, value), traits_of(op.op_type, op.proto.domain)
+        one = value.dims is not None and all(e == 1 for e in extents(value.dims))
+        return self.ctx.b.reshape(tensor, ()) if one and traits and i in traits.scalars else tensor
 
     def _repeats(self, value: Value) -> bool:
         """Whether the value's array lacks one of its axes, or stores it through an index map."""

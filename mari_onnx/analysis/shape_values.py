@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.ir.axes import extents, infer_shape
-from mari_onnx.ir.extents import compare, divide, product
+from mari_onnx.ir.extents import compare, divide, ordered, product
 from mari_onnx.ir.operators import OPERATORS
 
 Content: TypeAlias = npt.NDArray[Any]
@@ -238,22 +238,38 @@ def _extreme(sign: int) -> Callable[..., Any]:
     """A function that picks the largest (1) or smallest (-1) element; None where symbols cannot be compared."""
 
     def pick(*elements: Any) -> Any:
-        best = elements[0]
-        for e in elements[1:]:
-            order = compare(e, best)
-            if order is None:
-                return None
-            best = e if order == sign else best
-        return best
+        for e in elements:
+            pairs = [ordered(e, other) for other in elements]
+            if all(pair is not None and pair[sign > 0] == e for pair in pairs):
+                return e
+        return None
 
     return pick
 
 
-def _reduce_prod(op: Op, ctx: Context) -> Content | None:
-    x, axes = _given(op, 0), _axes(op, 1)
-    if x.ndim != 1 or any(e is None for e in x.flat) or axes not in (None, [0], [-1]):
-        return None
-    return _objects([product(x.flat)], (1,) if op.attribute("keepdims", 1) else ())
+def _clip(op: Op, ctx: Context) -> Content:
+    """Older versions have bounds that are attributes, and take floats only."""
+    result = _given(op, 0)
+    for i, sign in ((1, 1), (2, -1)):
+        if op.input(i) is not None:
+            bound, pick = _given(op, i).item(), _extreme(sign)
+            elements = [None if e is None or bound is None else pick(e, bound) for e in result.flat]
+            result = _objects(elements, result.shape)
+    return result
+
+
+def _reduce(function: Callable[[list[Any]], Any]) -> Callable[[Op, Context], Content | None]:
+    """The evaluator of a reduction, of a list to a number."""
+
+    def apply(op: Op, ctx: Context) -> Content | None:
+        x, axes = _given(op, 0), _axes(op, 1)
+        if not axes and op.attribute("noop_with_empty_axes", 0):
+            return x
+        if x.ndim != 1 or any(e is None for e in x.flat) or axes not in (None, [], [0], [-1]):
+            return None
+        return _objects([function(list(x.flat))], (1,) if op.attribute("keepdims", 1) else ())
+
+    return apply
 
 
 def _identity(op: Op, ctx: Context) -> Content:
@@ -286,7 +302,10 @@ EVALUATORS: dict[str, Callable[[Op, Context], Content | None]] = {
     "Range": _range,
     "Cast": _cast,
     "Where": _where,
-    "ReduceProd": _reduce_prod,
+    "ReduceProd": _reduce(product),
+    "ReduceMax": _reduce(lambda elements: _extreme(1)(*elements)),
+    "ReduceMin": _reduce(lambda elements: _extreme(-1)(*elements)),
+    "Clip": _clip,
     "Identity": _identity,
     "Add": _each(lambda a, b: a + b),
     "Sub": _each(lambda a, b: a - b),

@@ -9,8 +9,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mari_onnx.emission.names import unique
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.expressions import Tensor, fold
+
+CONSTANT_OF_ANY_TYPE = 9
+"""The opset from which a Constant is of any type."""
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 def write_constant(emission: Emission, tensor: Tensor, name: str) -> None:
@@ -28,10 +34,24 @@ def initialize(emission: Emission, name: str, constant: Tensor | onnx.TensorProt
         node = emission.model.makers.get((name,))
         if node is None or node.op_type != "Constant":
             value = folded(emission, constant) if isinstance(constant, Tensor) else constant
-            node = helper.make_node("Constant", [], [name], value=value)
-        emission.nodes.append(node)
+            emission.nodes.extend(_constant_nodes(emission, name, value))
+        else:
+            emission.nodes.append(node)
     else:
         emission.initializers.append(constant)
+
+
+def _constant_nodes(emission: Emission, name: str, value: onnx.TensorProto) -> list[onnx.NodeProto]:
+    """A Constant; before opset 9 it holds floats alone, and integers are cast from the double that is as large."""
+    if emission.model.opset >= CONSTANT_OF_ANY_TYPE or value.data_type in FLOATS:
+        return [helper.make_node("Constant", [], [name], value=value)]
+    array = emission.model.array_of(value)
+    double = unique(emission, f"{name}.double", {*emission.names.values(), *emission.extents.values()})
+    stored = numpy_helper.from_array(array.astype(np.float64), double)
+    return [
+        helper.make_node("Constant", [], [double], value=stored),
+        helper.make_node("Cast", [double], [name], to=value.data_type),
+    ]
 
 
 def folded(emission: Emission, tensor: Tensor) -> onnx.TensorProto:

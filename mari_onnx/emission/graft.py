@@ -24,11 +24,11 @@ def graft(emission: Emission) -> onnx.ModelProto:
         if descriptor.name not in ("node", "initializer", "value_info"):
             _set(out.graph, descriptor.name, content)
     out.graph.node.extend(emission.nodes)
-    # An initializer that is the default of a graph input stays, even if no node reads it.
-    inputs = {i.name for i in source.graph.input}
+    # An initializer that is the default of an input, or that an annotation names, stays even if no node reads it.
+    named = {i.name for i in source.graph.input} | _annotated(source.graph)
     initializers = [folded(emission, t) if isinstance(t, Tensor) else t for t in emission.initializers]
     written = {t.name for t in initializers}
-    kept = [t for t in source.graph.initializer if t.name in inputs and t.name not in written]
+    kept = [t for t in source.graph.initializer if t.name in named and t.name not in written]
     out.graph.initializer.extend([*initializers, *kept])
     produced = {o for n in emission.nodes for o in n.output} | {t.name for t in out.graph.initializer}
     original_infos = [v for v in source.graph.value_info if v.name in produced and _still_holds(emission, v.name)]
@@ -36,6 +36,12 @@ def graft(emission: Emission) -> onnx.ModelProto:
     out.graph.value_info.extend([*original_infos, *(info for name, info in emission.infos.items() if name in new)])
     emission.program.signature.apply(out.graph)
     return out
+
+
+def _annotated(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that annotations name: what is quantized, and by which scale and zero point."""
+    annotations = graph.quantization_annotation
+    return {a.tensor_name for a in annotations} | {e.value for a in annotations for e in a.quant_parameter_tensor_names}
 
 
 def _still_holds(emission: Emission, name: str) -> bool:

@@ -1,6 +1,7 @@
 """Lowering: the needed expressions as operators of the model's own opset, with the arithmetic for their shapes.
 
     Expand(x, [B, 4])           becomes Expand(x, Concat(Shape(user)[0:1], [4]))
+    Expand before opset 8       becomes Tile(x, Concat(Shape(user)[0:1], [1]))
     Slice(x, axis 1, 2 to 5)    has its limits as attributes before opset 10, and as inputs from opset 10 on
 
 A lowered program has no names and no protobuf messages yet. Every plan is lowered, because its price counts the shape
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
+from mari_onnx.emission.opset import EXPAND, lacking
 from mari_onnx.emission.order import needed
 from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
@@ -26,6 +28,9 @@ from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.validate import check_expressions
 
+ALLOWZERO = 14
+"""The opset from which a Reshape can be told that 0 is an extent, and not that of its input."""
+
 
 @dataclass
 class Lowered:
@@ -33,7 +38,8 @@ class Lowered:
 
     A tensor in `apart` is an output that does not get the output's name. An Identity behind it does, because a runtime
     would otherwise lose the output (see `runtime_quirks.overlooked`). `stands` maps a tensor of extents to the operand
-    of shape arithmetic that computes it.
+    of shape arithmetic that computes it. `lacking` says what the program needs and the model's opset does
+    not have, "" where all of it can be written.
     """
 
     program: Program
@@ -43,6 +49,7 @@ class Lowered:
     apart: set[Tensor]
     arithmetic: ShapeArithmetic
     stands: dict[Tensor, Operand] = field(default_factory=dict)
+    lacking: str = ""
 
     @property
     def code(self) -> Sequence[Node | Integers | Instruction]:
@@ -89,6 +96,7 @@ def lower(program: Program, model: Model) -> Lowered:
     lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs), arithmetic)
     for node in nodes:
         _lower(lowered, node)
+    lowered.lacking = lacking(arithmetic.code, model.opset)
     return lowered
 
 
@@ -125,8 +133,15 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
     source = node.inputs[0]
     operands: list[Operand] = [t for t in node.inputs if t is not None]
     match node.op_type:
+        case "Reshape" | "Expand" if 0 in attributes["shape"]:
+            return _nothing(lowered, node)
         case "Reshape":
             return _reshape(lowered, node)
+        case "Expand" if arithmetic.opset < EXPAND:
+            assert source is not None
+            pairs = zip(source.known_shape, attributes["shape"], strict=True)
+            repeats = arithmetic.shape([1 if have == want else want for have, want in pairs], TensorProto.INT64, None)
+            return "Tile", [*operands, repeats], {}
         case "Expand":
             shape = arithmetic.shape(list(attributes["shape"]), TensorProto.INT64, source)
             return "Expand", [*operands, shape], {}
@@ -149,9 +164,19 @@ def _reshape(lowered: Lowered, node: Node) -> _Operator:
         return _unsqueeze(lowered, source, shape)
     if sum(not isinstance(e, int) for e in shape) <= 1:
         return "Reshape", [source, arithmetic.integers([e if isinstance(e, int) else -1 for e in shape])], {}
-    if arithmetic.opset >= 14:
+    if arithmetic.opset >= ALLOWZERO:
         return "Reshape", [source, arithmetic.shape(shape, TensorProto.INT64, source)], {"allowzero": 1}
     return _reshape_without_zeros(lowered, source, shape)
+
+
+def _nothing(lowered: Lowered, node: Node) -> _Operator:
+    """A result without elements, in as many zeros as there are.
+
+    A Reshape to an extent of 0 is one to the input's own before opset 14, and onnxruntime takes the 0 of an Expand for
+    a 1 where it removes an Expand that it has no use for.
+    """
+    shape = lowered.arithmetic.shape(list(node.attribute("shape")), TensorProto.INT64, node.inputs[0])
+    return "ConstantOfShape", [shape], {"value": helper.make_tensor("", node.outputs[0].dtype, [1], [0])}
 
 
 def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:

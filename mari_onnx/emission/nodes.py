@@ -6,15 +6,17 @@ Example: the instruction Expand(x, shape) becomes NodeProto(Expand, ["user.id", 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.emission.constants import initialize, write_constant
 from mari_onnx.emission.names import unique
-from mari_onnx.emission.protos import new_node, renamed_node
-from mari_onnx.emission.runtime_quirks import attended, is_described
+from mari_onnx.emission.protos import new_node, renamed_node, say_of
+from mari_onnx.emission.runtime_quirks import attended, is_described, is_named_row, unused_symbol
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand
 from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import ROW, symbol
 
 
 def write_code(emission: Emission) -> None:
@@ -32,7 +34,8 @@ def write_code(emission: Emission) -> None:
     emission.names.update((tensor, name_of(emission, operand)) for tensor, operand in lowered.stands.items())
     for value, tensor in zip(lowered.program.outputs, lowered.outputs, strict=True):
         if emission.names[tensor] != value.name:
-            append_ours(emission, new_node("Identity", value.name, [emission.names[tensor]], value.name))
+            proto = new_node("Identity", value.name, [emission.names[tensor]], value.name)
+            append_ours(emission, in_place_of(emission, proto))
 
 
 def name_of(emission: Emission, operand: Operand) -> str:
@@ -62,14 +65,26 @@ def _write_instruction(emission: Emission, instruction: Instruction) -> None:
         name = emission.extents[instruction] = unique(emission, wanted, used)
     else:
         name = emission.names[instruction.of.outputs[0]]
-    proto = new_node(instruction.op_type, name, inputs, name, **instruction.attributes)
+    proto = in_place_of(emission, new_node(instruction.op_type, name, inputs, name, **instruction.attributes))
     if instruction.arithmetic:
         append_ours(emission, proto)
         return
     first = instruction.operands[0]
-    assert isinstance(first, Tensor) and instruction.of is not None
-    append(emission, proto, len(first.known_shape))
+    assert instruction.of is not None
+    append(emission, proto, len(first.known_shape) if isinstance(first, Tensor) else 1)
     _describe_new(emission, instruction.of)
+
+
+def in_place_of(emission: Emission, node: onnx.NodeProto) -> onnx.NodeProto:
+    """A new node, with what is said of the one that made its output in the original, unless that one is written too.
+
+    Gemm(item, W_item, C) in place of the MatMul `/fc1/MatMul` is called so; an Expand of what the original Tanh makes
+    of one row is a node of our own.
+    """
+    original = emission.model.makers.get(tuple(node.output))
+    if original is not None and not emission.is_written(original):
+        say_of(node, original)
+    return node
 
 
 def _write_original(emission: Emission, node: Node) -> None:
@@ -87,5 +102,9 @@ def _write_original(emission: Emission, node: Node) -> None:
 def _describe_new(emission: Emission, node: Node) -> None:
     """Write down the shapes of the node's outputs that the original does not have."""
     for t in node.outputs:
-        if is_described(t) and emission.names[t] and emission.names[t] not in emission.model.names:
+        if not emission.names[t] or emission.names[t] in emission.model.names:
+            continue
+        if is_named_row(t, emission.model.opset):
+            describe(emission, t, {symbol(ROW): unused_symbol(emission.model.input_symbols)})
+        elif is_described(t):
             describe(emission, t)

@@ -56,5 +56,7 @@ def _written_extents(node: Node) -> list[Extent]:
         return [e for e in node.payload.flat if isinstance(e, Poly)]
     if node.proto is not None or node.op_type not in ("Expand", "Reshape"):
         return []
-    unknown: list[Extent] = [e for e in node.attribute("shape") if isinstance(e, Poly)]
-    return [] if node.op_type == "Reshape" and len(unknown) == 1 else unknown
+    shape = node.attribute("shape")
+    unknown: list[Extent] = [e for e in shape if isinstance(e, Poly)]
+    inferred = node.op_type == "Reshape" and len(unknown) == 1 and 0 not in shape  # it is -1
+    return [] if inferred else unknown

@@ -29,6 +29,19 @@ def new_node(op_type: str, name: str, inputs: Sequence[str], output: str, **attr
     return proto
 
 
+SAID = ("name", "doc_string", "metadata_props", "device_configurations")
+"""What is said of a node beside what it computes."""
+
+
+def say_of(node: onnx.NodeProto, original: onnx.NodeProto) -> None:
+    """Say of a node, in place, what is said of the one that it stands for; one without a name keeps its own."""
+    for field, content in original.ListFields():
+        if field.name in SAID and hasattr(content, "extend"):
+            getattr(node, field.name).extend(content)
+        elif field.name in SAID:
+            setattr(node, field.name, content)
+
+
 def renamed_node(
     proto: onnx.NodeProto,
     inputs: Sequence[str],

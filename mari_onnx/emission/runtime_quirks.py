@@ -7,20 +7,23 @@ oldest supported version no longer has the error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from onnx import TensorProto
 
-from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.expressions import Node, Tensor, is_slice
+from mari_onnx.ir.extents import ROW, Extent, symbol
 
 Readers: TypeAlias = Mapping[Tensor, Sequence[Node]]
 """The nodes that read each tensor."""
 
 MATRIX, ATTENDED = range(3), range(3, 5)
 """The numbers of dimensions of a matrix, a vector or a scalar, and of the inputs of Attention."""
+
+SLICE_KEEPS_SYMBOLS = 10
+"""The opset of which shape inference has the extent of an axis for that of a slice of it."""
 
 QUANTIZED_BEFORE = frozenset(
     {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"}
@@ -76,6 +79,13 @@ QUIRKS = (
         "If an Expand or a Reshape leaves a width unknown, shape inference makes it 0 behind Attention, and the model "
         "does not pass the checker.",
         "analysis/rules/test_attention.py::test_the_width_of_what_is_reshaped_for_attention",
+    ),
+    Quirk(
+        "emission.runtime_quirks.is_named_row",
+        "onnxruntime 1.32.0",
+        "Shape inference of a Slice of opset 10 keeps the symbol of an axis that it cuts: row 0 has as many rows as "
+        "there are candidates, and its buffer is taken for what has them.",
+        "emission/test_runtime_quirks.py::test_row_0_of_opset_10_has_an_extent_of_its_own",
     ),
     Quirk(
         "document.check.check",
@@ -158,6 +168,19 @@ def adds_units(source: Tensor, shape: Sequence[Extent]) -> bool:
 def is_described(tensor: Tensor) -> bool:
     """Whether the shape of a new tensor is written down: for matrices, as runtimes then fuse a product and its bias."""
     return tensor.shape is not None and len(tensor.shape) in MATRIX
+
+
+def is_named_row(tensor: Tensor, opset: int) -> bool:
+    """Whether the extent of row 0 has to be written down as a symbol: 1, or 0 in a call without candidates."""
+    return opset == SLICE_KEEPS_SYMBOLS and is_slice(tensor) and symbol(ROW) in tensor.known_shape
+
+
+def unused_symbol(symbols: Collection[str]) -> str:
+    """A name for an extent that no other has."""
+    name = "mari.row"
+    while name in symbols:
+        name += "_"
+    return name
 
 
 def attended(node: Node) -> list[Tensor]:

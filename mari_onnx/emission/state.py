@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -13,6 +16,9 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.lower import Lowered
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers
 from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent
+
+NO_SYMBOLS: Mapping[Extent, str] = MappingProxyType({})
 
 
 @dataclass
@@ -38,6 +44,14 @@ class Emission:
     @property
     def model(self) -> Model:
         return self.lowered.model
+
+    def is_written(self, original: onnx.NodeProto) -> bool:
+        """Whether a node of the original is written, on whatever inputs."""
+        return id(original) in self._written
+
+    @cached_property
+    def _written(self) -> set[int]:
+        return {id(node.proto) for node in self.lowered.nodes if node.proto is not None}
 
     @property
     def taken(self) -> set[str]:
@@ -86,11 +100,11 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
     return attributes(original) == attributes(node)
 
 
-def describe(emission: Emission, tensor: Tensor) -> None:
-    """Write down the shape of a tensor; an extent has a name only if an input of the model has it too."""
+def describe(emission: Emission, tensor: Tensor, ours: Mapping[Extent, str] = NO_SYMBOLS) -> None:
+    """Write down the shape of a tensor; an extent has a name if an input of the model has it, or if it is in `ours`."""
     if tensor.shape is None or not tensor.dtype:
         return
     known = emission.model.input_symbols
-    shape = [e if isinstance(e, int) else str(e) if str(e) in known else None for e in tensor.shape]
+    shape = [e if isinstance(e, int) else ours.get(e, str(e) if str(e) in known else None) for e in tensor.shape]
     name = emission.names[tensor]
     emission.infos[name] = helper.make_tensor_value_info(name, tensor.dtype, shape)

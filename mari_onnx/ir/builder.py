@@ -124,7 +124,12 @@ class Builder(UniqueNodes):
             return t
         (axis, *more) = [i for i, (have, want) in enumerate(zip(t.known_shape, shape, strict=True)) if have != want]
         times = shape[axis]
-        if not more and isinstance(times, int) and times <= FEW_TIMES and not all(isinstance(e, int) for e in shape):
+        if (
+            not more
+            and isinstance(times, int)
+            and 0 < times <= FEW_TIMES
+            and not all(isinstance(e, int) for e in shape)
+        ):
             return self.concat([t] * times, axis)
         return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
 

@@ -18,9 +18,9 @@ from typing import TypeAlias
 Monomial: TypeAlias = tuple[str, ...]
 Extent: TypeAlias = "int | Poly"
 
-ROW = "row"
+ROW = "row:0"
 """The symbol that counts the rows of `x[0:1]`, of an input whose rows the caller repeats: 1 in a call with candidates,
-0 in a call without."""
+0 in a call without. It is no identifier, so that no exporter names an extent so."""
 
 
 class Poly:
@@ -152,6 +152,18 @@ def compare(a: Extent, b: Extent) -> int | None:
     if isinstance(difference, int):
         return (difference > 0) - (difference < 0)
     return 1 if positive(difference) else -1 if positive(-difference) else None
+
+
+def ordered(a: Extent, b: Extent) -> tuple[Extent, Extent] | None:
+    """The smaller and the larger of two, where one is so whatever the symbols are; they may be equal. Else None.
+
+    batch and 0               (0, batch), though `compare` says None: they are equal at batch 0
+    batch and 4               None
+    """
+    coefficients = [c for _, c in _terms(a - b)]
+    if all(c >= 0 for c in coefficients):
+        return b, a
+    return (a, b) if all(c <= 0 for c in coefficients) else None
 
 
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:

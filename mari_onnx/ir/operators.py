@@ -33,9 +33,11 @@ class Traits:
 
     `least` and `most` count the inputs over all opsets: Clip has 1 to 3, because its bounds were attributes first.
     `elementwise` operators compute each element of the result from one element of each operand, and `broadcasts` says
-    that operands of other shapes are repeated first; the bounds of Clip are scalars and are not. `arithmetic` are the
-    four operations, which distribute over a Transpose of both operands. `result` is the element type of an
-    elementwise result.
+    that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands`
+    is how many of its first inputs are operands: the others are parameters, such as the bounds of Clip, which hold one
+    number, do not broadcast and keep their shape. `scalars` are the positions of inputs that onnx wants of rank 0,
+    where runtimes take one element of any rank. `arithmetic` are the four operations, which distribute over a Transpose
+    of both operands. `result` is the element type of an elementwise result.
 
     `axis` is the default of the attribute `axis` from opset `one_axis_from` on, and `axis_before` is the default in
     earlier opsets, in which the operator works along that axis and all later ones (Softmax before opset 13;
@@ -54,6 +56,9 @@ class Traits:
     most: int = 1
     elementwise: bool = False
     broadcasts: bool = False
+    broadcasts_from: int = 7
+    operands: int = MANY
+    scalars: tuple[int, ...] = ()
     arithmetic: bool = False
     result: Result = "first"
     axis: int | None = None
@@ -104,7 +109,7 @@ OPERATORS: Mapping[str, Traits] = {
     "Elu": replace(_UNARY, ns=2.5),
     **_each("Mish Softplus", replace(_UNARY, ns=11.0)),
     "Cast": replace(_UNARY, result="to"),
-    "Clip": replace(_UNARY, most=3),
+    "Clip": replace(_UNARY, most=3, operands=1),
     # Element by element, of several operands
     **_each("Add Mul Sub", _ARITHMETIC),
     "Div": replace(_ARITHMETIC, ns=0.3),
@@ -113,12 +118,12 @@ OPERATORS: Mapping[str, Traits] = {
     "Pow": replace(_BINARY, ns=0.4),
     "PRelu": replace(_BINARY, ns=0.6),
     "Where": replace(_BINARY, least=3, most=3, result="second", ns=3.5),
-    **_each("Max Mean Min Sum", _VARIADIC),
+    **_each("Max Mean Min Sum", replace(_VARIADIC, broadcasts_from=8)),
     # Of the second operand only the element type matters.
     "CastLike": Traits(2, 2),
     # The same elements in another shape or another place
     "Identity": _VIEW,
-    "Dropout": Traits(1, 3),
+    "Dropout": Traits(1, 3, scalars=(1, 2)),
     "Reshape": Traits(2, 2, view=True, foldable=True),
     "Flatten": replace(_VIEW, axis=1),
     **_each("Squeeze Unsqueeze", Traits(1, 2, axes_input_from=13, view=True)),
@@ -142,7 +147,7 @@ OPERATORS: Mapping[str, Traits] = {
     # Shapes, positions and what is made of them
     **_each("Shape Size NonZero ConstantOfShape", Traits()),
     **_each("OneHot", Traits(3, 3, axis=-1)),
-    "Range": Traits(3, 3),
+    "Range": Traits(3, 3, scalars=(0, 1, 2)),
     # Along axes
     "ReduceSum": replace(_REDUCTION, axes_input_from=13),
     **_each("ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin", _REDUCTION),

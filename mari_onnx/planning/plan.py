@@ -36,7 +36,9 @@ class Plan:
 
     @property
     def pays(self) -> bool:
-        """Whether the plan saves enough to be written; otherwise the model is left as it is."""
+        """Whether the plan can be written and saves enough for that; otherwise the model is left as it is."""
+        if self.lowered.lacking:
+            return False
         before, after = self.program.work, self.work
         macs, time = (before.macs, after.macs), (before.time, after.time * self.handicap)
         return bool(self.reading.roles.inputs) and POLICY.pays(macs=macs, time=time)

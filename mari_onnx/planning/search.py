@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from operator import attrgetter
 
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.reading import Reading
@@ -29,10 +28,15 @@ def best_plan(reading: Reading, batch: int) -> Plan:
 
     Raises UserError if an input is to be sent as one row, and no other input tells the number of candidates.
     """
-    best = min(_plans(reading, batch, thrifty=False), key=attrgetter("weighed"))
+    best = min(_plans(reading, batch, thrifty=False), key=_rank)
     if best.work.macs <= best.program.work.macs:
         return best
-    return min(_plans(reading, batch, thrifty=True), key=attrgetter("weighed"))
+    return min(_plans(reading, batch, thrifty=True), key=_rank)
+
+
+def _rank(plan: Plan) -> tuple[bool, float]:
+    """What can be written comes before what cannot, and what takes less before what takes more."""
+    return bool(plan.lowered.lacking), plan.weighed
 
 
 def _plans(reading: Reading, batch: int, *, thrifty: bool) -> Iterator[Plan]:

@@ -165,9 +165,24 @@ class Comparison:
                 case, expected, Problem("does not run", f"the optimized model does not run: {error}")
             )
             return
-        for name, value in expected.items():
-            pair = None if exactly is None else (exactly[0][name], exactly[1][name])
-            self.observations.setdefault(name, []).append(Observation(case, name, value, got[name], pair))
+        if alone := sorted(expected.keys() ^ got.keys()):  # tensors in a sequence or a map
+            problem = Problem("shape", f"{', '.join(alone)} in only one of the two")
+            self.differences += failure(case, alone, problem)
+        for name in (name for name in expected if name in got):
+            pair = (
+                None
+                if exactly is None or any(name not in each for each in exactly)
+                else (exactly[0][name], exactly[1][name])
+            )
+            if exactly is not None and pair is None:
+                self._note_once(
+                    f"output `{name}`: compared in the model's own precision only, float64 does not give it"
+                )
+            self.observations.setdefault(name, []).append(Observation(case, name, expected[name], got[name], pair))
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def add_runtime(self, runtime: str) -> None:
         """Compare drawn and recorded inputs in a second runtime as well. Raises UserError when it is not installed."""

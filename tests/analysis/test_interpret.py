@@ -244,3 +244,17 @@ def test_a_node_without_a_rule_has_the_shape_that_follows_from_what_the_walk_kno
     result = rewrite_and_check(model, rtol=1e-5)
     assert shape(result.program.values["d"].known_dims) == (symbol("B"),)
     assert result.refusals("Det") == ["no rule for ai.onnx.Det"]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_a_branch_that_is_not_the_scalar_that_is_wanted(dtype: type) -> None:
+    """Which branch it takes follows from shapes; onnx wants the numbers of Range without a dimension."""
+    name = "int64" if dtype is np.int64 else "float"
+    body = f"""
+        s = Shape (item) r = Gather (s, place) c = Equal (r, three)
+        n = If (c) <then_branch = t () => ({name}[1] a) {{ a = Identity (limit) }},
+                    else_branch = e () => ({name} b) {{ b = Squeeze (limit) }}>
+        k = Range (start, n, step) f = Cast <to = 1> (k) m = Mul (user, f) y = Concat <axis = 1> (m, item)"""
+    numbers: dict[str, Any] = {"start": np.array(0, dtype), "step": np.array(1, dtype), "limit": np.array([4], dtype)}
+    result = rewrite_and_check(ranking("tiled", body, place=np.array(1), three=np.array(3), **numbers))
+    onnx.checker.check_model(result.model, full_check=True)

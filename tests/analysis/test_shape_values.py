@@ -84,6 +84,24 @@ BOOLS = "s = Cast <to = 7> (c)"
         ("n = Add (shape, k) s = Max (n, shape)", {"k": 1}, [B + 1, 5, L + 1]),
         ("n = Add (shape, k) s = Min (n, shape)", {"k": 1}, [B, 4, L]),
         ("s = ReduceProd <keepdims = 1> (shape)", {}, [4 * B * L]),
+        (
+            "d = Slice (shape, a, b) n = Concat <axis = 0> (d, k, d) s = ReduceMax (n)",
+            {"a": [2], "b": [3], "k": [0]},
+            [L],
+        ),
+        ("n = Concat <axis = 0> (shape, k) s = ReduceMin (n)", {"k": [0]}, [0]),
+        (
+            "n = Concat <axis = 0> (shape, k) r = ReduceMin <keepdims = 0, axes = [-1]> (n) s = Unsqueeze (r, zero)",
+            {"k": [-2], "zero": [0]},
+            [-2],
+        ),
+        ("s = Max (shape, k)", {"k": 0}, [B, 4, L]),
+        ("s = Clip (shape, k)", {"k": 0}, [B, 4, L]),
+        ("s = Clip (shape, , k)", {"k": 0}, [0, 0, 0]),
+        ("n = Neg (shape) s = Clip (n, k, m)", {"k": -3, "m": 0, "unused": 1}, None),
+        ("n = Add (shape, m) s = Clip (n, k, m)", {"k": 0, "m": 1}, [1, 1, 1]),
+        ("s = Clip (shape)", {}, [B, 4, L]),
+        ("s = Clip (k, m, n)", {"k": [1, 5, 9], "m": 7, "n": 6}, [6, 6, 6]),  # the upper bound is the last
         (f"c = Equal (shape, k) {BOOLS}", {"k": -1}, [0, 0, 0]),
         (f"c = Equal (shape, shape) {BOOLS}", {}, [1, 1, 1]),
         (f"c = Greater (shape, k) {BOOLS}", {"k": -1}, [1, 1, 1]),
@@ -127,6 +145,10 @@ def assert_unknown(proto: onnx.ModelProto, elements: Sequence[Any] | None = None
         ("e = Gather (ids, zero) s = Add (e, shape)", {"zero": [0]}, None),
         ("s = Div (shape, k)", {"k": [3, 2, 1]}, [None, 2, L]),
         ("s = Max (shape, k)", {"k": 3}, [None, 4, None]),
+        ("s = Clip (shape, k)", {"k": 3}, [None, 4, None]),
+        ("e = Gather (ids, i) s = Clip (shape, e)", {"i": 0}, None),
+        ("n = Concat <axis = 0> (shape, ids) s = ReduceMax (n)", {}, None),
+        ("s = ReduceMin (shape)", {}, None),
         (f"c = Equal (shape, k) {BOOLS}", {"k": 4}, [None, 1, None]),
         ("c = Equal (shape, k) s = Where (c, k, shape)", {"k": 4}, [None, 4, None]),
         ("f = Cast <to = 1> (shape) s = Cast <to = 7> (f)", {}, None),
@@ -155,6 +177,37 @@ def test_what_is_not_known(body: str, constants: dict[str, Any], elements: list[
 def test_older_opsets_take_attributes(opset: int, body: str) -> None:
     expected = {9: [4, L]}.get(opset, [B, 4, L] if "Unsqueeze" in body else [4 * B * L])
     assert_content(model(body, opset), expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("n = Sub (shape, shape) s = ReduceMax (n, axes)", [0]),
+        ("n = Sub (shape, shape) s = ReduceMax <noop_with_empty_axes = 1> (n)", [0, 0, 0]),
+        ("s = ReduceProd <noop_with_empty_axes = 1> (shape)", [B, 4, L]),
+        ("s = ReduceProd <noop_with_empty_axes = 1> (shape, none)", [B, 4, L]),
+        ("s = ReduceProd (shape, axes)", [4 * B * L]),
+    ],
+)
+def test_axes_of_a_reduction_became_an_input(body: str, expected: list[Any]) -> None:
+    assert_content(model(body, 18, axes=[0], none=np.zeros(0, np.int64)), expected)
+
+
+@pytest.mark.parametrize(
+    "count",
+    ["n = Clip (b, low)", "n = Max (b, low)", "pair = Concat <axis = 0> (b, low) n = ReduceMax <axes = [0]> (pair)"],
+)
+def test_a_number_of_rows_that_is_bounded_below(count: str) -> None:
+    """As a size is clamped to what is never below 0: the row of the user is expanded to the candidates all the same."""
+    text = f"""g (float[1, 4] user, float[B, 3] item) => (float[B, 2] y) {{
+        shape = Shape (item) b = Gather (shape, zero) {count} target = Concat <axis = 0> (n, one)
+        rows = Expand (user, target) x = Concat <axis = 1> (rows, item) y = MatMul (x, w)
+    }}"""
+    w = np.arange(14, dtype=np.float32).reshape(7, 2)
+    low: Any = 0 if "Clip" in count else [0]
+    result = graphs.rewrite_and_check(graphs.parse(text, zero=[0], one=[1], low=low, w=w))
+    assert "Expand" not in result.ops
+    assert "Clip" not in result.ops
 
 
 def test_long_constants_are_not_looked_into() -> None:

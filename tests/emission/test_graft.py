@@ -131,3 +131,13 @@ def test_sparse_weights_stay() -> None:
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [7, 2]))
     result = rewrite_and_check(proto).model
     assert result.graph.sparse_initializer == proto.graph.sparse_initializer
+
+
+def test_an_initializer_that_an_annotation_names_stays() -> None:
+    proto = model()
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "scale"))
+    annotation = proto.graph.quantization_annotation.add(tensor_name="h")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
+    result = rewrite_and_check(proto).model
+    assert "scale" in {t.name for t in result.graph.initializer}
+    assert result.graph.quantization_annotation == proto.graph.quantization_annotation

@@ -17,3 +17,26 @@ def test_only_operators_of_the_models_own_opset(opset: int, style: str) -> None:
     result = rewrite_and_check(ranking(style, body, opset=opset, w=integers(7, 2)))
     assert {o.version for o in result.model.opset_import} == {opset}
     assert result.model.ir_version == 8
+
+
+def test_a_rewritten_node_keeps_what_is_said_of_it() -> None:
+    """Two Gemm stand for a MatMul: the one that makes its result is called as it was."""
+    body = "x = Concat <axis = 1> (user, item) y = MatMul (x, w)"
+    proto = ranking("tiled", body, user="float[40]", w=integers(43, 16))
+    node = proto.graph.node[-1]
+    node.name, node.doc_string = "/fc1/MatMul", "the first layer"
+    node.metadata_props.add(key="scope", value="fc1")
+    node.device_configurations.add(configuration_id="two")
+    (made,) = (n for n in rewrite_and_check(proto).model.graph.node if n.output[0] == "y")
+    assert made.op_type == "Gemm"
+    assert (made.name, made.doc_string) == (node.name, node.doc_string)
+    assert made.metadata_props == node.metadata_props
+    assert made.device_configurations == node.device_configurations
+
+
+def test_a_node_of_our_own_beside_the_original_is_called_otherwise() -> None:
+    """The Tanh is done for one row, and an Expand makes its result."""
+    proto = ranking("tiled", "z = MatMul (user, w) y = Tanh (z) k = Mul (y, item)", item="float[4]", w=integers(4, 4))
+    proto.graph.node[1].name, proto.graph.node[1].doc_string = "/Tanh", "a nonlinearity"
+    nodes = rewrite_and_check(proto, rtol=1e-5).model.graph.node
+    assert [n.op_type for n in nodes if n.name == "/Tanh"] == ["Tanh"]

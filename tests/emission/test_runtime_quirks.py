@@ -73,3 +73,11 @@ def test_nothing_computed_is_added_in_a_product_with_a_quantized_weight(transpos
     products = [node for node in result.model.graph.node if node.op_type in ("Gemm", "MatMul")]
     assert len(products) == 2
     assert all(len(node.input) == 2 and not node.attribute for node in products)
+
+
+def test_row_0_of_opset_10_has_an_extent_of_its_own() -> None:
+    """Shape inference of its Slice says `B`, and the buffer of the user's product is taken for one of B rows."""
+    body = "x = Concat <axis = 1> (user, item) z = MatMul (x, w) y = Relu (z)"
+    result = rewrite_and_check(ranking("tiled", body, user="float[40]", opset=10, w=integers(43, 16)))
+    (said,) = (v for v in result.model.graph.value_info if v.name == "user.user")
+    assert [d.dim_param or d.dim_value for d in said.type.tensor_type.shape.dim] == ["mari.row", 40]

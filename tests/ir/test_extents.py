@@ -6,7 +6,19 @@ from itertools import product as pairs
 
 import pytest
 
-from mari_onnx.ir.extents import Extent, Poly, compare, divide, evaluate, positive, product, rename, symbol, symbols
+from mari_onnx.ir.extents import (
+    Extent,
+    Poly,
+    compare,
+    divide,
+    evaluate,
+    ordered,
+    positive,
+    product,
+    rename,
+    symbol,
+    symbols,
+)
 
 B, L, R = symbol("B"), symbol("L"), symbol("R")
 
@@ -98,6 +110,27 @@ def test_comparison_holds_for_every_extent(a: Extent, b: Extent, sign: int | Non
         left, right = (evaluate(e, {"B": batch, "L": length}, 0) for e in (a, b))
         seen.add((left > right) - (left < right))
     assert sign is None or seen == {sign}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "pair"),
+    [
+        (B, 0, (0, B)),
+        (B, -3, (-3, B)),
+        (B, 2 * B, (B, 2 * B)),
+        (B + L, B, (B, B + L)),
+        (4, 7, (4, 7)),
+        (B, B, (B, B)),
+        (B, 4, None),
+        (B, L, None),
+    ],
+)
+def test_the_smaller_and_the_larger(a: Extent, b: Extent, pair: tuple[Extent, Extent] | None) -> None:
+    assert ordered(a, b) == pair
+    assert ordered(b, a) == pair
+    for batch, length in pairs(range(6), repeat=2) if pair else ():
+        low, high = (evaluate(e, {"B": batch, "L": length}, 0) for e in pair or ())
+        assert low <= high
 
 
 def test_positive() -> None:

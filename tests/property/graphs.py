@@ -8,6 +8,7 @@ integers, so that every sum and product is exact whatever the order in which it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -214,7 +215,7 @@ class Writer:
     def constant(self, array: npt.NDArray[Any]) -> Made:
         name = f"c{len(self.initializers) + len(self.nodes)}"
         tensor = numpy_helper.from_array(array, name)
-        if self.chance(15):
+        if self.chance(15) and (self.opset >= 9 or array.dtype == np.float32):
             self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         else:
             self.initializers.append(tensor)
@@ -255,6 +256,7 @@ class Writer:
         traits = traits_of(op_type, attributes.get("domain", ""))
         assert traits is None or traits.least <= len(inputs) <= traits.most, (op_type, len(inputs))
         given = [m for m in inputs if m is not None]
+        self.require(op_type, given, attributes)
         exact = exact and all(m.exact for m in given)
         results = []
         for shape, (low, high), dtype in outputs:
@@ -271,8 +273,30 @@ class Writer:
         self.inexact.update(m.name for m in results if not m.exact)
         return results
 
+    def require(self, op_type: str, given: Sequence[Made], attributes: Mapping[str, Any]) -> None:
+        """Raise UnfitError where an older opset has no such node."""
+        if self.opset >= OPSETS[0]:
+            return
+        try:
+            schema = onnx.defs.get_schema(op_type, self.opset)
+        except onnx.defs.SchemaError:
+            raise UnfitError from None
+        types = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
+        wanted = [schema.inputs[min(i, len(schema.inputs) - 1)].type_str for i in range(len(given))]
+        taken = (types.get(of, [of]) for of in wanted)
+        named = (f"tensor({TensorProto.DataType.Name(m.dtype).lower()})" for m in given)
+        fits = (
+            schema.min_input <= len(given) <= schema.max_input
+            and attributes.keys() - {"domain"} <= schema.attributes.keys()
+        )
+        alike = len({m.shape for m in given}) == 1 or self.opset >= 8 or op_type not in ("Max", "Mean", "Min", "Sum")
+        if not (fits and alike and all(name in some for name, some in zip(named, taken, strict=True))):
+            raise UnfitError
+
     def hidden(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
         """A node whose result no other operator is offered: its extents are not known in advance."""
+        if self.opset < OPSETS[0]:
+            raise UnfitError
         name = self.name()
         self.nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
         return name
@@ -381,12 +405,26 @@ class Writer:
 
 def write_case(random: Random) -> Case:
     """One random graph with what to feed it."""
+    w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)], half=random.randint(0, 9) == 9)
+    case = _case(w)
+    if not w.chance(10):
+        return case
+    older = Writer(random, w.choice(OLDER))
+    other = _case(older)
+    try:
+        onnx.checker.check_model(other.model, full_check=True)
+    except Exception:  # an axis that is counted from the end, as a few operators take it later
+        return case
+    return as_inputs(other) if older.chance(30) else other
+
+
+def _case(w: Writer) -> Case:
+    """A random graph, written here from its inputs on."""
     from tests.property.apart import APART
     from tests.property.fused import FUSIONS
     from tests.property.operators import MAKERS  # which are written in terms of a Writer
     from tests.property.ranking import BLOCKS
 
-    w = Writer(random, OPSETS[random.randint(0, len(OPSETS) - 1)], half=random.randint(0, 9) == 9)
     w.write_inputs()
     inputs = len(w.made)
     makers = [
@@ -426,8 +464,56 @@ def write_case(random: Random) -> Case:
         sources = [replace(s, made=replace(s.made, dtype=lowered(s.made.dtype))) for s in sources]
     declared = [s.made.name for s in w.sources if s.tiled]
     declared += [s.made.name for s in w.sources if s.made.shape[:1] == (1,) and w.chance(20)]
+    batch = w.choice([500, 10**6, 2])
+    if w.half:
+        shapes = {m.name: m.shape for m in w.made}
+        return Case(model, tuple(sources), tuple(declared), shapes, frozenset(w.inexact), batch)
+    declared += write_later(w, model)
     shapes = {m.name: m.shape for m in w.made}
-    return Case(model, tuple(sources), tuple(declared), shapes, frozenset(w.inexact), w.choice([500, 10**6, 2]))
+    return Case(model, tuple(w.sources), tuple(declared), shapes, frozenset(w.inexact), batch)
+
+
+def write_later(w: Writer, model: onnx.ModelProto) -> list[str]:
+    """More nodes behind those of a graph that is written, and their last result as one more output.
+
+    Gives the inputs that are new and are declared as the user's.
+    """
+    from tests.property.operators import LATER, MAKERS, bodies
+
+    if w.chance(50):
+        return []
+    nodes, initializers, infos, before, inputs = (len(x) for x in (w.nodes, w.initializers, w.infos, w.made, w.sources))
+    later = [make for make, weight in LATER.items() for _ in range(weight)]
+    others = [make for make, weight in MAKERS.items() for _ in range(weight) if make is not bodies.local_function]
+    for _ in range(w.between(1, 8)):
+        with suppress(UnfitError):
+            w.choice(later if w.chance(50) else others)(w)
+    graph = model.graph
+    graph.node.extend(w.nodes[nodes:])
+    graph.initializer.extend(w.initializers[initializers:])
+    graph.input.extend(w.infos[infos:])
+    computed = {name for node in w.nodes[nodes:] for name in node.output}
+    made = [m for m in w.made[before:] if m.name in computed]
+    for m in dict.fromkeys([*made[-1:], *([w.choice(made)] if made else [])]):
+        numbers = [e if isinstance(e, int) else None for e in m.shape]
+        graph.output.append(helper.make_tensor_value_info(m.name, m.dtype, numbers))
+    return [s.made.name for s in w.sources[inputs:] if s.tiled]
+
+
+OLDER = range(7, OPSETS[0])
+"""Opsets in which operators take as attributes what newer ones take as inputs: what does not fit them is left out."""
+
+
+def as_inputs(case: Case) -> Case:
+    """The case in IR version 3, in which every initializer is an input that the caller does not feed."""
+    model = onnx.ModelProto.FromString(case.model.SerializeToString())
+    given = {i.name for i in model.graph.input}
+    if any(t.name in given for t in model.graph.initializer):
+        return case
+    model.ir_version = 3
+    infos = (helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in model.graph.initializer)
+    model.graph.input.extend(infos)
+    return replace(case, model=model)
 
 
 def dress(w: Writer, model: onnx.ModelProto) -> None:

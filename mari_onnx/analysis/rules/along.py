@@ -207,6 +207,8 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
     combine = COMBINE.get(op.op_type)
     if parts is None or combine is None or not any(parts.axis in x.known_dims[i] for i in axes):
         return whole
+    if op.opset < OPERATORS[combine].broadcasts_from:
+        return whole
     if combine != "Add" and x.dtype not in (FLOATS + INTEGERS if op.opset >= INTEGER_MAX else FLOATS):
         return whole
     if bounds(parts) is None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import moments, pairs
-from mari_onnx.ir.arrays import fill, lay
+from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.cost import NS_PER_VIEW
@@ -59,11 +59,15 @@ class Elementwise:
 def elementwise(op: Op, ctx: Context) -> Derived:
     """An elementwise operator, on the axes that any operand is stored along; in parts and as terms if operands are.
 
-    Refused if the rank of an input is unknown, or if the operands' extents are not proven equal.
+    Parameters, such as the bounds of Clip, are read in the shape that they have. Refused if the rank of an input is
+    unknown, or if the operands' extents are not proven equal.
     """
-    present = [v for v in op.inputs if v is not None]
-    if any(v.dims is None for v in present):
+    count = _operands(op)
+    present = [v for v in op.inputs[:count] if v is not None]
+    if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
+    if len(present) > 1 and not _broadcasts(op):
+        return Refused(f"{op.op_type} does not broadcast in opset {op.opset}")
     aligned = broadcast([v.known_dims for v in present])
     if isinstance(aligned, Refused):
         return aligned
@@ -74,11 +78,12 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     ranks = [len(v.known_dims) for v in present]
     since = ctx.b.count
     values = [rename_value(ctx.b, v, n) for v, n in zip(present, names, strict=True)]
+    parameters = [None if v is None else plain(ctx.b, v) for v in op.inputs[count:]]
 
     def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
         rest = iter(tensors)
-        inputs = [None if v is None else next(rest) for v in op.inputs]
-        return ctx.again(op, inputs, [shape], [dtype])[0]
+        inputs = [None if v is None else next(rest) for v in op.inputs[:count]]
+        return ctx.again(op, [*inputs, *parameters], [shape], [dtype])[0]
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         out = renamed(dims, part)
@@ -94,6 +99,18 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     if op.op_type == "Mul":
         pairs.remember(ctx, op, value)
     return [value]
+
+
+def _broadcasts(op: Op) -> bool:
+    """Whether operands of other shapes are repeated in the node's opset, as all forms of a result rely on."""
+    traits = traits_of(op.op_type, op.proto.domain)
+    return traits is None or op.opset >= traits.broadcasts_from
+
+
+def _operands(op: Op) -> int:
+    """How many of the node's first inputs are operands, and no parameters."""
+    traits = traits_of(op.op_type, op.proto.domain)
+    return len(op.inputs) if traits is None else traits.operands
 
 
 def cast_like(op: Op, ctx: Context) -> Derived:

@@ -42,13 +42,16 @@ def nonzero(op: Op, ctx: Context) -> Derived:
     if any(op.data.array.state(a) != "absent" for d in rest for a in d):
         return Refused("NonZero of a mask that differs along more than its first dimension")
     mask = op.data.with_dims((lead,))
-    rows, within = symbol(f"{op.name}.rows"), extents(tuple(rest))
+    read, within = plain(ctx.b, mask), extents(tuple(rest))
+    # Another NonZero of the same mask selects the same rows.
+    before = (known.rows for known in ctx.facts.selections.values() if known.index.node.inputs[0] is read)
+    rows = next(before, symbol(f"{op.name}.rows"))
     if rest:
-        index = ctx.b.make("NonZero", [plain(ctx.b, mask)], (1, rows), INT64)
+        index = ctx.b.make("NonZero", [read], (1, rows), INT64)
         shape = (len(op.data.dims), index.known_shape[1] * product(within))
         tensor = ctx.again(op, [plain(ctx.b, op.data)], [shape], [INT64])[0]
     else:
-        tensor = index = ctx.again(op, [plain(ctx.b, mask)], [(1, rows)], [INT64])[0]
+        tensor = index = ctx.again(op, [read], [(1, rows)], [INT64])[0]
     selected = ctx.facts.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
     if selected.rows == rows:
         ctx.providers.setdefault(str(rows), (index, 1))

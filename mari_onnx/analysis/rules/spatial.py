@@ -131,6 +131,8 @@ def _within(op: Op, ctx: Context, within: Sequence[int], *, in_place: bool = Fal
     if op.op_type in SAME_SHAPE:
         return run_along(op, ctx, list(within), [(x.dims, x.dtype)], op.inputs[1:])
     extents = [extent_of(d) if i in within else 1 for i, d in enumerate(x.dims)]
+    if 0 in extents:
+        return Refused(f"{op.op_type} of axes without elements")
     if not all(isinstance(e, int) for e in extents):
         return Refused(f"{op.op_type} of axes whose extents are not numbers")
     shape = _inferred(op, ctx, [int(str(e)) for e in extents])

@@ -21,6 +21,7 @@ from mari_onnx.document.scopes import bodies, reads
 from mari_onnx.verification.float64.operators import STAND_INS
 from mari_onnx.verification.float64.raised import lowered, raise_feeds, raised
 from mari_onnx.verification.float64.recurrent import RECURRENT, recurrent
+from mari_onnx.verification.runtimes.answers import tensors_of
 from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds, RunError, Source, Values, runner
 
 RAISABLE = 1_500_000_000
@@ -78,10 +79,16 @@ class Exact:
                 for group in self._groups:
                     group.run = group.run or self._runner(group, values)
                     values.update(group.run(values))
-                return {name: values[name] for name in (*self.outputs, *self.exposed) if name in values}
+                return self._answers(values)
             except _LackingError as lacking:
                 self._lacking |= lacking.op_types
                 self._groups = self._plan()
+
+    def _answers(self, values: Values) -> Values:
+        """The outputs, stored ones too, and what was exposed besides."""
+        stored = [name for name in self.outputs if name not in values and name in self._constants]
+        values = values | {name: self._value(name, {}) for name in stored}
+        return tensors_of({n: values[n] for n in (*self.outputs, *self.exposed) if n in values}, np.float64)
 
     def _plan(self) -> list[_Group]:
         """The nodes in as few groups as their order allows: even groups run in onnxruntime, odd ones by stand-ins."""
@@ -140,22 +147,22 @@ class Exact:
     def _stand_in(self, node: NodeProto) -> Callable[[Feeds], Values]:
         """The first stand-in that can run the node: recurrent cells or the interpreter, else float32."""
         first = self._recurrent if node.op_type in RECURRENT else self._interpreted
-        candidates: tuple[Prepare, ...] = (first, self._in_float32)
+        candidates: list[Prepare] = [first, self._in_float32]
         chosen: list[Callable[[Feeds], Values]] = []
+        problems: list[str] = []
 
         def run(values: Feeds) -> Values:
-            if chosen:
-                return chosen[0](values)
-            problems = []
-            for candidate in candidates:
+            while candidates:  # who ran the last call may be unable to run this one
                 try:
-                    found = candidate(node, values)
+                    found = chosen[0] if chosen else candidates[0](node, values)
                     outputs = found(values)
                 except (NotImplementedError, _UnableError) as error:
                     problems.append(str(error))
+                    chosen.clear()
+                    candidates.pop(0)
                     continue
-                chosen.append(found)
-                if candidate == self._in_float32:
+                chosen[:] = [found]
+                if candidates[0] == self._in_float32:
                     self.limits[node.output[0] or node.output[-1]] = node.op_type
                 return outputs
             raise RunError(f"{node.op_type} `{node.output[0]}` runs nowhere in float64 ({'; '.join(problems)[:200]})")
@@ -191,7 +198,8 @@ class Exact:
                     made = evaluator.run(outputs, {name: self._value(name, values) for name in read})
             except Exception as error:
                 raise _UnableError(str(error)) from error
-            return dict(zip(outputs, map(np.asarray, made), strict=True))
+            arrays = (m if isinstance(m, list | dict) else np.asarray(m) for m in made)
+            return dict(zip(outputs, arrays, strict=True))
 
         return run
 

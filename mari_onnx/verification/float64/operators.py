@@ -58,6 +58,28 @@ class DequantizeLinear(OpRun):
         return ((x.astype(np.int64) - shift) * _along(scale, x, given),)
 
 
+class Mean(OpRun):
+    """The mean of tensors that broadcast; that of ONNX's interpreter adds them up in the shape of the first."""
+
+    op_domain = ""
+
+    def _run(self, *tensors: Array) -> tuple[Array]:
+        total: Array = sum(tensors[1:], start=np.asarray(tensors[0]))
+        return (total / len(tensors),)
+
+
+class LRN(OpRun):
+    """LRN in float64, for any number of channels; that of ONNX's interpreter takes as many as there are rows."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, size: int = 0) -> tuple[Array]:
+        before, after, squares = (size - 1) // 2, size // 2, x * x
+        channels = x.shape[1]
+        sums = np.stack([squares[:, max(0, c - before) : c + after + 1].sum(axis=1) for c in range(channels)], axis=1)
+        return (x / (bias + alpha / size * sums) ** beta,)
+
+
 def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
     """Scales or zero points in a shape that broadcasts to x: a single one, or one for each place along an axis.
 
@@ -72,5 +94,5 @@ def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
     return values.reshape(shape)
 
 
-STAND_INS = [Erf, Gelu, QuantizeLinear, DequantizeLinear]
+STAND_INS = [Erf, Gelu, LRN, Mean, QuantizeLinear, DequantizeLinear]
 """The implementations that ONNX's interpreter is given in place of its own."""

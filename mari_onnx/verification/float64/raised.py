@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,13 @@ def lowered(node: NodeProto) -> NodeProto:
 
 def raise_feeds(feeds: Feeds) -> dict[str, Array]:
     """Inputs for a raised model: floats become float64, without rounding, and other types stay."""
-    return {name: a.astype(np.float64) if np.issubdtype(a.dtype, np.floating) else a for name, a in feeds.items()}
+    return {name: _raised(value) for name, value in feeds.items()}
+
+
+def _raised(value: Any) -> Any:
+    """A tensor of floats in float64; what stands in a sequence or a map stays as it is."""
+    floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+    return value.astype(np.float64) if floating else value
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,18 @@ WRAPS = {"Clip", "Mod", "Abs", "Relu"}
 INDEXES = {"Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1, "OneHot": 0}
 """Operators that index something, with the operand that is the index."""
 
+LENGTHS = {"RNN": 4, "GRU": 4, "LSTM": 4, "ReverseSequence": 1}
+"""Operators that look at the first so many entries of each sequence, with the operand that says how many."""
+
 COMPARES = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"}
 """Operators that compare an id with something, for example to check its range."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """A node that uses a tensor of ids, `value`: as an index into the tensor `other`, or in a comparison with it."""
+    """A node that uses a tensor of ids, `value`: as an index into the tensor `other`, as the lengths of the sequences
+    in it, or in a comparison with it.
+    """
 
     node: NodeProto
     value: str
@@ -52,8 +57,18 @@ class Use:
 
     @property
     def compares(self) -> bool:
-        """Whether the ids are compared; else they are an index."""
+        """Whether the ids are compared."""
         return self.node.op_type in COMPARES
+
+    @property
+    def measures(self) -> bool:
+        """Whether the ids are the lengths of sequences."""
+        return self.node.op_type in LENGTHS
+
+    @property
+    def indexes(self) -> bool:
+        """Whether the ids are an index."""
+        return self.node.op_type in INDEXES
 
 
 @dataclass
@@ -76,6 +91,8 @@ class Flow:
             if index in carried:
                 assert index is not None
                 self.uses.append(Use(node, node.input[index], node.input[1 - index]))
+            if LENGTHS.get(node.op_type) in carried:
+                self.uses.append(Use(node, node.input[LENGTHS[node.op_type]], node.input[0]))
             if node.op_type in COMPARES and len(carried) == 1:
                 (side,) = carried
                 self.uses.append(Use(node, node.input[side], node.input[1 - side]))

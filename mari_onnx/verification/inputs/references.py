@@ -20,7 +20,7 @@ def tables(tagged: Tagged) -> dict[str, frozenset[tuple[str, int]]]:
     """By input, the stored tables whose rows it indexes, each with the offset that is added to the id."""
     found: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for at in tagged.arrivals:
-        if at.use.compares or at.use.other not in tagged.stored or at.use.other not in tagged.shapes:
+        if not at.use.indexes or at.use.other not in tagged.stored or at.use.other not in tagged.shapes:
             continue
         rows = _first_axis(at.use, at.start.shape) & at.arrived
         for offset in np.unique(at.start[rows])[:MOST_OFFSETS]:
@@ -34,7 +34,7 @@ def requests(tagged: Tagged) -> frozenset[str]:
     found: set[str] = set()
     origins = _origins(tagged)
     for at in tagged.arrivals:
-        if at.use.compares or not tagged.shapes.get(at.use.other):
+        if not at.use.indexes or not tagged.shapes.get(at.use.other):
             continue
         rows = _first_axis(at.use, at.start.shape) & at.arrived & (at.start == 0)
         for name in tagged.named(at.element[rows]):

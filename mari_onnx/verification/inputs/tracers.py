@@ -1,5 +1,6 @@
 """The tracers: functions that tell which values an input may take. `TRACERS` is the table, in order of precedence.
 
+    measured     a length is at most the extent of the axis of time of the sequences that it is for
     indexed      an id is less than the extent of the axis that it indexes, less the offset that is added on the way
     compared     an integer that indexes nothing is near the number that it is compared with
     in_bodies    an id in a body of Loop or Scan is less than the extent of the smallest table that it indexes there
@@ -57,11 +58,22 @@ class Limits:
 Tracer = Callable[[Tagged, Limits], Limits]
 
 
+def measured(tagged: Tagged, so_far: Limits) -> Limits:
+    """Limits from the sequences whose lengths are given. Length 0 is one: a history may be empty."""
+    found = Limits.none(tagged.count)
+    for at in tagged.arrivals:
+        dims = tagged.shapes.get(at.use.other) if at.use.measures else None
+        if dims:
+            start = at.start[at.arrived]
+            found.narrow(at.element[at.arrived], -start, dims[_time_axis(at.use.node)] - start)
+    return so_far.or_else(found)
+
+
 def indexed(tagged: Tagged, so_far: Limits) -> Limits:
     """Limits from the tables that ids index. Several fields may share a table, each from an offset of its own on."""
     found, offsets = Limits.none(tagged.count), _offsets(tagged.arrivals)
     for at in tagged.arrivals:
-        extent = None if at.use.compares else _indexed_extents(at.use, tagged.shapes, tagged.known, at.start.shape)
+        extent = _indexed_extents(at.use, tagged.shapes, tagged.known, at.start.shape) if at.use.indexes else None
         if extent is not None:
             ends = np.minimum(extent, _next(at.start, offsets[at.use.other])) - 1
             found.narrow(at.element[at.arrived], -at.start[at.arrived], (ends - at.start)[at.arrived])
@@ -95,7 +107,7 @@ def in_bodies(tagged: Tagged, so_far: Limits) -> Limits:
     return so_far.or_else(found)
 
 
-TRACERS: tuple[Tracer, ...] = (indexed, compared, in_bodies)
+TRACERS: tuple[Tracer, ...] = (measured, indexed, compared, in_bodies)
 
 
 def bounds(tagged: Tagged) -> dict[str, Bounds]:
@@ -121,7 +133,7 @@ def _offsets(arrivals: Sequence[Arrival]) -> Mapping[str, Sequence[int]]:
     """By table, the offsets that are added to ids that index it, in order."""
     found: dict[str, set[int]] = defaultdict(set)
     for at in arrivals:
-        if not at.use.compares:
+        if at.use.indexes:
             found[at.use.other].update(np.unique(at.start[at.arrived]).tolist())
     return {table: sorted(offsets) for table, offsets in found.items()}
 
@@ -133,6 +145,12 @@ def _compared(node: NodeProto, other: Array) -> tuple[int, int]:
         return low, high + 1
     strict = node.op_type in ("Less", "Greater")
     return low + strict, high + strict
+
+
+def _time_axis(node: NodeProto) -> int:
+    """The axis of time of the first input of an operator of `LENGTHS`."""
+    attributes: dict[str, int] = {a.name: a.i for a in node.attribute}
+    return attributes.get("time_axis" if node.op_type == "ReverseSequence" else "layout", 0)
 
 
 def _indexed_extents(

@@ -234,10 +234,10 @@ def test_ids_that_are_columns_of_numbers() -> None:
         d = Gather <axis = 1> (item, k) j = Cast <to = 7> (d) f = Gather (table, j) y = Add (e, f)"""
     model = ranking("tiled", body, output="float[B, 3] y", k=2, table=integers(9, 3))
     assert rewrite_and_check(model).graph == [
-        "user.user [row 4] = Slice (user)",
-        "user.user.gather [row] = Gather (user.user, part)",
-        "i.user [row] = Cast (user.user.gather)",
-        "e.user [row 3] = Gather (table, i.user)",
+        "user.user [row:0 4] = Slice (user)",
+        "user.user.gather [row:0] = Gather (user.user, part)",
+        "i.user [row:0] = Cast (user.user.gather)",
+        "e.user [row:0 3] = Gather (table, i.user)",
         "d.item [B 1] = Slice (item)",
         "j.item [B 1] = Cast (d.item)",
         "j.item.reshape [B] = Reshape (j.item)",

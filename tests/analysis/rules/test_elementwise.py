@@ -433,3 +433,23 @@ def test_the_graph() -> None:
         "y.user [1 4] = Add (k.part, m.user)",
         "y [B 4] = Add (item, y.user)",
     ]
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize("computed", [False, True])
+def test_bounds_of_clip_keep_their_shape(shape: tuple[int, ...], computed: bool) -> None:
+    """Of a score [B 1], beside which a number of one dimension would become [1 1], which Clip does not take."""
+    bounds: dict[str, Any] = {"low": np.full(shape, -1, np.float32), "high": np.full(shape, 1, np.float32)}
+    body = "p = MatMul (item, v) c = Clip (p, low, high) x = Concat <axis = 1> (c, user) y = MatMul (x, w)"
+    if computed:
+        bounds = {"to": np.array(shape, np.int64)}
+        body = f"m = ReduceMax <keepdims = 0> (user) high = Reshape (m, to) {body.replace('low', '')}"
+    rewrite_and_check(ranking("one", body, v=integers(3, 1), w=integers(5, 2), **bounds))
+
+
+@pytest.mark.parametrize("op_type", ["Max", "Mean", "Min", "Sum"])
+def test_what_does_not_broadcast_before_opset_8(op_type: str) -> None:
+    body = f"u = Neg (user) m = {op_type} (u, item) y = Add (m, item)"
+    opset = 7
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", opset=opset))
+    assert any(r.reason == f"{op_type} does not broadcast in opset {opset}" for r in result.remarks)

@@ -195,3 +195,13 @@ def test_the_graph() -> None:
         "mask.user.reshape [B 1] = Reshape (mask.user.gather)",
         "y [B 3] = Where (mask.user.reshape, h.user.gather, item)",
     ]
+
+
+def test_the_same_mask_twice_selects_the_same_rows() -> None:
+    """In two widths: every place of a row is listed, in one as two and in the other as three."""
+    body = """k = Unsqueeze (item, last) e = Expand (k, two) f = Expand (k, three) m = NonZero (e) n = NonZero (f)
+        a = Cast <to = 1> (m) b = Cast <to = 1> (n) r = ReduceSum (a) s = ReduceSum (b) t = Add (r, s)
+        y = Add (user, t)"""
+    rewrite_and_check(
+        ranking("one", body, item="float[]", output="float[B, 4] y", last=[1], two=[1, 2], three=[1, 3])
+    )  # fmt: skip

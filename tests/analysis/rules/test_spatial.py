@@ -233,3 +233,10 @@ def test_candidates_are_not_pooled_as_channels(style: str) -> None:
         y = GlobalMaxPool (c)"""
     types: dict[str, Any] = {"user": "float[4, 2]", "item": "float[4, 2]", "output": "float[B, 3, 1] y"}
     rewrite_and_check(ranking(style, body, **types, two=[2], pairs=[[1, 0], [2, 0], [3, 1]]))
+
+
+def test_pooling_of_nothing_is_left_alone() -> None:
+    """onnxruntime pools a batch without rows, and fails for places that are not there."""
+    body = "p = GlobalMaxPool (user) y = Concat <axis = 0> (p, p)"
+    result = rewrite(ranking("tiled", body, user="float[3, 0]", output="float[N, 3, 1] y"))
+    assert any(r.reason == "GlobalMaxPool of axes without elements" for r in result.remarks)

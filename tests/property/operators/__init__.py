@@ -12,6 +12,7 @@ from tests.property.operators import (
     along,
     attention,
     bodies,
+    cancelling,
     columns,
     einsum,
     elements,
@@ -20,10 +21,12 @@ from tests.property.operators import (
     lookup,
     mask,
     normalized,
+    nothing,
     product,
     quantized,
     recurrent,
     relabel,
+    scalars,
     spatial,
 )
 
@@ -96,3 +99,26 @@ MAKERS: dict[Maker, int] = {
     bodies.without_rule: 1,
 }
 """What writes an operator, and how often it is chosen."""
+
+LATER: dict[Maker, int] = {
+    scalars.clip_by_one: 2,
+    scalars.quantized_by_one: 1,
+    scalars.padded_with_one: 1,
+    scalars.along_one: 1,
+    scalars.triangle_of_one: 1,
+    scalars.range_of_branch: 1,
+    nothing.input_of_nothing: 2,
+    nothing.slice_of_nothing: 1,
+    nothing.concat_with_nothing: 3,
+    nothing.expand_to_nothing: 1,
+    nothing.reshape_nothing: 1,
+    nothing.product_over_nothing: 1,
+    nothing.sum_of_nothing: 1,
+    nothing.activated_nothing: 1,
+    nothing.split_off_nothing: 1,
+    nothing.rows_of_nothing: 1,
+    cancelling.added_and_subtracted: 3,
+    cancelling.large_and_back: 1,
+    cancelling.itself: 1,
+}
+"""What is written behind a graph of all the others: what was drawn before it, each seed still draws."""
