@@ -28,11 +28,11 @@ def path(name: str, view: str) -> Path:
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", SHOWN)
 def test_views(name: str, view: str) -> None:
-    assert render(reports.EVERY[name], view) == path(name, view).read_text(encoding="utf-8")
+    assert render(reports.EVERY[name], view) == path(name, view).read_bytes().decode("utf-8")
 
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for name in SHOWN:
         for view in VIEWS:
-            path(name, view).write_text(render(reports.EVERY[name], view), encoding="utf-8")
+            path(name, view).write_bytes(render(reports.EVERY[name], view).encode("utf-8"))
