@@ -1,6 +1,7 @@
 """Many random graphs, in processes of their own: `python -m tests.property.fuzz 10000`.
 
-A graph that fails is printed as ONNX text, with its seed; `--seed` runs one again.
+A graph that fails is printed as ONNX text, with its seed; `--seed` runs one again. With `--operator NAME` every
+graph has that operator, and the same seed is that of another graph.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mari_onnx.ir import validate
 from tests.property.evaluate import session
 from tests.property.graphs import Case, write_case
 from tests.property.invariant import BrokenError, check_forms, check_optimized, originals
-from tests.property.seen import FAMILIES, KINDS, Seen
+from tests.property.seen import FAMILIES, KINDS, OPERATORS, Seen, named
 
 validate.ENABLED = True
 
@@ -35,13 +36,27 @@ RESTLESS = 0.015
 """The share of random graphs in which a second run may still find a node or two; real models leave it nothing."""
 
 
-def work(first: int, last: int) -> None:
+DRAWS = 10_000
+"""How many graphs are drawn at most for one that has a wanted operator; the rarest is in one of a few hundred."""
+
+
+def drawn(seed: int, operator: str | None = None) -> Case:
+    """The graph of a seed: the first that is drawn, or the first that has the operator."""
+    random = Random(seed)
+    for _ in range(DRAWS):
+        case = write_case(random)
+        if operator is None or any(named(node.op_type, node.domain) == operator for node in case.model.graph.node):
+            return case
+    raise LookupError(f"none of {DRAWS} random graphs has {operator}")
+
+
+def work(first: int, last: int, operator: str | None) -> None:
     """Run the seeds [first, last), a line for each; the process may die with onnxruntime at any of them."""
     seen = Seen()
     for seed in range(first, last):
         _say(start=seed)
         try:
-            case = write_case(Random(seed))
+            case = drawn(seed, operator)
         except Exception:
             _say(seed=seed, failed="the generator: " + traceback.format_exc())
             continue
@@ -137,12 +152,12 @@ def _say(**content: object) -> None:
     sys.stdout.flush()
 
 
-def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
+def _chunk(first: int, last: int, operator: str | None) -> tuple[Seen, list[dict[str, str]]]:
     """The seeds in a process of their own; one that kills it is left out, and said."""
     seen, failures = Seen(), []
+    command = [sys.executable, "-m", "tests.property.fuzz", *(["--operator", operator] if operator else [])]
     while first < last:
-        command = [sys.executable, "-m", "tests.property.fuzz", "--work", str(first), str(last)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "--work", str(first), str(last)], capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         failures += [line for line in lines if "failed" in line]
         for line in lines:
@@ -151,7 +166,7 @@ def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
         if done.returncode == 0:
             break
         at = next((line["start"] for line in reversed(lines) if "start" in line), first)
-        if subprocess.run([*command[:3], "--original", str(at)], capture_output=True, check=False).returncode < 0:
+        if subprocess.run([*command, "--original", str(at)], capture_output=True, check=False).returncode < 0:
             seen.runs["onnxruntime dies of the original"] += 1
         else:
             failures.append({"seed": at, "failed": f"the process died: {done.returncode}\n{done.stderr[-2000:]}"})
@@ -159,9 +174,9 @@ def _chunk(first: int, last: int) -> tuple[Seen, list[dict[str, str]]]:
     return seen, failures
 
 
-def load_original(seed: int) -> None:
+def load_original(seed: int, operator: str | None) -> None:
     """What onnxruntime may not survive: Transpose <perm = [1, 0, 2]> and MatMul with a weight in half precision."""
-    model = write_case(Random(seed)).model
+    model = drawn(seed, operator).model
     for optimized in (False, True):
         with suppress(Exception):
             session(model, optimized=optimized)
@@ -180,11 +195,20 @@ def _report(seen: Seen, failures: list[dict[str, str]], examples: int, seconds: 
     click.echo(f"{examples} graphs, {len(failures)} failures, {seconds:.0f} s: {[f['seed'] for f in failures][:60]}")
 
 
+def _known_operator(_ctx: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    if name is not None and name not in OPERATORS:
+        raise click.BadParameter(f"there is no rule for {name}")
+    return name
+
+
 @click.command()
 @click.argument("examples", type=int, default=2000)
 @click.option("--first", type=int, default=None, help="The first seed; random if it is left out.")
 @click.option("--workers", type=int, default=os.cpu_count() or 1)
 @click.option("--complete", is_flag=True, help="Fail as well where an operator or a form was never exercised.")
+@click.option(
+    "--operator", metavar="NAME", callback=_known_operator, help="Draw graphs that have this operator: Softmax."
+)
 @click.option("--work", "span", type=(int, int), default=None, hidden=True)
 @click.option("--original", type=int, default=None, hidden=True)
 @click.option("--seed", type=int, default=None, help="Run this one again, here.")
@@ -193,19 +217,20 @@ def main(
     first: int | None,
     workers: int,
     complete: bool,
+    operator: str | None,
     span: tuple[int, int] | None,
     original: int | None,
     seed: int | None,
 ) -> None:
     """Check that many random graphs."""
     if span is not None:
-        work(*span)
+        work(*span, operator)
         return
     if original is not None:
-        load_original(original)
+        load_original(original, operator)
         return
     if seed is not None:
-        case = write_case(Random(seed))
+        case = drawn(seed, operator)
         click.echo(repr(case))
         check_forms(case)
         check_optimized(case)
@@ -216,7 +241,7 @@ def main(
     chunks = [(i, min(i + size, begin + examples)) for i in range(begin, begin + examples, size)]
     seen, failures = Seen(), []
     with ThreadPoolExecutor(workers) as pool:
-        for part, failed in pool.map(lambda chunk: _chunk(*chunk), chunks):
+        for part, failed in pool.map(lambda chunk: _chunk(chunk[0], chunk[1], operator), chunks):
             for failure in failed:  # at once: the whole run may take an hour
                 click.echo(f"seed {failure['seed']} failed", err=True)
             failures += failed
