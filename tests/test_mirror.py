@@ -41,7 +41,6 @@ ELSEWHERE = {
     "verification/inputs/flow.py": ("verification/inputs/test_ranges.py", "ids are followed for their ranges"),
     "verification/inputs/references.py": ("verification/inputs/test_ranges.py", "ids are followed for their ranges"),
     "verification/inputs/tagging.py": ("verification/inputs/test_ranges.py", "ids are followed for their ranges"),
-    "verification/runtimes/onnxruntime.py": ("verification/test_procedure.py", "what every comparison runs in"),
 }
 """The modules without a file of tests of their own, where they are tested, and why there."""
 

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
+from mari_onnx.document.external import reachable
 from mari_onnx.document.runtime import open_document, open_session
 from mari_onnx.errors import UserError
 
@@ -42,13 +43,24 @@ class Source:
         """The values of a stored tensor."""
         return tensor_array(self.document, tensor)
 
+    def whole(self) -> onnx.ModelProto:
+        """A copy of the model that contains its external data, for a runtime that cannot be told where that lies."""
+        copy = onnx.ModelProto()
+        if self.document.base_dir is None:
+            copy.CopyFrom(self.proto)
+        else:
+            proto, folder = reachable(self.proto, self.document.base_dir)
+            copy.CopyFrom(proto)
+            onnx.load_external_data_for_model(copy, str(folder))
+        return copy
+
     def session(self) -> ort.InferenceSession:
         """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
         try:
             return open_document(self.document, optimize=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise UserError(
-                f"onnxruntime cannot load the {self.role} model: {_brief(error)}",
+                f"onnxruntime cannot load the {self.role} model: {brief(error)}",
                 "Run the model in onnxruntime by itself; it has to load there."
                 if self.document.base_dir
                 else "If the model has external data, give the path of its file instead of the object.",
@@ -62,7 +74,7 @@ class Source:
         try:
             return open_session(proto, self.document.base_dir, optimize=False)
         except Exception as error:
-            raise RunError(_brief(error)) from error
+            raise RunError(brief(error)) from error
 
 
 def runner(session: ort.InferenceSession) -> Run:
@@ -73,12 +85,13 @@ def runner(session: ort.InferenceSession) -> Run:
         try:
             return dict(zip(names, session.run(names, dict(feeds)), strict=True))
         except Exception as error:
-            raise RunError(_brief(error)) from error
+            raise RunError(brief(error)) from error
 
     return run
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What a runtime says about a failure, in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
     text = re.sub(r"/onnxruntime_src/\S+ .* was false\. ", "", text)

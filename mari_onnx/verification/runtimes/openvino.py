@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import onnx
-
-from mari_onnx.document.external import reachable
 from mari_onnx.errors import UserError
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values, brief
 
 
 def run_in_openvino(source: Source) -> Run:
@@ -25,17 +22,10 @@ def run_in_openvino(source: Source) -> Run:
         if source.document.path is not None:
             model = core.read_model(str(source.document.path))
         else:
-            copy = onnx.ModelProto()
-            if source.document.base_dir is None:
-                copy.CopyFrom(source.proto)
-            else:
-                proto, folder = reachable(source.proto, source.document.base_dir)
-                copy.CopyFrom(proto)
-                onnx.load_external_data_for_model(copy, str(folder))
-            model = core.read_model(copy.SerializeToString(), b"")
+            model = core.read_model(source.whole().SerializeToString(), b"")
         compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO's errors have no common base
-        raise RunError(_brief(error)) from error
+        raise RunError(brief(error)) from error
     names = [output.name for output in source.proto.graph.output]
     inputs = {name for port in compiled.inputs for name in port.names}
 
@@ -44,11 +34,6 @@ def run_in_openvino(source: Source) -> Run:
             found = compiled({name: array for name, array in feeds.items() if name in inputs})
             return {name: found[compiled.output(name)].copy() for name in names}
         except Exception as error:
-            raise RunError(_brief(error)) from error
+            raise RunError(brief(error)) from error
 
     return run
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
