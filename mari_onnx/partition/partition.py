@@ -34,6 +34,9 @@ from mari_onnx.partition.row_independence import Rows
 from mari_onnx.planning.plan import Plan
 from mari_onnx.report.model import Crossing, Part, Role, Split
 
+INPUTS_BY_CHOICE = 4
+"""The IR version from which on an initializer need not be an input as well."""
+
 STRING_BYTES = 16
 """The assumed size of a string."""
 
@@ -95,7 +98,8 @@ class _Splitter:
             each = self._bytes(name, role) if allowed else None
             return each and each * (self.plan.cost.batch if role == "item" else 1)
 
-        inputs = [i.name for i in rank.graph.input]
+        sent_to_rank = _inputs(rank)
+        inputs = [i.name for i in sent_to_rank]
         own = [name for name in inputs if name in side]
         priced = Priced(size, self._time, lambda node: self._macs([node]))
         found = cut(rank.graph, own, inputs, priced)
@@ -110,9 +114,9 @@ class _Splitter:
         outputs = [self._info(name, sent[name]) for name in found.computed]
         out = [helper.make_node("Identity", [n], [other]) for n, other in sent.items() if n != other]
         back = [helper.make_node("Identity", [other], [n]) for n, other in sent.items() if n != other]
-        ahead = [i for i in rank.graph.input if i.name in before or (i.name in own and i.name not in behind)]
+        ahead = [i for i in sent_to_rank if i.name in before or (i.name in own and i.name not in behind)]
         self.models[role] = _part(rank, role, [*found.before, *out], ahead, outputs, sent)
-        kept = [i for i in rank.graph.input if i.name not in own or i.name in behind]
+        kept = [i for i in sent_to_rank if i.name not in own or i.name in behind]
         self.parts_.append(Part(role, len(found.before), self._macs(found.before), self.models[role].ByteSize()))
         self._explain(role, found, [i for i in kept if i.name in own], sent)
         return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output), sent)
@@ -216,6 +220,12 @@ def _dims(info: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension
     return dims
 
 
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a caller sends. Before IR version 4 every initializer is listed as an input, too."""
+    stored = stored_names(model.graph) if model.ir_version < INPUTS_BY_CHOICE else set()
+    return [i for i in model.graph.input if i.name not in stored]
+
+
 def _part(
     whole: onnx.ModelProto,
     role: str,
@@ -238,6 +248,8 @@ def _part(
     graph.input.extend(inputs)
     graph.output.extend(outputs)
     read = {name for node in nodes for name in reads(node)} | {o.name for o in outputs}
+    fed = {i.name for i in _inputs(whole)}
+    graph.input.extend(i for i in source.input if i.name in read - fed)
     read |= {i.name for i in inputs}  # an input's default
     graph.initializer.extend(t for t in source.initializer if t.name in read)
     graph.sparse_initializer.extend(t for t in source.sparse_initializer if t.values.name in read)

@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mari_onnx.document.graph_view import shape_of
+from mari_onnx.ir.operators import OPERATORS
 
 
 def fed_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
@@ -31,9 +32,10 @@ def leading_extent(info: onnx.ValueInfoProto) -> int | str | None:
 
 @dataclass
 class CallGraph:
-    """The nodes and constants written so far; `inputs` are those of the original."""
+    """The nodes and constants written so far, in operators of `opset`; `inputs` are those of the original."""
 
     inputs: dict[str, onnx.ValueInfoProto]
+    opset: int
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
@@ -51,6 +53,8 @@ class CallGraph:
 
     def slice(self, source: str, start: int, stop: int, output: str) -> str:
         """Write the rows [start, stop) of a tensor, and return the name of the result."""
+        if self.opset < OPERATORS["Slice"].axes_input_from:
+            return self.node("Slice", [source], output, starts=[start], ends=[stop], axes=[0])
         return self.node("Slice", [source, *(self.ints(f"at{i}", [i]) for i in (start, stop, 0))], output)
 
     def row_count(self, rows: str, name: str) -> str:

@@ -40,7 +40,8 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     folders = {part.base_dir: part.linked for part in parts if any(True for _ in external_tensors(part.proto))}
     if len(folders) > 1:
         raise UserError("the models lie in several folders, each with external data", "put them into one folder")
-    whole = _Whole(mode, guard, CallGraph(inputs))
+    opset = next((o.version for o in parts[-1].proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    whole = _Whole(mode, guard, CallGraph(inputs, opset))
     for i, part in enumerate(parts[:-1]):
         whole.add(part.proto, f"part{i}/")
     whole.add_last(parts[-1].proto)
@@ -93,7 +94,8 @@ class _Whole:
 
     def model(self, like: onnx.ModelProto) -> onnx.ModelProto:
         """Everything that was added, with the reference's inputs and the last part's outputs."""
-        out = onnx.ModelProto(ir_version=like.ir_version, producer_name=like.producer_name)
+        # Before IR version 4 every stored tensor would have to be an input.
+        out = onnx.ModelProto(ir_version=max(like.ir_version, 4), producer_name=like.producer_name)
         out.opset_import.extend(like.opset_import)
         out.functions.extend(self.functions.values())
         out.graph.name = "together"

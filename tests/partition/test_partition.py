@@ -230,3 +230,19 @@ def test_nothing_of_the_items() -> None:
 def test_an_input_of_both_sides() -> None:
     with pytest.raises(UserError, match="`user` cannot be the user's and the items'"):
         split(ranking("tiled", BODY, user="float[256]", **WIDE), user_inputs=["user"], item_inputs=["*"])
+
+
+def test_weights_of_ir_version_3_are_inputs_of_the_part_that_reads_them() -> None:
+    """There an initializer has to be an input as well, and belongs to no side of the cut."""
+    body = "h = MatMul (user, w) g = MatMul (item, v) y = Add (h, g)"
+    weights: dict[str, Any] = {"w": integers(256, 32), "v": integers(3, 32)}
+    model = ranking("tiled", body, user="float[256]", opset=9, **weights)
+    model.ir_version = 3
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer
+    )
+    parts = split(model, user_inputs=["user"])
+    assert [i.name for i in parts.models["user"].graph.input] == ["user", "w"]
+    assert {"item", "v"} < {i.name for i in parts.models["rank"].graph.input}
+    assert parts.report.verification is not None
+    assert parts.report.verification.passed

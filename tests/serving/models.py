@@ -51,7 +51,7 @@ def reasons(model: onnx.ModelProto, mode: Mode, globs: Sequence[str] = ("user*",
 
 def fed(mode: Mode, original: onnx.ModelProto, result: onnx.ModelProto, sent: dict[str, Array]) -> dict[str, Array]:
     """What the inputs of the result get in a call of the original, as far as that is not what they are sent."""
-    call = CallGraph({i.name: i for i in original.graph.input})
+    call = CallGraph({i.name: i for i in original.graph.input}, original.opset_import[0].version)
     names = []
     for info in result.graph.input:
         feed = mode.feed(info, call.inputs.get(info.name))

@@ -23,7 +23,7 @@ def test_leading_extent(shape: list[int | str | None] | None, extent: int | str 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
 def test_rows(rows: int) -> None:
-    call = CallGraph({"x": onnx.helper.make_tensor_value_info("x", 1, ["B", 2])})
+    call = CallGraph({"x": onnx.helper.make_tensor_value_info("x", 1, ["B", 2])}, 17)
     made = [call.slice("x", 1, 3, "middle"), call.row_count("x", "all"), call.row_numbers("x", "numbers")]
     assert call.has("numbers")
     assert not call.has("x")

@@ -101,7 +101,7 @@ def test_outputs_are_folded(dtype: type) -> None:
         onnx.helper.make_tensor_value_info("raw/guard", onnx.TensorProto.BOOL, [1]),
     ]
     outputs = [onnx.helper.make_tensor_value_info("y", kind, ["B", 2]), *OutputGuard().outputs]
-    graph = CallGraph({i.name: i for i in inputs})
+    graph = CallGraph({i.name: i for i in inputs}, 17)
     OutputGuard().fold(graph, outputs, {"y": "raw/y", "mari_guard": "raw/guard"})
     made = onnx.helper.make_graph(graph.nodes, "folded", inputs, outputs[:1], list(graph.initializers.values()))
     model = onnx.helper.make_model(made, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])

@@ -302,10 +302,14 @@ def test_the_largest_integer_of_parts(opset: int) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("keep", [0, 1])
 def test_a_weighted_sum_of_steps_is_a_product(style: str, keep: int) -> None:
-    """Sum over L of (B L 1) * (L D): the candidates' weights are the rows of one product with the user's steps."""
-    body = f"w = Unsqueeze (item, two) p = Mul (w, user) y = ReduceSum <keepdims = {keep}> (p, one_)"
+    """Sum over L of (B L 1) * (L D): the candidates' weights are the rows of one product with the user's steps.
+
+    The model has a layer of the user's, whose multiply-adds are saved: a plan may not have more than the original.
+    """
+    body = f"""w = Unsqueeze (item, two) h = Einsum <equation = "bld,de->ble"> (user, k) p = Mul (w, h)
+        y = ReduceSum <keepdims = {keep}> (p, one_)"""
     shape = "[B, 1, 4]" if keep else "[B, 4]"
-    sizes: dict[str, Any] = {"two": [2], "one_": [1]}
+    sizes: dict[str, Any] = {"two": [2], "one_": [1], "k": integers(4, 4)}
     result = rewrite_and_check(
         ranking(style, body, user="float[5, 4]", item="float[5]", output=f"float{shape} y", **sizes)
     )
