@@ -20,7 +20,7 @@ def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
     roots = list(outputs)
     while True:
         nodes = reachable(roots)
-        needed_symbols = {s for node in nodes for extent in _written_extents(node) for s in symbols(extent)}
+        needed_symbols = {s for node in nodes for extent in written_extents(node) for s in symbols(extent)}
         providers = [program.providers[s][0] for s in sorted(needed_symbols) if s in program.providers]
         missing = {t.node for t in providers} - set(nodes)
         if not missing:
@@ -50,7 +50,7 @@ def _in_order(nodes: Sequence[Node]) -> list[Node]:
     return order
 
 
-def _written_extents(node: Node) -> list[Extent]:
+def written_extents(node: Node) -> list[Extent]:
     """The extents that shape arithmetic has to compute for a node; the only unknown extent of a Reshape is -1."""
     if node.op_type == "<extents>":
         return [e for e in node.payload.flat if isinstance(e, Poly)]

@@ -16,7 +16,10 @@ from dataclasses import replace
 
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.reading import Reading
+from mari_onnx.emission.order import written_extents
 from mari_onnx.errors import UserError
+from mari_onnx.ir.cost import reachable
+from mari_onnx.ir.extents import symbols
 from mari_onnx.ir.policy import POLICY
 from mari_onnx.planning.alternatives import choose
 from mari_onnx.planning.guard import guarded
@@ -67,8 +70,21 @@ def _check_counted(reading: Reading, program: Program) -> None:
     """Raise UserError if the number of candidates could only be told from an input that is now sent as one row."""
     leading = reading.model.leading_symbols
     for name in reading.premises.tiled:
-        if program.same.get(leading[name], leading[name]) not in program.providers:
+        if not is_told(program, program.same.get(leading[name], leading[name])):
             raise UserError(
                 f"no other input is known to have as many rows as there are candidates, once `{name}` has one",
                 "declare only the user's inputs with -u, or leave the user's batch as it is",
             )
+
+
+def is_told(program: Program, symbol: str) -> bool:
+    """Whether an extent can be read off a tensor that can be computed without it.
+
+    A product of the items' rows and of `user`, expanded to as many rows as the item has, has that many rows as well.
+    But the Expand needs their number first.
+    """
+    if symbol not in program.providers:
+        return False
+    tensor, _ = program.providers[symbol]
+    needed = (extent for node in reachable([tensor]) for extent in written_extents(node))
+    return all(symbol not in symbols(extent) for extent in needed)

@@ -40,7 +40,7 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     folders = {part.base_dir: part.linked for part in parts if any(True for _ in external_tensors(part.proto))}
     if len(folders) > 1:
         raise UserError("the models lie in several folders, each with external data", "put them into one folder")
-    opset = next((o.version for o in parts[-1].proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    opset = next((o.version for o in parts[-1].repaired.opset_import if o.domain in ("", "ai.onnx")), 0)
     whole = _Whole(mode, guard, CallGraph(inputs, opset))
     for i, part in enumerate(parts[:-1]):
         whole.add(part.proto, f"part{i}/")

@@ -9,10 +9,13 @@ import onnx
 import pytest
 
 from mari_onnx import optimize
+from mari_onnx.analysis.context import FLOAT
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.policy import POLICY
 from mari_onnx.planning import plan, search
 from mari_onnx.planning.search import best_plan
@@ -57,3 +60,15 @@ def test_a_model_is_left_alone_where_a_single_candidate_loses_more(monkeypatch: 
     assert optimize(model, user_inputs=["user"], verify=False).changed
     monkeypatch.setattr(plan, "POLICY", replace(POLICY, exponent=20.0))
     assert not optimize(model, user_inputs=["user"], verify=False).changed
+
+
+def test_no_extent_is_read_off_what_needs_it() -> None:
+    """Rows that were expanded to the number of candidates do not tell it; rows that the caller sends do."""
+    b, many = Builder(), symbol("B")
+    row, item = b.input("row", (1, 4), FLOAT), b.input("item", (many, 4), FLOAT)
+    expanded = b.make("Relu", [b.expand(row, (many, 4))], (many, 4))
+    graph = Model(from_proto(parse("g (float[B, 4] item) => (float[B, 4] y) { y = Relu (item) }")))
+    program = best_plan(read(graph, roles_of(graph, [], 500)), 500).program
+    assert search.is_told(replace(program, providers={"B": (item, 0)}), "B")
+    assert not search.is_told(replace(program, providers={"B": (expanded, 0)}), "B")
+    assert not search.is_told(replace(program, providers={}), "B")

@@ -166,6 +166,8 @@ class Writer:
         return self.random.randint(0, 99) >= 100 - percent
 
     def between(self, low: int, high: int) -> int:
+        if high < low:  # a place of a dimension that has none
+            raise UnfitError
         return self.random.randint(low, high)
 
     def choice(self, options: Sequence[Any]) -> Any:
