@@ -20,7 +20,7 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import as_document
-from mari_onnx.pipeline import Progress, Wishes
+from mari_onnx.pipeline import Progress, Settings
 from mari_onnx.report.model import Configuration, Cost, Report, Role
 from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
@@ -84,8 +84,8 @@ def optimize(
     the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    wishes = Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
-    made = pipeline.optimize(model, wishes, verified=verify, progress=progress)
+    settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    made = pipeline.optimize(model, settings, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -105,7 +105,7 @@ def inspect(
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    return pipeline.inspect(model, Wishes(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
+    return pipeline.inspect(model, Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def split(
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
-    wishes = Wishes(_names(user_inputs), batch, mode, _names(item_inputs))
-    made = pipeline.split(model, wishes, verified=verify, progress=progress)
+    settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs))
+    made = pipeline.split(model, settings, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
 
@@ -182,7 +182,7 @@ def verify(
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.notes import noted
 
-    wishes = Options(**options)
+    settings = Options(**options)
     user_inputs, request_key = _names(user_inputs), _names(request_key)
     first, second = as_document(reference), as_document(optimized)
     graph = Model(first)
@@ -193,7 +193,7 @@ def verify(
     drawn_rows = mode.drawn_rows(roles.tiled, request_key)
     whole = together(first, [*parts, second], mode)
     of_first, of_second = facts(first), facts(second)
-    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), wishes, progress)
+    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
     result = whole if parts else second
     before = after = structure = None
     notes: list[str] = []
@@ -204,7 +204,7 @@ def verify(
         before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
     configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
-    configuration |= {name: getattr(wishes, name) for name in shown}
+    configuration |= {name: getattr(settings, name) for name in shown}
     return Report(
         "verify", __version__, of_first, roles.inputs, cost_before=before, cost_after=after,
         verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,

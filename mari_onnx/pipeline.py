@@ -47,7 +47,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Settings:
     """The options of a run.
 
     `user_inputs` and `item_inputs` are globs over names of inputs. `batch` is the number of candidates at which costs
@@ -74,7 +74,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Made:
+class Outcome:
     """A result: new models by role, none if the original is as good, the report, and the document that was read."""
 
     models: Mapping[Role, onnx.ModelProto]
@@ -82,61 +82,61 @@ class Made:
     document: Document
 
 
-def optimize(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progress | None) -> Made:
+def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Write a model that computes the request's part once. See `mari_onnx.optimize`."""
     say = progress or silent
     say("reading", 0, 3)
     document = as_document(model)
     say("analysing", 1, 3)
-    reading = roles(document, wishes)
-    plan = best_plan(reading, wishes.batch)
-    if wishes.mode.demanded:
+    reading = roles(document, settings)
+    plan = best_plan(reading, settings.batch)
+    if settings.mode.demanded:
         require_writable(plan)
-    report = described("optimize", plan, wishes)
+    report = described("optimize", plan, settings)
     if not report.changed:
-        return Made(MappingProxyType({}), report, document)
+        return Outcome(MappingProxyType({}), report, document)
     say("writing", 2, 3)
     result = write(plan.lowered).model
     report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
     if verified:
         report = verify(report, document, [result], reading.roles, progress)
-    return Made({"rank": result}, report, document)
+    return Outcome({"rank": result}, report, document)
 
 
-def split(model: ModelLike, wishes: Wishes, *, verified: bool, progress: Progress | None) -> Made:
+def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Cut the model into a user model, perhaps an item model, and a ranking model. See `mari_onnx.split`."""
     say = progress or silent
     say("reading", 0, 3)
     document = as_document(model)
     say("analysing", 1, 3)
-    plan = best_plan(roles(document, wishes), wishes.batch)
+    plan = best_plan(roles(document, settings), settings.batch)
     require_writable(plan)
     say("cutting", 2, 3)
     parts = partition(plan)
     for part in parts.models.values():
         check(document.with_proto(part))
-    report = replace(described("split", plan, wishes), changed=True, split=parts.report)
+    report = replace(described("split", plan, settings), changed=True, split=parts.report)
     if verified:
         report = verify(report, document, list(parts.models.values()), plan.reading.roles, progress)
-    return Made(parts.models, report, document)
+    return Outcome(parts.models, report, document)
 
 
-def inspect(model: ModelLike, wishes: Wishes) -> Report:
+def inspect(model: ModelLike, settings: Settings) -> Report:
     """The report on what `optimize` would do, and why."""
-    return described("inspect", best_plan(roles(as_document(model), wishes), wishes.batch), wishes)
+    return described("inspect", best_plan(roles(as_document(model), settings), settings.batch), settings)
 
 
-def roles(document: Document, wishes: Wishes) -> Reading:
+def roles(document: Document, settings: Settings) -> Reading:
     """The document's graph with the roles of its inputs.
 
     Raises UserError for a glob that matches nothing, for an input that is both the user's and the items', and where
     all inputs with the candidates' axis are the user's.
     """
     graph = Model(document)
-    input_roles = roles_of(graph, wishes.user_inputs, wishes.batch, wishes.mode)
-    if not wishes.allow_no_candidates:
+    input_roles = roles_of(graph, settings.user_inputs, settings.batch, settings.mode)
+    if not settings.allow_no_candidates:
         check_candidates(graph, input_roles)
-    items = declared_inputs(graph, wishes.item_inputs, "item")
+    items = declared_inputs(graph, settings.item_inputs, "item")
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:
         raise UserError(f"input `{shared[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
@@ -149,7 +149,7 @@ def require_writable(plan: Plan) -> None:
         raise UserError(plan.lowered.lacking, NEWER_OPSET)
 
 
-def described(command: Command, plan: Plan, wishes: Wishes) -> Report:
+def described(command: Command, plan: Plan, settings: Settings) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
     remarks = [*plan.program.context.remarks]
@@ -158,9 +158,9 @@ def described(command: Command, plan: Plan, wishes: Wishes) -> Report:
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
     return Report(
         command, __version__, facts(plan.reading.model.document), found.inputs, tuple(remarks),
-        cost(plan.program.work, wishes.batch), cost(plan.work, wishes.batch),
-        calls=found.mode.instructions(found.tiled), changed=wishes.mode.demanded or plan.pays,
-        configuration=wishes.configuration(command),
+        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch),
+        calls=found.mode.instructions(found.tiled), changed=settings.mode.demanded or plan.pays,
+        configuration=settings.configuration(command),
     )  # fmt: skip
 
 
