@@ -42,6 +42,8 @@ def gather(op: Op, ctx: Context) -> Derived:
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of Gather is unknown")
+    if 0 in extents(indices.dims):  # stored without that dimension, an index would be looked up, and may be too large
+        return Refused("Gather looks nothing up: its indices have an extent of 0")
     axis = op.axis % len(data.dims)
     if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(ctx, data, axis):
         return [_any_row(op, data, indices.dims, axis)]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.graphs import IDS, STYLES, assert_same, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import IDS, STYLES, assert_same, evaluate, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 TABLE = integers(4 * IDS, 6)
@@ -325,3 +325,15 @@ def test_the_graph() -> None:
         "y.user.gather [B 2] = Gather (y.user, index)",
         "y [B 2] = Gemm (table.reshape.2, w.item, y.user.gather)",
     ]
+
+
+def test_an_index_that_is_repeated_no_times_is_not_looked_up() -> None:
+    """[B, 1] without its column is [B, 0]: no index is left, and those that were there may be too large."""
+    body = """i = Unsqueeze (ids, one) none = Gather <axis = 1> (i, nothing) n = Shape (item) b = Gather (n, zero)
+        s = Concat <axis = 0> (b, four) u = Expand (user, s) y = Gather <axis = 1> (u, none)"""
+    text = "g (int64[B] ids, float[B, 3] item, float[1, 4] user) => (float[B, B, 0] y)"
+    constants: dict[str, Any] = {"one": [1], "nothing": np.zeros(0, np.int64), "zero": [0], "four": [4]}
+    result = rewrite(parse(f"{text} {{ {body} }}", **constants))
+    given = {"ids": np.array([1, 99]), "item": integers(2, 3), "user": integers(1, 4)}
+    assert evaluate(result.model, given)[0].shape == (2, 2, 0)
+    assert result.refusals("Gather") == ["Gather looks nothing up: its indices have an extent of 0"]
