@@ -82,6 +82,10 @@ def arrays(form: Form) -> list[Array]:
             assert_never(form)
 
 
+class LackingError(Exception):
+    """The stored tensors need what no operator of the model's opset does."""
+
+
 class Forms:
     """The stored tensors of all forms of some values, as one model; `evaluate` says what a form amounts to."""
 
@@ -97,9 +101,10 @@ class Forms:
         self.names = {tensor: f"stored.{i}" for i, tensor in enumerate(stored)}
         outputs = [Value(name, None, t.dtype, Array(t, ())) for t, name in self.names.items()]
         wanted = with_outputs(original, {name: t.dtype for t, name in self.names.items()})
-        self.model = write(
-            lower(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
-        ).model
+        lowered = lower(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
+        if lowered.lacking:
+            raise LackingError(lowered.lacking)
+        self.model = write(lowered).model
         self.session = session(self.model)
         self.stored: dict[Tensor, Ndarray] = {}
         self.symbols: dict[str, int] = {}

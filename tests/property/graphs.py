@@ -127,6 +127,11 @@ class Case:
     def operators(self) -> set[str]:
         return {n.op_type for n in self.model.graph.node}
 
+    def runs(self, batch: int, crashing: frozenset[str]) -> bool:
+        """Whether onnxruntime survives the original. `crashing` operators end the process on tensors without elements."""
+        empty = batch == 0 or any(0 in shape for shape in self.shapes.values())
+        return not (empty and self.operators & crashing) and (batch > 0 or self.runs_empty())
+
     def __repr__(self) -> str:
         return f"\n{printer.to_text(self.model)}\nuser inputs: {list(self.declared)}, batch: {self.batch}\n"
 

@@ -22,7 +22,7 @@ from mari_onnx.emission import lower, write
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value
 from mari_onnx.planning.search import best_plan
-from tests.property.evaluate import Forms, forms, session, with_outputs
+from tests.property.evaluate import Forms, LackingError, forms, session, with_outputs
 from tests.property.graphs import Case
 from tests.property.seen import Seen
 from tests.runtime import RUNS_EMPTY
@@ -77,7 +77,7 @@ def originals(case: Case, values: dict[str, int], seen: Seen | None = None) -> l
         return []
     found = []
     for sizes in SIZES:
-        if sizes["B"] == 0 and (case.operators & CRASHES_WHEN_EMPTY or not case.runs_empty()):
+        if not case.runs(sizes["B"], CRASHES_WHEN_EMPTY):
             continue
         feeds = case.feeds(sizes)
         try:
@@ -109,6 +109,8 @@ def check_forms(case: Case, seen: Seen | None = None) -> None:
         _compare(case, program, list(values.values()), runs)
     except BrokenError:
         raise
+    except LackingError:  # a plan of these forms is not written, and the others are seen in newer opsets
+        return
     except Exception as failed:  # which value is it?
         for value in values.values():
             try:

@@ -171,7 +171,7 @@ def _check_parts(case: Case, original: Any, seen: Counter[str]) -> None:
 
 def _run(case: Case, original: Any, feeds: Feeds, sizes: Mapping[str, int]) -> Feeds | None:
     """The outputs of the original; None where it does not run, or means something else than it was written for."""
-    if sizes["B"] == 0 and (case.operators & CRASHES_WHEN_EMPTY or not case.runs_empty()):
+    if not case.runs(sizes["B"], CRASHES_WHEN_EMPTY):
         return None
     names = [o.name for o in original.get_outputs()]
     try:

@@ -110,7 +110,6 @@ LATER: dict[Maker, int] = {
     nothing.input_of_nothing: 2,
     nothing.slice_of_nothing: 1,
     nothing.concat_with_nothing: 3,
-    nothing.expand_to_nothing: 1,
     nothing.reshape_nothing: 1,
     nothing.product_over_nothing: 1,
     nothing.sum_of_nothing: 1,

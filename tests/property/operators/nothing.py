@@ -39,13 +39,6 @@ def concat_with_nothing(w: Writer) -> None:
     w.write("Concat", pieces, x.shape, span(x), axis=axis)
 
 
-def expand_to_nothing(w: Writer) -> None:
-    x = w.pick(lambda m: m.rank <= 3 and 1 in m.shape and 0 not in m.shape)
-    axis = w.choice([i for i, e in enumerate(x.shape) if e == 1])
-    shape: list[Extent] = [*x.shape[:axis], 0, *x.shape[axis + 1 :]]
-    w.write("Expand", [x, w.shape_chain(shape)], shape, span(x))
-
-
 def _empty(w: Writer) -> Made:
     return w.pick(lambda m: m.dtype == FLOAT and 0 in m.shape)
 
