@@ -128,7 +128,7 @@ class Case:
         return {n.op_type for n in self.model.graph.node}
 
     def runs(self, batch: int, crashing: frozenset[str]) -> bool:
-        """Whether onnxruntime survives the original. `crashing` operators end the process on tensors without elements."""
+        """Whether onnxruntime survives the original; `crashing` operators do not survive tensors without elements."""
         empty = batch == 0 or any(0 in shape for shape in self.shapes.values())
         return not (empty and self.operators & crashing) and (batch > 0 or self.runs_empty())
 
