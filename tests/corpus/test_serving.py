@@ -172,5 +172,7 @@ def test_an_item_model(name: str) -> None:
     for model, rows in ((user, None), (item, np.random.default_rng(0).permutation(64))):
         asked = {i.name: sent[i.name] if rows is None else sent[i.name][rows] for i in model.get_inputs()}
         for output, made in zip(model.get_outputs(), model.run(None, asked), strict=True):
-            sent[output.name] = made if rows is None else made[np.argsort(rows)]
+            if rows is not None:  # an item may have several rows: [B, 4, 16] is stored as [(B 4), 16]
+                made = made.reshape(64, -1)[np.argsort(rows)].reshape(made.shape)
+            sent[output.name] = made
     assert assert_near(given, feeds, rank, sent)
