@@ -22,13 +22,16 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from mari_onnx.analysis.context import Op
 from mari_onnx.document.graph_view import Model, Shape, shape_of
-from mari_onnx.document.scopes import bodies
+from mari_onnx.document.scopes import all_nodes, bodies
 from mari_onnx.ir.axes import Dims, extents, new_dims
 from mari_onnx.ir.extents import Extent, rename, symbol
 from mari_onnx.ir.forms import Value
 
 SMALL = 1024
 """Bytes up to which a weight stays in the copy: shapes, axes and the like."""
+
+NEGATIVE_AXES = 11
+"""The opset from which on Squeeze and Unsqueeze may count axes from the end."""
 
 TensorType: TypeAlias = "tuple[Sequence[Extent | None] | None, int]"
 """Shape and element type. The shape is None for an unknown rank, an extent is None if unknown, the type is then 0."""
@@ -46,8 +49,14 @@ class Inference:
 
         onnx infers an extent 0 for some outputs of Attention. Inference then runs again with these nodes replaced by an
         unknown operator, of whose output the rank alone is stated.
+
+        Below opset 11 onnx infers the shape of its input for a Squeeze or an Unsqueeze of a negative axis. The
+        standard has no negative axis there, and onnxruntime runs it. Such a node is unknown from the start.
         """
         copy = self._without_weights()
+        if self.model.opset < NEGATIVE_AXES:
+            for node in filter(_has_negative_axis, all_nodes(copy.graph)):
+                node.op_type += "OfNegativeAxis"
         found = infer(copy)
         wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
         for node in wrong:
@@ -227,6 +236,11 @@ class _OneNode:
         """Add an input whose elements are known, as an initializer."""
         array = np.array(elements, helper.tensor_dtype_to_np_dtype(dtype)).reshape(shape)
         self.stored.append(numpy_helper.from_array(array, name))
+
+
+def _has_negative_axis(node: onnx.NodeProto) -> bool:
+    """Whether a node is a Squeeze or an Unsqueeze with a negative axis among its attributes."""
+    return node.op_type in ("Squeeze", "Unsqueeze") and any(axis < 0 for a in node.attribute for axis in a.ints)
 
 
 def infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

@@ -197,6 +197,17 @@ def test_every_value_evaluates_to_itself(style: str) -> None:
         assert plain(b, value).dtype == value.dtype
 
 
+@pytest.mark.parametrize("op_type", ["Unsqueeze", "Squeeze"])
+def test_shapes_below_opset_11_follow_negative_axes(op_type: str) -> None:
+    """onnx infers the shape of x for v; the shape of d, which no rule derives, must not follow from that."""
+    x, wanted = ("[B, 4, 1]", (symbol("B"), 4)) if op_type == "Squeeze" else ("[B, 4]", (symbol("B"), 4, 1))
+    text = f"""g (float{x} x, int64{x} i) => (int64[N] y) {{
+        v = {op_type} <axes = [-1]> (x) j = {op_type} <axes = [-1]> (i) d = Scatter (v, j, v) y = Shape (d)
+    }}"""
+    values = rewrite(parse(text, opset=10)).program.values
+    assert [shape(values[name].dims or ()) for name in ("v", "d")] == [wanted, wanted]
+
+
 def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(op: Op, ctx: Context) -> Derived:
         raise IndexError("list index out of range")
