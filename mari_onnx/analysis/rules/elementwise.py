@@ -137,14 +137,11 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
     x, *constants = [v for v in op.inputs if v is not None]
     if x.dims is None or len(x.dims) < 2 or any(c.dims is None or len(c.dims) != 1 for c in constants):
         return Refused("BatchNormalization of an input whose rank is not known")
-    rank = len(x.dims)
-    columns = [c.with_dims(((), c.known_dims[0], *((),) * (rank - 2))) for c in constants]
-    aligned = broadcast([v.known_dims for v in (x, *columns)])
+    since = ctx.b.count
+    aligned = along_axis(ctx, x, constants, 1)
     if isinstance(aligned, Refused):
         return aligned
-    dims, names = aligned
-    since = ctx.b.count
-    values = [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
+    dims, values = aligned
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         out = renamed(dims, part)
@@ -155,6 +152,17 @@ def batch_normalization(op: Op, ctx: Context) -> Derived:
         return Array(ctx.again(op, tensors, [tensors[0].shape], [x.dtype])[0], layout, first.via)
 
     return [with_forms(op, ctx, Elementwise(values, dims, x.dtype, run), since)]
+
+
+def along_axis(ctx: Context, x: Value, vectors: Sequence[Value], axis: int) -> tuple[Dims, list[Value]] | Refused:
+    """The dims and the operands, on common axes, of a value [.., C, ..] and vectors [C] along its dimension `axis`."""
+    after = len(x.known_dims) - axis - 1
+    columns = [v.with_dims((*((),) * axis, v.known_dims[0], *((),) * after)) for v in vectors]
+    aligned = broadcast([v.known_dims for v in (x, *columns)])
+    if isinstance(aligned, Refused):
+        return aligned
+    dims, names = aligned
+    return dims, [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
 
 
 def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summed: bool = True) -> Value:

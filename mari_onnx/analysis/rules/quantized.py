@@ -23,14 +23,13 @@ import onnx
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
+from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_forms
 from mari_onnx.ir.arrays import fill, lay, natural, plain
-from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, flat, renamed
+from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.forms import Array, Value
-from mari_onnx.ir.renaming import rename_value
 
 FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
 
@@ -83,15 +82,12 @@ def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int)
 
 def _by_channel(op: Op, ctx: Context, x: Value, scales: list[Value], dtype: int) -> Derived:
     """A scale for each entry of one axis, along which the value is written out; the scales are cut as the parts are."""
-    rank = len(x.known_dims)
-    axis = op.axis % rank
-    columns = [s.with_dims((*((),) * axis, s.known_dims[0], *((),) * (rank - axis - 1))) for s in scales]
-    aligned = broadcast([v.known_dims for v in (x, *columns)])
+    axis = op.axis % len(x.known_dims)
+    since = ctx.b.count
+    aligned = along_axis(ctx, x, scales, axis)
     if isinstance(aligned, Refused):
         return aligned
-    dims, names = aligned
-    since = ctx.b.count
-    values = [rename_value(ctx.b, v, n) for v, n in zip((x, *columns), names, strict=True)]
+    dims, values = aligned
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         out = renamed(dims, part)
