@@ -202,7 +202,7 @@ class Context:
         output: int = 0,
     ) -> Value:
         """An output of the node with its forms. An array that is the only form has the price 0: there is no choice."""
-        if parts is None and terms is None and factors is None:
+        if array.price and parts is None and terms is None and factors is None:
             array = replace(array, price=0.0)
         dtype = op.data.dtype if dtype is None else dtype
         return Value(op.proto.output[output], dims, dtype, array, parts, terms, factors)

@@ -39,7 +39,8 @@ def priced(cost: CostModel, form: Form, since: int, inherited: float, spared: fl
 
     `since` is `Builder.count` as it was when the rule began: what the form needs of later nodes was made for it.
     """
-    return replace(form, price=inherited + cost.price(tensors_of(form), since) - spared)
+    price = inherited + cost.price(tensors_of(form), since) - spared
+    return form if price == form.price else replace(form, price=price)
 
 
 def tensors_of(form: Array | Parts | Terms) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mari_onnx.analysis.context import Context, Op
-from mari_onnx.ir.axes import Dims, extents, show
+from mari_onnx.ir.axes import Dims, extents, flat, show
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.extents import ROW, Extent, symbol
 from mari_onnx.ir.forms import Array, IndexMap, Value
@@ -12,7 +12,7 @@ from mari_onnx.report.model import Remark, Status
 
 def side(ctx: Context, array: Array) -> str:
     """The side that an array belongs to: "item" if it has a row for each candidate, else "user"."""
-    if any(ctx.is_candidate(a) and array.state(a) == "stored" for a, _ in array.names()):
+    if any(ctx.is_candidate(a) and array.state(a) == "stored" for a in flat(array.layout)):
         return "item"
     return "user"
 

@@ -166,7 +166,7 @@ def types_of_one(op: Op) -> list[TensorType]:
     the shape [2*B, 4].
     """
     nothing: list[TensorType] = [(None, 0)] * len(op.proto.output)
-    if op.proto.domain not in ("", "ai.onnx") or any(True for _ in bodies(op.proto)):
+    if op.proto.domain not in ("", "ai.onnx") or bodies(op.proto):
         return nothing
     one = _OneNode()
     for name, value in dict(zip(op.proto.input, op.inputs, strict=True)).items():

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 
 import onnx
 
+_GRAPH, _GRAPHS = onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS
 
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs that a node has as attributes: the branches of If, the bodies of Loop and Scan."""
+    found: list[onnx.GraphProto] = []
     for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+        kind = attribute.type
+        if kind == _GRAPH:
+            found.append(attribute.g)
+        elif kind == _GRAPHS:
+            found.extend(attribute.graphs)
+    return found
 
 
 def stored_names(graph: onnx.GraphProto) -> set[str]:
@@ -22,7 +28,8 @@ def stored_names(graph: onnx.GraphProto) -> set[str]:
 
 def captures(node: onnx.NodeProto) -> list[str]:
     """The tensors of the graphs around it that a node's bodies read by name, each once, in order."""
-    return list(dict.fromkeys(name for body in bodies(node) for name in _free_names(body)))
+    found = bodies(node)
+    return list(dict.fromkeys(name for body in found for name in _free_names(body))) if found else []
 
 
 def reads(node: onnx.NodeProto) -> list[str]:

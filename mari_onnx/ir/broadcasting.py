@@ -29,6 +29,8 @@ def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own_dims: Sequence[Di
     along the same axis. A single row broadcasts as it is. `own_dims` are the dims of each array if they are not `dims`.
     """
     result = list(arrays)
+    if not any(array.via for array in arrays):
+        return result
     for axis in flat(dims):
         states = {array.state(axis) for array in result} - {"absent"}
         if len(states) > 1:
@@ -42,7 +44,8 @@ def agree(b: Builder, arrays: Sequence[Array], dims: Dims, own_dims: Sequence[Di
 def result_via(arrays: Sequence[Array], axes: Sequence[Axis]) -> tuple[tuple[Axis, IndexMap], ...]:
     """The index maps of a broadcast result. An axis has a map if all arrays that have the axis have that same map."""
     via = []
-    for axis in axes:
+    mapped = {a for array in arrays for a, _ in array.via}
+    for axis in filter(mapped.__contains__, axes):
         states = {s for array in arrays for a, s in array.names() if a is axis}
         if len(states) == 1 and isinstance(state := states.pop(), IndexMap):
             via.append((axis, state))
@@ -60,8 +63,8 @@ def spread(arrays: Sequence[Array], dims: Dims) -> tuple[Dims, list[int]]:
     spec: list[Dim] = []
     origin: list[int] = []
     for i, d in enumerate(dims):
-        kinds = {tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}
-        cut = [d] if len(d) <= 1 or len(kinds) <= 1 else [(a,) for a in d]
+        kinds = len(d) > 1 and {tuple(array.state(a) for a in d) for array in arrays} - {("absent",) * len(d)}
+        cut = [(a,) for a in d] if kinds and len(kinds) > 1 else [d]
         spec.extend(cut)
         origin.extend([i] * len(cut))
     return tuple(spec), origin
@@ -83,7 +86,7 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
         lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))
         for array, rank in zip(arrays, ranks, strict=True)
     ]
-    present = {a for array in arrays for a, _ in array.names()}
+    present = {a for array in arrays for a in flat(array.layout) if a.extent != 1}
     layout = tuple(tuple(a for a in d if a in present) for d in spec)
     via = result_via(arrays, flat(dims))
     return Array(write(tensors, stored_shape(layout, via)), layout, via)

@@ -210,7 +210,7 @@ class Value:
 
     def named(self, name: str) -> Value:
         """The same value as another tensor of the graph: the output of an Identity."""
-        return replace(self, name=name)
+        return self if name == self.name else replace(self, name=name)
 
     def with_dims(self, dims: Dims) -> Value:
         """The same elements under other dims: what Reshape, Transpose, Squeeze and Expand do.
@@ -244,7 +244,8 @@ class Value:
 
     def changed(self, **known: Unpack[Known]) -> Value:
         """The same elements with other forms of the given kinds; None drops that kind of form. The other forms stay."""
-        return replace(self, **known)
+        same = all(getattr(self, kind) is form for kind, form in known.items())
+        return self if same else replace(self, **known)
 
     def each_form(self, dims: Dims, arrays: Callable[[Array], Array], parts: Callable[[Parts], Parts | None]) -> Value:
         """The value with other axes in dimensions of the same extents, each of its forms rewritten for that.

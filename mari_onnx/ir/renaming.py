@@ -21,7 +21,7 @@ from mari_onnx.ir.forms import Array, Parts, Value
 
 def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array:
     """The same stored tensor with other axes. An axis with an index map is written out if it has to be cut."""
-    if not names:
+    if not any(a in names for d in array.layout for a in d) and not any(a in names for a, _ in array.via):
         return array
     cut_apart = {a for a, _ in array.via if len(names.get(a, (a,))) != 1}
     array = fill(b, array, dims, cut_apart)

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 import onnx
 
 from mari_onnx.document.external import stored_bytes
@@ -126,6 +125,8 @@ def _cheapest(
 
     None if nothing of the side is read behind the cut, or if a value would have to cross that cannot.
     """
+    import networkx as nx  # takes its time to import, and `split` alone needs it
+
     network = nx.DiGraph()
     stored = {t.name: t for t in graph.initializer}
     behind = _read_outside(graph, inside)

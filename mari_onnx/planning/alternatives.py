@@ -35,7 +35,8 @@ def choose(program: Program) -> None:
     stack_siblings(b, sorted(reachable(outputs), key=lambda node: node.serial), program.context.opset)
     if not b.choices:
         return
-    none_switched, all_switched = (_Selection(b, program.context.cost) for _ in range(2))
+    reads = _Reads(b)
+    none_switched, all_switched = (_Selection(b, program.context.cost, reads) for _ in range(2))
     for selection in (none_switched, all_switched):
         for tensor in outputs:
             selection.count(tensor, 1)
@@ -76,32 +77,62 @@ def _before_reshapes(selection: _Selection, t: Tensor | None) -> Tensor:
     return t
 
 
+class _Reads:
+    """What each node reads, cached: all its tensors, and those of its choices that it reads with no other between.
+
+    Example: of `relu(a + choice) @ w`, where `a` needs another choice `c`, the choices read are `choice` and `c`, and
+    not those that `choice` and `c` are computed from. A set of choices is an int with one bit for each, so that a union
+    is one operation.
+    """
+
+    def __init__(self, b: Builder) -> None:
+        self.choices = list(dict.fromkeys(t for choice in b.choices for t in choice))
+        self.bits = {t: 1 << i for i, t in enumerate(self.choices)}
+        self._inputs: dict[Node, list[Tensor]] = {}
+        self._nearest: dict[Node, int] = {}
+
+    def inputs(self, node: Node) -> list[Tensor]:
+        """The tensors that have to be computed before a node."""
+        found = self._inputs.get(node)
+        if found is None:
+            found = self._inputs[node] = inputs_of(node)
+        return found
+
+    def nearest(self, node: Node) -> int:
+        """The choices that a node reads, directly or through nodes that are no choice."""
+        known, stack = self._nearest, [node]
+        while stack:
+            inputs = self.inputs(stack[-1])
+            unknown = [t.node for t in inputs if t not in self.bits and t.node not in known]
+            if unknown:
+                stack.extend(unknown)
+                continue
+            found = 0
+            for t in inputs:
+                found |= self.bits.get(t) or known[t.node]
+            known[stack.pop()] = found
+        return known[node]
+
+
 @dataclass
 class _Selection:
     """One decision for each choice, the nodes that are needed then, and their estimated time.
 
     `chosen` has the tensor that is read instead of another. `read` counts how often each tensor is asked for, before it
     is substituted, and `uses` counts how often each node is used, after that. `cost` is the time of all used nodes in
-    nanoseconds. `needs` caches the inputs of nodes.
+    nanoseconds.
     """
 
     b: Builder
     model: CostModel
+    reads: _Reads
     chosen: dict[Tensor, Tensor] = field(default_factory=dict)
     read: defaultdict[Tensor, int] = field(default_factory=lambda: defaultdict(int))
     uses: defaultdict[Node, int] = field(default_factory=lambda: defaultdict(int))
     cost: float = 0.0
-    needs: dict[Node, list[Tensor]] = field(default_factory=dict)
 
     def resolve(self, t: Tensor) -> Tensor:
         return self.chosen.get(t, t)
-
-    def inputs(self, node: Node) -> list[Tensor]:
-        """The tensors that have to be computed before a node."""
-        found = self.needs.get(node)
-        if found is None:
-            found = self.needs[node] = inputs_of(node)
-        return found
 
     def count(self, t: Tensor, times: int) -> None:
         """Add reads of a tensor, or take them back where `times` is negative.
@@ -118,7 +149,7 @@ class _Selection:
             first, last = not before, not self.uses[node]
             if first or last:
                 self.cost += self.model.node_time(node) * (1 if first else -1)
-                stack.extend((i, 1 if first else -1) for i in self.inputs(node))
+                stack.extend((i, 1 if first else -1) for i in self.reads.inputs(node))
             if last:
                 del self.uses[node]
 
@@ -152,18 +183,13 @@ class _Selection:
 
     def _is_computed_from(self, tensor: Tensor, source: Tensor) -> bool:
         """Whether a tensor needs a source under the present choices: the tensor then cannot replace the source."""
-        seen: set[Node] = set()
-        stack = list(self.inputs(tensor.node))
-        # A node is made after its inputs: no node with a lower serial than the source needs the source. The exception
-        # is a node that reads a substitute, which may be newer. So the walk goes down to the oldest replaced tensor.
-        replaced = (t.node.serial for t, substitute in self.chosen.items() if t is not substitute)
-        lowest = min([source.node.serial, *replaced])
-        while stack:
-            t = stack.pop()
-            if t is source:
-                return True
-            node = self.resolve(t).node
-            if node.serial > lowest and node not in seen:
-                seen.add(node)
-                stack.extend(self.inputs(node))
-        return False
+        sought, seen, found = self.reads.bits[source], 0, self.reads.nearest(tensor.node)
+        while found and not found & sought:
+            seen |= found
+            behind = 0
+            while found:
+                last = found.bit_length() - 1
+                found ^= 1 << last
+                behind |= self.reads.nearest(self.resolve(self.reads.choices[last]).node)
+            found = behind & ~seen
+        return bool(found)
