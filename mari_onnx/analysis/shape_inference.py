@@ -30,6 +30,9 @@ from mari_onnx.ir.forms import Value
 SMALL = 1024
 """Bytes up to which a weight stays in the copy: shapes, axes and the like."""
 
+LONG = 2**18
+"""Elements up to which onnx may keep an object for each element of a vector: at 1e8 they would take 20 GB."""
+
 NEGATIVE_AXES = 11
 """The opset from which on Squeeze and Unsqueeze may count axes from the end."""
 
@@ -244,12 +247,27 @@ def _has_negative_axis(node: onnx.NodeProto) -> bool:
 
 
 def infer(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """The types that onnx infers, by name; empty where inference fails."""
+    """The types that onnx infers, by name; empty where inference fails.
+
+    The elements of shapes are inferred too, unless a vector of the graph is too `LONG` for that.
+    """
+    found = _inferred_types(model, elements=False)
+    if any(map(_is_long, (*found.values(), *model.graph.input))):
+        return found
+    return _inferred_types(model, elements=True)
+
+
+def _inferred_types(model: onnx.ModelProto, *, elements: bool) -> dict[str, onnx.ValueInfoProto]:
     try:
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        inferred = shape_inference.infer_shapes(model, data_prop=elements)
     except Exception:  # onnx raises several unrelated types of errors here
         return {}
     return {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+
+
+def _is_long(info: onnx.ValueInfoProto) -> bool:
+    shape = shape_of(info)
+    return shape is not None and len(shape) == 1 and isinstance(shape[0], int) and shape[0] > LONG
 
 
 def _is_empty(found: dict[str, onnx.ValueInfoProto], name: str) -> bool:

@@ -9,6 +9,7 @@ Example: Concat(Gather(Shape(x), 0), [-1]) of x [B, 50, 8] has the content [B, -
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -86,11 +87,23 @@ def _axes(op: Op, i: int) -> list[int] | None:
     return None if axes is None else list(axes)
 
 
+def _broadcast(*contents: Content) -> list[Content]:
+    """The contents in their common shape; raises ValueError where that is too large."""
+    _check_size(math.prod(np.broadcast_shapes(*(each.shape for each in contents))))
+    return list(np.broadcast_arrays(*contents))
+
+
+def _check_size(elements: int) -> None:
+    """Raise ValueError for a content that is too large, before it is made: a Tile may repeat an element 1e10 times."""
+    if elements > MAX_ELEMENTS:
+        raise ValueError("too long")
+
+
 def _each(function: Callable[..., Any]) -> Callable[[Op, Context], Content]:
     """The evaluator of an elementwise operator: an unknown operand gives an unknown element."""
 
     def apply(op: Op, ctx: Context) -> Content:
-        arrays = np.broadcast_arrays(*(_given(op, i) for i in range(len(op.inputs))))
+        arrays = _broadcast(*(_given(op, i) for i in range(len(op.inputs))))
         rows = zip(*(a.flat for a in arrays), strict=True)
         results = [None if any(e is None for e in row) else function(*row) for row in rows]
         return _objects(results, arrays[0].shape)
@@ -170,18 +183,23 @@ def _constant_of_shape(op: Op, ctx: Context) -> Content | None:
         return None  # float zeros
     scalar = as_content(ctx.array_of(fill).reshape(()))
     shape = _ints(_given(op, 0))
-    if scalar is None or np.prod(shape) > MAX_ELEMENTS:
+    if scalar is None:
         return None
+    _check_size(math.prod(shape))
     return np.full(shape, scalar.item(), object)
 
 
 def _expand(op: Op, ctx: Context) -> Content:
     x, shape = _given(op, 0), _ints(_given(op, 1))
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape)))
+    target = np.broadcast_shapes(x.shape, tuple(shape))
+    _check_size(math.prod(target))
+    return np.broadcast_to(x, target)
 
 
 def _tile(op: Op, ctx: Context) -> Content:
-    return np.tile(_given(op, 0), _ints(_given(op, 1)))
+    x, repeats = _given(op, 0), _ints(_given(op, 1))
+    _check_size(x.size * math.prod(repeats))
+    return np.tile(x, repeats)
 
 
 def _one_hot(op: Op, ctx: Context) -> Content:
@@ -189,6 +207,7 @@ def _one_hot(op: Op, ctx: Context) -> Content:
     indices, depth, values = _given(op, 0), _ints(_given(op, 1))[0], _given(op, 2)
     if op.axis != -1:
         raise ValueError("only along a new last axis")
+    _check_size(indices.size * depth)
     off, on = values
     rows = [[on if i % depth == k else off for k in range(depth)] for i in _ints(indices)]
     return _objects([e for row in rows for e in row], (*indices.shape, depth))
@@ -196,8 +215,8 @@ def _one_hot(op: Op, ctx: Context) -> Content:
 
 def _range(op: Op, ctx: Context) -> Content:
     start, stop, step = (_ints(_given(op, i))[0] for i in range(3))
-    if step and abs((stop - start) // step) > MAX_ELEMENTS:
-        raise ValueError("too long")
+    if step:
+        _check_size(abs((stop - start) // step))
     return _objects(list(range(start, stop, step)))
 
 
@@ -219,7 +238,7 @@ def _decided(sign: int | None, accepted: tuple[int, ...]) -> bool | None:
 
 def _where(op: Op, ctx: Context) -> Content:
     """The chosen elements. Where the condition is not known, the element is known if both sides have the same."""
-    condition, x, y = np.broadcast_arrays(*(_given(op, i) for i in range(3)))
+    condition, x, y = _broadcast(*(_given(op, i) for i in range(3)))
     chosen = [
         (a if c else b) if c is not None else a if a is not None and a == b else None
         for c, a, b in zip(condition.flat, x.flat, y.flat, strict=True)

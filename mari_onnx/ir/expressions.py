@@ -50,8 +50,9 @@ class Tensor:
 
     `shape` is None where the rank is unknown. `name` is set once and then kept. A `constant` tensor has the same
     elements in every call. A `stored` tensor is a constant that needs no arithmetic, and is written as one initializer:
-    the transposed weight is stored, the dequantized weight is constant and not stored. `form_of` is the tensor that
-    this one was named after, and which form of that tensor this one is, "" for the same form (see `name_after`).
+    the transposed weight is stored, the dequantized weight is constant and not stored. A number that is expanded to 5e7
+    is not stored either (see `Policy.stores`). `form_of` is the tensor that this one was named after, and which form of
+    that tensor this one is, "" for the same form (see `name_after`).
     """
 
     node: Node

@@ -34,6 +34,10 @@ class Policy:
     `launches_of_a_part`     Launches that one more part of a product has to save: for a product of rows, and for one
     `launches_of_a_batch`    in more dimensions, where the sum of the parts is a node of its own.
                              Source: `python -m benchmarks handmade`.
+    `largest_growth`         Bytes up to which a constant is computed and stored though it is larger than everything
+                             that it is made of. Beyond, the node that makes it is written: an Expand of one number to
+                             5e7 would make 200 MB of a file of 19 kB.
+                             Source: a decision; weights that are joined for one product stay below it.
     """
 
     emphases: tuple[float, ...] = (0.0, 4.0, 64.0)
@@ -46,6 +50,7 @@ class Policy:
     rearranged: float = 0.95
     launches_of_a_part: float = 1.5
     launches_of_a_batch: float = 2.0
+    largest_growth: int = 2**24
 
     def call(self, inputs: int) -> float:
         """Nanoseconds of a call of a model with so many inputs, before any node runs."""
@@ -62,6 +67,10 @@ class Policy:
         """Whether a result is worth having. `macs` and `time` (ns) are pairs: of the original, and of the result."""
         enough = self.worthwhile if macs[1] < self.worthwhile * macs[0] else self.rearranged
         return macs[1] <= macs[0] and time[1] < enough * time[0]
+
+    def stores(self, size: int, largest_source: int) -> bool:
+        """Whether a constant of so many bytes is stored; `largest_source` is the largest tensor it is made of."""
+        return size <= max(self.largest_growth, largest_source)
 
     def launches(self, rank: int) -> float:
         """How many launches one more part of a product of this rank has to save."""

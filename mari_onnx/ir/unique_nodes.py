@@ -7,6 +7,7 @@ whose bodies read outer tensors are not shared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.operators import NONDETERMINISTIC, named
+from mari_onnx.ir.policy import POLICY
 from mari_onnx.ir.validate import check_again, check_original_again
 
 FOLDABLE = named(lambda t: t.foldable)
@@ -108,8 +110,9 @@ class UniqueNodes:
         if node is None:
             node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
             constant = _constant(inputs, shape)
-            stored = constant and op_type in FOLDABLE and all(t.stored for t in inputs)
-            node.outputs.append(Tensor(node, 0, shape, dtype or inputs[0].dtype, constant, stored=stored))
+            made = Tensor(node, 0, shape, dtype or inputs[0].dtype, constant)
+            made.stored = constant and op_type in FOLDABLE and _is_stored(made, inputs)
+            node.outputs.append(made)
         check_again(node.outputs[0], shape, dtype or inputs[0].dtype)
         return node.outputs[0]
 
@@ -148,6 +151,19 @@ def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None)
     present = [t for t in inputs if t is not None]
     known_shape = shape is not None and all(isinstance(e, int) for e in shape)
     return known_shape and bool(present) and all(t.constant for t in present)
+
+
+def _is_stored(made: Tensor, inputs: Sequence[Tensor]) -> bool:
+    """Whether a constant that moves others is computed here and written as an initializer, and not as its node."""
+    return all(t.stored for t in inputs) and POLICY.stores(_bytes(made), max(map(_bytes, inputs)))
+
+
+def _bytes(t: Tensor) -> int:
+    """The bytes of a constant. A number of less than a byte, such as an int4, counts as one byte."""
+    return (
+        math.prod(e for e in t.known_shape if isinstance(e, int))
+        * onnx.helper.tensor_dtype_to_np_dtype(t.dtype).itemsize
+    )
 
 
 def _hashable(attribute: onnx.AttributeProto) -> Any:

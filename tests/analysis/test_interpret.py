@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -269,3 +270,14 @@ def test_a_branch_that_is_not_the_scalar_that_is_wanted(dtype: type) -> None:
     numbers: dict[str, Any] = {"start": np.array(0, dtype), "step": np.array(1, dtype), "limit": np.array([4], dtype)}
     result = rewrite_and_check(ranking("tiled", body, place=np.array(1), three=np.array(3), **numbers))
     onnx.checker.check_model(result.model, full_check=True)
+
+
+def test_a_long_vector_is_not_followed_element_by_element() -> None:
+    """An object of onnx for each element of the Concat would take ten seconds and more than 4 GB."""
+    body = """r = Range (start, n, step) both = Concat <axis = 0> (r, r)
+              m = ReduceMax <keepdims = 0> (both) f = Cast <to = 1> (m) y = Mul (item, f)"""
+    model = ranking("one", body, start=np.int64(0), n=np.int64(10**8), step=np.int64(1))
+    begun = time.process_time()
+    result = rewrite(model)
+    assert time.process_time() - begun < 5
+    assert shape(result.program.values["both"].known_dims) == (2 * 10**8,)

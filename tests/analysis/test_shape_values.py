@@ -217,6 +217,21 @@ def test_long_constants_are_not_looked_into() -> None:
     assert content_of(proto) is None
 
 
+@pytest.mark.parametrize(
+    ("body", "constants"),
+    [
+        ("t = Tile (i, n) s = Shape (t)", {"i": [1], "n": [10**10]}),
+        ("t = Expand (i, n) s = Shape (t)", {"i": [1], "n": [10**10]}),
+        ("t = ConstantOfShape <value = int64[1] {1}> (n) s = Shape (t)", {"n": [2**32, 2**32]}),
+        ("t = OneHot (i, n, v) s = Shape (t)", {"i": [1], "n": 10**10, "v": [0, 1]}),
+        ("t = Range (a, n, b) s = Shape (t)", {"a": 0, "b": 1, "n": 10**10}),
+    ],
+)
+def test_what_is_too_long_is_not_made(body: str, constants: dict[str, Any]) -> None:
+    """The tensor would take 80 GB; its shape is known all the same, and nothing else of it is needed."""
+    assert content_of(model(body, **constants)) is not None
+
+
 def test_constants_are_python_numbers() -> None:
     content = as_content(np.array([[1, 2]], np.int32))
     assert content is not None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
+from mari_onnx.ir.policy import POLICY
 
 B = symbol("B")
 
@@ -49,6 +50,19 @@ def test_constants_are_what_needs_nothing_of_the_call(b: Builder) -> None:
     computed = b.make("Relu", [c], (2, 2))
     assert (computed.constant, computed.stored) == (True, False)
     assert not b.make("MatMul", [b.input("x", (B, 2), 1), c], (B, 2)).constant
+
+
+def test_constants_are_stored_up_to_a_bound(b: Builder) -> None:
+    """A large one may be cut and turned, because it does not grow; beyond the bound, what makes it grow is a node."""
+    one, long = b.constant(np.ones(1, np.float32)), POLICY.largest_growth // 4
+    large = b.expand(one, (long + 1,))
+    assert b.expand(one, (long,)).stored
+    assert (large.constant, large.stored) == (True, False)
+    assert not b.slice(large, 0, 0, 2).stored
+    table = b.initializer(TensorProto(name="w", dims=[long, 2], data_type=TensorProto.FLOAT))
+    assert b.transpose(table, (1, 0)).stored
+    assert b.slice(table, 0, 0, long - 1).stored
+    assert not b.concat([table, b.reshape(b.transpose(table, (1, 0)), (long, 2))], 0).stored
 
 
 def test_extents_are_a_constant_where_they_are_numbers(b: Builder) -> None:
