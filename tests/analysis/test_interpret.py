@@ -273,11 +273,11 @@ def test_a_branch_that_is_not_the_scalar_that_is_wanted(dtype: type) -> None:
 
 
 def test_a_long_vector_is_not_followed_element_by_element() -> None:
-    """An object of onnx for each element of the Concat would take ten seconds and more than 4 GB."""
+    """An object of onnx for each element of the Concat would take 4 GB, and 4 seconds."""
     body = """r = Range (start, n, step) both = Concat <axis = 0> (r, r)
               m = ReduceMax <keepdims = 0> (both) f = Cast <to = 1> (m) y = Mul (item, f)"""
-    model = ranking("one", body, start=np.int64(0), n=np.int64(10**8), step=np.int64(1))
+    model = ranking("one", body, start=np.int64(0), n=np.int64(2 * 10**7), step=np.int64(1))
     begun = time.process_time()
     result = rewrite(model)
-    assert time.process_time() - begun < 5
-    assert shape(result.program.values["both"].known_dims) == (2 * 10**8,)
+    assert time.process_time() - begun < 1
+    assert shape(result.program.values["both"].known_dims) == (4 * 10**7,)
