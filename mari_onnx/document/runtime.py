@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 
+from mari_onnx.document.arrays import external_file, tensor_array
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import reachable
+from mari_onnx.document.external import LARGE, NUMPY_TYPES, is_external, reachable, stored_bytes
+from mari_onnx.document.scopes import captures
+
+LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""Operators that take some elements of their first operand as they are."""
+
+_MAPS: WeakValueDictionary[tuple[Any, ...], np.memmap[Any, Any]] = WeakValueDictionary()
+"""The tables that sessions have mapped, by file and place, for as long as one of these sessions exists."""
 
 
-def open_document(document: Document, *, optimize: bool) -> ort.InferenceSession:
+class Session(ort.InferenceSession):  # type: ignore[misc]
+    """A session of onnxruntime that reads tables in external data from the same memory as other sessions.
+
+    onnxruntime maps a file once for each session, and the reference, the optimized model and both in float64 would have
+    the table four times.
+    """
+
+    def __init__(self, model: str | bytes, options: ort.SessionOptions, tables: Mapping[str, ort.OrtValue]) -> None:
+        for name, table in tables.items():
+            options.add_initializer(name, table)
+        self.tables = tables  # onnxruntime keeps a pointer to their memory
+        super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+
+def open_document(document: Document, *, optimize: bool) -> Session:
     """A session for a document: of its file, if there is one. Raises what onnxruntime raises."""
     if document.path is not None:
-        return _open(str(document.path), _options(optimize=optimize))
-    return open_session(document.proto, document.base_dir, optimize=optimize)
+        return Session(str(document.path), _options(optimize=optimize), _tables(document, document.proto))
+    return open_session(document, document.proto, optimize=optimize)
 
 
-def open_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool) -> ort.InferenceSession:
-    """A session for a model in memory, whose external data lies in `folder`. Raises what onnxruntime raises."""
-    options = _options(optimize=optimize)
-    if folder is not None:
-        proto, folder = reachable(proto, folder)
+def open_session(document: Document, proto: onnx.ModelProto, *, optimize: bool) -> Session:
+    """A session for a model in memory that refers to a document's external data. Raises what onnxruntime raises."""
+    options, tables = _options(optimize=optimize), _tables(document, proto)
+    if document.base_dir is not None:
+        proto, folder = reachable(proto, document.base_dir)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    return _open(proto.SerializeToString(), options)
+    return Session(proto.SerializeToString(), options, tables)
 
 
 def loads(document: Document) -> bool:
@@ -36,8 +61,36 @@ def loads(document: Document) -> bool:
     return True
 
 
-def _open(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+def _tables(document: Document, proto: onnx.ModelProto) -> dict[str, ort.OrtValue]:
+    """The large tables in external data that nothing but lookups read, by name, each as one map of its file.
+
+    What other operators read, onnxruntime may fold or move when it optimizes; it leaves alone what it is given.
+    """
+    tensors = {t.name: t for t in proto.graph.initializer if _is_table(t)} if document.base_dir else {}
+    for node in proto.graph.node if tensors else ():
+        looks_up = node.op_type in LOOKUPS and node.domain in ("", "ai.onnx")
+        for name in (*node.input[looks_up:], *captures(node)):
+            tensors.pop(name, None)
+    for info in (*proto.graph.input, *proto.graph.output) if tensors else ():
+        tensors.pop(info.name, None)
+    return {name: ort.OrtValue.ortvalue_from_numpy(_mapped(document, tensor)) for name, tensor in tensors.items()}
+
+
+def _is_table(tensor: onnx.TensorProto) -> bool:
+    return is_external(tensor) and tensor.data_type in NUMPY_TYPES and stored_bytes(tensor) >= LARGE
+
+
+def _mapped(document: Document, tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
+    path, where = external_file(document, tensor)
+    state = path.stat()
+    file = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+    key = (*file, where.offset, tensor.data_type, *tensor.dims)
+    found = _MAPS.get(key)
+    if found is None:
+        array = tensor_array(document, tensor)
+        assert isinstance(array, np.memmap)
+        found = _MAPS[key] = array
+    return np.asarray(found)
 
 
 def _options(*, optimize: bool) -> ort.SessionOptions:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from mari_onnx.document.external import LARGE
 from mari_onnx.document.read import from_proto, load
 from mari_onnx.document.runtime import loads, open_document, open_session
 from mari_onnx.errors import ModelError
@@ -39,7 +41,25 @@ def test_external_data_is_there_when_it_is_asked(with_data: Path) -> None:
     with_data.write_bytes(model.SerializeToString())
     document = load(with_data)
     assert open_document(document, optimize=False).get_outputs()[0].name == "y"
-    assert open_session(model, document.base_dir, optimize=True).get_outputs()[0].name == "y"
+    assert open_session(document, model, optimize=True).get_outputs()[0].name == "y"
     model.graph.initializer[0].CopyFrom(external("w", "nowhere.data", TABLE))
     with pytest.raises(ModelError, match=r"needs .*nowhere\.data, which does not exist"):
         from_proto(model, with_data.parent)
+
+
+def test_tables_are_mapped_once_for_all_sessions(tmp_path: Path) -> None:
+    """A table that only lookups read; what is multiplied by, onnxruntime reads itself, as where the model is served."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (int64[B] ids, float[B, 4] x) => (float[B, 8] y) {
+        e = Gather (table, ids) p = MatMul (x, weight) y = Add (e, p) }"""
+    model = onnx.parser.parse_model(text)
+    arrays = {"table": np.arange(8.0 * LARGE, dtype=np.float32).reshape(-1, 8), "weight": np.ones((4, 8), np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    document = load(tmp_path / "m.onnx")
+    feeds = {"ids": np.array([3, LARGE - 1]), "x": np.ones((2, 4), np.float32)}
+    expected = arrays["table"][feeds["ids"]] + 4
+    sessions = [open_document(document, optimize=True), open_session(document, document.proto, optimize=False)]
+    for session in sessions:
+        np.testing.assert_array_equal(session.run(None, feeds)[0], expected)
+    assert [list(session.tables) for session in sessions] == [["table"]] * 2
+    assert len({session.tables["table"].data_ptr() for session in sessions}) == 1

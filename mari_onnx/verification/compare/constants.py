@@ -21,6 +21,9 @@ _HALF = 2
 _FEW = 8
 """Arrays in half precision with fewer values are judged value by value; neighbours would tell nothing of them."""
 
+_PIECE = 1 << 22
+"""Elements that are compared at a time."""
+
 _WHOLE = 2.0**24
 """Whole numbers below this are exact in float32, so that none of them is a rounded result."""
 
@@ -32,12 +35,29 @@ def combined(reference: Source, optimized: Source) -> dict[str, float]:
     """
     ours = dict(_floats(optimized.proto.graph))
     theirs = dict(_floats(reference.proto.graph))
-    new = {name: optimized.array_of(t) for name, t in ours.items() if name not in theirs or theirs[name] != t}
-    gone = [reference.array_of(t) for name, t in theirs.items() if name not in ours or ours[name] != t]
+    changed = {n for n in ours.keys() & theirs.keys() if not _alike(reference, theirs[n], optimized, ours[n])}
+    new = {name: optimized.array_of(t) for name, t in ours.items() if name not in theirs or name in changed}
+    gone = [reference.array_of(t) for name, t in theirs.items() if name not in ours or name in changed]
     unmoved = _unmoved(new, gone)
     if unmoved:  # a constant that is in both models may in addition have been cut or repeated elsewhere
         unmoved = _unmoved({name: new[name] for name in unmoved}, [reference.array_of(t) for t in theirs.values()])
     return {name: _roundoff(new[name].dtype) for name in unmoved}
+
+
+def _alike(a: Source, of_a: onnx.TensorProto, b: Source, of_b: onnx.TensorProto) -> bool:
+    """Whether two models store the same values, be it in different files."""
+    if of_a == of_b:
+        return True
+    if (of_a.data_type, of_a.dims) != (of_b.data_type, of_b.dims):
+        return False
+    rows = (_pieces(a.array_of(of_a)), _pieces(b.array_of(of_b)))
+    return all(np.array_equal(one, other) for one, other in zip(*rows, strict=True))
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """The elements of an array in pieces: a comparison of whole tables would take as much memory as they."""
+    flat = array.reshape(-1)
+    return (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
 
 
 def changed_rows(reference: Source, optimized: Source, table: str) -> Array:
@@ -73,9 +93,22 @@ def jittered(model: onnx.ModelProto, roundings: Mapping[str, float], rng: np.ran
 def _unmoved(new: dict[str, Array], known: list[Array]) -> list[str]:
     """The names of the arrays in `new` with values that are in no array of `known`."""
     types = {a.dtype for a in new.values()}
-    values = {d: np.sort(np.concatenate([np.zeros(0, d), *(a.ravel() for a in known if a.dtype == d)])) for d in types}
-    pairs = _pairs([a for a in known if a.dtype.itemsize == _HALF])
+    values = {d: _common([a for a in new.values() if a.dtype == d], [a for a in known if a.dtype == d]) for d in types}
+    half = any(d.itemsize == _HALF for d in types)
+    pairs = _pairs([a for a in known if half and a.dtype.itemsize == _HALF])
     return [name for name, array in new.items() if not _moved(array, values[array.dtype], pairs)]
+
+
+def _common(new: list[Array], known: list[Array]) -> Array:
+    """The values that are in an array of both, sorted. Those that are known may take gigabytes, and are not copied."""
+    wanted = np.unique(np.concatenate([a.reshape(-1) for a in new]))
+    seen = np.zeros(wanted.shape, np.bool_)
+    for array in known if wanted.size else ():
+        for piece in _pieces(array):
+            at = np.minimum(np.searchsorted(wanted, piece), max(wanted.size - 1, 0))
+            seen[at[wanted[at] == piece]] = True
+    found: Array = wanted[seen]
+    return found
 
 
 def _moved(array: Array, values: Array, pairs: Array) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, 
 from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
+from mari_onnx.document.runtime import LOOKUPS
+from mari_onnx.document.scopes import reads
 from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds
 
 _LARGE = 1 << 26
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype"}
 
 
@@ -22,7 +27,8 @@ def raised(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` in which every float16, bfloat16 and float32 value is a float64, in bodies and functions too.
 
     External and large constants stay as they are stored and are cast inside the graph, so that the copy is never
-    larger than what ONNX can hold. The copy need not be valid: some operators have no float64 form.
+    larger than what ONNX can hold. Of a table only the rows that are looked up are cast: cast as a whole, it would take
+    twice its memory in every session. The copy need not be valid: some operators have no float64 form.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(inline_local_functions(model) if model.functions else model)
@@ -36,6 +42,11 @@ def lowered(node: NodeProto) -> NodeProto:
     copy.CopyFrom(node)
     _LOWER.node(copy)
     return copy
+
+
+def _as_stored(name: str) -> str:
+    """The name of a tensor in the type in which it is stored."""
+    return f"{name}.stored"
 
 
 def raise_feeds(feeds: Feeds) -> dict[str, Array]:
@@ -60,31 +71,43 @@ class _Retyping:
     def dtype(self) -> np.dtype[np.generic]:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.target))
 
-    def graph(self, graph: GraphProto) -> None:
-        casts = []
+    def graph(self, graph: GraphProto, outer: Mapping[str, str] = NOTHING) -> None:
+        """`outer` are the names under which constants of outer graphs are stored, by the names that nodes read."""
+        own = {}
         for tensor in graph.initializer:
             if tensor.data_type not in self.sources:
                 continue
             if uses_external_data(tensor) or tensor.ByteSize() > _LARGE:
-                stored = f"{tensor.name}.stored"
-                casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=self.target))
-                tensor.name = stored
+                own[tensor.name] = tensor.name = _as_stored(tensor.name)
             else:
                 self.tensor(tensor)
+        stored = {**outer, **own}
         for node in graph.node:
-            self.node(node)
-        if casts:
-            nodes = [NodeProto.FromString(node.SerializeToString()) for node in (*casts, *graph.node)]
-            del graph.node[:]
-            graph.node.extend(nodes)
+            self.node(node, stored)
+        if stored:
+            self._cast(graph, own, stored)
         del graph.value_info[:]
         for value in [*graph.input, *graph.output]:
             self.type(value.type)
 
-    def node(self, node: NodeProto) -> None:
+    def _cast(self, graph: GraphProto, own: Mapping[str, str], stored: Mapping[str, str]) -> None:
+        """Let lookups read what is stored and cast the rows that they find; all else reads a Cast of the whole."""
+        nodes = []
+        for node in graph.node:
+            copy = NodeProto.FromString(node.SerializeToString())
+            nodes.append(copy)
+            if node.op_type in LOOKUPS and node.domain in ("", "ai.onnx") and node.input[0] in stored:
+                copy.input[0], copy.output[0] = stored[node.input[0]], _as_stored(node.output[0])
+                nodes.append(onnx.helper.make_node("Cast", copy.output, node.output, to=self.target))
+        read = {name for node in nodes for name in reads(node)} | {output.name for output in graph.output}
+        whole = [onnx.helper.make_node("Cast", [own[name]], [name], to=self.target) for name in own if name in read]
+        del graph.node[:]
+        graph.node.extend([*whole, *nodes])
+
+    def node(self, node: NodeProto, stored: Mapping[str, str] = NOTHING) -> None:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
-                self.graph(attribute.g)
+                self.graph(attribute.g, stored)
             elif attribute.type == AttributeProto.TENSOR:
                 self.tensor(attribute.t)
             elif attribute.name in _TYPE_ATTRIBUTES and attribute.i in self.sources:

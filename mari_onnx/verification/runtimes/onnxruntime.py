@@ -72,7 +72,7 @@ class Source:
         Raises RunError where onnxruntime cannot load it.
         """
         try:
-            return open_session(proto, self.document.base_dir, optimize=False)
+            return open_session(self.document, proto, optimize=False)
         except Exception as error:
             raise RunError(brief(error)) from error
 
