@@ -11,9 +11,10 @@ DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
 GRAPHS  ?= 50000
 RUNS    ?= 200
+PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs site corpus fuzz mutate alarms bench clean
+.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz mutate alarms bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ site: $(SITE)/.ready ## Build the documents as a web site in build/site, and fai
 
 corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 	MARI_ONNX_CORPUS=full $(BIN)/python -m pytest -n 2 tests/corpus
+
+suite: $(READY) ## Run onnx's own tests and models in packages through optimize, as ranking models (PART=1/20)
+	$(BIN)/python -m tests.suite --download --part $(PART)
 
 fuzz: $(READY) ## Check the invariant on many random graphs, all operators and forms (GRAPHS=50000)
 	$(BIN)/python -m tests.property.fuzz $(GRAPHS) --complete

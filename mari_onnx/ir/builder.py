@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
+from onnx import TensorProto
 
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
@@ -131,6 +132,8 @@ class Builder(UniqueNodes):
             and not all(isinstance(e, int) for e in shape)
         ):
             return self.concat([t] * times, axis)
+        if t.dtype == TensorProto.BFLOAT16:
+            return _expand_in_float32(self, t, shape)
         return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
 
     def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:
@@ -141,17 +144,18 @@ class Builder(UniqueNodes):
         if is_slice(t) and t.node.attribute("axis") == axis:
             offset = t.node.attribute("start")
             return self.slice(first_input(t), axis, offset + start, offset + stop)
+        extent: Extent = stop - start
+        new_shape = (*shape[:axis], extent, *shape[axis + 1 :])
         if t.op_type == "Concat" and t.node.attribute("axis") == axis:
             pieces = []
             for piece, low, high in _spans(t.node.inputs, axis):
                 if start < high and low < stop:
                     pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
-            if len(pieces) == 1 and pieces[0].known_shape[axis] == stop - start:
+            # Concat([2, 3], [B, 4]) only runs where B is 2, but then a slice of it has 2 rows, and not B.
+            if len(pieces) == 1 and pieces[0].known_shape == new_shape:
                 return pieces[0]
         if (moved := stored_weights.sliced(self, t, axis, start, stop)) is not None:
             return moved
-        extent: Extent = stop - start
-        new_shape = (*shape[:axis], extent, *shape[axis + 1 :])
         return self.make("Slice", [t], new_shape, axis=axis, start=start, stop=stop)
 
     def first_row(self, t: Tensor, rows: Extent) -> Tensor:
@@ -228,6 +232,12 @@ class Builder(UniqueNodes):
             return moved
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
         return self.make("Gather", [t, indices], shape, axis=axis)
+
+
+def _expand_in_float32(b: Builder, t: Tensor, shape: Sequence[Extent]) -> Tensor:
+    """A tensor of bfloat16, expanded: onnxruntime expands none on a CPU, and a float32 holds each of its numbers."""
+    wide = b.make("Cast", [t], t.known_shape, TensorProto.FLOAT, to=TensorProto.FLOAT)
+    return b.make("Cast", [b.expand(wide, shape)], tuple(shape), t.dtype, to=t.dtype)
 
 
 def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:

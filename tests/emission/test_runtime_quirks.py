@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -35,6 +36,19 @@ def test_a_transposed_matrix_of_half_precision_is_survived() -> None:
     proto = ranking("one", body, **types, w=integers(2, 1).astype(np.float16), last=[2])
     result = rewrite_and_check(proto)
     assert len(ort.InferenceSession(result.model.SerializeToString()).get_outputs()) == 1
+
+
+def test_rows_of_bfloat16_are_repeated() -> None:
+    """onnxruntime 1.32 has no Expand of bfloat16 on a CPU."""
+    proto = ranking("one", "y = Cast <to = 16> (user)", output="bfloat16[B, 4] y")
+    written = rewrite(proto).model
+    kinds = [node.op_type for node in written.graph.node]
+    assert kinds[-2:] == ["Expand", "Cast"]
+    written.graph.node.append(onnx.helper.make_node("Cast", ["y"], ["seen"], to=onnx.TensorProto.FLOAT))
+    written.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("seen", onnx.TensorProto.FLOAT, ["B", 4]))
+    given = {"user_row": np.array([[1, 0, 3, 1 / 3]], np.float32), "item": np.zeros((3, 3), np.float32)}
+    (found,) = ort.InferenceSession(written.SerializeToString()).run(None, given)
+    assert found.tolist() == [[1, 0, 3, 0.333984375]] * 3  # the nearest bfloat16
 
 
 def test_an_output_that_is_transposed_is_found() -> None:

@@ -76,6 +76,15 @@ def test_a_few_repeats_need_no_shape() -> None:
     assert b.expand(b.input("y", (1, 4), 1), (2, 4)).op_type == "Expand"
 
 
+def test_a_slice_of_a_concat_has_the_rows_of_the_concat() -> None:
+    """Concat([2, 3], [B, 4]) only runs where B is 2, and its slice has 2 rows in the words of the Concat."""
+    b = Builder()
+    few, many = b.input("few", (2, 3), 1), b.input("many", (B, 4), 1)
+    joined = b.concat([few, many], 1)
+    assert b.slice(joined, 1, 0, 3) is few
+    assert b.slice(joined, 1, 4, 7).shape == (2, 3)
+
+
 @pytest.mark.parametrize("row_first", [False, True])
 def test_row_0_of_a_batch_is_not_a_slice_of_one_row(row_first: bool) -> None:
     """The first has no row where there are no candidates; which of the two is described first is all the same."""

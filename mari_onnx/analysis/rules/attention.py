@@ -118,6 +118,12 @@ def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
     if isinstance(aligned, Refused):
         return aligned
     (batch,), names = aligned
+    if batch and not all(given[i].known_dims[0] for i in with_batch if i in BATCHED):
+        # Keys of 1 row are no keys for each of B queries: the model only runs where B is 1, whatever B rows stand for.
+        return Refused(
+            f"the batches of the inputs of {op.op_type} are 1 and {extent_of(batch)}",
+            "expand the inputs to one batch before the node",
+        )
     given |= {i: rename_value(ctx.b, given[i], n) for i, n in zip(with_batch, names, strict=True)}
     return _Inputs(op, ctx, given, {i: v.array for i, v in given.items()}, batch)
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mari_onnx.ir.extents import symbol
-from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import STYLES, Rewritten, Session, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 CLOSE: dict[str, Any] = {"rtol": 1e-5}
@@ -186,6 +186,17 @@ def test_what_is_refused() -> None:
     body = f"s = Shape (item) k = Expand (user, s) y = Attention <{HEADS}> (item, k, k)"
     result = rewrite(parse(f"{text} {{ {body} }}", opset=23, ir=10))
     assert any("widths or numbers of heads" in reason for reason in result.refusals("Attention"))
+
+
+def test_a_batch_of_one_is_no_batch_of_all() -> None:
+    """The model runs where there is one candidate, and its history may be one of several."""
+    node = f"y = Attention <{HEADS}> (q, user, user)"
+    constant = integers(1, 1, 4)
+    result = rewrite(ranking("requests", node, user="float[5, 4]", output="float[B, 1, 4] y", opset=23, q=constant))
+    assert result.refusals("Attention") == ["the batches of the inputs of Attention are 1 and B"]
+    given = {"rows": integers(3, 5, 4), "index": np.array([2]), "item": integers(1, 3)}
+    (found,) = Session(result.model).run(given)
+    assert found.shape == (1, 1, 4)
 
 
 # Domain com.microsoft

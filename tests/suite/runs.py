@@ -1,0 +1,195 @@
+"""One run: a model through `optimize`, and what is written beside the original in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+import mari_onnx
+from mari_onnx import pipeline
+from mari_onnx.document.check import check
+from mari_onnx.document.read import as_document, from_proto
+from mari_onnx.emission import write
+from mari_onnx.errors import UserError
+from mari_onnx.pipeline import Settings
+from mari_onnx.planning.search import best_plan
+from mari_onnx.serving.modes import mode_of
+from tests.suite.workers import Say
+
+BATCH = 500
+
+FINE = ("rewritten", "left alone", "refused as onnxruntime", "not judged", "onnxruntime died")
+"""What may become of a run.
+
+"rewritten" and "left alone": as `optimize` decides; what it would have written is compared all the same. "refused as
+onnxruntime": the original does not run either. "not judged": the original runs on none of the calls, or answers
+otherwise each time. "onnxruntime died": of the original.
+"""
+
+FAULTS = ("wrong", "alarm", "invalid", "broken rule", "refused", "internal error", "died", "too slow")
+"""What must not become of a run.
+
+"alarm": the verification fails. "invalid": onnx or onnxruntime refuse what was written. "refused": the original runs.
+"died" and "too slow": mari-onnx, or onnxruntime on what was written.
+"""
+
+
+@dataclass
+class Outcome:
+    """What became of a run. `macs` are multiply-adds before and after."""
+
+    kind: str
+    detail: str = ""
+    macs: tuple[int, int] = (0, 0)
+
+
+def examine(model: onnx.ModelProto, users: Sequence[str], calls: Iterable[dict[str, Any]], say: Say) -> Outcome:
+    """Optimize the model without verification, and compare what would be written with the original on the calls.
+
+    The phases are "original", "engine" and "written".
+    """
+    say("original")
+    wanted = _answers(model, calls)
+    say("engine")
+    settings = Settings(tuple(users), BATCH, mode_of(), allow_no_candidates=True)
+    try:
+        document = as_document(model)
+        plan = best_plan(pipeline.roles(document, settings), BATCH)
+        report = pipeline.described("optimize", plan, settings)
+        written = None if plan.lowered.lacking else write(plan.lowered).model
+    except UserError as error:
+        return Outcome("refused" if wanted else "refused as onnxruntime", str(error))
+    except Exception as error:
+        return Outcome("internal error", f"{type(error).__name__}: {error}")
+    assert report.cost_before is not None
+    assert report.cost_after is not None
+    macs = (report.cost_before.macs, report.cost_after.macs if report.changed else report.cost_before.macs)
+    outcome = Outcome("rewritten" if report.changed else "left alone", macs=macs)
+    broken = [remark.reason for remark in report.remarks if remark.status == "broken"]
+    if broken:
+        outcome.kind, outcome.detail = "broken rule", "; ".join(broken)
+    elif written is not None and written != model:
+        say("written")
+        _compare(outcome, model, written, wanted)
+    if not wanted and outcome.kind in FINE:
+        outcome.kind = "not judged"
+    return outcome
+
+
+def verify(model: onnx.ModelProto, users: Sequence[str], calls: Iterable[dict[str, Any]], say: Say) -> Outcome:
+    """Optimize the model with verification; where nothing is written, the model is verified against itself.
+
+    The phases are "original" and "verification".
+    """
+    say("original")
+    wanted = _answers(model, calls)
+    say("verification")
+    try:
+        result = mari_onnx.optimize(model, user_inputs=users, allow_no_candidates=True)
+        found = result.report.verification
+        if found is None:
+            found = mari_onnx.verify(model, model, user_inputs=users, effort="quick").verification
+    except UserError as error:
+        return Outcome("refused" if wanted else "refused as onnxruntime", str(error))
+    except Exception as error:
+        return Outcome("internal error", f"{type(error).__name__}: {error}")
+    if not wanted:
+        return Outcome("not judged")
+    assert found is not None
+    if not found.passed:
+        return Outcome("alarm", "; ".join(d.message or str(d) for d in found.differences if not d.passed))
+    return Outcome("rewritten" if result.changed else "left alone")
+
+
+Answer = tuple[dict[str, Any], list[Any]]
+
+
+def _answers(model: onnx.ModelProto, calls: Iterable[dict[str, Any]]) -> list[Answer]:
+    """The calls on which the model runs and answers twice the same, with its answers."""
+    try:
+        runtime = session(model)
+    except Exception:  # onnxruntime's exceptions have no common base
+        return []
+    found = []
+    for feeds in calls:
+        once, again = _run(runtime, feeds), _run(runtime, feeds)
+        if isinstance(once, list) and isinstance(again, list) and same(once, again):
+            found.append((feeds, once))
+    return found
+
+
+def _run(runtime: ort.InferenceSession, feeds: dict[str, Any]) -> list[Any] | Exception:
+    try:
+        answers: list[Any] = runtime.run(None, feeds)
+    except Exception as error:
+        return error
+    return answers
+
+
+def _compare(outcome: Outcome, model: onnx.ModelProto, written: onnx.ModelProto, wanted: list[Answer]) -> None:
+    """Note in the outcome what is wrong with the written model.
+
+    A call that only an optimization of onnxruntime lets pass, such as one that takes a Reshape away, is no legal call;
+    where the optimization changes the answers, the two models are compared without it.
+    """
+    if not wanted:
+        return
+    try:
+        check(from_proto(written))
+        runtime = session(written)
+    except Exception as error:
+        outcome.kind, outcome.detail = "invalid", f"{error}"
+        return
+    for feeds, answer in wanted:
+        found = _run(runtime, feeds)
+        if isinstance(found, list) and same(found, answer):
+            continue
+        plainly = [_run(session(each, optimized=False), feeds) for each in (model, written)]
+        if isinstance(plainly[0], Exception):
+            continue
+        if same(plainly[0], answer) or not same(plainly[1], plainly[0]):
+            outcome.kind, outcome.detail = "wrong", f"on {_shapes(feeds)}:\n{found}\nand not\n{answer}"
+            return
+
+
+def _shapes(feeds: dict[str, Any]) -> str:
+    return " ".join(f"{name} {list(np.shape(a))}" for name, a in feeds.items() if isinstance(a, np.ndarray))
+
+
+TOLERANCE = {np.dtype(np.float16): 2e-3}
+"""How far apart numbers may be, as a share of the largest; 1e-5 where nothing is said."""
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether two answers are equal, floating-point numbers within rounding."""
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(same, found, wanted))
+    if isinstance(wanted, dict):
+        return list(found) == list(wanted) and all(map(same, found.values(), wanted.values()))
+    if not isinstance(wanted, np.ndarray):
+        return bool(np.array_equal(found, wanted)) if wanted is not None else found is None
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return False
+    if wanted.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    finite = np.isfinite(wanted)
+    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+        return False
+    scale = float(np.abs(wanted[finite]).max(initial=0.0))
+    tolerance = TOLERANCE.get(wanted.dtype, 1e-5) * max(scale, 1e-30)
+    return bool((np.abs(found[finite].astype(float) - wanted[finite]) <= tolerance).all())
+
+
+def session(model: onnx.ModelProto, *, optimized: bool = True) -> ort.InferenceSession:
+    """The model in onnxruntime, as a service runs it, or with every node as it stands."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
