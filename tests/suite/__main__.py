@@ -27,7 +27,7 @@ from tests.suite.runs import FAULTS, FINE, Outcome, examine, verify
 from tests.suite.settings import NotApplicableError, Variation, declarations, variations, verified, wrap
 from tests.suite.workers import EndedError, Say, run, serve
 
-SECONDS = 60
+SECONDS = 120
 """How long a run may take; onnxruntime does not end on some of the tests."""
 
 
@@ -122,6 +122,7 @@ def main(
     """Run them, and show a table; the exit code is 1 for any fault."""
     validate.ENABLED = True
     if serving:
+        all_tests()
         serve(do)
         return
     if downloading:

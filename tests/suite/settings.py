@@ -282,10 +282,10 @@ def declarations(test: NodeTest) -> Iterator[Variation]:
 
 
 def verified(test: NodeTest) -> Iterator[Variation]:
-    """The way in which a test is verified: all inputs but the last are declared, or the only one."""
+    """The way in which a test is verified: its first input is declared. What is no tensor is not drawn."""
     names = list(test.tensors)
-    if names:
-        yield Variation(test.name, "dynamic", tuple(names[:-1] or names), verified=True)
+    if names and len(names) == len(test.arrays):
+        yield Variation(test.name, "dynamic", (names[0],), constants=len(names) > 1, verified=True)
 
 
 def wrap(test: NodeTest, variation: Variation) -> Wrapped:

@@ -1,6 +1,7 @@
 """Work in child processes that may hang, run out of memory or die: each piece of it ends all the same.
 
-A child reads a job, a line of JSON, and answers with lines of JSON: the phases that begin, then the result.
+A child says that it is ready, reads a job, a line of JSON, and answers with lines of JSON: the phases that begin, then
+the result.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Timer
 from typing import Any, TextIO
+
+START = 600.0
+"""How many seconds a child may take until it is ready; it imports the libraries and reads all models."""
 
 MEMORY = 12 << 30
 """The address space of a child in bytes; onnxruntime reserves more than it uses."""
@@ -42,23 +46,30 @@ class _Child:
 
     def do(self, job: Any, seconds: float) -> Any:
         """The result of a job. Raises EndedError."""
-        process = self.process = self.process or subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        phase = "start"
-        timer = Timer(seconds, process.kill)
-        timer.start()
+        if self.process is None:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            self._answer("ready", START)
+        assert self.process.stdin is not None
         with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                answer = json.loads(line)
-                if "result" in answer:
-                    timer.cancel()
-                    return answer["result"]
-                phase = answer["phase"]
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+        return self._answer("result", seconds)
+
+    def _answer(self, wanted: str, seconds: float) -> Any:
+        """The answer with this key. Raises EndedError if the child ends before, or takes longer and is ended."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        phase = "start"
+        timer = Timer(seconds, self.process.kill)
+        timer.start()
+        for line in self.process.stdout:
+            answer = json.loads(line)
+            if wanted in answer:
+                timer.cancel()
+                return answer[wanted]
+            phase = answer["phase"]
         too_slow = timer.finished.is_set()
         timer.cancel()
         self.end()
@@ -101,6 +112,7 @@ def serve(do: Callable[[Any, Say], Any]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer
+    _answer(answers, ready=True)
     for line in sys.stdin:
         result = do(json.loads(line), lambda phase: _answer(answers, phase=phase))
         _answer(answers, result=result)
