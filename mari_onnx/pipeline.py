@@ -109,7 +109,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     say("reading", 0, 3)
     document = as_document(model)
     say("analysing", 1, 3)
-    plan = best_plan(roles(document, settings), settings.batch)
+    plan = best_plan(roles(document, settings, cut=True), settings.batch)
     require_writable(plan)
     say("cutting", 2, 3)
     parts = partition(plan)
@@ -126,8 +126,8 @@ def inspect(model: ModelLike, settings: Settings) -> Report:
     return described("inspect", best_plan(roles(as_document(model), settings), settings.batch), settings)
 
 
-def roles(document: Document, settings: Settings) -> Reading:
-    """The document's graph with the roles of its inputs.
+def roles(document: Document, settings: Settings, *, cut: bool = False) -> Reading:
+    """The document's graph with the roles of its inputs; `cut` says that the written model will be cut into several.
 
     Raises UserError for a glob that matches nothing, for an input that is both the user's and the items', and where
     all inputs with the candidates' axis are the user's.
@@ -140,7 +140,7 @@ def roles(document: Document, settings: Settings) -> Reading:
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:
         raise UserError(f"input `{shared[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
-    return read(graph, input_roles, tuple(items))
+    return read(graph, input_roles, tuple(items), cut=cut)
 
 
 def require_writable(plan: Plan) -> None:

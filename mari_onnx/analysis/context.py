@@ -134,6 +134,15 @@ class Context:
     read_counts: Mapping[str, int] = field(default_factory=dict)
     """How often each tensor of the original graph is read, by its name."""
 
+    repeated: frozenset[str] = frozenset()
+    """The symbols that count the rows which the caller of the original repeats."""
+
+    sent_once: bool = False
+    """Whether the caller of the written model sends one such row, whether or not there are candidates."""
+
+    computes_all_rows: bool = False
+    """Whether an operator may fail on a row that is stored and that no candidate has (see `surplus_rows`)."""
+
     on_one_row: bool = False
     """Whether the nodes run as they are on one row of the candidates, as those of a body do."""
 

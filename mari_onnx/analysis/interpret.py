@@ -44,6 +44,7 @@ from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
+from mari_onnx.serving.rows import OneRow
 
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types of the small constants whose elements shape arithmetic knows."""
@@ -105,8 +106,10 @@ class _Walk:
         candidates = frozenset(same.get(c, c) for c in premises.candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
         self.ctx = Context(
-            Builder(), cost, model.array_of, model.opset, candidates, read_counts=model.uses, output_extents=of_outputs
-        )
+            Builder(), cost, model.array_of, model.opset, candidates, read_counts=model.uses, output_extents=of_outputs,
+            repeated=frozenset(same.get(s, s) for s in premises.repeated),
+            sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
+        )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers

@@ -24,6 +24,8 @@ class Premises:
     that count requests. `reasons` say why an input belongs to the request. `equal` are pairs of extents that are equal
     by declaration. `items` are inputs that depend on the item alone, if values that depend on these alone are to be
     told apart. `signature` is how the written model's inputs and outputs differ from the original's.
+    `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
+    split does not see the candidates.
     """
 
     tiled: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class Premises:
     reasons: Mapping[str, str] = field(default_factory=dict)
     equal: tuple[tuple[Extent, Extent], ...] = ()
     items: Collection[str] = ()
+    computes_all_rows: bool = False
 
     def cost_model(self, batch: int) -> CostModel:
         """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""

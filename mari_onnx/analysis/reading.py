@@ -31,12 +31,15 @@ class Reading:
         return self.interpreted(batch).work
 
 
-def read(model: Model, roles: InputRoles, items: Collection[str] = ()) -> Reading:
-    """The model with these roles. Values that depend on the inputs `items` alone are marked as the items'."""
-    return Reading(model, roles, premises_of(model, roles, items))
+def read(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Reading:
+    """The model with these roles. Values that depend on the inputs `items` alone are marked as the items'.
+
+    `cut` says that the written model will be cut into several.
+    """
+    return Reading(model, roles, premises_of(model, roles, items, cut=cut))
 
 
-def premises_of(model: Model, roles: InputRoles, items: Collection[str] = ()) -> Premises:
+def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Premises:
     """The premises of a model whose inputs have these roles."""
     leading = model.leading_symbols
     selected = {leading[name] for name in roles.of_requests if name not in roles.tiled}
@@ -54,4 +57,5 @@ def premises_of(model: Model, roles: InputRoles, items: Collection[str] = ()) ->
         reasons={i.name: i.reason for i in roles.inputs},
         equal=tuple((symbol(equal[0]), symbol(other)) for other in equal[1:]),
         items=items,
+        computes_all_rows=cut,
     )

@@ -28,6 +28,9 @@ from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.validate import check_expressions
 
+SCATTER_ELEMENTS = 11
+"""The opset from which Scatter is called ScatterElements."""
+
 ALLOWZERO = 14
 """The opset from which a Reshape can be told that 0 is an extent, and not that of its input."""
 
@@ -150,6 +153,8 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
             if arithmetic.opset < OPERATORS["Slice"].axes_input_from:
                 return "Slice", operands, {"axes": [axis], "starts": [start], "ends": [stop]}
             return "Slice", [*operands, *(arithmetic.integers([v]) for v in (start, stop, axis))], {}
+        case "ScatterElements" if arithmetic.opset < SCATTER_ELEMENTS:
+            return "Scatter", operands, attributes
         case op_type if "axes" in attributes and arithmetic.opset >= OPERATORS[op_type].axes_input_from:
             axes = arithmetic.integers(list(attributes.pop("axes")))
             return op_type, [*operands, axes], attributes

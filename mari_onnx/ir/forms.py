@@ -44,11 +44,15 @@ class IndexMap:
     The identity map changes no row and is a mark. It stands at inputs such as `item_id` [B], whose rows depend on the
     item alone. Values that are computed from such inputs carry the mark on, and can be computed before any request.
     Other values along B, such as a score of the user and the item, do not have it.
+
+    A map is `onto` if it is known that each row is that of some index. Of the rows that a caller sends for several
+    requests, some may be no candidate's.
     """
 
     index: Tensor | None
     rows: Extent
     item_rows: bool = False
+    onto: bool = False
 
 
 State: TypeAlias = IndexMap | str

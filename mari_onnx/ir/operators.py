@@ -36,8 +36,10 @@ class Traits:
     that operands of other shapes are repeated first, which all of them do from opset `broadcasts_from` on. `operands`
     is how many of its first inputs are operands: the others are parameters, such as the bounds of Clip, which hold one
     number, do not broadcast and keep their shape. `scalars` are the positions of inputs that onnx wants of rank 0,
-    where runtimes take one element of any rank. `arithmetic` are the four operations, which distribute over a Transpose
-    of both operands. `result` is the element type of an elementwise result.
+    where runtimes take one element of any rank. `checked` are the positions of inputs of which some element makes the
+    operator fail: an index out of its table, an integer 0 as divisor, a string that is cast and is no number.
+    `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is the element
+    type of an elementwise result.
 
     `axis` is the default of the attribute `axis` from opset `one_axis_from` on, and `axis_before` is the default in
     earlier opsets, in which the operator works along that axis and all later ones (Softmax before opset 13;
@@ -58,6 +60,7 @@ class Traits:
     broadcasts: bool = False
     broadcasts_from: int = 7
     operands: int = MANY
+    checked: tuple[int, ...] = ()
     scalars: tuple[int, ...] = ()
     arithmetic: bool = False
     result: Result = "first"
@@ -108,19 +111,20 @@ OPERATORS: Mapping[str, Traits] = {
     **_each("Log Selu", replace(_UNARY, ns=2.0)),
     "Elu": replace(_UNARY, ns=2.5),
     **_each("Mish Softplus", replace(_UNARY, ns=11.0)),
-    "Cast": replace(_UNARY, result="to"),
+    "Cast": replace(_UNARY, result="to", checked=(0,)),
     "Clip": replace(_UNARY, most=3, operands=1),
     # Element by element, of several operands
     **_each("Add Mul Sub", _ARITHMETIC),
-    "Div": replace(_ARITHMETIC, ns=0.3),
-    **_each("BitShift BitwiseAnd BitwiseOr BitwiseXor Mod", _BINARY),
+    "Div": replace(_ARITHMETIC, ns=0.3, checked=(1,)),
+    **_each("BitShift BitwiseAnd BitwiseOr BitwiseXor", _BINARY),
+    "Mod": replace(_BINARY, checked=(1,)),
     **_each("And Equal Greater GreaterOrEqual Less LessOrEqual Or Xor", replace(_BINARY, result="boolean")),
     "Pow": replace(_BINARY, ns=0.4),
     "PRelu": replace(_BINARY, ns=0.6),
     "Where": replace(_BINARY, least=3, most=3, result="second", ns=3.5),
     **_each("Max Mean Min Sum", replace(_VARIADIC, broadcasts_from=8)),
     # Of the second operand only the element type matters.
-    "CastLike": Traits(2, 2),
+    "CastLike": Traits(2, 2, checked=(0,)),
     # The same elements in another shape or another place
     "Identity": _VIEW,
     "Dropout": Traits(1, 3, scalars=(1, 2)),
@@ -133,12 +137,12 @@ OPERATORS: Mapping[str, Traits] = {
     "Concat": Traits(1, MANY, along=True, foldable=True),  # its axis must be given
     "Slice": Traits(1, 5, axes_input_from=10, foldable=True),
     "Split": Traits(1, 2, axis=0, along=True),
-    "Gather": Traits(2, 2, axis=0, foldable=True),
-    "GatherElements": Traits(2, 2, axis=0),
-    "GatherND": Traits(2, 2),
-    "ScatterElements": Traits(3, 3, axis=0),
+    "Gather": Traits(2, 2, axis=0, foldable=True, checked=(1,)),
+    "GatherElements": Traits(2, 2, axis=0, checked=(1,)),
+    "GatherND": Traits(2, 2, checked=(1,)),
+    "ScatterElements": Traits(3, 3, axis=0, checked=(1,)),
     "ScatterND": Traits(3, 3),
-    "ReverseSequence": Traits(2, 2),
+    "ReverseSequence": Traits(2, 2, checked=(1,)),
     "Compress": Traits(2, 2),  # without an axis of the flattened input
     "Pad": Traits(1, 4),
     "Resize": Traits(1, 4),
@@ -170,9 +174,9 @@ OPERATORS: Mapping[str, Traits] = {
     **_each("Conv Gemm", _PRODUCT),
     "ConvTranspose": Traits(2, 3),
     "Einsum": replace(_PRODUCT, least=1, most=MANY),
-    "Attention": replace(_PRODUCT, least=3, most=7),
-    **_each("GRU RNN", replace(_PRODUCT, least=3, most=6)),
-    "LSTM": replace(_PRODUCT, least=3, most=8),
+    "Attention": replace(_PRODUCT, least=3, most=7, checked=(6,)),
+    **_each("GRU RNN", replace(_PRODUCT, least=3, most=6, checked=(4,))),
+    "LSTM": replace(_PRODUCT, least=3, most=8, checked=(4,)),
     # Integers of 8 bits
     **_each("DequantizeLinear QuantizeLinear", Traits(2, 3, axis=1)),
     "DynamicQuantizeLinear": Traits(),

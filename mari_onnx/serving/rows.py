@@ -106,7 +106,7 @@ class ByKey:
         first, inverse = self.distinct(b, sent)
         kept = b.take(tensor, first)
         kept.name = f"{name}.user"
-        array = Array(kept, dims, ((dims[0][0], IndexMap(inverse, self.rows)),))
+        array = Array(kept, dims, ((dims[0][0], IndexMap(inverse, self.rows, onto=True)),))
         return Kept(array, tensor, Array(tensor, dims), {str(self.rows): (first, 0)})
 
     def distinct(self, b: Builder, sent: Sent) -> tuple[Tensor, Tensor]:

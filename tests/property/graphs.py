@@ -123,6 +123,22 @@ class Case:
             out[made.name] = drawn.astype(helper.tensor_dtype_to_np_dtype(made.dtype))
         return out
 
+    def padded(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, npt.NDArray[Any]] | None:
+        """The same with anything in the rows that no candidate refers to; None where there are no such rows."""
+        out, rng = self.feeds(sizes, seed), np.random.default_rng(seed)
+        indices = [out[s.made.name] for s in self.sources if s.made.is_index]
+        nobody = np.setdiff1d(np.arange(sizes["R"]), np.concatenate(indices)).tolist() if indices else []
+        found = False
+        for source in self.sources:
+            made, rows = source.made, [0] if sizes["B"] == 0 else nobody
+            if made.shape[:1] != ((1,) if sizes["B"] == 0 else (R,)):
+                continue
+            anything = [np.nan, np.inf, -1e30] if made.dtype in (FLOAT, TensorProto.FLOAT16) else [-(2**31), 10**9, 0]
+            for row in rows:
+                out[made.name][row] = rng.choice(anything, out[made.name].shape[1:])
+                found = True
+        return out if found else None
+
     @cached_property
     def operators(self) -> set[str]:
         return {n.op_type for n in self.model.graph.node}

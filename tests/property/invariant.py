@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -76,24 +77,31 @@ def originals(case: Case, values: dict[str, int], seen: Seen | None = None) -> l
             seen.runs["original does not load"] += 1
         return []
     found = []
-    for sizes in SIZES:
-        if not case.runs(sizes["B"], CRASHES_WHEN_EMPTY):
-            continue
-        feeds = case.feeds(sizes)
+    for sizes, how, feeds in _calls(case):
         try:
             results = original.run(list(values), feeds)
         except Exception:  # it is the original that does not run at this size
             if seen is not None:
-                seen.runs[f"original failed at {sizes}"] += 1
+                seen.runs[f"original failed at {sizes}{how}"] += 1
             continue
         if not all(case.as_meant(name, found_.shape, sizes) for name, found_ in zip(values, results, strict=True)):
             if seen is not None:
                 seen.runs[f"original means something else at {sizes}"] += 1
             continue
         if seen is not None:
-            seen.runs[f"{sizes}"] += 1
+            seen.runs[f"{sizes}{how}"] += 1
         found.append((sizes, feeds, dict(zip(values, results, strict=True))))
     return found
+
+
+def _calls(case: Case) -> Iterator[tuple[dict[str, int], str, dict[str, npt.NDArray[Any]]]]:
+    """Sizes, in words what is special, and feeds."""
+    for sizes in SIZES:
+        if case.runs(sizes["B"], CRASHES_WHEN_EMPTY):
+            yield sizes, "", case.feeds(sizes)
+            padded = case.padded(sizes)
+            if padded is not None:
+                yield sizes, ", padded", padded
 
 
 def check_forms(case: Case, seen: Seen | None = None) -> None:

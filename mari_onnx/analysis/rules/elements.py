@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
 from mari_onnx.ir.arrays import alike, fill, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, extent_of, refine
 from mari_onnx.ir.expressions import Tensor
@@ -45,7 +46,8 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of GatherElements is unknown")
     axis = op.axis % len(x.dims)
     ctx.note_selected_rows(x, indices, axis)
-    rows = _in_common(op, ctx, [x, indices], [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
+    values = [x, on_selected_rows(op, ctx, 1)]
+    rows = _in_common(op, ctx, values, [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 1)
 
 
@@ -56,6 +58,7 @@ def scatter_elements(op: Op, ctx: Context) -> Derived:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     rank = len(values[0].known_dims)
     axis = op.axis % rank
+    values[1] = on_selected_rows(op, ctx, 1)
     rows = _in_common(op, ctx, values, [(i,) * 3 for i in range(rank) if i != axis], [[axis]] * 3)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 0)
 
@@ -66,7 +69,7 @@ def reverse_sequence(op: Op, ctx: Context) -> Derived:
     if x.dims is None or lengths is None or lengths.dims is None:
         return Refused("the rank of an input of ReverseSequence is unknown")
     batch, time = (op.attribute(name, default) for name, default in (("batch_axis", 1), ("time_axis", 0)))
-    rows = _in_common(op, ctx, [x, lengths], [(batch, 0)], [[time], []])
+    rows = _in_common(op, ctx, [x, on_selected_rows(op, ctx, 1)], [(batch, 0)], [[time], []])
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 0)
 
 
@@ -79,7 +82,8 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         return Refused("GatherND by as many indices as the model computes")
     selected = range(batch_dims, batch_dims + width)
     last = len(indices.known_dims) - 1
-    rows = _in_common(op, ctx, [data, indices], [(i, i) for i in range(batch_dims)], [selected, [last]])
+    values = [data, on_selected_rows(op, ctx, 1)]
+    rows = _in_common(op, ctx, values, [(i, i) for i in range(batch_dims)], [selected, [last]])
     if isinstance(rows, Refused):
         return rows
     (x, i), (x_layout, i_layout) = rows.values, rows.layouts
@@ -118,6 +122,7 @@ def _in_common(
         for v, positions in zip(out, written, strict=True)
     ]
     arrays = alike(ctx.b, arrays, [v.known_dims for v in out], shared)
+    arrays[1] = harmless(op, ctx, 1, arrays[1], out[1].known_dims)
     laid = [natural(ctx.b, array, v.known_dims) for array, v in zip(arrays, out, strict=True)]
     return Rows(out, arrays, [t for t, _ in laid], [layout for _, layout in laid])
 

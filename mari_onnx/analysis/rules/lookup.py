@@ -26,6 +26,7 @@ from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
 from mari_onnx.analysis.rules.columns import Places, pick, select
+from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
@@ -55,7 +56,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices)]
     ctx.note_selected_rows(data, indices, axis)
-    return _lookup(op, ctx, data, indices, axis)
+    return _lookup(op, ctx, data, axis)
 
 
 def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
@@ -189,11 +190,9 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
     return [taken.with_dims((tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
-def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
+def _lookup(op: Op, ctx: Context, data: Value, axis: int) -> Derived:
     """Rows of a table: one lookup for each stored index. The result lacks the axes along which the indices repeat."""
-    selected = [a for a in flat(indices.known_dims) if ctx.facts.is_selected(a)]
-    if selected:  # an id that the mask leaves out may be out of the table's range, so only selected ids are looked up
-        indices = indices.stored_as(fill(ctx.b, indices.array, indices.known_dims, selected))
+    indices = on_selected_rows(op, ctx, 1)
     since = ctx.b.count
     data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)
@@ -201,8 +200,10 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     dims: Dims = (*before, *indices.known_dims, *after)
 
     def run(arrays: list[Array], part: Renaming) -> Array:
-        ids, layout = natural(ctx.b, arrays[0], renamed(indices.known_dims, part))
-        whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *arrays[0].via)
+        of_ids = renamed(indices.known_dims, part)
+        rows = harmless(op, ctx, 1, arrays[0], of_ids)
+        ids, layout = natural(ctx.b, rows, of_ids)
+        whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *rows.via)
         return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 
     array = priced(ctx.cost, run([indices.array], {}), since, data.array.price + indices.array.price)

@@ -15,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
 from mari_onnx.ir.arrays import alike, fill, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, broadcast, dim, flat
 from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
-BATCHED = {0: 1, 4: 0, 5: 1, 6: 1}
+LENGTHS = 4
+
+BATCHED = {0: 1, LENGTHS: 0, 5: 1, 6: 1}
 """The dimension of the batch, by the position of the input: X, sequence_lens, initial_h and initial_c have one."""
 
 
@@ -39,7 +42,7 @@ def recurrent(op: Op, ctx: Context) -> Derived:
     if isinstance(aligned, Refused):
         return aligned
     values, batch = aligned
-    rows = _rows(ctx, values, batch)
+    rows = _rows(op, ctx, values, batch)
     tensors = [
         None if v is None else natural(ctx.b, rows[i], values[i].known_dims)[0] if i in rows else plain(ctx.b, v)
         for i, v in enumerate(op.inputs)
@@ -59,7 +62,7 @@ def recurrent(op: Op, ctx: Context) -> Derived:
 def _with_common_batch(op: Op, ctx: Context) -> tuple[dict[int, Value], Dim] | Refused:
     """The inputs with a batch, by their positions, with common axes in the batch dimension; and this dimension."""
     # An axis may be the batch of one input and the width of another, so each further input gets new axes.
-    present = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
+    present = {i: on_selected_rows(op, ctx, i) for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
     values = {i: fresh(ctx.b, v) if i else v for i, v in present.items()}
     aligned = broadcast([(v.known_dims[BATCHED[i]],) for i, v in values.items()])
     if isinstance(aligned, Refused):
@@ -68,12 +71,15 @@ def _with_common_batch(op: Op, ctx: Context) -> tuple[dict[int, Value], Dim] | R
     return {i: rename_value(ctx.b, v, n) for (i, v), n in zip(values.items(), names, strict=True)}, batch
 
 
-def _rows(ctx: Context, values: Mapping[int, Value], batch: Dim) -> dict[int, Array]:
+def _rows(op: Op, ctx: Context, values: Mapping[int, Value], batch: Dim) -> dict[int, Array]:
     """The inputs, written out in every dimension but the batch, and stored along the same axes of the batch."""
     arrays = [
         fill(ctx.b, v.array, v.known_dims, [a for a in flat(v.known_dims) if a not in batch]) for v in values.values()
     ]
-    return dict(zip(values, alike(ctx.b, arrays, [v.known_dims for v in values.values()], batch), strict=True))
+    rows = dict(zip(values, alike(ctx.b, arrays, [v.known_dims for v in values.values()], batch), strict=True))
+    if LENGTHS in rows:
+        rows[LENGTHS] = harmless(op, ctx, LENGTHS, rows[LENGTHS], values[LENGTHS].known_dims)
+    return rows
 
 
 def _outputs(op: Op, length: Dim, batch: Dim) -> list[Dims]:

@@ -1,0 +1,165 @@
+"""Surplus rows: rows that are stored, and that the value does not have. The original never reads them.
+
+    user_id[index]       stored as user_id (R)       a row that no candidate refers to is surplus
+    Expand(hour, [B])    stored as hour ()           in a call without candidates, the only row is surplus
+    x[mask] / y[mask]    stored as x (B) and y (B)   the rows that the mask leaves out are surplus
+
+A few operators fail on some elements (see `Traits.checked`): Gather on an index out of its table, Div on an integer 0.
+A caller may have such an element in a surplus row. Example: a batch of requests is padded with the id -1000. The
+original gathers the ids of the candidates before it looks them up, and runs. So `harmless` replaces the elements of
+surplus rows before the operator reads them:
+
+    Gather(table, user_id)    becomes Gather(table, user_id * referred), in which referred (R) is 1 or 0
+    Div(100, visits)          becomes Div(100, Where(referred, visits, 1))
+
+The first row of a tiled input is never surplus, as there is one only if there is a candidate; nor is the row of a
+distinct request key. The user model of a split computes all rows that it is sent, since it does not see the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper
+
+from mari_onnx.analysis.context import BOOL, INT64, Context, Op
+from mari_onnx.analysis.equal_extents import single
+from mari_onnx.ir.arrays import fill
+from mari_onnx.ir.axes import Axis, Dims, flat
+from mari_onnx.ir.broadcasting import pointwise
+from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.extents import Extent, positive, product
+from mari_onnx.ir.forms import Array, IndexMap, State, Value
+from mari_onnx.ir.operators import traits_of
+
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+
+INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
+
+CHOSEN: Mapping[int, npt.NDArray[np.generic]] = {
+    TensorProto.INT32: np.array(1, np.int32),
+    TensorProto.INT64: np.array(1, np.int64),
+    TensorProto.STRING: np.array("1", np.object_),
+}
+"""The element types of which onnxruntime has a Where, each with a divisor, or a text, on which no operator fails."""
+
+SIGN_AND_WHERE = 9
+"""The opset from which there are these operators, and Scatter."""
+
+
+def on_selected_rows(op: Op, ctx: Context, i: int) -> Value:
+    """Input i, with the rows that a mask selects written out if the operator may fail on those that it leaves out."""
+    value = op.inputs[i]
+    assert value is not None
+    selected = [a for a in flat(value.known_dims) if ctx.facts.is_selected(a)]
+    if not selected or not _may_fail(op, i):
+        return value
+    return value.stored_as(fill(ctx.b, value.array, value.known_dims, selected))
+
+
+def harmless(op: Op, ctx: Context, i: int, array: Array, dims: Dims, beside: Sequence[Array] = ()) -> Array:
+    """An array of input i in which no element of a surplus row makes the operator fail; elsewhere it is the same.
+
+    `dims` are the dims of the input, or of the result if the operator is elementwise. `beside` are the arrays of its
+    other operands: an integer 0 as divisor is met in each row that another operand has.
+    """
+    if array.tensor.constant or not _may_fail(op, i):
+        return array
+    surplus = list(_surplus(ctx, [array, *beside], dims))
+    if not surplus:
+        return array
+    if array.tensor.dtype not in CHOSEN or ctx.opset < SIGN_AND_WHERE:
+        return fill(ctx.b, array, dims, [axis for axis, _ in surplus])
+    source, dtype = array.tensor, array.tensor.dtype
+    of_zero = dtype in INTEGERS and op.op_type not in ("Div", "Mod")
+    for there in _there(ctx, surplus, dtype if of_zero else INT64):
+        array = _or_zero(ctx, array, there, dims) if of_zero else _or_one(ctx, array, there, dims)
+    array.tensor.name_after(source, "referred")
+    return array
+
+
+def _or_zero(ctx: Context, array: Array, there: Array, dims: Dims) -> Array:
+    """The integers of the array, and 0 in surplus rows: every table has a row 0, and every sequence a length 0."""
+    dtype = array.tensor.dtype
+    return pointwise(
+        ctx.b, [array, there], [len(dims)] * 2, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape, dtype)
+    )
+
+
+def _or_one(ctx: Context, array: Array, there: Array, dims: Dims) -> Array:
+    """The elements of the array, and 1 in surplus rows."""
+    dtype = array.tensor.dtype
+    one = Array(ctx.b.constant(CHOSEN[dtype]), ())
+    where = replace(there, tensor=ctx.b.make("Cast", [there.tensor], there.tensor.known_shape, BOOL, to=BOOL))
+    return pointwise(
+        ctx.b, [where, array, one], [len(dims), len(dims), 0], dims,
+        lambda ts, shape: ctx.b.make("Where", ts, shape, dtype),
+    )  # fmt: skip
+
+
+def harmless_operands(op: Op, ctx: Context, arrays: Sequence[Array], dims: Dims) -> list[Array]:
+    """The arrays of an elementwise operator's operands, in which no element of a surplus row makes it fail.
+
+    `dims` are those of the result.
+    """
+    return [harmless(op, ctx, i, a, dims, [*arrays[:i], *arrays[i + 1 :]]) for i, a in enumerate(arrays)]
+
+
+def _may_fail(op: Op, i: int) -> bool:
+    """Whether the operator fails on some elements of input i, whose type matters for Div, Mod and the Casts."""
+    traits, value = traits_of(op.op_type, op.proto.domain), op.inputs[i]
+    if traits is None or i not in traits.checked or value is None:
+        return False
+    match op.op_type:
+        case "Div" | "Mod":
+            return value.dtype not in FLOATS
+        case "Cast" | "CastLike":
+            return value.dtype == TensorProto.STRING
+        case _:
+            return True
+
+
+def _surplus(ctx: Context, arrays: Sequence[Array], dims: Dims) -> Iterator[tuple[Axis, State]]:
+    """The axes along which the operator may read surplus rows, each with the state that the arrays have it in.
+
+    An axis that the arrays have in several ways is written out before the operator runs.
+    """
+    if ctx.computes_all_rows:
+        return
+    for axis in flat(dims):
+        states = {array.state(axis) for array in arrays} - {"absent"}
+        state = states.pop() if states else "absent"
+        if not states and state != "stored" and not _has_all_rows(ctx, axis, state):
+            yield axis, state
+
+
+def _has_all_rows(ctx: Context, axis: Axis, state: State) -> bool:
+    """Whether an axis in this state has an index for each row that is stored."""
+    if isinstance(state, IndexMap):
+        return state.onto if state.index is not None else single(axis.extent) in ctx.repeated
+    return positive(axis.extent) or (ctx.sent_once and single(axis.extent) in ctx.repeated)
+
+
+def _there(ctx: Context, surplus: Sequence[tuple[Axis, State]], dtype: int) -> Iterator[Array]:
+    """Arrays of integers: 1 for a row that the value has, 0 for a surplus one."""
+    counts: list[Extent] = []
+    for axis, state in surplus:
+        if isinstance(state, IndexMap) and state.index is not None:
+            yield Array(_referred(ctx, state.index, state.rows, dtype), ((axis,),), ((axis, state),))
+        else:
+            counts.append(axis.extent)
+    if counts:
+        count = ctx.b.extents(np.array([product(counts)], object), dtype)
+        yield Array(ctx.b.make("Sign", [count], (1,), dtype), ((),))
+
+
+def _referred(ctx: Context, index: Tensor, rows: Extent, dtype: int) -> Tensor:
+    """1 where the index has the number of the row, else 0, as [rows]. An index -1 is that of the last row."""
+    zero, one = (ctx.b.constant(np.array([n], helper.tensor_dtype_to_np_dtype(dtype))) for n in (0, 1))
+    nowhere, everywhere = ctx.b.expand(zero, (rows,)), ctx.b.expand(one, index.known_shape)
+    referred = ctx.b.make("ScatterElements", [nowhere, index, everywhere], (rows,), dtype, axis=0)
+    referred.name_after(index, "referred")
+    return referred
