@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from mari_onnx.analysis.context import BOOL, INT64, Context, Op
 from mari_onnx.analysis.equal_extents import single
@@ -158,8 +158,13 @@ def _there(ctx: Context, surplus: Sequence[tuple[Axis, State]], dtype: int) -> I
 
 def _referred(ctx: Context, index: Tensor, rows: Extent, dtype: int) -> Tensor:
     """1 where the index has the number of the row, else 0, as [rows]. An index -1 is that of the last row."""
-    zero, one = (ctx.b.constant(np.array([n], helper.tensor_dtype_to_np_dtype(dtype))) for n in (0, 1))
-    nowhere, everywhere = ctx.b.expand(zero, (rows,)), ctx.b.expand(one, index.known_shape)
+    nowhere, everywhere = (_repeated(ctx, n, dtype, e) for n, e in ((0, rows), (1, index.known_shape[0])))
     referred = ctx.b.make("ScatterElements", [nowhere, index, everywhere], (rows,), dtype, axis=0)
-    referred.name_after(index, "referred")
+    for tensor, form in ((nowhere, "zeros"), (everywhere, "ones"), (referred, "referred")):
+        tensor.name_after(index, form)
     return referred
+
+
+def _repeated(ctx: Context, number: int, dtype: int, times: Extent) -> Tensor:
+    shape = ctx.b.extents(np.array([times], object), INT64)
+    return ctx.b.make("ConstantOfShape", [shape], (times,), dtype, number=number)

@@ -153,6 +153,8 @@ def _operator(lowered: Lowered, node: Node) -> _Operator:
             if arithmetic.opset < OPERATORS["Slice"].axes_input_from:
                 return "Slice", operands, {"axes": [axis], "starts": [start], "ends": [stop]}
             return "Slice", [*operands, *(arithmetic.integers([v]) for v in (start, stop, axis))], {}
+        case "ConstantOfShape":
+            return "ConstantOfShape", operands, _filled_with(node.outputs[0].dtype, attributes["number"])
         case "ScatterElements" if arithmetic.opset < SCATTER_ELEMENTS:
             return "Scatter", operands, attributes
         case op_type if "axes" in attributes and arithmetic.opset >= OPERATORS[op_type].axes_input_from:
@@ -181,7 +183,12 @@ def _nothing(lowered: Lowered, node: Node) -> _Operator:
     a 1 where it removes an Expand that it has no use for.
     """
     shape = lowered.arithmetic.shape(list(node.attribute("shape")), TensorProto.INT64, node.inputs[0])
-    return "ConstantOfShape", [shape], {"value": helper.make_tensor("", node.outputs[0].dtype, [1], [0])}
+    return "ConstantOfShape", [shape], _filled_with(node.outputs[0].dtype, 0)
+
+
+def _filled_with(dtype: int, number: int) -> dict[str, Any]:
+    """The attributes of a ConstantOfShape."""
+    return {"value": helper.make_tensor("", dtype, [1], [number])}
 
 
 def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:

@@ -113,8 +113,9 @@ def test_kept_rows_that_are_always_somebodys(mode: Mode, tests: int) -> None:
     result = rewrite(lookup("tiled"), mode=mode)
     assert result.ops.count("Mul") == tests
     if tests:
-        found = evaluate(result.model, {"user": np.array([1, LOW, 3, 4]), "request_index": INDEX, "item": integers(5, 4)})
-        np.testing.assert_array_equal(found[0], TABLE[np.array([1, LOW, 3, 4])[INDEX]] + integers(5, 4))
+        rows = np.array([1, LOW, 3, 4])
+        found = evaluate(result.model, {"user": rows, "request_index": INDEX, "item": integers(5, 4)})
+        np.testing.assert_array_equal(found[0], TABLE[rows[INDEX]] + integers(5, 4))
 
 
 def test_the_user_model_of_a_split_computes_what_it_is_sent() -> None:

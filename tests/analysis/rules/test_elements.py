@@ -219,6 +219,8 @@ def test_the_graph() -> None:
     assert result.graph == [
         "top.user [1 2], at.user [1 2] = TopK (user_row, two)",
         "n.user [1 2] = Neg (top.user)",
-        "h.user [1 5] = ScatterElements (user_row, at.user, n.user)",
+        "sign [1] = Sign ()",
+        "at.user.referred [1 2] = Mul (at.user, sign)",
+        "h.user [1 5] = ScatterElements (user_row, at.user.referred, n.user)",
         "y [B 5] = Add (h.user, item)",
     ]

@@ -317,7 +317,12 @@ def test_the_graph() -> None:
     types: dict[str, Any] = {"user": "int64[2]", "item": "int64[2]", "output": "float[B, 2] y"}
     result = rewrite_and_check(ranking("requests", body, **types, table=TABLE, w=integers(24, 2)))
     assert result.graph == [
-        "e.part [R 2 6] = Gather (table, rows)",
+        "index.zeros [R] = ConstantOfShape ()",
+        "index.ones [B] = ConstantOfShape ()",
+        "index.referred [R] = ScatterElements (index.zeros, index, index.ones)",
+        "index.referred.reshape [R 1] = Reshape (index.referred)",
+        "rows.referred [R 2] = Mul (rows, index.referred.reshape)",
+        "e.part [R 2 6] = Gather (table, rows.referred)",
         "e.part.2 [B 2 6] = Gather (table, item)",
         "table.reshape [R 12] = Reshape (e.part)",
         "y.user [R 2] = Gemm (table.reshape, w.user)",
