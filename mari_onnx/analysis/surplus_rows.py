@@ -32,7 +32,7 @@ from mari_onnx.ir.axes import Axis, Dims, flat
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive, product
-from mari_onnx.ir.forms import Array, IndexMap, State, Value
+from mari_onnx.ir.forms import Array, IndexMap, State
 from mari_onnx.ir.operators import traits_of
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
@@ -48,16 +48,6 @@ CHOSEN: Mapping[int, npt.NDArray[np.generic]] = {
 
 SIGN_AND_WHERE = 9
 """The opset from which there are these operators, and Scatter."""
-
-
-def on_selected_rows(op: Op, ctx: Context, i: int) -> Value:
-    """Input i, with the rows that a mask selects written out if the operator may fail on those that it leaves out."""
-    value = op.inputs[i]
-    assert value is not None
-    selected = [a for a in flat(value.known_dims) if ctx.facts.is_selected(a)]
-    if not selected or not _may_fail(op, i):
-        return value
-    return value.stored_as(fill(ctx.b, value.array, value.known_dims, selected))
 
 
 def harmless(op: Op, ctx: Context, i: int, array: Array, dims: Dims, beside: Sequence[Array] = ()) -> Array:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
+from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
 from mari_onnx.ir.broadcasting import result_via
@@ -107,7 +107,7 @@ def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     roles = ROLES[op.op_type]
-    named = {i: on_selected_rows(op, ctx, i) for i, v in enumerate(op.inputs) if v is not None}
+    named = {i: v for i, v in enumerate(op.inputs) if v is not None}
     if any(i >= len(roles) or roles[i] is None for i in named):
         return Refused(f"{op.op_type} with lengths of the keys, or with a cache")
     # An axis that is the batch of one input may be the length of another, so each input gets new axes.

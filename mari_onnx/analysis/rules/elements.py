@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
+from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, extent_of, refine
 from mari_onnx.ir.expressions import Tensor
@@ -46,8 +46,7 @@ def gather_elements(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of an input of GatherElements is unknown")
     axis = op.axis % len(x.dims)
     ctx.note_selected_rows(x, indices, axis)
-    values = [x, on_selected_rows(op, ctx, 1)]
-    rows = _in_common(op, ctx, values, [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
+    rows = _in_common(op, ctx, [x, indices], [(i, i) for i in range(len(x.dims)) if i != axis], [[axis]] * 2)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 1)
 
 
@@ -58,7 +57,6 @@ def scatter_elements(op: Op, ctx: Context) -> Derived:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     rank = len(values[0].known_dims)
     axis = op.axis % rank
-    values[1] = on_selected_rows(op, ctx, 1)
     rows = _in_common(op, ctx, values, [(i,) * 3 for i in range(rank) if i != axis], [[axis]] * 3)
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 0)
 
@@ -69,7 +67,7 @@ def reverse_sequence(op: Op, ctx: Context) -> Derived:
     if x.dims is None or lengths is None or lengths.dims is None:
         return Refused("the rank of an input of ReverseSequence is unknown")
     batch, time = (op.attribute(name, default) for name, default in (("batch_axis", 1), ("time_axis", 0)))
-    rows = _in_common(op, ctx, [x, on_selected_rows(op, ctx, 1)], [(batch, 0)], [[time], []])
+    rows = _in_common(op, ctx, [x, lengths], [(batch, 0)], [[time], []])
     return rows if isinstance(rows, Refused) else _result(op, ctx, rows, 0)
 
 
@@ -82,8 +80,7 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         return Refused("GatherND by as many indices as the model computes")
     selected = range(batch_dims, batch_dims + width)
     last = len(indices.known_dims) - 1
-    values = [data, on_selected_rows(op, ctx, 1)]
-    rows = _in_common(op, ctx, values, [(i, i) for i in range(batch_dims)], [selected, [last]])
+    rows = _in_common(op, ctx, [data, indices], [(i, i) for i in range(batch_dims)], [selected, [last]])
     if isinstance(rows, Refused):
         return rows
     (x, i), (x_layout, i_layout) = rows.values, rows.layouts

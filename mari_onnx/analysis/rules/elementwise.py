@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import moments, pairs
-from mari_onnx.analysis.surplus_rows import harmless_operands, on_selected_rows
+from mari_onnx.analysis.surplus_rows import harmless_operands
 from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
 from mari_onnx.ir.broadcasting import pointwise
@@ -64,9 +64,9 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     unknown, or if the operands' extents are not proven equal.
     """
     count = _operands(op)
+    present = [v for v in op.inputs[:count] if v is not None]
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
-    present = [on_selected_rows(op, ctx, i) for i, v in enumerate(op.inputs[:count]) if v is not None]
     if len(present) > 1 and not _broadcasts(op):
         return Refused(f"{op.op_type} does not broadcast in opset {op.opset}")
     aligned = broadcast([v.known_dims for v in present])
@@ -117,10 +117,10 @@ def _operands(op: Op) -> int:
 
 def cast_like(op: Op, ctx: Context) -> Derived:
     """CastLike as a Cast: only the element type of the second input matters, not its axes."""
-    like = op.inputs[1]
-    if op.data.dims is None or like is None or not like.dtype or "saturate" in op.attributes:
+    x, like = op.data, op.inputs[1]
+    if x.dims is None or like is None or not like.dtype or "saturate" in op.attributes:
         return Refused("CastLike of an input of unknown rank, or to a type that is not known")
-    x, dims, dtype = on_selected_rows(op, ctx, 0), op.data.dims, like.dtype
+    dims, dtype = x.dims, like.dtype
     since = ctx.b.count
 
     def run(arrays: list[Array], part: Renaming) -> Array:

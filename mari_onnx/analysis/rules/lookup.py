@@ -26,7 +26,7 @@ from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
 from mari_onnx.analysis.rules.columns import Places, pick, select
-from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
+from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
@@ -56,7 +56,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices)]
     ctx.note_selected_rows(data, indices, axis)
-    return _lookup(op, ctx, data, axis)
+    return _lookup(op, ctx, data, indices, axis)
 
 
 def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
@@ -190,9 +190,8 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
     return [taken.with_dims((tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
-def _lookup(op: Op, ctx: Context, data: Value, axis: int) -> Derived:
+def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Derived:
     """Rows of a table: one lookup for each stored index. The result lacks the axes along which the indices repeat."""
-    indices = on_selected_rows(op, ctx, 1)
     since = ctx.b.count
     data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)

@@ -9,8 +9,8 @@ selected by the same mask. Example: only candidates with a known brand (`mask`) 
 candidates keep x.
 
 Holds for a mask of one dimension, and for a mask that repeats along all dimensions but the first. A result is also
-computed for rows that the mask leaves out, and is not used. A lookup could fail on such a row, so lookups are done for
-the selected rows alone. Rounding: none.
+computed for rows that the mask leaves out, and is not used; what operators would fail on there is replaced (see
+`surplus_rows`). Rounding: none.
 """
 
 from __future__ import annotations

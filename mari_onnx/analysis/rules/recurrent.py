@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.surplus_rows import harmless, on_selected_rows
+from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, broadcast, dim, flat
 from mari_onnx.ir.broadcasting import result_via
@@ -62,7 +62,7 @@ def recurrent(op: Op, ctx: Context) -> Derived:
 def _with_common_batch(op: Op, ctx: Context) -> tuple[dict[int, Value], Dim] | Refused:
     """The inputs with a batch, by their positions, with common axes in the batch dimension; and this dimension."""
     # An axis may be the batch of one input and the width of another, so each further input gets new axes.
-    present = {i: on_selected_rows(op, ctx, i) for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
+    present = {i: v for i, v in enumerate(op.inputs) if v is not None and i in BATCHED}
     values = {i: fresh(ctx.b, v) if i else v for i, v in present.items()}
     aligned = broadcast([(v.known_dims[BATCHED[i]],) for i, v in values.items()])
     if isinstance(aligned, Refused):
