@@ -57,7 +57,7 @@ def do(job: Sequence[Any], say: Say) -> dict[str, Any] | None:
     except NotApplicableError:
         return None
     way = verify if variation.verified else examine
-    return asdict(way(wrapped.model, wrapped.users, wrapped.calls(), say))
+    return asdict(way(wrapped, say))
 
 
 def row(variation: Variation) -> str:

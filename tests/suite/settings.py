@@ -10,20 +10,23 @@
     concat rows         Concat of rows: user [k, ...], item [B, ...]
     by request          user [R, ...], Gather by an index [B]
 
-The nodes of the test are the body, unchanged. What a setting makes has the name that the input had.
+The nodes of the test are the body, unchanged. What a setting makes has the name that the input had. Each result that is
+a float32 of known width is multiplied by a weight, as a ranking model does with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from tests.property.invariant import CRASHES_WHEN_EMPTY
+from tests.runtime import RUNS_EMPTY
 from tests.suite.node_tests import NodeTest
 
 Array = npt.NDArray[Any]
@@ -80,10 +83,18 @@ class Wrapped:
     users: tuple[str, ...]
     sources: Mapping[str, Source]
     sizes: tuple[Mapping[str, int], ...]
+    runs_empty: bool
 
     def calls(self) -> Iterator[Feeds]:
         """Several numbers of candidates, each with the elements of the test, and with others."""
-        for sizes in self.sizes:
+        return self._calls(self.sizes)
+
+    def empty_calls(self) -> Iterator[Feeds]:
+        """The same without candidates, if onnxruntime may survive that."""
+        return self._calls([{B: 0, R: 1}] if self.runs_empty else [])
+
+    def _calls(self, several: Iterable[Mapping[str, int]]) -> Iterator[Feeds]:
+        for sizes in several:
             for rng in (None, np.random.default_rng(sizes[B])):
                 yield {name: source.draw(sizes, rng) for name, source in self.sources.items()}
 
@@ -316,7 +327,10 @@ def wrap(test: NodeTest, variation: Variation) -> Wrapped:
         setting(draft, name, test.tensors[name])
     if variation.setting == "dynamic" and draft.candidates is None:
         draft.count(ITEM)
-    return Wrapped(_assembled(draft, variation), tuple(draft.users), draft.sources, _sizes(variation, counted))
+    dies = any(node.op_type in CRASHES_WHEN_EMPTY for node in test.model.graph.node)
+    runs_empty = RUNS_EMPTY and not dies and variation.setting != "as is"
+    sizes = _sizes(variation, counted)
+    return Wrapped(_assembled(draft, variation), tuple(draft.users), draft.sources, sizes, runs_empty)
 
 
 def _counts(array: Array, axis: int, counted: int) -> bool:
@@ -325,6 +339,7 @@ def _counts(array: Array, axis: int, counted: int) -> bool:
 
 
 def _sizes(variation: Variation, rows: int) -> tuple[Mapping[str, int], ...]:
+    """The numbers of candidates and requests; the first is that of the test."""
     if variation.setting == "as is":
         return ({B: rows, R: 0},)
     if variation.setting == "concat rows":
@@ -349,7 +364,22 @@ def _assembled(draft: Draft, variation: Variation) -> onnx.ModelProto:
         model.opset_import.append(helper.make_opsetid("", 17))
     for info in graph.output:
         info.type.tensor_type.ClearField("shape") if info.type.HasField("tensor_type") else None
-    return _with_shapes(model)
+    model = _with_shapes(model)
+    for info in list(model.graph.output):
+        _multiply(model.graph, info)
+    return model
+
+
+def _multiply(graph: onnx.GraphProto, info: onnx.ValueInfoProto) -> None:
+    """Add a product with an output, if its width is known."""
+    dims = info.type.tensor_type.shape.dim
+    width = dims[-1].dim_value if dims else 0
+    if info.type.tensor_type.elem_type == TensorProto.FLOAT and width > 0:
+        weight = np.random.default_rng(width).integers(-2, 3, (width, 2)).astype(np.float32)
+        graph.initializer.append(numpy_helper.from_array(weight, f"{info.name}_weight"))
+        product = f"{info.name}_product"
+        graph.node.append(helper.make_node("MatMul", [info.name, f"{info.name}_weight"], [product]))
+        graph.output.append(helper.make_tensor_value_info(product, TensorProto.FLOAT, None))
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -42,7 +42,7 @@ def test_node_tests(setting: str) -> None:
             wrapped = wrap(some_tests()[variation.test], variation)
         except NotApplicableError:
             continue
-        found = examine(wrapped.model, wrapped.users, wrapped.calls(), lambda phase: None)
+        found = examine(wrapped, lambda phase: None)
         assert found.kind in FINE, f"{variation}: {found.kind}\n{found.detail}"
         runs += found.kind in ("rewritten", "left alone")
     assert runs > 10

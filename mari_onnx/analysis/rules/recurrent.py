@@ -98,6 +98,8 @@ def conv(op: Op, ctx: Context) -> Derived:
     x, w = op.data, op.inputs[1]
     if x.dims is None or w is None or w.dims is None:
         return Refused("the rank of an input of Conv is unknown")
+    if len(x.dims) != len(w.dims):  # what nobody runs need not be valid: a branch that is taken for other lengths
+        return Refused("Conv of an input and a weight of different ranks")
     spatial = [d[0].extent if len(d) == 1 else 1 if not d else None for d in x.dims[2:]]
     lengths = [e for e in spatial if isinstance(e, int)]
     kernel = [e for d in w.dims[2:] if isinstance(e := d[0].extent if d else 1, int)]

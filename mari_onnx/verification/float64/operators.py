@@ -31,6 +31,15 @@ class Gelu(OpRun):
         return (0.5 * x * (1 + _erf(x / math.sqrt(2))),)
 
 
+class GlobalMaxPool(OpRun):
+    """GlobalMaxPool over any number of axes; ONNX's interpreter is right for 2 alone."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 def _erf(x: Array) -> Array:
     found: Array = np.array([math.erf(value) for value in x.flat], np.float64).reshape(x.shape)
     return found
@@ -94,5 +103,5 @@ def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
     return values.reshape(shape)
 
 
-STAND_INS = [Erf, Gelu, LRN, Mean, QuantizeLinear, DequantizeLinear]
+STAND_INS = [Erf, Gelu, GlobalMaxPool, LRN, Mean, QuantizeLinear, DequantizeLinear]
 """The implementations that ONNX's interpreter is given in place of its own."""

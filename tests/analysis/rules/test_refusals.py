@@ -156,6 +156,9 @@ REFUSED = [
     ("float[B,4] x, bool[L] m, float[N,4] u", "p = NonZero (m) i = Transpose (p) y = ScatterND (x, i, u)",
      "ScatterND of rows that are not proven to be those of its target"),
     # recurrent
+    ("float[B,4] x, float[2,4,1] w", """n = Shape (x) k = Size (n) c = Equal (k, two) u = If (c) <
+        then_branch = a () => (t) { t = Identity (x) }, else_branch = b () => (f) { f = Unsqueeze (x, two) }>
+        y = Conv (u, w)""", "Conv of an input and a weight of different ranks"),
     ("float[5,B,4] x, float[1,9,4] w, float[1,9,3] r, float[1,M,3] h", "z, y = GRU <hidden_size = 3> (x, w, r, , , h)",
      "extents B and M are not known to be equal"),
     # relabel

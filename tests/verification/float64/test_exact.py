@@ -187,3 +187,13 @@ def test_mean_and_lrn_are_onnxruntimes(size: int) -> None:
         feeds = {"x": np.random.default_rng(batch).standard_normal((batch, 4, 2, 2)).astype(np.float32)}
         np.testing.assert_allclose(exact(feeds)["y"], run(feeds)["y"], rtol=1e-5)
     assert not exact.limits
+
+
+@pytest.mark.parametrize("spatial", [(5,), (3, 4), (2, 3, 4)])
+def test_the_largest_over_any_number_of_axes(spatial: tuple[int, ...]) -> None:
+    """ONNX's interpreter takes it over the channels too where there is one axis, and leaves one out of three."""
+    shape, ones = (f"[{', '.join(map(str, ('B', 2, *s)))}]" for s in (spatial, (1,) * len(spatial)))
+    model = parse(f"g (float{shape} x) => (float{ones} y) {{ y = GlobalMaxPool (x) }}")
+    run, x = exact(model), np.random.default_rng(0).standard_normal((3, 2, *spatial)).astype(np.float32)
+    np.testing.assert_array_equal(run({"x": x})["y"], x.max(tuple(range(2, x.ndim)), keepdims=True))
+    assert run.limits == {}

@@ -1,0 +1,37 @@
+"""What a report has to say: why each product that depends on the user is computed as it is."""
+
+from __future__ import annotations
+
+import onnx
+
+from mari_onnx.document.scopes import captures
+from mari_onnx.ir.cost import PRODUCTS
+from mari_onnx.report.model import Report
+
+
+def unexplained(report: Report, model: onnx.ModelProto) -> list[str]:
+    """What is missing in the remarks on a model, in words; nothing if all is there.
+
+    Each product that depends on an input of the user has a remark on its output, with a reason. Each refusal names its
+    tensor, the reason and the next step.
+    """
+    said = {remark.tensor for remark in report.remarks if remark.reason}
+    missing = [
+        f"no remark on {node.op_type} `{node.output[0]}`"
+        for node in _of_the_user(report, model)
+        if node.op_type in PRODUCTS and node.output[0] not in said
+    ]
+    refused = [remark for remark in report.remarks if remark.status == "refused"]
+    incomplete = [r for r in refused if not (r.tensor and r.reason and r.next_step)]
+    return missing + [f"{r.op_type} `{r.tensor}`: {r.reason}, and no next step" for r in incomplete]
+
+
+def _of_the_user(report: Report, model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that depend on elements of the user's inputs; a shape is none."""
+    reached = {i.name for i in report.request_inputs}
+    found = []
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and not reached.isdisjoint((*node.input, *captures(node))):
+            reached.update(name for name in node.output if name)
+            found.append(node)
+    return found
