@@ -46,6 +46,9 @@ CHOSEN: Mapping[int, npt.NDArray[np.generic]] = {
 }
 """The element types of which onnxruntime has a Where, each with a divisor, or a text, on which no operator fails."""
 
+LOOKUPS = frozenset({"Gather", "GatherElements", "ScatterElements"})
+"""Operators whose integers are numbers of rows along an axis of the first input."""
+
 SIGN_AND_WHERE = 9
 """The opset from which there are these operators, and Scatter."""
 
@@ -61,7 +64,7 @@ def harmless(op: Op, ctx: Context, i: int, array: Array, dims: Dims, beside: Seq
     surplus = list(_surplus(ctx, [array, *beside], dims))
     if not surplus:
         return array
-    if array.tensor.dtype not in CHOSEN or ctx.opset < SIGN_AND_WHERE:
+    if array.tensor.dtype not in CHOSEN or ctx.opset < SIGN_AND_WHERE or _looks_up_candidates(op, ctx):
         return fill(ctx.b, array, dims, [axis for axis, _ in surplus])
     source, dtype = array.tensor, array.tensor.dtype
     of_zero = dtype in INTEGERS and op.op_type not in ("Div", "Mod")
@@ -71,8 +74,15 @@ def harmless(op: Op, ctx: Context, i: int, array: Array, dims: Dims, beside: Seq
     return array
 
 
+def _looks_up_candidates(op: Op, ctx: Context) -> bool:
+    """Whether the table of a lookup has a row for each candidate. Without candidates it has none, not even row 0."""
+    if op.op_type not in LOOKUPS or op.data.dims is None:
+        return False
+    return any(ctx.is_candidate(a) for a in op.data.dims[op.axis])
+
+
 def _or_zero(ctx: Context, array: Array, there: Array, dims: Dims) -> Array:
-    """The integers of the array, and 0 in surplus rows: every table has a row 0, and every sequence a length 0."""
+    """The integers of the array, and 0 in surplus rows: a table has a row 0, and a sequence may have a length of 0."""
     dtype = array.tensor.dtype
     return pointwise(
         ctx.b, [array, there], [len(dims)] * 2, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape, dtype)

@@ -65,6 +65,16 @@ def test_a_row_that_no_candidate_refers_to(kind: str, opset: int) -> None:
                 evaluate(each, {"rows": wrong, "index": INDEX, "item": integers(5, 4)})
 
 
+@pytest.mark.skipif(not RUNS_EMPTY, reason="this onnxruntime does not run without candidates")
+@pytest.mark.parametrize("style", ["one", "requests"])
+@pytest.mark.parametrize("body", ["y = Gather (item, user)", "i = Unsqueeze (user, one) y = GatherND (item, i)"])
+def test_a_table_of_candidates_may_have_no_row(style: str, body: str) -> None:
+    """Without candidates the original looks nothing up; the user's row 0 would be looked up among none."""
+    model = ranking(style, body, user="int64[]", item="float[4]", output="float[B, 4] y", one=[1])
+    user = {"one": {"user_row": np.array([0])}, "requests": {"rows": np.array([0, 1]), "index": np.array([], int)}}
+    assert_runs(model, rewrite(model).model, {**user[style], "item": np.empty((0, 4), np.float32)})
+
+
 def test_one_test_of_rows_for_all_lookups() -> None:
     """Two inputs of the user: the rows that the index refers to are found once, and each input takes one Mul."""
     model = parse(
