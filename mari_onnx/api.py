@@ -16,6 +16,7 @@ import onnx
 from mari_onnx import pipeline
 from mari_onnx.analysis.input_roles import InputRoles, roles_of
 from mari_onnx.analysis.reading import read
+from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
@@ -59,6 +60,7 @@ def optimize(
     allow_no_candidates: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
+    **limits: Unpack[Limits],
 ) -> Optimized:
     """Write a model that computes everything that depends on the request alone once for a request.
 
@@ -79,13 +81,19 @@ def optimize(
 
     `report.calls` says in words what the caller has to send.
 
+    `limits` are `timeout`, the seconds that analysis and verification may take (300), and `max_memory`, the gigabytes
+    of memory in one process (8). The models run in a child process. Where that is over its limits, or onnxruntime
+    crashes in it, the verification fails with a note that says so.
+
     Raises UserError for a file that is no usable model, for a glob that matches no input, for options that contradict
     each other or the model, and where all inputs with the candidates' axis are the user's: every candidate would get
     the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
+    Raises UserError where the analysis is over its time or memory.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
-    made = pipeline.optimize(model, settings, verified=verify, progress=progress)
+    with within(**limits):
+        made = pipeline.optimize(model, settings, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -99,13 +107,16 @@ def inspect(
     request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
+    **limits: Unpack[Limits],
 ) -> Report:
     """The report on what `optimize` would do with the same arguments, and why. No model is written.
 
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    return pipeline.inspect(model, Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates))
+    settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    with within(**limits):
+        return pipeline.inspect(model, settings)
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,7 @@ def split(
     request_index: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
+    **limits: Unpack[Limits],
 ) -> SplitModels:
     """Cut a model into a user model, which runs once for a request, and a ranking model, which takes its outputs.
 
@@ -143,7 +155,8 @@ def split(
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs))
-    made = pipeline.split(model, settings, verified=verify, progress=progress)
+    with within(**limits):
+        made = pipeline.split(model, settings, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
 
@@ -156,6 +169,8 @@ def verify(
     request_key: str | Sequence[str] = (),
     user_model: ModelLike | None = None,
     item_model: ModelLike | None = None,
+    timeout: float = TIMEOUT,
+    max_memory: float = MAX_MEMORY,
     progress: Progress | None = None,
     **options: Unpack[OptionFields],
 ) -> Report:
@@ -178,22 +193,37 @@ def verify(
     No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, and if the signatures
     differ in a way that no serving mode explains.
     """
+    parts = [part for part in (user_model, item_model) if part is not None]
+    with within(timeout, max_memory):
+        return _verified(
+            reference, [*parts, optimized], _names(user_inputs), request_index, _names(request_key), progress, options
+        )
+
+
+def _verified(
+    reference: ModelLike,
+    models: Sequence[ModelLike],
+    user_inputs: tuple[str, ...],
+    request_index: str | None,
+    request_key: tuple[str, ...],
+    progress: Progress | None,
+    options: OptionFields,
+) -> Report:
+    """The report of `verify`; the last of `models` is the optimized model, and those before it are parts of a split."""
     from mari_onnx.verification import Known, Options, structural_difference
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.notes import noted
 
     settings = Options(**options)
-    user_inputs, request_key = _names(user_inputs), _names(request_key)
-    first, second = as_document(reference), as_document(optimized)
+    first, second = as_document(reference), as_document(models[-1])
     graph = Model(first)
     roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
-    parts = [as_document(part) for part in (user_model, item_model) if part is not None]
+    parts = list(map(as_document, models[:-1]))
     index = request_index if roles.tiled else None
     mode = mode_of_result(first, [*parts, second], index, request_key)
     drawn_rows = mode.drawn_rows(roles.tiled, request_key)
     whole = together(first, [*parts, second], mode)
     of_first, of_second = facts(first), facts(second)
-    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
     result = whole if parts else second
     before = after = structure = None
     notes: list[str] = []
@@ -202,6 +232,7 @@ def verify(
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
         before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
+    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
     configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
     configuration |= {name: getattr(settings, name) for name in shown}

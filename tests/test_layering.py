@@ -22,6 +22,8 @@ ROOT = Path(mari_onnx.__file__).parent
 
 ORDER = (
     "errors",
+    "budget",
+    "worker",
     "version",
     "report",
     "document",
@@ -52,9 +54,7 @@ The representation is one of values and not of files. The verification would sha
 BY_NAME = {
     "mari_onnx": {"mari_onnx.api", "mari_onnx.errors", "mari_onnx.report.model"},
     "mari_onnx.report": {f"mari_onnx.report.as_{view}" for view in VIEWS},
-    "mari_onnx.verification": {
-        f"mari_onnx.verification.{name}" for name in ("compare.structure", "options", "procedure")
-    },
+    "mari_onnx.verification": {f"mari_onnx.verification.{name}" for name in ("apart", "compare.structure", "options")},
     "mari_onnx.verification.comparison": {f"mari_onnx.verification.runtimes.{name}" for name in SECOND_RUNTIMES},
 }
 """The modules that import others by `import_module`, when something of them is first asked for; and which."""

@@ -20,6 +20,7 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
+from mari_onnx import budget
 from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.counting import Counter
@@ -114,6 +115,7 @@ class _Walk:
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers
         self.inference = Inference(model)
+        self.budget = budget.current()
 
     def program(self) -> Program:
         """The result of the walk."""
@@ -212,6 +214,7 @@ class _Walk:
 
     def node(self, proto: onnx.NodeProto) -> None:
         """Derive the values of a node's outputs, name their tensors, and count the node's work."""
+        self.budget.check(f"{proto.op_type} `{next(iter(proto.output), '')}` was analysed")
         if proto.op_type == "Constant" and self._constant_node(proto):
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)

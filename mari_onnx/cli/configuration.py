@@ -60,6 +60,8 @@ KEYS = {
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),
     "atol": Key("atol", (float, int), NUMBER),
+    "timeout": Key("timeout", (float, int), NUMBER),
+    "max-memory": Key("max_memory", (float, int), NUMBER),
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mari_onnx.budget import MAX_MEMORY, TIMEOUT
 from mari_onnx.errors import UserError
 from mari_onnx.report import SUFFIXES, VIEWS
 from mari_onnx.serving import names
@@ -40,6 +41,27 @@ batch = click.option(
     show_default=True,
     help="Candidates of a typical request. Costs are counted, and rewrites have to pay, at this number.",
 )
+
+
+def bounded(command: Command) -> Command:
+    """Add the options `timeout` and `max_memory`, which the functions of `mari_onnx` take by these names."""
+    timeout = click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        default=TIMEOUT,
+        show_default=True,
+        help="Time that analysis and verification may take. What is not verified by then is not shown to be the same.",
+    )
+    max_memory = click.option(
+        "--max-memory",
+        metavar="GB",
+        type=click.FloatRange(min=0, min_open=True),
+        default=MAX_MEMORY,
+        show_default=True,
+        help="Memory that the analysis may take, and the same for the process in which models are run.",
+    )
+    return timeout(max_memory(command))
 
 
 def _guard_name(_ctx: click.Context, _option: click.Parameter, value: str) -> str | None:
@@ -93,9 +115,11 @@ _ASKED = [
 def asked(command: Command) -> Command:
     """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
 
-    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard` and
-    `allow_no_candidates`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these names.
+    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard`,
+    `allow_no_candidates` and the options of `bounded`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these
+    names.
     """
+    command = bounded(command)
     for option in reversed(_ASKED):
         command = option(command)
     return command

@@ -115,6 +115,7 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     help="Where to write the smallest inputs that fail, if any do.  [default: OPT.failing.npz in the working "
     "directory]",
 )
+@options.bounded
 @options.form
 @options.report_file
 @options.configured

@@ -6,6 +6,7 @@ import onnx
 from google.protobuf.message import Message
 from onnx import checker, shape_inference
 
+from mari_onnx import worker
 from mari_onnx.document.arrays import external_file
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, external_tensors, is_external, stored_bytes
@@ -26,15 +27,23 @@ def check(document: Document) -> None:
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        from mari_onnx.document.runtime import loads  # onnxruntime takes its time to import
-
-        if loads(document):
+        if _loads(document):
             return
         reason = " ".join(str(error).split())[:500]
         raise ModelError(
             f"{where} is not a valid ONNX model: {reason}",
             "Export the model again; `onnx.checker.check_model(path, full_check=True)` tells more.",
         ) from error
+
+
+def _loads(document: Document) -> bool:
+    """Whether onnxruntime loads the model; no if it crashes over it, or does not end."""
+    from mari_onnx.document.runtime import loads  # onnxruntime takes its time to import
+
+    try:
+        return worker.run(loads, document)
+    except worker.StoppedError:
+        return False
 
 
 def _check_stored(proto: onnx.ModelProto, where: str) -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import onnx
 
@@ -37,9 +37,21 @@ class Document:
         """The model as onnxruntime reads it, for the check and the analysis; `proto` where nothing is filled in."""
         return repaired(self.proto)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled: the path of a file, which may take gigabytes, or the bytes of a model in memory."""
+        stored = None if self.path is not None else self.proto.SerializeToString()
+        return _again, (self.path, stored, self.base_dir, self.bytes, self.linked)
+
     def with_proto(self, proto: onnx.ModelProto) -> Document:
         """A document of another model that refers to the same external data, such as the optimized one."""
         return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + external_bytes(proto, self.base_dir))
+
+
+def _again(path: Path | None, stored: bytes | None, base_dir: Path | None, size: int, linked: Path | None) -> Document:
+    """A document that was pickled. It was checked before."""
+    proto = onnx.ModelProto()
+    proto.ParseFromString(path.read_bytes() if path is not None else stored)
+    return Document(path, proto, base_dir, size, linked)
 
 
 ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | Document"

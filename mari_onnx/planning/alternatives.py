@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mari_onnx import budget
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.builder import Builder
@@ -165,10 +166,11 @@ class _Selection:
 
     def improved(self) -> _Selection:
         """The selection after every switch that lowers the cost, until no switch does or after `PASSES` passes."""
-        best = self
+        best, limits = self, budget.current()
         for _ in range(PASSES):
             start = best.cost
             for choice in reversed(self.b.choices):
+                limits.check("the plan was made")
                 now = {t: best.resolve(t) for t in choice if best.read[t]}
                 if not now:
                     continue

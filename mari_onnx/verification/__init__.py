@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mari_onnx.verification.apart import verify
     from mari_onnx.verification.compare.structure import structural_difference
     from mari_onnx.verification.options import Known, Options
-    from mari_onnx.verification.procedure import verify
 
 __all__ = ["Known", "Options", "structural_difference", "verify"]
 
-_HOME = {"Known": "options", "Options": "options", "structural_difference": "compare.structure", "verify": "procedure"}
+_HOME = {"Known": "options", "Options": "options", "structural_difference": "compare.structure", "verify": "apart"}
 
 
 def __getattr__(name: str) -> Any:

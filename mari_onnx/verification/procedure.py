@@ -24,7 +24,7 @@ from mari_onnx.verification.notes import noted
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.answers import answering
-from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner
+from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source
 from mari_onnx.verification.signatures import check_signatures, check_tiled, order_of_outputs
 
 
@@ -83,7 +83,7 @@ def compare(
     tolerance = None
     if options.rtol is not None or options.atol is not None:
         tolerance = Tolerance(options.rtol or 0.0, options.atol or 0.0)
-    runs = answering(runner(sessions[0])), answering(runner(sessions[1]))
+    runs = answering(models[0].runner(sessions[0])), answering(models[1].runner(sessions[1]))
     order = order_of_outputs(*sessions)
     comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved, order)
     if options.runtime != DEFAULT_RUNTIME:

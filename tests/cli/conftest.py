@@ -34,12 +34,16 @@ class Optimized:
     changed: bool
 
 
+LIMITS: dict[str, Any] = {"timeout": 300.0, "max_memory": 8.0}
+"""The time and the memory that every command may take, where nothing is said of them."""
+
 AS_EXPORTED: dict[str, Any] = {
-    "user_batch": "tiled", "request_index": None, "request_key": (), "guard": None, "allow_no_candidates": False
+    "user_batch": "tiled", "request_index": None, "request_key": (), "guard": None, "allow_no_candidates": False,
+    **LIMITS,
 }  # fmt: skip
 """What optimize and inspect are told where nothing is said of how the model is served."""
 
-ONE_MODEL: dict[str, Any] = {"request_index": None, "request_key": (), "user_model": None, "item_model": None}
+ONE_MODEL: dict[str, Any] = {"request_index": None, "request_key": (), "user_model": None, "item_model": None, **LIMITS}
 """The same for verify."""
 
 

@@ -27,6 +27,8 @@ verify-batches = [1, 5]
 seed = 3
 rtol = 1e-5
 atol = 0
+timeout = 60
+max-memory = 2.5
 """
 
 

@@ -64,14 +64,15 @@ def test_an_interrupted_verification_writes_nothing(sample: Path, tmp_path: Path
     code = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
-from mari_onnx.verification import comparison
-compare = comparison.Comparison.compare
-def interrupted(self, case, *given):
-    if case.batch == 7:
-        os.kill(os.getpid(), signal.SIGINT)
-    compare(self, case, *given)
-comparison.Comparison.compare = interrupted
+import mari_onnx
 from mari_onnx.cli import main
+verify = mari_onnx.verify
+def interrupt(what, done, total):
+    if what == "batch 7":
+        os.kill(os.getpid(), signal.SIGINT)
+def interrupted(*models, progress, **given):
+    return verify(*models, progress=interrupt, **given)
+mari_onnx.verify = interrupted
 main(sys.argv[1:])
 """
     given = ["verify", sample, sample, "-u", "user_*", "--report", report]

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mari_onnx import verification
 from mari_onnx.document.document import ModelLike
 from mari_onnx.report.model import Verification
+from mari_onnx.verification import procedure
 from mari_onnx.verification.options import Known, Options
 from mari_onnx.verification.procedure import compare
 
@@ -39,7 +39,7 @@ def verify(reference: ModelLike, optimized: ModelLike, *, progress: Any = None, 
     """The verification, with what is known of the models and the options as keywords."""
     known = Known(**{name: value for name, value in given.items() if name in KNOWN})
     options = Options(**{name: value for name, value in given.items() if name not in KNOWN})
-    return verification.verify(reference, optimized, known, options, progress)
+    return procedure.verify(reference, optimized, known, options, progress)
 
 
 def judged(reference: ModelLike, optimized: ModelLike, **given: Any) -> Verification:

@@ -31,7 +31,7 @@ from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, ACCURACY_FLOOR, distance, misplaced
 from mari_onnx.verification.float64.exact import Exact
-from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, runner
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.verification.models import judged
 from tests.verification.mutations import MUTATIONS, Patient
 
@@ -86,7 +86,7 @@ def sample(name: str) -> Sample:
     tiled = roles_of(Model(as_document(model)), users, 500).tiled
     calls = tuple(call(meta, model, batch, seed) for batch, seed in CALLS)
     source = Source("reference", as_document(model))
-    raised, run = Exact(source), runner(source.session())
+    raised, run = Exact(source), source.runner(source.session())
     exact = tuple(raised(feeds) for feeds in calls)
     rounding = max(distance(run(f)[n], e[n]) for f, e in zip(calls, exact, strict=True) for n in e)
     return Sample(model, optimized, tiled, calls, exact, rounding)
@@ -96,7 +96,7 @@ def damage(given: Sample, model: onnx.ModelProto) -> tuple[float, float]:
     """How far off a model is, in its own precision and in float64, in units of the original's own rounding."""
     try:
         source = Source("damaged", as_document(model))
-        run, raised = runner(source.session()), Exact(source)
+        run, raised = source.runner(source.session()), Exact(source)
         off = [0.0, 0.0]
         for feeds, exact in zip(given.calls, given.exact, strict=True):
             for i, found in enumerate((run(feeds), raised(feeds))):

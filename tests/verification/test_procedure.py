@@ -185,6 +185,16 @@ def test_a_fixed_batch_is_run_once() -> None:
     assert "no input has a dynamic axis" in verification.notes[0]
 
 
+def test_what_breaks_after_the_comparison_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def boom(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("mari_onnx.verification.comparison.rankings", boom)
+    found = verify(models.tower(), models.split_tower())
+    assert found.passed
+    assert found.notes == ("what becomes of the order of the candidates could not be found (RuntimeError: boom)",)
+
+
 def test_the_seed_decides() -> None:
     reference, other = models.tower(), models.split_tower()
     assert verify(reference, other, seed=3) == verify(reference, other, seed=3)

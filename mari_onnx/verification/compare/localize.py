@@ -16,7 +16,7 @@ from mari_onnx.report.model import Divergence, Remark
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, distance, misplaced
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.inputs.draw import Input
-from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Source, Values, runner
+from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Source, Values
 
 PATIENCE = 5.0
 """Seconds that the search for smaller inputs may take."""
@@ -235,4 +235,4 @@ def _expose(source: Source, names: Sequence[str]) -> Run:
     copy.CopyFrom(source.proto)
     present = {output.name for output in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    return runner(source.variant(copy))
+    return source.runner(source.variant(copy))

@@ -22,7 +22,8 @@ from mari_onnx.verification.float64.operators import STAND_INS
 from mari_onnx.verification.float64.raised import lowered, raise_feeds, raised
 from mari_onnx.verification.float64.recurrent import RECURRENT, recurrent
 from mari_onnx.verification.runtimes.answers import tensors_of
-from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds, RunError, Source, Values, runner
+from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds, RunError, Source, Values
+from mari_onnx.worker import doing
 
 RAISABLE = 1_500_000_000
 """The largest model, in bytes with its external data, that is raised to float64."""
@@ -73,6 +74,7 @@ class Exact:
         self._groups = self._plan()
 
     def __call__(self, feeds: Feeds) -> Values:
+        doing(f"ran the {self.source.role} model in float64")
         while True:
             values = raise_feeds(feeds)
             try:
@@ -132,7 +134,7 @@ class Exact:
             graph.input.append(onnx.helper.make_tensor_value_info(name, element, [None] * values[name].ndim))
         model = _model(self.model, graph)
         try:
-            run = runner(self.source.variant(model))
+            run = self.source.runner(self.source.variant(model))
         except RunError as error:
             found = _LACKING.search(str(error))
             there = set[str]().union(*map(_op_types, nodes))
@@ -216,7 +218,7 @@ class Exact:
         for name, value in narrow(values).items():
             graph.input.append(onnx.helper.make_tensor_value_info(name, _element_type(value), [None] * value.ndim))
         try:
-            session = runner(self.source.variant(_model(self.model, graph)))
+            session = self.source.runner(self.source.variant(_model(self.model, graph)))
         except RunError as error:
             raise _UnableError(str(error)) from error
         return lambda values: raise_feeds(session(narrow(values)))

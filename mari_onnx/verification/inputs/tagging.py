@@ -21,7 +21,7 @@ from onnx.inliner import inline_local_functions
 from mari_onnx.document.scopes import captures, reads
 from mari_onnx.verification.inputs.draw import Input
 from mari_onnx.verification.inputs.flow import COMPARES, WRAPS, Flow, Use, needed
-from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source, runner
+from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source
 
 TAG = 1 << 20
 """The first tag. Tags are TAG, TAG + 1, ... below 2 TAG: exact in float32, and the sum of two tags is no tag."""
@@ -160,7 +160,7 @@ class _Tagging:
         present = {output.name for output in probe.graph.output}
         wanted = [name for name in (*fetched, *shaped.values()) if name not in present]
         probe.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
-        values = runner(self.source.variant(probe))(self.plain)
+        values = self.source.runner(self.source.variant(probe))(self.plain)
         known |= {name: values[name] for name in fetched}
         return known, shapes | {name: values[shape].tolist() for name, shape in shaped.items()}
 
@@ -187,7 +187,7 @@ class _Tagging:
         if not outputs:
             return lambda feeds: {name: feeds[name] for name in wanted}
         model = onnx.helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
-        run = runner(self.source.variant(model))
+        run = self.source.runner(self.source.variant(model))
         fed = [each.name for each in graph.input]
 
         def move(feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import reachable
-from mari_onnx.document.runtime import open_document, open_session
+from mari_onnx.document.runtime import Session, open_document, open_session
 from mari_onnx.errors import UserError
+from mari_onnx.worker import doing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Feeds = Mapping[str, Array]
@@ -54,8 +54,9 @@ class Source:
             onnx.load_external_data_for_model(copy, str(folder))
         return copy
 
-    def session(self) -> ort.InferenceSession:
+    def session(self) -> Session:
         """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
+        doing(f"loaded the {self.role} model")
         try:
             return open_document(self.document, optimize=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
@@ -66,28 +67,29 @@ class Source:
                 else "If the model has external data, give the path of its file instead of the object.",
             ) from error
 
-    def variant(self, proto: onnx.ModelProto) -> ort.InferenceSession:
+    def variant(self, proto: onnx.ModelProto) -> Session:
         """A session of `proto`, a changed copy of the model with the same external data, without optimizations.
 
         Raises RunError where onnxruntime cannot load it.
         """
+        doing(f"loaded the {self.role} model, as it is run to look into it")
         try:
             return open_session(self.document, proto, optimize=False)
         except Exception as error:
             raise RunError(brief(error)) from error
 
+    def runner(self, session: Session) -> Run:
+        """A session as a function from inputs to outputs, both by name. The function raises RunError where it fails."""
+        names = [output.name for output in session.get_outputs()]
 
-def runner(session: ort.InferenceSession) -> Run:
-    """The session as a function from inputs to outputs, both by name. The function raises RunError where it fails."""
-    names = [output.name for output in session.get_outputs()]
+        def run(feeds: Feeds) -> dict[str, Array]:
+            doing(f"ran the {self.role} model")
+            try:
+                return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+            except Exception as error:
+                raise RunError(brief(error)) from error
 
-    def run(feeds: Feeds) -> dict[str, Array]:
-        try:
-            return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-        except Exception as error:
-            raise RunError(brief(error)) from error
-
-    return run
+        return run
 
 
 def brief(error: Exception) -> str:

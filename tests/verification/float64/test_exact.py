@@ -11,7 +11,7 @@ import pytest
 from mari_onnx.document.read import as_document
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
 from mari_onnx.verification.float64.exact import Exact
-from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, runner
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.verification.models import parse, verify
 
 
@@ -182,7 +182,7 @@ def test_mean_and_lrn_are_onnxruntimes(size: int) -> None:
     text = f"""g (float[B, 4, 2, 2] x) => (float[B, 4, 2, 2] y) {{
         m = Mean (k, x) y = LRN <size = {size}, alpha = 0.5, beta = 0.6, bias = 2.0> (m) }}"""
     source = Source("reference", as_document(parse(text, k=np.ones((1, 1, 2, 2), np.float32))))
-    exact, run = Exact(source), runner(source.session())
+    exact, run = Exact(source), source.runner(source.session())
     for batch in (1, 2, 7):
         feeds = {"x": np.random.default_rng(batch).standard_normal((batch, 4, 2, 2)).astype(np.float32)}
         np.testing.assert_allclose(exact(feeds)["y"], run(feeds)["y"], rtol=1e-5)

@@ -6,7 +6,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document.read import as_document
 from mari_onnx.verification.float64.raised import raise_feeds, raised
-from mari_onnx.verification.runtimes.onnxruntime import Source, runner
+from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.verification import models
 from tests.verification.models import parse, verify
 
@@ -25,7 +25,8 @@ def test_everything_is_raised() -> None:
         }""",
         half=np.array([0.5], np.float16),
     )
-    run = runner(Source("reference", as_document(raised(model))).session())
+    source = Source("reference", as_document(raised(model)))
+    run = source.runner(source.session())
     x = np.array([[1 / 3, 2 / 3]], np.float32)
     y = run(raise_feeds({"x": x}))["y"]
     assert y.dtype == np.float64
@@ -58,7 +59,8 @@ def test_rows_are_cast_and_not_their_table(monkeypatch: pytest.MonkeyPatch) -> N
     runs = {}
     for large in (16, 1 << 26):
         monkeypatch.setattr("mari_onnx.verification.float64.raised._LARGE", large)
-        runs[large] = runner(Source("reference", as_document(found := raised(model))).session())
+        source = Source("reference", as_document(found := raised(model)))
+        runs[large] = source.runner(source.session())
         casts = [node.input[0] for node in found.graph.node if node.op_type == "Cast"]
         assert ("t.stored" in casts, "u.stored" in casts) == (False, large == 16)
     for c in (True, False):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mari_onnx.document.read import from_proto, load
-from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, brief, runner
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, brief
 from tests.verification import models
 
 
@@ -37,7 +37,7 @@ def test_a_model_without_external_data_is_copied() -> None:
 
 def test_a_failure_is_told_in_a_few_words(source: Source) -> None:
     with pytest.raises(RunError) as failed:
-        runner(source.session())({})
+        source.runner(source.session())({})
     assert "\n" not in str(failed.value)
     assert brief(ValueError("[ONNXRuntimeError] : 1 : FAIL : no\n such  file")) == "no such file"
     assert len(brief(ValueError("long " * 100))) == 300

@@ -1,0 +1,86 @@
+"""The time and the memory that a command may take, so that every run ends and says why.
+
+A graph may run for ever (a Loop of very many trips) or ask for more memory than there is. The functions of `api` open a
+budget; what may take long asks it at each step, and the child process that runs models is stopped by it (`worker`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from mari_onnx.errors import UserError
+
+TIMEOUT, MAX_MEMORY = 300.0, 8.0
+"""Seconds, and gigabytes of memory of one process, where nothing else is asked for."""
+
+
+class Limits(TypedDict, total=False):
+    """The arguments of `within` as keywords, for functions such as `mari_onnx.optimize`."""
+
+    timeout: float
+    max_memory: float
+
+
+def _largest_memory() -> float:
+    """The most memory that this process ever had, in gigabytes; 0 on a system that does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a command may take: `timeout` seconds, and `max_memory` gigabytes in each of its processes.
+
+    `start` and `memory` are the time and the memory of this process, in seconds and gigabytes, when it began.
+    """
+
+    timeout: float = TIMEOUT
+    max_memory: float = MAX_MEMORY
+    start: float = field(default_factory=time.monotonic)
+    memory: float = field(default_factory=_largest_memory)
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left; less than 0 where they are over."""
+        return self.start + self.timeout - time.monotonic()
+
+    def check(self, doing: str) -> None:
+        """Raise UserError where this process took more; `doing` says in words what it was about to do."""
+        if self.left < 0:
+            raise UserError(f"{self.timeout:g} s were over before {doing}", f"{LONGER}, or -u names fewer inputs.")
+        if _largest_memory() - self.memory > self.max_memory:
+            raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing}", f"{LARGER}.")
+
+
+LONGER = "--timeout SECONDS allows more time"
+LARGER = "--max-memory GB allows more memory"
+
+_CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def current() -> Budget:
+    """The budget of the command that is running; a new one of the usual size outside of any."""
+    return _CURRENT.get() or Budget()
+
+
+@contextmanager
+def within(timeout: float = TIMEOUT, max_memory: float = MAX_MEMORY) -> Iterator[None]:
+    """Give what is done inside a budget of seconds and gigabytes. Raises UserError for one that is not positive."""
+    for name, value in {"timeout": timeout, "max_memory": max_memory}.items():
+        if not value > 0:
+            raise UserError(f"{name} is {value:g}, and nothing can be done in that", "Give a number larger than 0.")
+    token = _CURRENT.set(Budget(timeout, max_memory))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
