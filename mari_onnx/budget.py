@@ -57,9 +57,9 @@ class Budget:
     def check(self, doing: str) -> None:
         """Raise UserError where this process took more; `doing` says in words what it was about to do."""
         if self.left < 0:
-            raise UserError(f"{self.timeout:g} s were over before {doing}", f"{LONGER}, or -u names fewer inputs.")
+            raise UserError(f"{self.timeout:g} s were over before {doing}", LONGER)
         if _largest_memory() - self.memory > self.max_memory:
-            raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing}", f"{LARGER}.")
+            raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing}", LARGER)
 
 
 LONGER = "--timeout SECONDS allows more time"

@@ -30,10 +30,13 @@ T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function and its arguments. Before it the working directory is sent, where relative paths in arguments lead from."""
+"""A function and its arguments. The working directory is sent before it, from which relative paths lead."""
 
 STEP = 0.05
 """Seconds between two looks at the time and at the memory of the child."""
+
+KILLED = -9
+"""How a process ended that the system killed, which does so where memory runs out."""
 
 KEPT = 1.0
 """Gigabytes up to which an idle child is kept for the next call."""
@@ -151,7 +154,7 @@ class _Worker:
         except subprocess.TimeoutExpired:  # it closed its output, but goes on
             self.process.kill()
             code = self.process.wait()
-        if code == -signal.SIGKILL:
+        if code == KILLED:
             return StoppedError(
                 f"the system killed onnxruntime while it {self._doing}", "free some memory, which may have run out"
             )
