@@ -14,7 +14,7 @@ RUNS    ?= 200
 PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz mutate alarms bench clean
+.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz mutate alarms memory bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ mutate: $(READY) ## Damage the sample models and see whether the verification se
 
 alarms: $(READY) ## Verify the optimized models with many seeds: there must be no alarm (minutes; RUNS=200)
 	$(BIN)/python -m tests.verification.alarms $(RUNS)
+
+memory: $(READY) ## Measure the memory of commands on models of 1 to 2 GB (minutes; 6 GB of memory, 4 GB of disk)
+	$(BIN)/python -m tests.memory
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks

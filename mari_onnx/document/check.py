@@ -10,6 +10,7 @@ from mari_onnx import worker
 from mari_onnx.document.arrays import external_file
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, external_tensors, is_external, stored_bytes
+from mari_onnx.document.serialized import copy_field
 from mari_onnx.document.words import check_words
 from mari_onnx.errors import ModelError
 
@@ -126,15 +127,9 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def copy_fields(source: Message, target: Message, *, but: str) -> None:
     """Copy all fields of a protobuf message into an empty one, except for the field `but`."""
-    for field, value in source.ListFields():
-        if field.name == but:
-            continue
-        if hasattr(value, "extend"):
-            getattr(target, field.name).extend(value)
-        elif isinstance(value, Message):
-            getattr(target, field.name).CopyFrom(value)
-        else:
-            setattr(target, field.name, value)
+    for field, content in source.ListFields():
+        if field.name != but:
+            copy_field(field.name, content, target)
 
 
 def _without_declared_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:

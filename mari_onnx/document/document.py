@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnx
 
 from mari_onnx.document.external import external_bytes
 from mari_onnx.document.repair import repaired
+from mari_onnx.document.serialized import pieces, size
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,19 @@ class Document:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What is pickled: the path of a file, which may take gigabytes, or the bytes of a model in memory."""
-        stored = None if self.path is not None else self.proto.SerializeToString()
+        stored = [] if self.path is not None else list(pieces(self.proto))
         return _again, (self.path, stored, self.base_dir, self.bytes, self.linked)
 
     def with_proto(self, proto: onnx.ModelProto) -> Document:
         """A document of another model that refers to the same external data, such as the optimized one."""
-        return replace(self, path=None, proto=proto, bytes=proto.ByteSize() + external_bytes(proto, self.base_dir))
+        return replace(self, path=None, proto=proto, bytes=size(proto) + external_bytes(proto, self.base_dir))
 
 
-def _again(path: Path | None, stored: bytes | None, base_dir: Path | None, size: int, linked: Path | None) -> Document:
+def _again(path: Path | None, stored: Sequence[bytes], base_dir: Path | None, of: int, linked: Path | None) -> Document:
     """A document that was pickled. It was checked before."""
     proto = onnx.ModelProto()
-    proto.ParseFromString(path.read_bytes() if path is not None else stored)
-    return Document(path, proto, base_dir, size, linked)
+    proto.ParseFromString(path.read_bytes() if path is not None else b"".join(stored))
+    return Document(path, proto, base_dir, of, linked)
 
 
 ModelLike: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto | Document"

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.external import PROTOBUF_LIMIT, external_bytes
+from mari_onnx.document.serialized import size
 from mari_onnx.errors import ModelError, UserError
 
 
@@ -31,7 +32,7 @@ def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Do
     base_dir = Path(base_dir) if base_dir is not None else None
     document = Document(None, proto, base_dir, 0)
     check(document)
-    return replace(document, bytes=proto.ByteSize() + external_bytes(proto, base_dir))
+    return replace(document, bytes=size(proto) + external_bytes(proto, base_dir))
 
 
 def as_document(model: ModelLike) -> Document:

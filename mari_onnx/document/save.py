@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO
 
 import onnx
-from google.protobuf.message import EncodeError
 
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors, leads_outside, slice_of
+from mari_onnx.document.serialized import pieces, size
 from mari_onnx.errors import UserError
 
 PAGE = 4096
@@ -129,16 +129,14 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def _stage_model(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bool) -> None:
-    try:
-        if proto.ByteSize() > PROTOBUF_LIMIT:
-            proto = _spill(staged, proto, path.with_name(path.name + ".data"), overwrite=overwrite)
-        data = proto.SerializeToString()
-    except EncodeError as error:
-        raise UserError(
-            f"the result does not fit into {path}: ONNX allows 2 GB without external data",
-            "Export the model with external data, and optimize that.",
-        ) from error
-    staged.write(path, lambda file: file.write(data))
+    if size(proto) > PROTOBUF_LIMIT:
+        proto = _spill(staged, proto, path.with_name(path.name + ".data"), overwrite=overwrite)
+        if size(proto) > PROTOBUF_LIMIT:
+            raise UserError(
+                f"the result does not fit into {path}: ONNX allows 2 GB without external data",
+                "Export the model with external data, and optimize that.",
+            )
+    staged.write(path, lambda file: file.writelines(pieces(proto)))
 
 
 def _spill(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bool) -> onnx.ModelProto:
