@@ -42,6 +42,9 @@ from mari_onnx.version import __version__
 
 NEWER_OPSET = "export the model for a newer opset"
 
+EARLIER = "compute it before the user's rows are repeated, or from constants, where the exported code allows that"
+"""What may be done about any node that is left as it is."""
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of steps done, and the number of all steps."""
 
@@ -152,7 +155,7 @@ def require_writable(plan: Plan) -> None:
 def described(command: Command, plan: Plan, settings: Settings) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
-    remarks = [*plan.program.context.remarks]
+    remarks = [with_next_step(remark) for remark in plan.program.context.remarks]
     if lacking := plan.lowered.lacking:
         name = plan.reading.model.graph.output[0].name
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
@@ -162,6 +165,13 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
         calls=found.mode.instructions(found.tiled), changed=settings.mode.demanded or plan.pays,
         configuration=settings.configuration(command),
     )  # fmt: skip
+
+
+def with_next_step(remark: Remark) -> Remark:
+    """The remark; a refusal has a next step, that of the rule or the one that holds for all nodes."""
+    if remark.status != "refused" or remark.next_step:
+        return remark
+    return replace(remark, next_step=EARLIER)
 
 
 def cost(work: Work, batch: int) -> Cost:

@@ -12,6 +12,7 @@ import mari_onnx
 from mari_onnx import pipeline
 from mari_onnx.analysis import input_roles
 from mari_onnx.ir.policy import POLICY
+from mari_onnx.pipeline import EARLIER
 from mari_onnx.planning import plan, search
 from tests.graphs import integers, parse, ranking
 
@@ -91,3 +92,12 @@ def test_verifying_plans_nothing(calls: Counter[str]) -> None:
     assert report.cost_before is not None
     assert report.cost_after is not None
     assert (report.cost_before.macs, report.cost_after.macs) == (500 * 259 * 32, 256 * 32 + 500 * 3 * 32)
+
+
+def test_each_refusal_has_a_next_step() -> None:
+    model = ranking(
+        "one", "t = SoftmaxCrossEntropyLoss (user, item) y = Unsqueeze (t, zero)", item="int64[]", output="float[1] y"
+    )
+    (remark,) = [r for r in mari_onnx.inspect(model).remarks if r.status == "refused"]
+    assert remark.reason == "no rule for ai.onnx.SoftmaxCrossEntropyLoss"
+    assert remark.next_step == EARLIER

@@ -15,6 +15,7 @@ from benchmarks.calls import call, declared
 from benchmarks.models import samples
 from benchmarks.timing import session
 from mari_onnx import Optimized, optimize
+from tests.reasons import unexplained
 
 SAMPLES = {name: (path, meta) for name, path, meta in samples()}
 
@@ -44,6 +45,11 @@ def test_cheaper_and_the_same(name: str) -> None:
     assert report.cost_after is not None
     assert report.cost_after.macs < report.cost_before.macs
     assert_agree(model, optimized.model, meta)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_stays_is_explained(name: str) -> None:
+    assert unexplained(optimized_once(name).report, onnx.load(SAMPLES[name][0])) == []
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -44,8 +44,11 @@ class Op:
 
     @property
     def name(self) -> str:
-        """The name of the first output, by which a user finds the node in a viewer. Nodes may have no names."""
-        return str(self.proto.output[0])
+        """The name of the first output that is there, by which a user finds the node in a viewer.
+
+        Nodes may have no names, and an LSTM of which the last state alone is wanted has no first output.
+        """
+        return str(next(filter(None, self.proto.output), ""))
 
     @property
     def op_type(self) -> str:

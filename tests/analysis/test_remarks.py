@@ -27,3 +27,12 @@ def test_remarks_on_what_stays(body: str, reason: str) -> None:
     text = f"g (float[1, 3] user_row, float[B, 3] item) => (float[B, 3] y) {{ {body} }}"
     (remark,) = rewrite_and_check(parse(text, w=integers(3, 3))).remarks
     assert (remark.status, remark.reason) == ("as is", reason)
+
+
+def test_a_node_without_its_first_output_is_named_by_the_next() -> None:
+    """The last state of a cell, of which the history is not wanted."""
+    body = ", last = GRU <hidden_size = 3, layout = 1> (user, w, r) y = Neg (last)"
+    constants = {"w": integers(1, 9, 4), "r": integers(1, 9, 3)}
+    model = ranking("one", body, user="float[5, 4]", output="float[B, 1, 3] y", **constants)
+    (remark,) = [r for r in rewrite(model).remarks if r.op_type == "GRU"]
+    assert (remark.status, remark.tensor) == ("refused", "last")

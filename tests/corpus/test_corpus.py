@@ -22,6 +22,7 @@ import pytest
 from benchmarks.calls import declared
 from benchmarks.timing import session
 from mari_onnx import Optimized, optimize
+from tests.reasons import unexplained
 
 FOLDER = Path(os.environ.get("MARI_CORPUS", Path(__file__).parents[3] / "shared/corpus"))
 FULL = os.environ.get("MARI_ONNX_CORPUS") == "full"
@@ -116,6 +117,12 @@ def test_arithmetic(name: str) -> None:
     assert found.after <= found.before
     if name in PAIRED and name.split("_")[1].removesuffix("raw") in LIKE_AN_MLP:
         assert found.after <= EACH * found.least
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_what_stays_is_explained(name: str) -> None:
+    model, _, optimized = case(name, verify=False)
+    assert unexplained(optimized.report, model) == []
 
 
 @pytest.mark.parametrize("name", TRIED)
