@@ -32,7 +32,7 @@ def test_remarks_on_what_stays(body: str, reason: str) -> None:
 def test_a_node_without_its_first_output_is_named_by_the_next() -> None:
     """The last state of a cell, of which the history is not wanted."""
     body = ", last = GRU <hidden_size = 3, layout = 1> (user, w, r) y = Neg (last)"
-    constants = {"w": integers(1, 9, 4), "r": integers(1, 9, 3)}
-    model = ranking("one", body, user="float[5, 4]", output="float[B, 1, 3] y", **constants)
+    w, r = integers(1, 9, 4), integers(1, 9, 3)
+    model = ranking("one", body, user="float[5, 4]", output="float[B, 1, 3] y", w=w, r=r)
     (remark,) = [r for r in rewrite(model).remarks if r.op_type == "GRU"]
     assert (remark.status, remark.tensor) == ("refused", "last")
