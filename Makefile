@@ -10,11 +10,12 @@ SITE    := build/site-venv
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
 GRAPHS  ?= 50000
+FILES   ?= 20000
 RUNS    ?= 200
 PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz mutate alarms memory bench clean
+.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz fuzz-files mutate alarms memory bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,10 @@ suite: $(READY) ## Run onnx's own tests and models in packages through optimize,
 
 fuzz: $(READY) ## Check the invariant on many random graphs, all operators and forms (GRAPHS=50000)
 	$(BIN)/python -m tests.property.fuzz $(GRAPHS) --complete
+
+fuzz-files: $(READY) ## Run commands on damaged files, and end them while they write (FILES=20000)
+	$(BIN)/python -m tests.files.fuzz $(FILES)
+	$(BIN)/python -m tests.files.kill 200
 
 mutate: $(READY) ## Damage the sample models and see whether the verification sees it (minutes)
 	$(BIN)/python -m tests.verification.mutate --write

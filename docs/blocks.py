@@ -86,7 +86,7 @@ def endings() -> str:
     """The view for each ending of a report file."""
     rows = ["| ending | form, as `--format` calls it |", "| --- | --- |"]
     rows += [f"| `{ending}` | `{view}` |" for ending, view in SUFFIXES.items()]
-    return "\n".join([*rows, f"| any other | `{view_of(PurePath('report'))}` |"])
+    return "\n".join([*rows, f"| none | `{view_of(PurePath('report'))}` |"])
 
 
 def exit_codes() -> str:

@@ -17,6 +17,7 @@ from mari_onnx import pipeline
 from mari_onnx.analysis.input_roles import InputRoles, roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
+from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
@@ -93,7 +94,9 @@ def optimize(
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
     with within(**limits):
-        made = pipeline.optimize(model, settings, verified=verify, progress=progress)
+        document = as_document(model)
+        with blaming(document):
+            made = pipeline.optimize(document, settings, verified=verify, progress=progress)
     return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
 
 
@@ -116,7 +119,9 @@ def inspect(
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
     with within(**limits):
-        return pipeline.inspect(model, settings)
+        document = as_document(model)
+        with blaming(document):
+            return pipeline.inspect(document, settings)
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,9 @@ def split(
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs))
     with within(**limits):
-        made = pipeline.split(model, settings, verified=verify, progress=progress)
+        document = as_document(model)
+        with blaming(document):
+            made = pipeline.split(document, settings, verified=verify, progress=progress)
     return SplitModels(made.models, made.report, made.document)
 
 
@@ -216,14 +223,15 @@ def _verified(
 
     settings = Options(**options)
     first, second = as_document(reference), as_document(models[-1])
-    graph = Model(first)
-    roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
     parts = list(map(as_document, models[:-1]))
-    index = request_index if roles.tiled else None
-    mode = mode_of_result(first, [*parts, second], index, request_key)
-    drawn_rows = mode.drawn_rows(roles.tiled, request_key)
-    whole = together(first, [*parts, second], mode)
-    of_first, of_second = facts(first), facts(second)
+    with blaming(first, second, *parts):
+        graph = Model(first)
+        roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
+        index = request_index if roles.tiled else None
+        mode = mode_of_result(first, [*parts, second], index, request_key)
+        drawn_rows = mode.drawn_rows(roles.tiled, request_key)
+        whole = together(first, [*parts, second], mode)
+        of_first, of_second = facts(first), facts(second)
     result = whole if parts else second
     before = after = structure = None
     notes: list[str] = []
@@ -232,7 +240,8 @@ def _verified(
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
         before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
-    verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
+    with blaming(first, second, *parts):
+        verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
     configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
     configuration |= {name: getattr(settings, name) for name in shown}

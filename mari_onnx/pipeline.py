@@ -24,7 +24,7 @@ import onnx
 
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
-from mari_onnx.document.check import check
+from mari_onnx.document.check import blame, check
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
@@ -155,12 +155,15 @@ def require_writable(plan: Plan) -> None:
 def described(command: Command, plan: Plan, settings: Settings) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
+    document = plan.reading.model.document
     remarks = [with_next_step(remark) for remark in plan.program.context.remarks]
+    if any(remark.status == "broken" for remark in remarks):
+        blame(document)
     if lacking := plan.lowered.lacking:
         name = plan.reading.model.graph.output[0].name
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
     return Report(
-        command, __version__, facts(plan.reading.model.document), found.inputs, tuple(remarks),
+        command, __version__, facts(document), found.inputs, tuple(remarks),
         cost(plan.program.work, settings.batch), cost(plan.work, settings.batch),
         calls=found.mode.instructions(found.tiled), changed=settings.mode.demanded or plan.pays,
         configuration=settings.configuration(command),

@@ -11,6 +11,8 @@ import pytest
 import mari_onnx
 from mari_onnx import pipeline
 from mari_onnx.analysis import input_roles
+from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.rules import RULES
 from mari_onnx.ir.policy import POLICY
 from mari_onnx.pipeline import EARLIER
 from mari_onnx.planning import plan, search
@@ -101,3 +103,17 @@ def test_each_refusal_has_a_next_step() -> None:
     (remark,) = [r for r in mari_onnx.inspect(model).remarks if r.status == "refused"]
     assert remark.reason == "no rule for ai.onnx.SoftmaxCrossEntropyLoss"
     assert remark.next_step == EARLIER
+
+
+def test_a_rule_that_raises_is_no_bug_where_onnxruntime_refuses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BiasGelu without its bias: onnx's checker knows nothing of it."""
+
+    def broken(op: Op, ctx: Context) -> Derived:
+        raise IndexError
+
+    monkeypatch.setitem(RULES, "Relu", broken)
+    body = "h = Relu (item) y = com.microsoft.BiasGelu (h)"
+    model = parse(f"g (float[B, 3] item) => (float[B, 3] y) {{ {body} }}", domains=', "com.microsoft" : 1')
+    for function in (mari_onnx.optimize, mari_onnx.inspect):
+        with pytest.raises(mari_onnx.UserError, match=r"cannot be loaded by onnxruntime: .*has input size 1"):
+            function(model)

@@ -33,6 +33,9 @@ SMALL = 1024
 LONG = 2**18
 """Elements up to which onnx may keep an object for each element of a vector: at 1e8 they would take 20 GB."""
 
+MOST = 2**63
+"""Extents below it are numbers to onnx; the sum of two may be more, and means nothing."""
+
 NEGATIVE_AXES = 11
 """The opset from which on Squeeze and Unsqueeze may count axes from the end."""
 
@@ -232,7 +235,7 @@ class _OneNode:
     def _describe(self, name: str, dtype: int, shape: Sequence[Extent] | None) -> None:
         """Add an input whose shape is known. An extent that is no number becomes a symbol of the text `2*B`, say."""
         self.symbols.update((repr(e), e) for e in shape or ())
-        dims = None if shape is None else [e if isinstance(e, int) else repr(e) for e in shape]
+        dims = None if shape is None else [e if isinstance(e, int) and e < MOST else repr(e) for e in shape]
         self.inputs.append(helper.make_tensor_value_info(name, dtype, dims))
 
     def _store(self, name: str, dtype: int, elements: Any, shape: tuple[int, ...]) -> None:

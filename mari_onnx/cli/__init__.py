@@ -7,13 +7,22 @@ once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import platform
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
+from mari_onnx.cli import options
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
 from mari_onnx.cli.split import split
@@ -27,11 +36,25 @@ Exit codes:
   1    the predictions differ, or were not shown to be the same; no model is written
   2    the command or a model cannot be used as given; the message says what to do
   3    a bug in mari-onnx; MARI_ONNX_DEBUG=1 shows where, and checks each step
-  130  interrupted; nothing is written
+  130  interrupted (Ctrl-C), 143 terminated, 129 hung up; the message says what was written
 """
 
-CANNOT_BE_USED, BUG, INTERRUPTED, NOBODY_READS = 2, 3, 130, 141
+CANNOT_BE_USED, BUG, NOBODY_READS = 2, 3, 141
 """The exit codes that are set here; 141 is the usual one where the reader of a pipe, such as `head`, has gone."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The errors of a standard output that goes to a file, where click itself prints, as for --help."""
+
+BY_SIGNAL = 128
+"""What is added to the number of a signal that ended the process, as shells do."""
+
+
+class EndedError(KeyboardInterrupt):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class Commands(click.Group):
@@ -40,6 +63,28 @@ class Commands(click.Group):
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command, as click does. What is left for here happens before or after the command itself."""
+        with _signals_raise() as came:
+            try:
+                return super().main(*args, **extra)
+            except SystemExit:
+                if came:  # perhaps just before or after the command: click's own exit code is 1 then
+                    sys.exit(BY_SIGNAL + came[0])
+                raise
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                options.silence(sys.stdout)
+                _say("Error", f"the standard output cannot be written: {error.strerror}", None)
+                sys.exit(CANNOT_BE_USED)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except KeyboardInterrupt as stopped:
+            sys.exit(_stopped(stopped, []))
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -47,34 +92,85 @@ class Commands(click.Group):
             raise
         except UserError as error:
             _say("Error", error.message, error.next_step)
+            _say_written(ctx)
             ctx.exit(CANNOT_BE_USED)
-        except KeyboardInterrupt:
-            _say("Interrupted", "nothing was written", None)
-            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt as stopped:
+            ctx.exit(_stopped(stopped, options.written_files(ctx)))
         except BrokenPipeError:
-            # Python flushes stdout once more when it ends, which would fail again on the closed pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            options.silence(sys.stdout)
             ctx.exit(NOBODY_READS)
         except Exception as error:
-            if isinstance(error, OSError) and error.filename is not None:
-                _say("Error", f"{error.filename}: {error.strerror}", "Check that the path is right and readable.")
-                ctx.exit(CANNOT_BE_USED)
-            if os.environ.get("MARI_ONNX_DEBUG"):
-                click.echo("".join(traceback.format_exception(error)), err=True)
-            versions = f"mari-onnx {__version__}, Python {platform.python_version()}, {platform.system()}"
-            _say(
-                "This is a bug in mari-onnx",
-                f"{type(error).__name__}: {error}",
-                f"Please report it, with the command, the model if you can share it, the versions ({versions})\n"
-                "and what the same command prints with MARI_ONNX_DEBUG=1. No file was changed.",
-            )
-            ctx.exit(BUG)
+            if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+                raise
+            _fail(ctx, error)
+
+
+def _fail(ctx: click.Context, error: Exception) -> NoReturn:
+    """End with what the system refuses, such as a file that cannot be read, or with a bug."""
+    if isinstance(error, OSError) and error.filename is not None:
+        _say("Error", f"{error.filename}: {error.strerror}", "Check that the path is right and readable.")
+        _say_written(ctx)
+        ctx.exit(CANNOT_BE_USED)
+    if os.environ.get("MARI_ONNX_DEBUG"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    versions = f"mari-onnx {__version__}, Python {platform.python_version()}, {platform.system()}"
+    _say(
+        "This is a bug in mari-onnx",
+        f"{type(error).__name__}: {error}",
+        f"Please report it, with the command, the model if you can share it, the versions ({versions})\n"
+        "and what the same command prints with MARI_ONNX_DEBUG=1.",
+    )
+    _say_written(ctx)
+    ctx.exit(BUG)
+
+
+def _stopped(stopped: KeyboardInterrupt, written: Sequence[Path]) -> int:
+    """Say what was written before a signal ended the command; the exit code."""
+    number = stopped.number if isinstance(stopped, EndedError) else signal.SIGINT
+    kind = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+    _say(kind, f"{_listed(written)} written, whole" if written else "nothing was written", None)
+    return BY_SIGNAL + number
+
+
+def _say_written(ctx: click.Context) -> None:
+    if files := options.written_files(ctx):
+        with contextlib.suppress(OSError):
+            click.echo(f"  {_listed(files)} written before that.", err=True)
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return f"{', '.join(map(str, files))} {'was' if len(files) == 1 else 'were'}"
 
 
 def _say(kind: str, message: str, next_step: str | None) -> None:
-    click.echo(f"{kind}: {message}", err=True)
-    for line in (next_step or "").splitlines():
-        click.echo(f"  {line}", err=True)
+    """Print a message; where it cannot be printed, the exit code is all that is left."""
+    with contextlib.suppress(OSError):
+        click.echo(f"{kind}: {message}", err=True)
+        for line in (next_step or "").splitlines():
+            click.echo(f"  {line}", err=True)
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[list[int]]:
+    """Let the signals that ask a process to end raise an error, so that files are cleaned up; the signals that came."""
+    came: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()
+    found = {number: signal.getsignal(number) for number in numbers} if main else {}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number, handler in found.items() if handler in usual}
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise EndedError(number)
+
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(

@@ -40,6 +40,6 @@ def inspect(model: Path, form: str, quiet: bool, verbose: bool, **asked: Any) ->
 
     report = options.with_file(mari_onnx.inspect(model, **asked))
     if form == "json":
-        click.echo(to_json(report), nl=False)
+        options.show_text(to_json(report))
     else:
         options.show(report, quiet=quiet, verbose=verbose)

@@ -45,6 +45,6 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
     report, problems = result.report, list[Exception]()
     if writing.wants(report):
         with options.postponed(problems):
-            save(result.document, result.model, output, overwrite=writing.overwrite)
+            save(result.document, result.model, output, overwrite=writing.overwrite, written=options.was_written)
             report = replace(report, written=str(output))
     writing.hand_over(report, problems)

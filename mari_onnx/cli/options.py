@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -177,18 +179,17 @@ def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None)
         ctx.meta[_FILE] = str(value)
 
 
-_FORMS = ", ".join(
-    f"{view} ({', '.join(ending for ending, of in SUFFIXES.items() if of == view)})"
-    for view in dict.fromkeys(SUFFIXES.values())
-)
+_ENDINGS = {view: ", ".join(e for e, of in SUFFIXES.items() if of == view) for view in SUFFIXES.values()}
+_FORMS = ", ".join(f"{view} ({e}{', or no ending' * (view == 'json')})" for view, e in _ENDINGS.items())
 
-report_file = click.option(
+report_files = click.option(
     "--report",
-    "report_file",
+    "report_files",
     metavar="FILE",
     type=FILE,
-    help="Also write the report to this file, whatever the result, and replace an older one. The name decides the "
-    f"form: {_FORMS}, else json.",
+    multiple=True,
+    help="Also write the report to this file, whatever the result; an older one is removed first. The name decides the "
+    f"form: {_FORMS}. May be given several times.",
 )
 
 form = click.option(
@@ -213,19 +214,22 @@ class Writing:
     """The options of a command that writes models, and what they do with its result."""
 
     no_verify: bool
-    report_file: Path | None
+    report_files: tuple[Path, ...]
     dry_run: bool
     overwrite: bool
     quiet: bool
     verbose: bool
 
     def check(self, model: Path, outputs: Collection[Path]) -> None:
-        """Raise `UserError` unless the outputs and the report can be written without replacing a model unasked."""
+        """Raise `UserError` unless the outputs and the reports can be written without replacing a model unasked.
+
+        Older reports are removed.
+        """
         from mari_onnx.document.save import check_output
 
+        begin_reports(self.report_files, model, *outputs)
         for output in outputs:
             check_output(output, model, overwrite=self.overwrite)
-        check_report_file(self.report_file, model, *outputs)
 
     def wants(self, report: Report) -> bool:
         """Whether the models are to be written: no verification failed, and there is no `--dry-run`."""
@@ -233,7 +237,7 @@ class Writing:
 
     def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
-        hand_over(report, self.report_file, problems, quiet=self.quiet, verbose=self.verbose)
+        hand_over(report, self.report_files, problems, quiet=self.quiet, verbose=self.verbose)
 
 
 def writing(command: Callable[..., None]) -> Callable[..., None]:
@@ -248,18 +252,24 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
     )
     dry_run = click.option("--dry-run", is_flag=True, help="Optimize and verify, but write no model.")
     overwrite = click.option("--overwrite", is_flag=True, help="Replace output files that exist.")
-    return no_verify(report_file(dry_run(overwrite(configured(verbosity(gathered))))))
+    return no_verify(report_files(dry_run(overwrite(configured(verbosity(gathered))))))
 
 
-def check_report_file(report_file: Path | None, *others: Path) -> None:
-    """Raise `UserError` unless a report can be written there; `others` are models, which it must not replace."""
+def begin_reports(report_files: Sequence[Path], *others: Path) -> None:
+    """Remove older reports, so that a run which fails before it writes one leaves none that might be taken for its own.
+
+    Raises `UserError` unless a report can be written to each file. `others` are models, which none may replace.
+    """
     from mari_onnx.document.save import check_writable
+    from mari_onnx.report import view_of
 
-    if report_file is None:
-        return
-    if report_file.resolve() in [other.resolve() for other in others]:
-        raise UserError(f"{report_file} is both a model and the report", "Give --report another file name.")
-    check_writable(report_file)
+    for file in report_files:
+        if file.resolve() in [other.resolve() for other in others]:
+            raise UserError(f"{file} is both a model and the report", "Give --report another file name.")
+        check_writable(file)
+        view_of(file)
+    for file in report_files:
+        file.resolve().unlink(missing_ok=True)
 
 
 def with_file(report: Report) -> Report:
@@ -279,9 +289,23 @@ def postponed(problems: list[Exception]) -> Iterator[None]:
         problems.append(error)
 
 
+_WRITTEN = "mari-onnx written files"
+
+
+def was_written(files: Sequence[Path]) -> None:
+    """Remember the files that this command has written, for the message of whatever ends it."""
+    click.get_current_context().meta.setdefault(_WRITTEN, []).extend(files)
+
+
+def written_files(ctx: click.Context) -> list[Path]:
+    """The files that the command of a context has written so far."""
+    files: list[Path] = ctx.meta.get(_WRITTEN, [])
+    return files
+
+
 def hand_over(
     report: Report,
-    report_file: Path | None,
+    report_files: Sequence[Path],
     problems: list[Exception],
     *,
     quiet: bool,
@@ -290,17 +314,19 @@ def hand_over(
 ) -> None:
     """Write the report where it was asked for, show it, and end with exit code 1 if verification failed.
 
-    `problems` are what was postponed, and what keeps the report from being written is one more. After the verdict the
-    first of them is raised; where verification failed, that decides the exit code, and the problems are only said.
+    `problems` are what was postponed, and what keeps the report from being written or shown is one more. After the
+    verdict the first of them is raised; where verification failed, that decides the exit code, and the problems are
+    only said.
     """
-    from mari_onnx.document.save import write_file
+    from mari_onnx.document.staging import write_file
     from mari_onnx.report import render, view_of
 
     report = with_file(report)
-    if report_file is not None:
+    for file in report_files:
         with postponed(problems):
-            write_file(report_file, render(report, view_of(report_file)).encode("utf-8", "backslashreplace"))
-    show(report, quiet=quiet, verbose=verbose, form=form)
+            write_file(file, render(report, view_of(file)).encode("utf-8", "backslashreplace"), was_written)
+    with postponed(problems):
+        show(report, quiet=quiet, verbose=verbose, form=form)
     if report.verification is not None and not report.verification.passed:
         for problem in problems:
             click.echo(f"Error: {problem}", err=True)
@@ -317,9 +343,29 @@ def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> N
     from mari_onnx.report.as_text import to_text
 
     if form != "text":
-        click.echo(render(report, form), nl=False)
+        show_text(render(report, form))
         return
 
     console = Console()
     text = to_text(report, verbosity=verbose - quiet, terminal=console.is_terminal, width=console.width)
-    click.echo(text, nl=False, color=console.is_terminal)
+    show_text(text, color=console.is_terminal)
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is left in a stream go nowhere: Python writes it once more at the end, and would fail again."""
+    with suppress(OSError, ValueError):
+        number = stream.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def show_text(text: str, *, color: bool = False) -> None:
+    """Print to the standard output. Raises `UserError` where that is full; nobody who reads it is a BrokenPipeError."""
+    try:
+        click.echo(text, nl=False, color=color)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(sys.stdout)
+        raise UserError(
+            f"the standard output cannot be written: {error.strerror}", "Send it elsewhere, or make room."
+        ) from error

@@ -91,7 +91,7 @@ def split(
     if writing.wants(report):
         models = {paths[role]: part for role, part in result.models.items()}
         with options.postponed(problems):
-            save_all(result.document, models, overwrite=writing.overwrite)
+            save_all(result.document, models, overwrite=writing.overwrite, written=options.was_written)
             report = _written(report, paths)
     writing.hand_over(report, problems)
 

@@ -117,14 +117,14 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
 )
 @options.bounded
 @options.form
-@options.report_file
+@options.report_files
 @options.configured
 @options.verbosity
 def verify(
     reference: Path,
     optimized: Path,
     form: str,
-    report_file: Path | None,
+    report_files: tuple[Path, ...],
     quiet: bool,
     verbose: bool,
     **chosen: Any,
@@ -151,7 +151,7 @@ def verify(
     import mari_onnx
     from mari_onnx.document.save import check_writable
 
-    options.check_report_file(report_file, reference, optimized)
+    options.begin_reports(report_files, reference, optimized)
     chosen["batches"] = chosen["batches"] or None
     if chosen["failing"] is not None:
         check_writable(chosen["failing"])
@@ -160,7 +160,7 @@ def verify(
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
     command = _command(reference, optimized, chosen)
-    options.hand_over(_reproducible(report, command), report_file, [], quiet=quiet, verbose=verbose, form=form)
+    options.hand_over(_reproducible(report, command), report_files, [], quiet=quiet, verbose=verbose, form=form)
 
 
 REPRODUCING = {

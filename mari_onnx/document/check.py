@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
 import onnx
 from google.protobuf.message import Message
 from onnx import checker, shape_inference
@@ -9,10 +14,27 @@ from onnx import checker, shape_inference
 from mari_onnx import worker
 from mari_onnx.document.arrays import external_file
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import LARGE, external_tensors, is_external, stored_bytes
+from mari_onnx.document.external import (
+    LARGE,
+    NUMPY_TYPES,
+    all_tensors,
+    external_tensors,
+    is_external,
+    stored_bytes,
+)
+from mari_onnx.document.repair import VERSIONS
+from mari_onnx.document.scopes import all_nodes
 from mari_onnx.document.serialized import copy_field
 from mari_onnx.document.words import check_words
-from mari_onnx.errors import ModelError
+from mari_onnx.errors import ModelError, UserError
+
+BITS = {
+    **{kind: 8 * np.dtype(dtype).itemsize for kind, dtype in NUMPY_TYPES.items()},
+    **{value: 8 for name, value in onnx.TensorProto.DataType.items() if name.startswith("FLOAT8")},
+    **{value: 4 for name, value in onnx.TensorProto.DataType.items() if name in ("INT4", "UINT4", "FLOAT4E2M1")},
+    onnx.TensorProto.BFLOAT16: 16,
+}
+"""The bits of an element, by its type; other types than these are not checked."""
 
 
 def check(document: Document) -> None:
@@ -28,7 +50,7 @@ def check(document: Document) -> None:
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        if _loads(document):
+        if not _why_not_loaded(document):
             return
         reason = " ".join(str(error).split())[:500]
         raise ModelError(
@@ -37,29 +59,75 @@ def check(document: Document) -> None:
         ) from error
 
 
-def _loads(document: Document) -> bool:
-    """Whether onnxruntime loads the model; no if it crashes over it, or does not end."""
-    from mari_onnx.document.runtime import loads  # onnxruntime takes its time to import
+def _why_not_loaded(document: Document) -> str | None:
+    """Why onnxruntime does not load the model, also where it crashes over it, or does not end; None where it does."""
+    from mari_onnx.document.runtime import why_not_loaded  # onnxruntime takes its time to import
 
     try:
-        return worker.run(loads, document)
-    except worker.StoppedError:
-        return False
+        return worker.run(why_not_loaded, document)
+    except worker.StoppedError as stopped:
+        return str(stopped)
+
+
+@contextlib.contextmanager
+def blaming(*documents: Document) -> Iterator[None]:
+    """Let an error inside that is not the user's be a `ModelError`, if onnxruntime refuses one of the models."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception:
+        blame(*documents)
+        raise
+
+
+def blame(*documents: Document) -> None:
+    """Raise `ModelError` if onnxruntime refuses one of the models, of which something could not be understood.
+
+    onnx's checker looks at few rules: it takes a Concat of integers and booleans. A model with operators that are
+    nowhere defined is not to blame: they may be in a library of the user's.
+    """
+    for document in documents:
+        known = {*VERSIONS, *(function.domain for function in document.proto.functions)}
+        if any(node.domain not in known for node in all_nodes(document.repaired.graph)):
+            continue
+        if reason := _why_not_loaded(document):
+            raise ModelError(
+                f"{document.path or 'the model'} cannot be loaded by onnxruntime: {reason}",
+                "Run the model in onnxruntime by itself; it has to load there.",
+            )
 
 
 def _check_stored(proto: onnx.ModelProto, where: str) -> None:
-    """Raise `ModelError` for a tensor that lacks bytes, and for two of one name: a runtime may take either."""
+    """Raise `ModelError` for a tensor of other than its bytes, and for two of one name: a runtime may take either."""
     seen: set[str] = set()
     for tensor in proto.graph.initializer:
         if tensor.name in seen:
             raise ModelError(f"{where} stores the tensor {tensor.name!r} twice", "Export the model again.")
         seen.add(tensor.name)
-        needed = stored_bytes(tensor)
-        if tensor.HasField("raw_data") and (stored := len(tensor.raw_data)) < needed:
+    for tensor in all_tensors(proto):
+        if any(extent < 0 for extent in tensor.dims):
             raise ModelError(
-                f"tensor {tensor.name!r} of {where} has {stored:,} bytes, and its shape needs {needed:,}",
+                f"tensor {tensor.name!r} of {where} has the shape {list(tensor.dims)}",
                 "Copy or export the model again.",
             )
+        stored, needed, unit = _stored(tensor)
+        if stored != needed:
+            raise ModelError(
+                f"tensor {tensor.name!r} of {where} has {stored:,} {unit}, and its shape needs {needed:,}",
+                "Copy or export the model again.",
+            )
+
+
+def _stored(tensor: onnx.TensorProto) -> tuple[int, int, str]:
+    """How much a tensor stores, how much its shape needs, and in which unit. External data is checked with its file."""
+    kind, elements = tensor.data_type, math.prod(tensor.dims)
+    if is_external(tensor) or kind not in (*BITS, onnx.TensorProto.STRING):
+        return 0, 0, ""
+    if tensor.HasField("raw_data") and kind in BITS:
+        return len(tensor.raw_data), -(-elements * BITS[kind] // 8), "bytes"
+    packed = 2 if BITS.get(kind) == 4 else 1
+    return len(getattr(tensor, onnx.helper.tensor_dtype_to_field(kind))), -(-elements // packed), "elements"
 
 
 def _check_light(proto: onnx.ModelProto) -> None:

@@ -53,8 +53,12 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 
 def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor that lies in another file: of the graph, of the bodies of its nodes and of its functions."""
-    tensors = [*_graph_tensors(proto.graph), *_node_tensors(node for f in proto.functions for node in f.node)]
-    return (tensor for tensor in tensors if is_external(tensor))
+    return (tensor for tensor in all_tensors(proto) if is_external(tensor))
+
+
+def all_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """Every stored tensor: of the graph, of the bodies of its nodes and of its functions."""
+    return [*_graph_tensors(proto.graph), *_node_tensors(node for f in proto.functions for node in f.node)]
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -99,7 +103,8 @@ def inside(base_dir: Path, location: str, tensor: str, linked: Path | None = Non
     which has the file to which a link to the model leads.
     """
     path = base_dir / location
-    if not location or Path(location).is_absolute() or not _is_below(Path(os.path.normpath(path)), base_dir):
+    named = location and "\0" not in location and not Path(location).is_absolute()
+    if not named or not _is_below(Path(os.path.normpath(path)), base_dir):
         raise ModelError(
             f"the external location {location!r} of tensor {tensor!r} is not inside the model's folder {base_dir}",
             "Save the model with its external data in the same folder.",

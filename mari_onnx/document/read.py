@@ -14,6 +14,8 @@ from mari_onnx.document.external import PROTOBUF_LIMIT, external_bytes
 from mari_onnx.document.serialized import size
 from mari_onnx.errors import ModelError, UserError
 
+AS_A_FILE = "Save the model to a file, and give the path of that."
+
 
 def load(path: str | Path) -> Document:
     """Read a model and check that it is valid. External data has to be there, and is not read.
@@ -46,10 +48,14 @@ def as_document(model: ModelLike) -> Document:
 
 
 def _parse(path: Path) -> onnx.ModelProto:
+    if str(path) == "-":
+        raise UserError("- is not the name of a file, and models are not read from the standard input", AS_A_FILE)
     if not path.exists():
         raise UserError(f"{path} does not exist", "Give the path of an exported ONNX model.")
     if path.is_dir():
         raise UserError(f"{path} is a folder", "Give the .onnx file in it.")
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file, and a model is read more than once", AS_A_FILE)
     size = path.stat().st_size
     if size > PROTOBUF_LIMIT:
         raise ModelError(

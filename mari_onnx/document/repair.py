@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import onnx
 
+from mari_onnx.document.external import all_tensors
 from mari_onnx.document.scopes import all_nodes, reads
 
 SPELLED_OUT = "ai.onnx"
@@ -137,6 +138,34 @@ def _forget_negative_extents(model: onnx.ModelProto) -> None:
         dim.ClearField("dim_value")
 
 
+def _segments(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    return [tensor for tensor in all_tensors(model) if tensor.HasField("segment")]
+
+
+def _has_segments(model: onnx.ModelProto) -> bool:
+    return bool(_segments(model))
+
+
+def _forget_segments(model: onnx.ModelProto) -> None:
+    """Onnxruntime reads all elements of each; onnx itself reads none."""
+    for tensor in _segments(model):
+        tensor.ClearField("segment")
+
+
+def _references(model: onnx.ModelProto) -> list[onnx.AttributeProto]:
+    return [a for node in all_nodes(model.graph) for a in node.attribute if a.ref_attr_name]
+
+
+def _has_references(model: onnx.ModelProto) -> bool:
+    return bool(_references(model))
+
+
+def _forget_references(model: onnx.ModelProto) -> None:
+    """An attribute that refers to one of a function, outside any function: onnxruntime takes its value."""
+    for attribute in _references(model):
+        attribute.ClearField("ref_attr_name")
+
+
 def _initializers_without_input(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     if model.ir_version > OLD_IR:
         return []
@@ -161,6 +190,8 @@ REPAIRS: tuple[tuple[Callable[[onnx.ModelProto], bool], Callable[[onnx.ModelProt
     (_has_no_graph_name, _name_the_graph),
     (_is_out_of_order, _sort_nodes),
     (_has_negative_extents, _forget_negative_extents),
+    (_has_segments, _forget_segments),
+    (_has_references, _forget_references),
     (_has_initializers_without_input, _declare_initializers),
 )
 """What is amiss, and what onnxruntime makes of it; in this order, for a repair may need one before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
@@ -37,8 +38,11 @@ class Session(ort.InferenceSession):  # type: ignore[misc]
 
 
 def open_document(document: Document, *, optimize: bool) -> Session:
-    """A session for a document: of its file, if there is one. Raises what onnxruntime raises."""
-    if document.path is not None:
+    """A session for a document: of its file, if there is one. Raises what onnxruntime raises.
+
+    It takes no path that is not UTF-8.
+    """
+    if document.path is not None and document.path.as_posix().isprintable():
         return Session(str(document.path), _options(optimize=optimize), _tables(document, document.proto))
     return open_session(document, document.proto, optimize=optimize)
 
@@ -52,13 +56,24 @@ def open_session(document: Document, proto: onnx.ModelProto, *, optimize: bool) 
     return Session(proto.SerializeToString(), options, tables)
 
 
-def loads(document: Document) -> bool:
-    """Whether onnxruntime loads the model as it is; its weights are read for that, and nothing is run."""
+def why_not_loaded(document: Document) -> str | None:
+    """What onnxruntime says instead of loading the model as it is; None where it loads it.
+
+    Its weights are read for that, and nothing is run.
+    """
     try:
         open_document(document, optimize=False)
-    except Exception:  # onnxruntime's exceptions have no common base
-        return False
-    return True
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        return brief(error)
+    return None
+
+
+def brief(error: Exception) -> str:
+    """What a runtime says about a failure, in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    text = re.sub(r"/onnxruntime_src/\S+ .* was false\. ", "", text)
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _tables(document: Document, proto: onnx.ModelProto) -> dict[str, ort.OrtValue]:

@@ -6,22 +6,20 @@ in the memory that its graph takes.
 
 from __future__ import annotations
 
-import contextlib
-import filecmp
 import os
-import secrets
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import onnx
 
+from mari_onnx.document.data_files import Digest, content_name, named_by, remove_unused
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors, leads_outside, slice_of
 from mari_onnx.document.serialized import pieces, size
+from mari_onnx.document.staging import Staging, Written, real_path, staging
 from mari_onnx.errors import UserError
 
 PAGE = 4096
@@ -44,151 +42,167 @@ def check_output(path: str | Path, source: str | Path | Document, *, overwrite: 
 
 
 def check_writable(path: Path) -> None:
-    """Raise `UserError` unless a file can be made, or replaced, at this path."""
+    """Raise `UserError` unless a file can be made, or replaced, at this path or where a link there leads."""
+    if str(path) == "-":
+        raise UserError(
+            "- is not the name of a file, and files are not written to the standard output",
+            "Give the name of a file; ./- is one.",
+        )
     if path.is_dir():
         raise UserError(f"{path} is a folder", "Give the name of a file.")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file, and would be replaced by one", "Give the name of a file.")
-    if not path.parent.is_dir():
-        raise UserError(f"the folder {path.parent} does not exist", f"Make it: mkdir -p {path.parent}")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"the folder {path.parent} is not writable", "Check its permissions, or write elsewhere.")
+    folder = real_path(path).parent
+    if not folder.is_dir():
+        raise UserError(f"the folder {folder} does not exist", f"Make it: mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"the folder {folder} is not writable", "Check its permissions, or write elsewhere.")
 
 
-def save(document: Document, proto: onnx.ModelProto, path: str | Path, *, overwrite: bool = False) -> None:
+def save(
+    document: Document,
+    proto: onnx.ModelProto,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    written: Written | None = None,
+) -> None:
     """Write a model that was made from a document, whole or not at all.
 
-    An unchanged model is copied byte for byte. External data that the model still refers to is copied into its folder,
-    unless it is there. If anything fails or interrupts this, files that existed before are left whole. Raises UserError
-    where a file cannot be written, or exists and `overwrite` is not set.
+    An unchanged model is copied byte for byte. External data that the model still refers to stays where it is, or is
+    copied into the model's folder under a name of its content. If anything fails or interrupts this, files that existed
+    before are left whole. Where a model is replaced, data that it alone needed is removed, if it was written here.
+    `written` is told which models were written. Raises UserError where a file cannot be written, or exists and
+    `overwrite` is not set.
     """
-    save_all(document, {Path(path): proto}, overwrite=overwrite)
+    save_all(document, {Path(path): proto}, overwrite=overwrite, written=written)
 
 
-def save_all(document: Document, models: Mapping[Path, onnx.ModelProto], *, overwrite: bool = False) -> None:
+def save_all(
+    document: Document,
+    models: Mapping[Path, onnx.ModelProto],
+    *,
+    overwrite: bool = False,
+    written: Written | None = None,
+) -> None:
     """Write several models that were made from one document, as `save` does: all of them or none."""
     for path in models:
         check_output(path, document, overwrite=overwrite)
-    with _Staged() as staged:
-        copies = {
-            target: source
-            for path, proto in models.items()
-            for source, target in _external_copies(document, proto, path, overwrite=overwrite)
-        }
-        for target, source in copies.items():
-            staged.write(target, partial(_copy, source))
+    replaced = [data for path in models for data in named_by(real_path(path))]
+    with staging(lambda: written and written(list(models))) as staged:
+        writer = _Writer(document, staged)
         for path, proto in models.items():
-            if document.path is not None and proto == document.proto:
-                staged.write(path, partial(_copy, document.path))
-            else:
-                _stage_model(staged, proto, path, overwrite=overwrite)
+            writer.add(path, proto)
+    remove_unused(replaced, _files(document))
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all. Raises UserError where it cannot be written."""
-    with _Staged() as staged:
-        staged.write(path, lambda file: file.write(data))
+@dataclass
+class _Writer:
+    """Stages the models that are made from a document, each with its data."""
 
+    document: Document
+    staged: Staging
+    names: dict[Path, str] = field(default_factory=dict)
+    """Of files of the document that are copied, the names that their content gives."""
+    copied: set[Path] = field(default_factory=set)
 
-class _Staged:
-    """Files that are written under temporary names beside their places, and renamed when all of them are complete."""
-
-    def __init__(self) -> None:
-        self._files: list[tuple[Path, Path]] = []
-
-    def __enter__(self) -> _Staged:
-        return self
-
-    def write(self, path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
-        self._files.append((temporary, path))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-
-    def __exit__(self, failure: object, *_: object) -> None:
-        try:
-            for temporary, path in self._files if failure is None else ():
-                try:
-                    temporary.replace(path)
-                except OSError as error:
-                    raise _cannot_write(path, error) from error
-        finally:
-            for temporary, _path in self._files:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
-
-
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be written: {error.strerror}", "Check the disk and the folder's permissions.")
-
-
-def _stage_model(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bool) -> None:
-    if size(proto) > PROTOBUF_LIMIT:
-        proto = _spill(staged, proto, path.with_name(path.name + ".data"), overwrite=overwrite)
+    def add(self, link: Path, proto: onnx.ModelProto) -> None:
+        """Stage a model at the path to which `link` leads."""
+        path = real_path(link)
+        locations = self._locations(path, proto)
+        if not locations and self.document.path is not None and proto == self.document.proto:
+            source = self.document.path
+            self.staged.add(path, lambda file: self.staged.copy(source, file))
+            return
+        proto = _with_locations(proto, locations)
         if size(proto) > PROTOBUF_LIMIT:
+            proto = self._spilled(proto, path)
+            if size(proto) > PROTOBUF_LIMIT:
+                raise UserError(
+                    f"the result does not fit into {path}: ONNX allows 2 GB without external data",
+                    "Export the model with external data, and optimize that.",
+                )
+        if not link.parent.samefile(path.parent) and any(True for _ in external_tensors(proto)):
             raise UserError(
-                f"the result does not fit into {path}: ONNX allows 2 GB without external data",
-                "Export the model with external data, and optimize that.",
+                f"{link} is a symbolic link to {path}, and onnxruntime would look for external data beside the link",
+                "Write to the path that it leads to.",
             )
-    staged.write(path, lambda file: file.writelines(pieces(proto)))
+
+        def fill(file: IO[bytes]) -> None:
+            for piece in pieces(proto):
+                self.staged.write(file, piece)
+
+        self.staged.add(path, fill)
+
+    def _locations(self, path: Path, proto: onnx.ModelProto) -> dict[str, str]:
+        """The locations of external data whose files are copied into the folder of `path`, with their new names.
+
+        None are in the folder of the document, where a runtime finds them. It does not follow links out of the folder.
+        """
+        base_dir = self.document.base_dir
+        if base_dir is None or (path.parent.samefile(base_dir) and not leads_outside(proto, base_dir)):
+            return {}
+        found = sorted({slice_of(tensor).location for tensor in external_tensors(proto)})
+        return {location: self._copied(base_dir / location, path.parent) for location in found}
+
+    def _copied(self, source: Path, folder: Path) -> str:
+        """The name that the file gets in the folder; it is staged unless it is there already."""
+        look = self.staged.look
+        if source not in self.names:
+            self.names[source] = content_name(source, source.name, look)
+        name = self.names[source]
+        target = folder / name
+        there = target.is_file() and content_name(target, name, look) == name
+
+        def fill(file: IO[bytes]) -> str:
+            self.staged.copy(source, file)
+            return name
+
+        if not there and target not in self.copied:
+            self.staged.add_data(folder, fill)
+        self.copied.add(target)
+        return name
+
+    def _spilled(self, proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+        """A copy of the model whose large tensors lie in a data file beside `path`, which is staged as well."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        moved = [tensor for tensor in copy.graph.initializer if len(tensor.raw_data) >= LARGE]
+
+        def fill(file: IO[bytes]) -> str:
+            digest = Digest()
+            for tensor in moved:
+                offset = file.tell() + -file.tell() % PAGE
+                for piece in (bytes(offset - file.tell()), tensor.raw_data):
+                    self.staged.write(file, piece)
+                    digest.add(piece)
+                _set_external(tensor, offset, len(tensor.raw_data))
+            return digest.name(path.name)
+
+        name = self.staged.add_data(path.parent, fill)
+        for tensor in moved:
+            tensor.external_data.add(key="location", value=name)
+        return copy
 
 
-def _spill(staged: _Staged, proto: onnx.ModelProto, path: Path, *, overwrite: bool) -> onnx.ModelProto:
-    """A copy of the model whose large tensors lie in the data file `path`, which is staged as well."""
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} already exists", "Add --overwrite to replace it, or give the result another name.")
+def _set_external(tensor: onnx.TensorProto, offset: int, length: int) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def _with_locations(proto: onnx.ModelProto, locations: Mapping[str, str]) -> onnx.ModelProto:
+    """The model with other locations of its external data; the same object where none is another."""
+    if not locations:
+        return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-
-    def fill(file: IO[bytes]) -> None:
-        for tensor in copy.graph.initializer:
-            if len(tensor.raw_data) < LARGE:
-                continue
-            offset = file.seek(-file.tell() % PAGE, os.SEEK_CUR)
-            length = file.write(tensor.raw_data)
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in (("location", path.name), ("offset", offset), ("length", length)):
-                tensor.external_data.add(key=key, value=str(value))
-
-    staged.write(path, fill)
+    for tensor in external_tensors(copy):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = locations[slice_of(tensor).location]
     return copy
-
-
-def _external_copies(
-    document: Document, proto: onnx.ModelProto, path: Path, *, overwrite: bool
-) -> Iterator[tuple[Path, Path]]:
-    """The files of external data that have to be copied for a result at `path`, each with its source and its target."""
-    base_dir = document.base_dir
-    locations = sorted({slice_of(tensor).location for tensor in external_tensors(proto)})
-    if base_dir is None:
-        return
-    if path.parent.samefile(base_dir):
-        for link in leads_outside(proto, base_dir):
-            raise UserError(
-                f"a model at {path} could not read {link}, a symbolic link out of its folder",
-                "Write to another folder.",
-            )
-        return
-    for location in locations:
-        source, target = base_dir / location, path.parent / location
-        if target == path:
-            raise UserError(f"{path} is also the name of the model's external data", "Give the result another name.")
-        if target.exists():
-            if target.samefile(source) or filecmp.cmp(source, target, shallow=False):
-                continue
-            if not overwrite or any(used.exists() and target.samefile(used) for used in _files(document)):
-                raise UserError(
-                    f"{target} already exists, and is not the external data of this model",
-                    "Write into another folder" + ("." if overwrite else ", or add --overwrite to replace it."),
-                )
-        yield source, target
 
 
 def _files(source: str | Path | Document) -> list[Path]:
@@ -199,16 +213,3 @@ def _files(source: str | Path | Document) -> list[Path]:
     model = [source.path] if source.path else []
     locations = Counter(slice_of(tensor).location for tensor in external_tensors(source.proto))
     return model + [base_dir / location for location in locations] if base_dir else model
-
-
-def _copy(source: Path, target: IO[bytes]) -> None:
-    """Copy a file, within the kernel where that is possible, so that gigabytes do not pass through this process."""
-    with source.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if hasattr(os, "copy_file_range"):
-            with contextlib.suppress(OSError):  # another file system, or one that cannot
-                while os.copy_file_range(file.fileno(), target.fileno(), size):
-                    pass
-        # copy_file_range moved the positions of both files, so this copies what is left
-        file.seek(os.lseek(file.fileno(), 0, os.SEEK_CUR))
-        shutil.copyfileobj(file, target, 1 << 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 from mari_onnx.errors import UserError
@@ -49,7 +50,8 @@ def order_of_outputs(reference: Signature, optimized: Signature) -> tuple[str, s
     Inputs are sent by name, so that their order is nothing to a caller.
     """
     expected, got = ([each.name for each in model.get_outputs()] for model in (reference, optimized))
-    other = next((name for name, there in zip(expected, got, strict=True) if name != there), None)
+    pairs = zip_longest(expected, got)  # of one name there may be several
+    other = next((name or there for name, there in pairs if name != there), None)
     if other is None:
         return None
     names = [

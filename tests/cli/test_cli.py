@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from mari_onnx.report import SUFFIXES
 from mari_onnx.report.model import Command
 from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
+from tests.report import reports
 
 COMMANDS = ["optimize", "split", "verify", "inspect"]
 
@@ -72,13 +75,13 @@ def test_help(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:5]] == COMMANDS
-    for code in (0, 1, 2, 3, 130):
-        assert f"\n    {code} " in result.stdout
+    for code in (0, 1, 2, 3, 130, 143, 129):
+        assert re.search(rf"\n    {code} |, {code} ", result.stdout)
 
 
 def test_help_names_the_endings_of_every_form(run: Run) -> None:
     words = " ".join(run("verify", "-h").stdout.split())
-    assert "markdown (.md, .markdown), junit (.xml), text (.txt), else json" in words
+    assert "json (.json, or no ending), markdown (.md, .markdown), junit (.xml), text (.txt)" in words
     assert all(ending in words for ending in SUFFIXES)
 
 
@@ -135,6 +138,80 @@ def test_models_that_cannot_be_used(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("-", "- is not the name of a file"), ("/dev/zero", "/dev/zero is not a regular file"), ("pipe", "pipe is not a")],
+)
+def test_models_that_are_no_files(
+    engine: Engine, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, path: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    result = run(command, *arguments(command, Path(path), Path("out.onnx")))
+    assert (result.exit_code, result.stdout, engine.calls) == (2, "", [])
+    assert result.stderr.startswith(f"Error: {message}")
+    assert "Save the model to a file" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("command", ["optimize", "split", "verify"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Path, command: str, fails: bool) -> None:
+    """All that are asked for are written; a run that fails before it writes one leaves none of another run."""
+    written = [tmp_path / "r.json", tmp_path / "r.md", tmp_path / "r"]
+    for path in written:
+        path.write_text("stale", encoding="utf-8")
+    (tmp_path / "link.xml").symlink_to("r.xml")
+    (tmp_path / "r.xml").write_text("stale", encoding="utf-8")
+    asked = [part for path in [*written, tmp_path / "link.xml"] for part in ("--report", path)]
+    if fails or command == "split":
+        given = arguments(command, tmp_path / "nowhere.onnx" if fails else model, out)
+        if not fails:
+            engine.then = raising(ZeroDivisionError())
+        assert run(command, *given, *asked).exit_code == (2 if fails else 3)
+        assert [path for path in (*written, tmp_path / "r.xml") if path.exists()] == []
+        assert (tmp_path / "link.xml").is_symlink()
+        return
+    engine.report = reports.SAME if command == "verify" else reports.OPTIMIZED
+    assert run(command, *arguments(command, model, out), *asked).exit_code == 0
+    assert [path.read_text(encoding="utf-8")[:2] for path in written] == ["{\n", "##", "{\n"]
+    assert (tmp_path / "link.xml").is_symlink()
+    assert (tmp_path / "r.xml").read_text(encoding="utf-8").startswith("<?xml")
+
+
+@pytest.mark.parametrize("command", ["optimize", "split", "verify"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("r.yaml", "the ending of r.yaml is that of no form of report"),
+        ("precious.onnx", "the ending of precious.onnx is that of no form of report"),
+        ("in.onnx", "in.onnx is both a model and the report"),
+        ("-", "- is not the name of a file"),
+    ],
+)
+def test_files_that_are_no_reports(
+    engine: Engine,
+    run: Run,
+    model: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(model.parent)
+    before = model.read_bytes()
+    Path("r.json").write_text("of an earlier run", encoding="utf-8")
+    Path("precious.onnx").write_bytes(b"precious")
+    result = run(command, *arguments(command, Path(model.name), Path(out.name)), "--report", "r.json", "--report", name)
+    assert (result.exit_code, engine.calls) == (2, [])
+    assert result.stderr.startswith(f"Error: {message}")
+    assert model.read_bytes() == before
+    assert Path("precious.onnx").read_bytes() == b"precious"
+    assert Path("r.json").read_text(encoding="utf-8") == "of an earlier run"  # the command is not one that can run
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -172,9 +249,20 @@ def test_a_bug(engine: Engine, run: Run, model: Path, out: Path, command: str, m
 def test_interrupted(engine: Engine, run: Run, model: Path, out: Path, command: str) -> None:
     engine.then = raising(KeyboardInterrupt())
     result = run(command, *arguments(command, model, out))
-    assert result.exit_code == 130
-    assert "Interrupted" in result.stderr
+    assert (result.exit_code, result.stderr) == (130, "Interrupted: nothing was written\n")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ended(engine: Engine, run: Run, model: Path, out: Path, command: str, number: int, code: int) -> None:
+    before = signal.getsignal(number)
+    engine.then = lambda: signal.raise_signal(number)
+    result = run(command, *arguments(command, model, out))
+    name = signal.Signals(number).name
+    assert (result.exit_code, result.stderr) == (code, f"Ended by {name}: nothing was written\n")
+    assert not out.exists()
+    assert signal.getsignal(number) == before
 
 
 def test_what_the_system_refuses(engine: Engine, run: Run, model: Path) -> None:
@@ -201,6 +289,34 @@ main(["inspect", "model.onnx"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (result.returncode, result.stderr) == (130, b"Interrupted: nothing was written\n")
+
+
+def test_ctrl_c_before_a_command_runs() -> None:
+    code = """
+import signal, click, mari_onnx.cli
+from mari_onnx.cli import main
+main.params[0].callback = lambda *_: signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(["inspect", "model.onnx"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (130, b"Interrupted: nothing was written\n")
+
+
+@pytest.mark.parametrize("given", [["--help"], ["--version"], ["verify", "--help"]])
+def test_help_that_nobody_can_read(given: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "mari_onnx", *given]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == b"Error: the standard output cannot be written: No space left on device\n"
+
+
+def test_nobody_can_read_anything() -> None:
+    for where in ("2>/dev/full", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"):
+        command = f"{sys.executable} -m mari_onnx inspect nowhere.onnx {where}"
+        result = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
+        assert (where, result.returncode) == (where, 2)
 
 
 def test_a_closed_pipe_is_no_bug() -> None:

@@ -63,7 +63,7 @@ def test_the_verdict_survives_a_report_that_cannot_be_written(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("mari_onnx.document.save.write_file", fails)
+    monkeypatch.setattr("mari_onnx.document.staging.write_file", fails)
     engine.report = reports.DIFFERENT
     result = run("verify", model, fast, "-q", "--report", fast.with_name("r.json"))
     assert (result.exit_code, str(error) in result.stderr) == (1, True)

@@ -97,6 +97,15 @@ def old_initializers_that_are_no_inputs(model: onnx.ModelProto) -> None:
     model.ir_version = 3
 
 
+def tensors_in_segments(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        tensor.segment.begin, tensor.segment.end = 0, 7
+
+
+def attribute_of_a_function_outside_of_one(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute[0].ref_attr_name = "axis"
+
+
 SPOILED: tuple[Edit, ...] = (
     output_without_shape,
     output_without_type,
@@ -113,4 +122,6 @@ SPOILED: tuple[Edit, ...] = (
     extents_of_minus_one_within,
     normalization_of_a_later_opset,
     old_initializers_that_are_no_inputs,
+    tensors_in_segments,
+    attribute_of_a_function_outside_of_one,
 )

@@ -22,7 +22,8 @@ REPAIRED = [
     spoiled.graph_without_name, spoiled.domain_spelled_out, spoiled.domain_spelled_out_in_the_import,
     spoiled.domain_spelled_out_everywhere, spoiled.both_spellings_imported, spoiled.runtime_domain_without_import,
     spoiled.default_domain_without_import, spoiled.nodes_out_of_order, spoiled.extents_of_minus_one,
-    spoiled.extents_of_minus_one_within, spoiled.old_initializers_that_are_no_inputs,
+    spoiled.extents_of_minus_one_within, spoiled.old_initializers_that_are_no_inputs, spoiled.tensors_in_segments,
+    spoiled.attribute_of_a_function_outside_of_one,
 ]  # fmt: skip
 
 

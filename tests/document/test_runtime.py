@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document.external import LARGE
 from mari_onnx.document.read import from_proto, load
-from mari_onnx.document.runtime import loads, open_document, open_session
+from mari_onnx.document.runtime import brief, open_document, open_session, why_not_loaded
 from mari_onnx.errors import ModelError
 from tests.document.files import TABLE, external
 from tests.document.spoiled import normalization_of_a_later_opset, ranker
@@ -22,7 +23,7 @@ def test_an_operator_of_a_later_opset_that_onnxruntime_has() -> None:
     normalization_of_a_later_opset(model)
     with pytest.raises(onnx.checker.ValidationError, match="No Op registered for LayerNormalization"):
         onnx.checker.check_model(model)
-    assert loads(from_proto(model))
+    assert why_not_loaded(from_proto(model)) is None
 
 
 def test_one_that_it_has_not() -> None:
@@ -63,3 +64,15 @@ def test_tables_are_mapped_once_for_all_sessions(tmp_path: Path) -> None:
         np.testing.assert_array_equal(session.run(None, feeds)[0], expected)
     assert [list(session.tables) for session in sessions] == [["table"]] * 2
     assert len({session.tables["table"].data_ptr() for session in sessions}) == 1
+
+
+def test_a_path_that_is_not_utf8(with_data: Path) -> None:
+    """onnxruntime takes no such path, and the model all the same."""
+    path = with_data.with_name(os.fsdecode(b"model\xff.onnx"))
+    with_data.rename(path)
+    assert open_document(load(path), optimize=True).get_outputs()[0].name == "y"
+
+
+def test_a_failure_is_told_in_a_few_words() -> None:
+    assert brief(ValueError("[ONNXRuntimeError] : 1 : FAIL : no\n such  file")) == "no such file"
+    assert len(brief(ValueError("long " * 100))) == 300

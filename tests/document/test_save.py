@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnxruntime import InferenceSession
 
-from mari_onnx.document.external import is_external
+from mari_onnx.document.data_files import OURS
+from mari_onnx.document.external import external_tensors, is_external, slice_of
 from mari_onnx.document.read import load
-from mari_onnx.document.save import check_output, save, write_file
+from mari_onnx.document.save import check_output, save, save_all
 from mari_onnx.errors import UserError
 from tests.document.files import TABLE, changed, everything, model, write
 
@@ -29,12 +31,6 @@ def test_an_unchanged_model_is_the_same_file(plain: Path, tmp_path: Path) -> Non
     plain.write_bytes(plain.read_bytes() + b"\xfa\x07\x03new")  # a field of a later ONNX, at an unusual place
     save(load(plain), load(plain).proto, tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_bytes() == plain.read_bytes()
-
-
-def test_modes_follow_the_umask(plain: Path, tmp_path: Path) -> None:
-    loaded = load(plain)
-    save(loaded, changed(loaded.proto), tmp_path / "out.onnx")
-    assert (tmp_path / "out.onnx").stat().st_mode == plain.stat().st_mode
 
 
 def test_existing_output(plain: Path, tmp_path: Path) -> None:
@@ -63,6 +59,8 @@ def test_output_that_cannot_be(plain: Path, with_data: Path, tmp_path: Path) -> 
         check_output(tmp_path / "nowhere" / "out.onnx", plain)
     with pytest.raises(UserError, match="not a regular file"):
         check_output(os.devnull, plain, overwrite=True)
+    with pytest.raises(UserError, match="- is not the name of a file"):
+        check_output("-", plain, overwrite=True)
 
 
 def test_unwritable_folder(plain: Path, tmp_path: Path) -> None:
@@ -71,23 +69,6 @@ def test_unwritable_folder(plain: Path, tmp_path: Path) -> None:
         pytest.skip("nothing is unwritable for this user")
     with pytest.raises(UserError, match="is not writable"):
         check_output(tmp_path / "locked" / "out.onnx", plain)
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_whatever_stops_it_nothing_is_lost(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
-) -> None:
-    loaded = load(plain)
-    (tmp_path / "out.onnx").write_bytes(b"precious")
-    before = everything(tmp_path)
-
-    def fsync(_: int) -> None:
-        raise stop
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises((KeyboardInterrupt, UserError)):
-        save(loaded, changed(loaded.proto), tmp_path / "out.onnx", overwrite=True)
-    assert everything(tmp_path) == before
 
 
 def test_external_data_stays_where_it_is(with_data: Path) -> None:
@@ -99,19 +80,42 @@ def test_external_data_stays_where_it_is(with_data: Path) -> None:
     )
 
 
+def data_of(path: Path) -> list[str]:
+    """The files that a model says its external data is in."""
+    return sorted({slice_of(tensor).location for tensor in external_tensors(onnx.load(path, load_external_data=False))})
+
+
 @pytest.mark.parametrize("in_kernel", [True, False])
 def test_external_data_follows(
     with_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_kernel: bool
 ) -> None:
     if not in_kernel:
         monkeypatch.delattr(os, "copy_file_range", raising=False)
-    (tmp_path / "out").mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
     loaded = load(with_data)
-    save(loaded, changed(loaded.proto), tmp_path / "out" / "out.onnx")
-    save(loaded, changed(loaded.proto), tmp_path / "out" / "second.onnx")  # the same data: shared
-    assert sorted(everything(tmp_path / "out")) == ["model.data", "out.onnx", "second.onnx"]
-    assert (tmp_path / "out" / "model.data").read_bytes() == (with_data.parent / "model.data").read_bytes()
-    onnx.checker.check_model(str(tmp_path / "out" / "out.onnx"))
+    save(loaded, changed(loaded.proto), out / "out.onnx")
+    save(loaded, loaded.proto, out / "second.onnx")  # the same data: shared
+    (data,) = data_of(out / "out.onnx")
+    assert OURS.search(data)
+    assert sorted(everything(out)) == sorted([data, "out.onnx", "second.onnx"])
+    assert (out / data).read_bytes() == (with_data.parent / "model.data").read_bytes()
+    for written in ("out.onnx", "second.onnx"):
+        onnx.checker.check_model(str(out / written))
+    assert data_of(with_data) == ["model.data"]  # the document is as it was
+
+
+def test_the_name_of_data_is_the_same_every_time(with_data: Path, tmp_path: Path) -> None:
+    loaded = load(with_data)
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save(loaded, changed(loaded.proto), tmp_path / name / "out.onnx")
+        written.append(everything(tmp_path / name))
+    again = load(tmp_path / "a" / "out.onnx")
+    (tmp_path / "c").mkdir()
+    save(again, again.proto, tmp_path / "c" / "out.onnx")
+    assert written[0] == written[1] == everything(tmp_path / "c")
 
 
 def test_external_data_in_a_subfolder_follows(with_data: Path, tmp_path: Path) -> None:
@@ -122,7 +126,9 @@ def test_external_data_in_a_subfolder_follows(with_data: Path, tmp_path: Path) -
     loaded = load(write(with_data, proto))
     (tmp_path / "out").mkdir()
     save(loaded, loaded.proto, tmp_path / "out" / "out.onnx")
-    assert sorted(everything(tmp_path / "out")) == ["data/w", "out.onnx"]
+    (data,) = data_of(tmp_path / "out" / "out.onnx")
+    assert data.startswith("w.mari-")
+    assert sorted(everything(tmp_path / "out")) == sorted(["out.onnx", data])
 
 
 def test_external_data_that_is_no_longer_used_does_not_follow(with_data: Path, tmp_path: Path) -> None:
@@ -131,36 +137,84 @@ def test_external_data_that_is_no_longer_used_does_not_follow(with_data: Path, t
     assert sorted(everything(tmp_path / "out")) == ["out.onnx"]
 
 
-def test_data_that_is_linked_is_copied_into_another_folder_and_no_use_in_the_same(
-    with_data: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("folder", ["hub", "out"])
+def test_data_that_is_linked_is_copied(with_data: Path, tmp_path: Path, folder: str) -> None:
     """A hub's folder of links: onnxruntime follows them for a model that is a link itself, and for no other."""
-    hub, out = tmp_path / "hub", tmp_path / "out"
+    hub = tmp_path / "hub"
     hub.mkdir()
-    out.mkdir()
+    (tmp_path / "out").mkdir()
     (hub / "model.onnx").symlink_to(with_data)
     (hub / "model.data").symlink_to(with_data.parent / "model.data")
     loaded = load(hub / "model.onnx")
-    save(loaded, changed(loaded.proto), out / "out.onnx")
-    assert not (out / "model.data").is_symlink()
-    assert everything(out)["model.data"] == everything(with_data.parent)["model.data"]
-    load(out / "out.onnx")
-    with pytest.raises(UserError, match=r"could not read .*model\.data, a symbolic link out of its folder"):
-        save(loaded, changed(loaded.proto), hub / "out.onnx")
+    out = tmp_path / folder / "out.onnx"
+    save(loaded, changed(loaded.proto), out)
+    (data,) = data_of(out)
+    assert not (out.parent / data).is_symlink()
+    assert (out.parent / data).read_bytes() == (with_data.parent / "model.data").read_bytes()
+    load(out)
 
 
-def test_other_data_of_that_name_is_kept(with_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model.data").write_bytes(b"another model's")
-    before = everything(tmp_path)
+def test_data_of_a_name_that_is_there_is_not_touched(with_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.data").write_bytes(b"another model's")
     loaded = load(with_data)
-    with pytest.raises(UserError, match=r"model\.data already exists, and is not the external data"):
-        save(loaded, changed(loaded.proto), tmp_path / "out" / "out.onnx")
-    with pytest.raises(UserError, match="also the name of the model's external data"):
-        save(loaded, changed(loaded.proto), tmp_path / "out" / "model.data", overwrite=True)
-    assert everything(tmp_path) == before
-    save(loaded, changed(loaded.proto), tmp_path / "out" / "out.onnx", overwrite=True)
-    onnx.checker.check_model(str(tmp_path / "out" / "out.onnx"))
+    save(loaded, changed(loaded.proto), out / "out.onnx")
+    assert (out / "model.data").read_bytes() == b"another model's"
+    onnx.checker.check_model(str(out / "out.onnx"))
+
+
+def test_data_that_is_damaged_is_written_again(with_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    loaded = load(with_data)
+    save(loaded, loaded.proto, out / "out.onnx")
+    before = everything(out)
+    (out / data_of(out / "out.onnx")[0]).write_bytes(b"cut")
+    save(loaded, loaded.proto, out / "out.onnx", overwrite=True)
+    assert everything(out) == before
+
+
+def test_data_of_the_model_that_was_there_is_removed(with_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    old = load(with_data)
+    for name in ("first.onnx", "second.onnx"):
+        save(old, old.proto, out / name)
+    (before,) = data_of(out / "first.onnx")
+    (with_data.parent / "model.data").write_bytes(b"\1" * 200)
+    new = load(with_data)
+    save(new, new.proto, out / "first.onnx", overwrite=True)
+    (after,) = data_of(out / "first.onnx")
+    assert sorted(everything(out)) == sorted([before, after, "first.onnx", "second.onnx"])  # the second has it
+    save(new, model(), out / "second.onnx", overwrite=True)
+    assert sorted(everything(out)) == sorted([after, "first.onnx", "second.onnx"])
+
+
+def test_a_model_that_reads_what_it_replaces(with_data: Path, tmp_path: Path) -> None:
+    """The data of the model that was there is that of the model that is read: it stays."""
+    out = tmp_path / "out"
+    out.mkdir()
+    loaded = load(with_data)
+    save(loaded, loaded.proto, out / "in.onnx")
+    save(loaded, loaded.proto, out / "out.onnx")
+    written = load(out / "in.onnx")
+    (out / "in.onnx").rename(tmp_path / "in.onnx")  # it is read, and lies elsewhere by now
+    before = set(everything(out))
+    save(written, model(), out / "out.onnx", overwrite=True)
+    assert set(everything(out)) == before
+
+
+def test_several_models_with_the_same_data(with_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    loaded = load(with_data)
+    paths = [out / "user.onnx", out / "rank.onnx"]
+    told: list[Path] = []
+    save_all(loaded, dict.fromkeys(paths, loaded.proto), written=told.extend)
+    assert told == paths
+    assert len(everything(out)) == 3
+    assert data_of(paths[0]) == data_of(paths[1])
 
 
 def test_what_does_not_fit_into_one_message_is_spilled(
@@ -172,14 +226,55 @@ def test_what_does_not_fit_into_one_message_is_spilled(
     proto.graph.initializer.extend(
         [numpy_helper.from_array(np.tile(TABLE, 9) + i, n) for i, n in enumerate(["w", "w2"])]
     )
-    save(load(plain), proto, tmp_path / "out.onnx")
-    read = onnx.load(tmp_path / "out.onnx")
-    assert (tmp_path / "out.onnx.data").stat().st_size == 4096 + 4 * 24 * 9
+    out = tmp_path / "out.onnx"
+    save(load(plain), proto, out)
+    read = onnx.load(out)
+    (data,) = data_of(out)
+    assert data.startswith("out.onnx.mari-")
+    assert (tmp_path / data).stat().st_size == 4096 + 4 * 24 * 9
     for before, after in zip(proto.graph.initializer, read.graph.initializer, strict=True):
         assert not is_external(before)
         np.testing.assert_array_equal(numpy_helper.to_array(before), numpy_helper.to_array(after))
+    proto.graph.initializer[0].raw_data = bytes(4 * 24 * 9)
+    save(load(plain), proto, out, overwrite=True)
+    assert data_of(out) != [data]
+    assert sorted(everything(tmp_path)) == sorted(["model.onnx", "out.onnx", *data_of(out)])
 
 
-def test_write_file(tmp_path: Path) -> None:
-    write_file(tmp_path / "report.json", b"{}")
-    assert everything(tmp_path) == {"report.json": b"{}"}
+def test_a_link_is_written_through(plain: Path, tmp_path: Path) -> None:
+    (tmp_path / "versions").mkdir()
+    target, link = tmp_path / "versions" / "7.onnx", tmp_path / "latest.onnx"
+    link.symlink_to("versions/7.onnx")
+    loaded = load(plain)
+    save(loaded, loaded.proto, link)  # it led nowhere
+    assert link.is_symlink()
+    assert target.read_bytes() == plain.read_bytes()
+    with pytest.raises(UserError, match="already exists"):
+        save(loaded, loaded.proto, link)
+    save(loaded, changed(loaded.proto), link, overwrite=True)
+    assert link.is_symlink()
+    assert onnx.load(target).doc_string == "changed"
+    link.unlink()
+    link.symlink_to("nowhere/7.onnx")
+    with pytest.raises(UserError, match=r"the folder .*nowhere does not exist"):
+        check_output(link, plain)
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(UserError, match="a symbolic link that leads to itself"):
+        check_output(link, plain)
+
+
+def test_a_link_into_another_folder_finds_no_data(with_data: Path, tmp_path: Path) -> None:
+    """onnxruntime looks beside the link."""
+    (tmp_path / "versions").mkdir()
+    link = tmp_path / "latest.onnx"
+    link.symlink_to("versions/7.onnx")
+    loaded = load(with_data)
+    with pytest.raises(UserError, match=r"latest\.onnx is a symbolic link to .*7\.onnx, .* beside the link"):
+        save(loaded, changed(loaded.proto), link)
+    assert everything(tmp_path / "versions") == {}
+    beside = tmp_path / "versions" / "latest.onnx"
+    beside.symlink_to("7.onnx")
+    save(loaded, changed(loaded.proto), beside)
+    load(beside)
+    InferenceSession(str(beside), providers=["CPUExecutionProvider"])

@@ -37,7 +37,7 @@ def matmul(op: Op, ctx: Context) -> Derived:
     """MatMul: of vectors, with a weight on either side (see `linear`), or of two computed values."""
     x, w = op.data, op.inputs[1]
     assert w is not None
-    if x.dims is None or w.dims is None:
+    if not x.dims or not w.dims:  # or it is a number, and the node does not run
         return Refused("the rank of an input of MatMul is unknown")
     if len(x.dims) == 1 or len(w.dims) == 1:
         return _of_vectors(op, ctx, x, w)

@@ -158,6 +158,8 @@ def tile(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     if repeats is None or repeats.content is None or any(e is None for e in repeats.content.flat):
         return Refused("the repeats are computed from data", UNKNOWN_SHAPE)
+    if repeats.content.size != len(op.data.dims):
+        return Refused("the repeats are not one for each dimension")
     dims = tuple((*dim(r, str(r)), *d) for d, r in zip(op.data.dims, repeats.content.flat, strict=True))
     return _as(op, op.data, dims)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mari_onnx.document.save import write_file
+from mari_onnx.document.staging import write_file
 from mari_onnx.report.model import Difference, Divergence, Remark, Verification
 from mari_onnx.verification.compare import localize
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, distance, distances, misplaced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import onnx
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import reachable
-from mari_onnx.document.runtime import Session, open_document, open_session
+from mari_onnx.document.runtime import Session, brief, open_document, open_session
 from mari_onnx.errors import UserError
 from mari_onnx.worker import doing
 
@@ -60,8 +59,9 @@ class Source:
         try:
             return open_document(self.document, optimize=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
+            path = f" {self.document.path}" if self.document.path else ""
             raise UserError(
-                f"onnxruntime cannot load the {self.role} model: {brief(error)}",
+                f"onnxruntime cannot load the {self.role} model{path}: {brief(error)}",
                 "Run the model in onnxruntime by itself; it has to load there."
                 if self.document.base_dir
                 else "If the model has external data, give the path of its file instead of the object.",
@@ -90,11 +90,3 @@ class Source:
                 raise RunError(brief(error)) from error
 
         return run
-
-
-def brief(error: Exception) -> str:
-    """What a runtime says about a failure, in one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
-    text = re.sub(r"/onnxruntime_src/\S+ .* was false\. ", "", text)
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mari_onnx.document.runtime import brief
 from mari_onnx.errors import UserError
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values, brief
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
 
 
 def run_in_openvino(source: Source) -> Run:

@@ -161,3 +161,12 @@ def test_the_graph() -> None:
         "user_row.transpose [4 5] = Transpose (user_row.reshape)",
         "y [B 5] = MatMul (item, user_row.transpose)",
     ]
+
+
+def test_a_number_has_no_width() -> None:
+    """onnx does not see that it is one, behind an operator that it does not know; onnxruntime does not run it."""
+    text = """g (float[1, 1] user, float[B, 4] item) => (float[B, 4] y) {
+        n = Squeeze (user) x = com.microsoft.QuickGelu (n) p = MatMul (x, w) y = Add (item, p)
+    }"""
+    model = parse(text, domains=', "com.microsoft" : 1', w=integers(4, 4))
+    assert rewrite(model).program.values["p"].dims is None

@@ -221,6 +221,17 @@ def test_tables_of_reasons() -> None:
         )
 
 
+def test_tile_of_another_rank() -> None:
+    """onnx does not see it, and onnxruntime does not run it."""
+    text = """g (float[B, 4] user, float[B, 2] item) => (float[M, K] y) {
+        s = Shape (item) short = Slice (s, zero, three) repeats = Concat <axis = 0> (short, one)
+        r = Tile (user, repeats) y = Neg (r)
+    }"""
+    result = rewrite(parse(text, zero=[0], one=[1], three=[3]))
+    assert result.refusals("Tile") == ["the repeats are not one for each dimension"]
+    assert "Tile" in result.ops
+
+
 def test_expand_to_an_extent_that_is_not_proven_equal() -> None:
     text = "g (float[1, K] user, float[B, M] item) => (float[B, M] y)"
     body = "k = Shape (user) n = Shape (item) s = Relu (user) e = Expand (s, n) t = Tile (user, k) y = Add (e, item)"

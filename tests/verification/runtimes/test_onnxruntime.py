@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mari_onnx.document.read import from_proto, load
-from mari_onnx.verification.runtimes.onnxruntime import RunError, Source, brief
+from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.verification import models
 
 
@@ -35,9 +35,7 @@ def test_a_model_without_external_data_is_copied() -> None:
     assert source.whole() is not source.proto
 
 
-def test_a_failure_is_told_in_a_few_words(source: Source) -> None:
+def test_a_failure_is_told_in_one_line(source: Source) -> None:
     with pytest.raises(RunError) as failed:
         source.runner(source.session())({})
     assert "\n" not in str(failed.value)
-    assert brief(ValueError("[ONNXRuntimeError] : 1 : FAIL : no\n such  file")) == "no such file"
-    assert len(brief(ValueError("long " * 100))) == 300
