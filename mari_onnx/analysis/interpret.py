@@ -119,7 +119,8 @@ class _Walk:
 
     def program(self) -> Program:
         """The result of the walk."""
-        outputs = [self.values[o.name] for o in self.model.graph.output]
+        names = dict.fromkeys(o.name for o in self.model.graph.output)  # one may be there twice
+        outputs = [self.values[name] for name in names]
         return Program(
             self.ctx, self.values, outputs, self.providers, self.same, self.premises.signature, self.counter.work
         )

@@ -44,6 +44,8 @@ def check(document: Document) -> None:
     """
     where = str(document.path or "the model")
     check_words(document.proto, where)
+    if not document.proto.graph.output:
+        raise ModelError(f"{where} has no outputs", "Export the model with what it computes as outputs.")
     for tensor in external_tensors(document.proto):
         external_file(document, tensor)
     _check_stored(document.proto, where)

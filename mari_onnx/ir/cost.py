@@ -205,6 +205,8 @@ class CostModel:
 
     def _transposed(self, shape: tuple[Extent, ...], perm: Sequence[int]) -> float:
         """Nanoseconds of a Transpose. One axis moves inwards fast: [h B L d] to [B L h d]. The way back copies."""
+        if len(perm) != len(shape):  # it does not run
+            return 0
         extents = [self.elements((e,)) for e in shape]
         moved = [p for p in perm if extents[p] != 1]
         order = [sorted(moved).index(p) for p in moved]

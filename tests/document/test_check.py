@@ -16,6 +16,13 @@ from mari_onnx.errors import ModelError, UserError
 from tests.document.files import TABLE, model
 
 
+def test_a_model_without_outputs() -> None:
+    proto = model()
+    del proto.graph.output[:]
+    with pytest.raises(ModelError, match="the model has no outputs"):
+        from_proto(proto)
+
+
 def stray(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].input[0] = "nowhere"
 

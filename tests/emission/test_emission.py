@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.emission.models import model
-from tests.graphs import integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,20 @@ def test_outputs(style: str, body: str, outputs: str) -> None:
 def test_outputs_that_are_inputs_and_weights_themselves() -> None:
     text = "g (float[B, 4] user, float[B, 4] item) => (float[B, 4] y, float[B, 4] user, float[4] k)"
     rewrite_and_check(parse(f"{text} {{ r = Mul (user, k) y = Mul (r, item) }}", k=integers(4)))
+
+
+@pytest.mark.parametrize(
+    "body", ["y = Shape (item)", "y = Identity (flat)", "y = Constant <value = int64[2] {3, 4}> ()"]
+)
+def test_an_output_that_is_there_twice(body: str) -> None:
+    """Also one that is written anew, such as a constant: a name is given once."""
+    text = "g (float[1, 4] user, float[B, 4] item) => (float[B, 4] z, int64[2] y, int64[2] y)"
+    used = {"flat": [1, 2]} if "flat" in body else {}
+    proto = parse(f"{text} {{ z = Mul (user, item) {body} }}", **used)
+    result = rewrite(proto)
+    assert result.model.graph.output == proto.graph.output
+    for wanted, found in zip(*(evaluate(m, feeds(proto, 3)) for m in (proto, result.model)), strict=True):
+        np.testing.assert_array_equal(wanted, found)
 
 
 def test_what_is_written_is_independent_of_what_was_written_before() -> None:

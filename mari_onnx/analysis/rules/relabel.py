@@ -120,9 +120,10 @@ def unsqueeze(op: Op, ctx: Context) -> Derived:
 
 def transpose(op: Op, ctx: Context) -> Derived:
     """Transpose: the dimensions in another order."""
-    if op.data.dims is None:
+    rank = None if op.data.dims is None else len(op.data.dims)
+    perm = op.attribute("perm", list(range(rank or 0))[::-1])
+    if op.data.dims is None or len(perm) != rank:  # of another rank, the node does not run
         return Refused("the rank of the input is unknown")
-    perm = op.attribute("perm", list(range(len(op.data.dims)))[::-1])
     return _as(op, op.data, tuple(op.data.dims[p] for p in perm))
 
 

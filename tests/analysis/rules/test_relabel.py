@@ -232,6 +232,15 @@ def test_tile_of_another_rank() -> None:
     assert "Tile" in result.ops
 
 
+def test_transpose_of_another_rank() -> None:
+    """onnx does not see it, behind an operator that it does not know."""
+    text = """g (float[B, 4] user) => (float[M, K] y) {
+        x = com.microsoft.QuickGelu (user) r = Transpose <perm = [1, 0, 2]> (x) y = Neg (r)
+    }"""
+    result = rewrite(parse(text, domains=', "com.microsoft" : 1'))
+    assert result.program.values["r"].dims is None
+
+
 def test_expand_to_an_extent_that_is_not_proven_equal() -> None:
     text = "g (float[1, K] user, float[B, M] item) => (float[B, M] y)"
     body = "k = Shape (user) n = Shape (item) s = Relu (user) e = Expand (s, n) t = Tile (user, k) y = Add (e, item)"
