@@ -81,6 +81,8 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
         return False
     if original.domain != node.domain and {original.domain, node.domain} != {"", "ai.onnx"}:
         return False
+    if any(attribute.ref_attr_name for attribute in original.attribute):
+        return False
 
     def attributes(of: onnx.NodeProto) -> dict[str, Any]:
         values: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in of.attribute}

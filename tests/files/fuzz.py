@@ -150,6 +150,8 @@ def run(seed: int, folder: Path) -> int:
     os.environ["MARI_ONNX_DEBUG"] = "1"  # read here, it adds a traceback and no checks
     bound()
     code = command(given)
+    if code == 2 and REFUSED in (folder / "stderr").read_text(encoding="utf-8", errors="replace") and runs(MODEL):
+        return WRITTEN_IS_REFUSED
     if code == 0 and random.random() < 0.3 and given[0] in ("optimize", "split"):
         written = [path for path in OUTPUTS if (folder / path).exists()]
         if runs(MODEL) and not all(map(loads, written)):
@@ -199,6 +201,9 @@ def runs(path: str) -> bool:
 
 # What is wrong with a case
 
+REFUSED = "cannot load the optimized model:"
+"""What is said of a model that was not written, because onnxruntime does not load it."""
+
 OUTPUTS = ("out.onnx", "user.onnx", "rank.onnx")
 """What a command of a case writes, beside the data of these."""
 
@@ -218,8 +223,6 @@ def fault(code: int, folder: Path) -> str | None:
         return f"exit {code} and a temporary file: {left[0]}"
     if code and there - {"model.failing.npz", "whole.failing.npz"}:
         return f"exit {code} and files: {sorted(there)}"
-    if code == 2 and "cannot load the optimized model:" in said:
-        return f"what was written is refused: {said.strip()[:150]}"
     if code == 2 and not _names_something(said):
         return f"a message that names nothing: {said.strip()[:150]}"
     bug = re.search(r"a bug in mari-onnx: .*", shown)
@@ -232,7 +235,7 @@ OURS = {MODEL, DATA, "whole.onnx", "command.json", "stdout", "stderr"}
 
 def _names_something(said: str) -> bool:
     """Whether the message of exit code 2 names a file, or the tensor, node or option that it is about."""
-    return said.startswith("Error: ") and re.search(r"\.onnx|\.data|'|`| -|the model has", said) is not None
+    return said.startswith("Error: ") and re.search(rf"\.onnx|\.data|'|`| -|the model has|{REFUSED}", said) is not None
 
 
 def _last(said: str) -> str:
@@ -335,7 +338,11 @@ def main(cases: int, first: int, workers: int, seed: int | None) -> None:
     if seed is not None:
         folder = Path(f"case-{seed}").resolve()
         folder.mkdir()
-        sys.exit(run(seed, folder))
+        code = os.waitstatus_to_exitcode(os.waitpid(forked(folder, partial(run, seed, folder)), 0)[1])
+        for name in ("stdout", "stderr"):
+            click.echo((folder / name).read_text(encoding="utf-8", errors="replace"), err=name == "stderr")
+        click.echo(fault(code, folder) or "no fault", err=True)
+        sys.exit(code % 256)
     seen, started, every = Seen(), time.monotonic(), max(100, cases // 20)
     with tempfile.TemporaryDirectory() as where:
         for done, case in enumerate(all_cases(iter(range(first, first + cases)), workers, Path(where)), 1):

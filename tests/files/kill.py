@@ -179,6 +179,8 @@ def ended_at(step: int, number: int, *, after: bool) -> Callable[[], None]:
 
         def stepping(*given: Any, **named: Any) -> Any:
             nonlocal done
+            if name == "open" and "xb" not in given:  # files are read at any time
+                return real(*given, **named)
             done += 1
             this = done == step
             if this and not after:
@@ -200,7 +202,7 @@ def ended_at(step: int, number: int, *, after: bool) -> Callable[[], None]:
 
 def at_each_step(place: Place, seen: Counter[str]) -> Iterator[str]:
     """End the command before and after each step, until it has no more steps; what went wrong."""
-    for number in SIGNALS:
+    for number in SIGNALS[:2]:  # SIGINT is taken as SIGTERM is
         for after in (False, True):
             step = 0
             while True:

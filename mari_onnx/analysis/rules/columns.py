@@ -248,7 +248,7 @@ def select(
     Gather is then a lookup (see `lookup`).
     """
     extent = extent_of(value.known_dims[position])
-    if not isinstance(extent, int):
+    if not isinstance(extent, int) or not extent:  # of nothing, the node does not run
         return None
     indices = [i % extent for i in indices]
     if scalar:

@@ -32,9 +32,10 @@ from mari_onnx.ir.renaming import fresh, fuse, rename_value
 def concat(op: Op, ctx: Context) -> Derived:
     """The inputs as parts, in order; one more axis if all inputs are one value, or have the same unknown extent."""
     values = [v for v in op.inputs if v is not None]
-    if any(v.dims is None for v in values):
+    ranks = {None if v.dims is None else len(v.dims) for v in values}
+    rank = ranks.pop()
+    if not rank or ranks:  # of several ranks, or of numbers, the node does not run
         return Refused("the rank of an input of Concat is unknown")
-    rank = len(values[0].known_dims)
     position = op.axis % rank
     if all(_same(v, values[0]) for v in values):
         return [_repeated(op, values[0], position, len(values))]

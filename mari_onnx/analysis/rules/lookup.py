@@ -41,7 +41,7 @@ def gather(op: Op, ctx: Context) -> Derived:
     """Gather, as a selection of columns, as rows of requests, or as a lookup in a table."""
     data, indices = op.data, op.inputs[1]
     assert indices is not None
-    if data.dims is None or indices.dims is None:
+    if not data.dims or indices.dims is None:  # or the data is a number, and the node does not run
         return Refused("the rank of an input of Gather is unknown")
     if 0 in extents(indices.dims):  # stored without that dimension, an index would be looked up, and may be too large
         return Refused("Gather looks nothing up: its indices have an extent of 0")

@@ -192,3 +192,14 @@ def test_the_graph() -> None:
         "item.concat [B 6] = Concat (r.part.2, item)",
         "y [B 10] = Concat (user_row.expand, item.concat)",
     ]
+
+
+@pytest.mark.parametrize("other", ["Squeeze (user, one)", "Squeeze (user)"])
+def test_inputs_of_other_ranks(other: str) -> None:
+    """onnx does not see it, behind an operator that it does not know, and onnxruntime does not run it."""
+    text = f"""g (float[1, 1] user, float[B, 4] item) => (float[M, K] y) {{
+        n = {other} x = com.microsoft.QuickGelu (n) c = Concat <axis = 0> (x, {"x" if "one" not in other else "item"})
+        y = Neg (c)
+    }}"""
+    constants = {"one": [0]} if "one" in other else {}
+    assert rewrite(parse(text, domains=', "com.microsoft" : 1', **constants)).program.values["c"].dims is None

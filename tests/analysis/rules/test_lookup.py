@@ -342,3 +342,14 @@ def test_an_index_that_is_repeated_no_times_is_not_looked_up() -> None:
     given = {"ids": np.array([1, 99]), "item": integers(2, 3), "user": integers(1, 4)}
     assert evaluate(result.model, given)[0].shape == (2, 2, 0)
     assert result.refusals("Gather") == ["Gather looks nothing up: its indices have an extent of 0"]
+
+
+@pytest.mark.parametrize("data", ["Squeeze (user)", "Slice (item, zero, zero, zero)"])
+def test_a_gather_of_nothing_or_of_a_number(data: str) -> None:
+    """onnx does not see it, behind an operator that it does not know, and onnxruntime does not run it."""
+    text = f"""g (float[1, 1] user, float[4, 4] item) => (float[M, K] y) {{
+        n = {data} x = com.microsoft.QuickGelu (n) r = Gather (x, ids) y = Neg (r)
+    }}"""
+    constants = {"zero": [0]} if "zero" in data else {}
+    result = rewrite(parse(text, domains=', "com.microsoft" : 1', ids=[2, 0], **constants))
+    assert "Gather" in result.ops
