@@ -40,13 +40,11 @@ def test_outputs_that_are_inputs_and_weights_themselves() -> None:
     rewrite_and_check(parse(f"{text} {{ r = Mul (user, k) y = Mul (r, item) }}", k=integers(4)))
 
 
-@pytest.mark.parametrize(
-    "body", ["y = Shape (item)", "y = Identity (flat)", "y = Constant <value = int64[2] {3, 4}> ()"]
-)
+@pytest.mark.parametrize("body", ["y = Shape (item)", "y = Identity (flat)", "y = Constant <value_ints = [3, 4]> ()"])
 def test_an_output_that_is_there_twice(body: str) -> None:
     """Also one that is written anew, such as a constant: a name is given once."""
     text = "g (float[1, 4] user, float[B, 4] item) => (float[B, 4] z, int64[2] y, int64[2] y)"
-    used = {"flat": [1, 2]} if "flat" in body else {}
+    used: dict[str, Any] = {"flat": [1, 2]} if "flat" in body else {}
     proto = parse(f"{text} {{ z = Mul (user, item) {body} }}", **used)
     result = rewrite(proto)
     assert result.model.graph.output == proto.graph.output

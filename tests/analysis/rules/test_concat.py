@@ -201,5 +201,5 @@ def test_inputs_of_other_ranks(other: str) -> None:
         n = {other} x = com.microsoft.QuickGelu (n) c = Concat <axis = 0> (x, {"x" if "one" not in other else "item"})
         y = Neg (c)
     }}"""
-    constants = {"one": [0]} if "one" in other else {}
+    constants: dict[str, Any] = {"one": [0]} if "one" in other else {}
     assert rewrite(parse(text, domains=', "com.microsoft" : 1', **constants)).program.values["c"].dims is None

@@ -350,6 +350,6 @@ def test_a_gather_of_nothing_or_of_a_number(data: str) -> None:
     text = f"""g (float[1, 1] user, float[4, 4] item) => (float[M, K] y) {{
         n = {data} x = com.microsoft.QuickGelu (n) r = Gather (x, ids) y = Neg (r)
     }}"""
-    constants = {"zero": [0]} if "zero" in data else {}
+    constants: dict[str, Any] = {"zero": [0]} if "zero" in data else {}
     result = rewrite(parse(text, domains=', "com.microsoft" : 1', ids=[2, 0], **constants))
     assert "Gather" in result.ops
