@@ -111,6 +111,10 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
         _say("Error", f"{error.filename}: {error.strerror}", "Check that the path is right and readable.")
         _say_written(ctx)
         ctx.exit(CANNOT_BE_USED)
+    if isinstance(error, MemoryError):
+        _say("Error", f"there is not enough memory: {error or 'an array does not fit'}", "Run it where there is more.")
+        _say_written(ctx)
+        ctx.exit(CANNOT_BE_USED)
     if os.environ.get("MARI_ONNX_DEBUG"):
         click.echo("".join(traceback.format_exception(error)), err=True)
     versions = f"mari-onnx {__version__}, Python {platform.python_version()}, {platform.system()}"

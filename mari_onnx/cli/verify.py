@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mari_onnx.report.model import Report
 
 
+FAILING = ".failing.npz"
+"""The ending of the file of the smallest inputs that fail, unless it is given."""
+
+
 def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Options such as `user_id=0:999`, as limits by name: `{"user_id": (0.0, 999.0)}`."""
     found = {}
@@ -150,13 +154,14 @@ def verify(
     """
     import mari_onnx
     from mari_onnx.document.save import check_writable
+    from mari_onnx.document.staging import LONGEST_NAME, cut_name
 
     options.begin_reports(report_files, reference, optimized)
     chosen["batches"] = chosen["batches"] or None
     if chosen["failing"] is not None:
         check_writable(chosen["failing"])
     elif chosen["inputs"] is None and os.access(Path.cwd(), os.W_OK):
-        chosen["failing"] = Path(f"{optimized.stem}.failing.npz")
+        chosen["failing"] = Path(cut_name(optimized.stem, LONGEST_NAME - len(FAILING)) + FAILING)
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
     command = _command(reference, optimized, chosen)

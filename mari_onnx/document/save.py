@@ -52,7 +52,7 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path} is a folder", "Give the name of a file.")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file, and would be replaced by one", "Give the name of a file.")
-    folder = real_path(path).parent
+    folder = (real_path(path) if path.is_symlink() else path).parent
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist", f"Make it: mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -275,6 +275,13 @@ def test_what_the_system_refuses(engine: Engine, run: Run, model: Path) -> None:
     assert "Error: /some/file: Permission denied" in result.stderr
 
 
+def test_memory_that_is_not_there(engine: Engine, run: Run, model: Path) -> None:
+    engine.then = raising(MemoryError("Unable to allocate 8.00 TiB"))
+    result = run("inspect", model)
+    assert result.exit_code == 2
+    assert "Error: there is not enough memory: Unable to allocate 8.00 TiB" in result.stderr
+
+
 def test_a_process_ends_alike(model: Path) -> None:
     result = process("optimize", model, model)
     assert result.returncode == 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -64,8 +64,10 @@ def _worst(comparison: Comparison, verification: Verification) -> Difference:
 def _write(path: Path, feeds: Values) -> None:
     """Write inputs as .npz, an array for each input by name."""
     out = io.BytesIO()
-    arrays: dict[str, Any] = {n: a.astype(np.str_) if a.dtype == object else a for n, a in feeds.items()}
-    np.savez(out, **arrays)
+    with zipfile.ZipFile(out, "w") as archive:  # numpy.savez takes no array of the name `file`
+        for name, array in feeds.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.save(entry, array.astype(np.str_) if array.dtype == object else array, allow_pickle=False)
     write_file(path, out.getvalue())
 
 

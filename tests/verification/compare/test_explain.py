@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mari_onnx.verification.compare import explain, localize
@@ -46,3 +48,11 @@ def test_inputs_that_cannot_be_written_are_a_note(tmp_path: Path) -> None:
     verification = verify(models.tower(), models.split_tower(swapped=True), failing=tmp_path / "file" / "f.npz")
     assert found(verification).inputs is None
     assert "the smallest inputs could not be written" in verification.notes[-1]
+
+
+def test_inputs_of_any_name(tmp_path: Path) -> None:
+    """numpy.savez takes no array of the name `file`."""
+    feeds: dict[str, Any] = {"file": np.arange(3), "a/b": np.ones(2, np.float32), "text": np.array(["a", "bc"], object)}
+    explain._write(tmp_path / "f.npz", feeds)
+    with np.load(tmp_path / "f.npz") as saved:
+        assert {name: saved[name].tolist() for name in saved.files} == {n: a.tolist() for n, a in feeds.items()}
