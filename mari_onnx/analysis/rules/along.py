@@ -174,7 +174,7 @@ def reduce(op: Op, ctx: Context) -> Derived:
     rank = len(op.data.dims)
     if not axes:
         axes = [] if op.attribute("noop_with_empty_axes", 0) else list(range(rank))
-    axes = [a % rank for a in axes]
+    axes = list(dict.fromkeys(a % rank for a in axes))  # one may be there twice
     dims = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1)))
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
     if isinstance(derived, Refused):

@@ -364,3 +364,11 @@ def test_a_sum_of_products_is_no_matrix_product_where_the_model_has_no_other() -
     result = optimize(model, verify=False)
     assert result.changed
     assert [node.op_type for node in result.model.graph.node] == ["Softplus", "Mul", "ReduceSum"]
+
+
+@styles
+@pytest.mark.parametrize("body", ["p = Mul (user, item)", "p = Concat <axis = 1> (user, item)", "p = Relu (user)"])
+def test_an_axis_that_is_named_twice(style: str, body: str) -> None:
+    """onnxruntime reduces it once."""
+    body = f"{body} r = ReduceSum <keepdims = 0> (p, twice) i = ReduceSum <keepdims = 0> (item, twice) y = Add (r, i)"
+    rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[5, 4]", twice=[1, -2]))
