@@ -112,7 +112,11 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
         _say_written(ctx)
         ctx.exit(CANNOT_BE_USED)
     if isinstance(error, MemoryError):
-        _say("Error", f"there is not enough memory: {str(error) or 'an array does not fit'}", "Run it where there is more.")
+        _say(
+            "Error",
+            f"there is not enough memory: {str(error) or 'an array does not fit'}",
+            "Run it where there is more.",
+        )
         _say_written(ctx)
         ctx.exit(CANNOT_BE_USED)
     if os.environ.get("MARI_ONNX_DEBUG"):

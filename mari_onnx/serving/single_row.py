@@ -53,11 +53,12 @@ class SingleRow(SentOnce):
 
 def _first_row(original: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
     source, dtype = original.name, original.type.tensor_type.elem_type
-    if dtype != TensorProto.STRING:  # ConstantOfShape makes no strings
+    if dtype != TensorProto.STRING:  # of which there is no zero
         shape = call.node("Shape", [source], f"{to}.shape")
         tail = call.slice(shape, 1, 2**62, f"{to}.tail")
         target = call.node("Concat", [call.ints("one", [1]), tail], f"{to}.row", axis=0)
-        zero = helper.make_tensor("value", dtype, [1], [0])
-        zeros = call.node("ConstantOfShape", [target], f"{to}.zeros", value=zero)
+        zero = helper.make_tensor(f"together.zero{dtype}", dtype, [], [0])
+        call.add(zero)
+        zeros = call.node("Expand", [zero.name, target], f"{to}.zeros")  # older than ConstantOfShape
         source = call.node("Concat", [source, zeros], f"{to}.and_zeros", axis=0)
     call.slice(source, 0, 1, to)

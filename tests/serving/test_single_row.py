@@ -6,11 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
+import mari_onnx
 from mari_onnx import UserError
 from mari_onnx.serving.mode import DrawnRows
 from mari_onnx.serving.names import Options
 from mari_onnx.serving.single_row import SingleRow
-from tests.graphs import evaluate, integers
+from tests.graphs import evaluate, integers, ranking
 from tests.serving.models import (
     BATCHES,
     BODY,
@@ -111,3 +112,11 @@ def test_what_has_the_original_s_leading_extent_is_sent_as_it_is() -> None:
     assert ONE.feed(item, item) is None
     assert ONE.feed(item, onnx.helper.make_tensor_value_info("item", 1, ["N", 3])) is None
     assert ONE.feed(user, None) is None
+
+
+def test_it_is_verified_in_opset_8() -> None:
+    """Where a row is made up for a call without candidates, by operators that opset 8 has."""
+    model = ranking("tiled", "x = Concat <axis = 1> (user, item) y = MatMul (x, w)", opset=8, w=integers(7, 2))
+    result = mari_onnx.optimize(model, user_inputs=["user"], user_batch="one", batch=100_000)
+    assert result.report.verification is not None
+    assert result.report.verification.passed
