@@ -119,8 +119,7 @@ class _Walk:
 
     def program(self) -> Program:
         """The result of the walk."""
-        names = dict.fromkeys(o.name for o in self.model.graph.output)  # one may be there twice
-        outputs = [self.values[name] for name in names]
+        outputs = [self.values[name] for name in dict.fromkeys(o.name for o in self.model.graph.output)]
         return Program(
             self.ctx, self.values, outputs, self.providers, self.same, self.premises.signature, self.counter.work
         )
