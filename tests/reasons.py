@@ -15,12 +15,9 @@ def unexplained(report: Report, model: onnx.ModelProto) -> list[str]:
     Each product that depends on an input of the user has a remark on its output, with a reason. Each refusal names its
     tensor, the reason and the next step.
     """
-    said = {remark.tensor for remark in report.remarks if remark.reason}
-    missing = [
-        f"no remark on {node.op_type} `{node.output[0]}`"
-        for node in _of_the_user(report, model)
-        if node.op_type in PRODUCTS and node.output[0] not in said
-    ]
+    said = {remark.tensor for remark in report.remarks if remark.tensor and remark.reason}
+    products = [node for node in _of_the_user(report, model) if node.op_type in PRODUCTS]
+    missing = [f"no remark on {n.op_type} `{' '.join(n.output)}`" for n in products if said.isdisjoint(n.output)]
     refused = [remark for remark in report.remarks if remark.status == "refused"]
     incomplete = [r for r in refused if not (r.tensor and r.reason and r.next_step)]
     return missing + [f"{r.op_type} `{r.tensor}`: {r.reason}, and no next step" for r in incomplete]
