@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from mari_onnx import worker
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.read import as_document
 from mari_onnx.report.model import Verification
+from mari_onnx.verification.mapped import mapped
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.worker import Progress
 
@@ -24,7 +28,8 @@ def verify(
     """
     documents = as_document(reference), as_document(optimized)
     try:
-        return worker.run(_verify, *documents, known, options, progress=progress)
+        with TemporaryDirectory(prefix="mari-onnx-") as folder:
+            return worker.run(_verify, *mapped(documents, Path(folder)), known, options, progress=progress)
     except worker.StoppedError as stopped:
         notes = (f"{stopped}; {stopped.next_step}",)
         return Verification(
