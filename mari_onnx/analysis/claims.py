@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mari_onnx.analysis.context import Context
-from mari_onnx.analysis.remarks import side
+from mari_onnx.analysis.reasons import side
 from mari_onnx.document.provenance import WHOLE, Origin
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import symbols

@@ -21,24 +21,27 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx import budget
+from mari_onnx.analysis.branches import branch_taken, if_on_one_row
+from mari_onnx.analysis.calls import Functions, is_shape, meets
 from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.counting import Counter
 from mari_onnx.analysis.equal_extents import merged, single
 from mari_onnx.analysis.loop_bodies import loop_on_one_row
 from mari_onnx.analysis.premises import Premises
-from mari_onnx.analysis.remarks import side
+from mari_onnx.analysis.reasons import explained, repeats, varies
+from mari_onnx.analysis.remarks import explain_left, explain_whole
 from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
 from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.provenance import Origin
-from mari_onnx.document.scopes import captures
+from mari_onnx.document.scopes import captures, reads, reads_of_elements
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.cost import NO_WORK, CostModel, Work
+from mari_onnx.ir.cost import NO_WORK, PRODUCTS, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
@@ -47,11 +50,11 @@ from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.rows import OneRow
 
+WITH_BODIES = {"If": if_on_one_row, "Loop": loop_on_one_row, "Scan": loop_on_one_row}
+"""Operators with bodies, and what has them run on one row of the candidates."""
+
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types of the small constants whose elements shape arithmetic knows."""
-
-NAMED_INPUTS, NAMED_REASONS = 3, 8
-"""How many inputs of a node, and how many nodes of a chain of reasons, a remark names."""
 
 
 @dataclass
@@ -92,10 +95,11 @@ class Broken(Refused):
 
 @dataclass(frozen=True)
 class _Derivation:
-    """The outputs of a node, and the family of the rule that derived them; "" for a node that stays as it is."""
+    """The outputs of a node, and the family of the rule that derived them; "" for a node that is `left` as it is."""
 
     values: list[Value]
     rule: str
+    left: Refused | None = None
 
 
 class _Walk:
@@ -106,15 +110,16 @@ class _Walk:
         self.inputs = {info.name: info for info in (*model.inputs, *premises.signature.inputs)}
         candidates = frozenset(same.get(c, c) for c in premises.candidates)
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
+        self.read_counts = model.uses.copy()
         self.ctx = Context(
-            Builder(), cost, model.array_of, model.opset, candidates, read_counts=model.uses, output_extents=of_outputs,
-            repeated=frozenset(same.get(s, s) for s in premises.repeated),
+            Builder(), cost, model.array_of, model.opset, candidates, read_counts=self.read_counts,
+            output_extents=of_outputs, repeated=frozenset(same.get(s, s) for s in premises.repeated),
             sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
         )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
         self.providers = self.ctx.providers
-        self.inference = Inference(model)
+        self.inference, self.functions = Inference(model), Functions(model)
         self.budget = budget.current()
 
     def program(self) -> Program:
@@ -219,6 +224,10 @@ class _Walk:
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
+        if (results := self._in_place(op)) is not None:
+            self.values.update((value.name, value) for value in results)
+            return
+        said = len(self.ctx.remarks)
         derivation = self._derive(op)
         results = derivation.values
         if self._is_settled():
@@ -226,7 +235,10 @@ class _Walk:
         for value in results:
             if value.name:
                 claim(self.ctx, value, derivation.rule)
-                self.values[value.name] = value.changed(because=self._because(op, value))
+                self.values[value.name] = explained(self.ctx, op, self._read(op), value, derivation.left)
+        if op.op_type in PRODUCTS and len(self.ctx.remarks) == said:
+            lost = any(map(repeats, self._read(op))) or varies(self.ctx, results[0])
+            explain_whole(op, self.ctx, results[0], derivation.left if lost else None)
         self.counter.node(op, results)
 
     def _is_settled(self) -> bool:
@@ -246,14 +258,12 @@ class _Walk:
         return True
 
     def _derive(self, op: Op) -> _Derivation:
-        """The outputs by the first way that applies: shape arithmetic, a branch, a loop, a rule, or unchanged."""
+        """The outputs by the first way that applies: shape arithmetic, a loop, a rule, or unchanged."""
         elements = content(op, self.ctx)
         if elements is not None and all(e is not None for e in elements.flat):
             return _Derivation([self._shape_value(op, elements)], "shape_values")
-        if op.op_type == "If" and (taken := self._branch(op)) is not None:
-            return _Derivation(taken, "")
-        if op.op_type in ("Scan", "Loop"):
-            return self._or_unchanged(op, self._loop(op), "loop_bodies")
+        if op.op_type in WITH_BODIES and op.proto.domain in ("", "ai.onnx"):
+            return self._or_unchanged(op, self._on_one_row(op), WITH_BODIES[op.op_type].__module__.rpartition(".")[2])
         derivation = self._by_rule(op)
         if elements is not None:
             derivation.values[0] = derivation.values[0].changed(content=elements)
@@ -263,14 +273,15 @@ class _Walk:
         """The outputs by the rule of the operator's family; the unchanged node if there is none."""
         rule = rule_for(op.proto)
         if rule is None or not all(op.inputs[:1]):
-            why = Refused(f"no rule for {op.proto.domain or 'ai.onnx'}.{op.op_type}")
-            return _Derivation(self._unchanged(op, why), "")
+            called = self.functions.body(op, self.values)
+            why = called if isinstance(called, Refused) else Refused(f"the function {op.op_type} reads one side alone")
+            return _Derivation(self._unchanged(op, why), "", why)
         return self._or_unchanged(op, self._applied(rule, op), rule.__module__.rpartition(".")[2])
 
     def _or_unchanged(self, op: Op, derived: Derived, rule: str) -> _Derivation:
         """The values that a rule derived; the unchanged node if the rule refused."""
         if isinstance(derived, Refused):
-            return _Derivation(self._unchanged(op, derived), "")
+            return _Derivation(self._unchanged(op, derived), "", derived)
         return _Derivation(derived, rule)
 
     def _applied(self, rule: Rule, op: Op) -> Derived:
@@ -298,8 +309,8 @@ class _Walk:
 
     def _unchanged(self, op: Op, why: Refused) -> list[Value]:
         """The outputs of the original node on its original inputs, each with an array as its only form."""
-        inputs = [None if v is None else self._read(op, i, v) for i, v in enumerate(op.inputs)]
-        captured = [(name, plain(self.ctx.b, self.values[name])) for name in captures(op.proto) if name in self.values]
+        inputs = [None if v is None else self._operand(op, i, v) for i, v in enumerate(op.inputs)]
+        captured = [(name, plain(self.ctx.b, value)) for name, value in self._captured(op).items()]
         types = self.inference.output_types(op, self.providers, self.same)
         shapes = [None if dims is None else extents(dims) for dims, _ in types]
         tensors = self.ctx.b.again(
@@ -307,7 +318,8 @@ class _Walk:
         )
         for tensor, shape in zip(tensors, shapes, strict=True):
             self._provide_new_extents(op, tensor, shape or ())
-        self._remark_refusal(op, why)
+        if any(map(repeats, self._read(op))) and not isinstance(why, Broken) and op.op_type not in PRODUCTS:
+            explain_left(op, self.ctx, why)
         values = []
         for name, t, shape, (dims, dtype) in zip(op.proto.output, tensors, shapes, types, strict=True):
             # An equal node may have been made before, with other symbols for the same extents. Those are kept.
@@ -323,43 +335,42 @@ class _Walk:
                 if op.op_type == "NonZero":  # it finds at most as many places as its input has elements
                     self.ctx.cost.assume(name, extents(op.data.dims or ()))
 
-    def _remark_refusal(self, op: Op, why: Refused) -> None:
-        """Add the reason as a remark, if something was lost: an input repeats, and had to be written out."""
-        if any(self._repeats(v) for v in op.inputs if v is not None) and not isinstance(why, Broken):
-            self.ctx.remarks.append(
-                Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
-            )
-
-    def _read(self, op: Op, i: int, value: Value) -> Tensor:
+    def _operand(self, op: Op, i: int, value: Value) -> Tensor:
         """What the node reads: a number as a scalar where onnx wants one, which the branch of an If need not give."""
         tensor, traits = plain(self.ctx.b, value), traits_of(op.op_type, op.proto.domain)
         one = value.dims is not None and all(e == 1 for e in extents(value.dims))
         return self.ctx.b.reshape(tensor, ()) if one and traits and i in traits.scalars else tensor
 
-    def _repeats(self, value: Value) -> bool:
-        """Whether the value's array lacks one of its axes, or stores it through an index map."""
-        if value.dims is None or value.constant:
-            return False
-        return any(value.array.state(a) != "stored" for d in value.dims for a in d if a.extent != 1)
+    # Bodies and functions
 
-    # Bodies
+    def _in_place(self, op: Op) -> list[Value] | None:
+        """The outputs of the nodes that stand for a node: the branch that an If takes, or the body of a function.
 
-    def _branch(self, op: Op) -> list[Value] | None:
-        """The outputs of the branch that an If takes; None if its condition is not known."""
-        condition = op.data.content
-        if condition is None or condition.size != 1 or condition.item() is None:
+        None for every other node, for a condition that is not known, and for a call that stays a call.
+        """
+        if op.op_type == "If" and (branch := branch_taken(op)) is not None:
+            return self._outputs_of(branch, {}, op.proto.output)
+        if isinstance(body := self.functions.body(op, self.values), Refused):
             return None
-        body = op.attribute("then_branch" if condition.item() else "else_branch")
-        if body.sparse_initializer:
+        if not meets(self.ctx, op) and not all(map(is_shape, self.body(body, {}))):
             return None
-        return [v.named(name) for v, name in zip(self._outputs_of(body, {}), op.proto.output, strict=True)]
+        self.read_counts.update(name for node in body.node for name in reads_of_elements(node))
+        self.read_counts.subtract(reads(op.proto))
+        return self._outputs_of(body, {})
 
-    def _loop(self, op: Op) -> Derived:
-        """The outputs of a Scan or Loop that runs on one row."""
-        captured = {name: self.values[name] for name in captures(op.proto) if name in self.values}
-        if not any(self._repeats(v) for v in (*op.inputs, *captured.values()) if v is not None):
+    def _on_one_row(self, op: Op) -> Derived:
+        """The outputs of a node with bodies that runs on one row."""
+        if not any(map(repeats, self._read(op))):
             return Refused(f"no input of {op.op_type} repeats")
-        return loop_on_one_row(self, op, captured)
+        return WITH_BODIES[op.op_type](self, op, self._captured(op))
+
+    def _captured(self, op: Op) -> dict[str, Value]:
+        """The values that the node's bodies read by name."""
+        return {name: self.values[name] for name in captures(op.proto) if name in self.values}
+
+    def _read(self, op: Op) -> list[Value]:
+        """All values that the node reads: its inputs, and what its bodies capture."""
+        return [*(v for v in op.inputs if v is not None), *self._captured(op).values()]
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """The outputs of a body with these inputs. Remarks, findings and work of the body's nodes are dropped."""
@@ -372,8 +383,10 @@ class _Walk:
         self.ctx, self.counter, self.providers = ctx, counter, ctx.providers
         return results
 
-    def _outputs_of(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
-        """Interpret the nodes of a body. Names of the body are forgotten afterwards."""
+    def _outputs_of(
+        self, graph: onnx.GraphProto, inputs: Mapping[str, Value], names: Sequence[str] | None = None
+    ) -> list[Value]:
+        """Interpret the nodes of a body. Its names are forgotten; its outputs are called by `names`, if given."""
         outer = dict(self.values)
         self.values.update(inputs)
         for tensor in graph.initializer:
@@ -383,18 +396,4 @@ class _Walk:
         results = [self.values[o.name] for o in graph.output]
         self.values.clear()
         self.values.update(outer)
-        return results
-
-    # Reasons
-
-    def _because(self, op: Op, value: Value) -> tuple[str, ...]:
-        """The chain of reasons why the value, or a part of it, lacks the candidates; empty if nothing of it does.
-
-        Example: `Gather(table, user_id)`, then `user_id: declared by 'user_*'`.
-        """
-        first = next((v for v in op.inputs if v is not None and v.because), None)
-        whole = value.parts is None and value.terms is None
-        if first is None or value.dims is None or (whole and side(self.ctx, value.array) == "item"):
-            return ()
-        names = list(op.proto.input) if len(op.proto.input) <= NAMED_INPUTS else [first.name, "..."]
-        return (f"{op.op_type}({', '.join(names)})", *first.because)[:NAMED_REASONS]
+        return results if names is None else [v.named(name) for v, name in zip(results, names, strict=True)]

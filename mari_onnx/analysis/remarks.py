@@ -1,20 +1,29 @@
-"""Remarks of rules about nodes, in words: what was applied, and what it saves."""
+"""Remarks of rules about nodes, in words: what was applied, what it saves, and which node kept a product whole."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mari_onnx.analysis.context import Context, Op
-from mari_onnx.ir.axes import Dims, extents, flat, show
+from mari_onnx.analysis.reasons import side, stop_of, varies
+from mari_onnx.ir.axes import Dims, Refused, extents, show
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.extents import ROW, Extent, symbol
-from mari_onnx.ir.forms import Array, IndexMap, Value
+from mari_onnx.ir.forms import IndexMap, Value
 from mari_onnx.report.model import Remark, Status
 
+VARIES = "every row and every column of it varies with the candidate"
 
-def side(ctx: Context, array: Array) -> str:
-    """The side that an array belongs to: "item" if it has a row for each candidate, else "user"."""
-    if any(ctx.is_candidate(a) and array.state(a) == "stored" for a in flat(array.layout)):
-        return "item"
-    return "user"
+
+class Why(NamedTuple):
+    """What a remark says, and what would change it."""
+
+    reason: str
+    next_step: str | None = None
+
+
+MULTIPLIED = {"Gemm": 2, "FusedGemm": 2}
+"""How many inputs of a product are multiplied, where a further one is a bias that may be computed."""
 
 
 def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:
@@ -28,7 +37,7 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
     nodes = reachable([value.array.tensor], since)
     after = min(sum(ctx.cost.node_macs(n) for n in nodes), before)
     status: Status = "applied" if after < before else "as is"
-    reason = _reason(ctx, dims, before, after)
+    why = Why(f"{before:,} multiply-adds become {after:,}") if after < before else _whole(op, ctx, value)
     ctx.remarks.append(
         Remark(
             status,
@@ -36,8 +45,9 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
             op.proto.name,
             op.op_type,
             op.name,
-            reason,
+            why.reason,
             forms=_forms(ctx, dims, value),
+            next_step=why.next_step,
             because=x.because,
             macs_before=before,
             macs_after=after,
@@ -45,13 +55,58 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
     )
 
 
-def _reason(ctx: Context, dims: Dims, before: int, after: int) -> str:
-    """How the number of multiply-adds of a product changed, or why it did not."""
-    if after < before:
-        return f"{before:,} multiply-adds become {after:,}"
-    if any(ctx.is_candidate(a) for d in dims for a in d):
-        return "every row and every column of it varies with the candidate"
-    return "computed once for the request already"
+def explain_left(op: Op, ctx: Context, why: Refused) -> None:
+    """Add the remark on a node that is left as it is and lost something: what it reads had to be written out."""
+    ctx.remarks.append(
+        Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
+    )
+
+
+def explain_whole(op: Op, ctx: Context, value: Value, left: Refused | None) -> None:
+    """Add the remark on a product about which no rule said anything. `left` is why the node is left as it is, if so."""
+    inputs = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]
+    macs = ctx.cost.macs(op.op_type, inputs, [None if value.dims is None else extents(value.dims)], op.attributes)
+    status: Status = "as is" if left is None else "refused"
+    why = _whole(op, ctx, value) if left is None else _left(op, left)
+    rule = "product" if left is None else op.op_type
+    ctx.remarks.append(
+        Remark(
+            status, rule, op.proto.name, op.op_type, op.name, why.reason,
+            next_step=why.next_step, macs_before=macs, macs_after=macs,
+        )
+    )  # fmt: skip
+
+
+def _left(op: Op, left: Refused) -> Why:
+    """Why a product is left as it is, with the node that stopped what it multiplies."""
+    stop = stop_of(_multiplied(op))
+    if stop is None:
+        return Why(left.reason, left.next_step)
+    return Why(f"{left.reason}; {stop}", left.next_step or stop.next_step)
+
+
+def _whole(op: Op, ctx: Context, value: Value) -> Why:
+    """Why a product stays whole: the node that stopped it, or its own operands."""
+    if not varies(ctx, value):
+        return Why("computed once for the request already")
+    sides = _multiplied(op)
+    stop = stop_of(sides)
+    if any(v.because for v in sides) and not (stop and stop.left):
+        if sum(not v.constant for v in sides) > 1:
+            return Why("it multiplies the user's values by the candidates'")
+        return Why(
+            f"a part of its input is the user's, but one product of all of it takes less time for {ctx.cost.batch} "
+            "candidates",
+            "a larger --batch, if calls have more candidates",
+        )
+    if stop is None:
+        return Why(f"{VARIES}: it is computed from the candidates' inputs alone")
+    return Why(f"{VARIES}: {stop}", stop.next_step)
+
+
+def _multiplied(op: Op) -> list[Value]:
+    """The operands of a product."""
+    return [v for v in op.inputs[: MULTIPLIED.get(op.op_type)] if v is not None]
 
 
 def _forms(ctx: Context, dims: Dims, value: Value) -> str:

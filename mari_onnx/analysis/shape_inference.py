@@ -2,7 +2,7 @@
 
 There are three sources, asked in this order:
 
-    value_info of the model     the exporter wrote the shape down
+    value_info of the model     the exporter wrote the shape down, or that of an Identity of the output
     onnx's inference            of the whole model, at most once, on a copy without weights
     `types_of_one`              onnx's inference of one node, with the shapes that the walk found for its inputs
 
@@ -88,15 +88,27 @@ class Inference:
             copy.graph.initializer.append(tensor if small else alike)
         return copy
 
+    @cached_property
+    def _renamed(self) -> dict[str, list[str]]:
+        """By tensor, the outputs of the Identities that read it.
+
+        Converters of trees write the shape of their result behind such an Identity alone.
+        """
+        found: dict[str, list[str]] = {}
+        for node in self.model.graph.node:
+            if node.op_type == "Identity":
+                found.setdefault(node.input[0], []).append(node.output[0])
+        return found
+
     def output(self, op: Op, i: int) -> tuple[Shape | None, int]:
         """Shape and element type of output i. Symbols that onnx made up (unk__0) come back as None."""
         name = op.proto.output[i]
         if not name:
             return None, 0
-        stated = self.model.value_info.get(name)
-        if stated is not None and (shape := shape_of(stated)) is not None:
-            # torch.export writes 0 for extents that it does not know.
-            return [None if e == 0 else e for e in shape], stated.type.tensor_type.elem_type
+        for stated in (self.model.value_info.get(n) for n in (name, *self._renamed.get(name, ()))):
+            if stated is not None and (shape := shape_of(stated)) is not None:
+                # torch.export writes 0 for extents that it does not know.
+                return [None if e == 0 else e for e in shape], stated.type.tensor_type.elem_type
         info = self._inferred.get(name)
         if info is None:
             return None, 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
-from mari_onnx.analysis.remarks import side
+from mari_onnx.analysis.reasons import side
 from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Dim, Dims

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
-from mari_onnx.document.scopes import all_names, reads
+from mari_onnx.document.scopes import all_names, reads, reads_of_elements
 
 Shape = list["int | str | None"]
 
@@ -99,9 +99,8 @@ class Model:
             if not needed.isdisjoint(node.output):
                 needed.update(reads(node))
         for node in self.graph.node:
-            if node.op_type not in ("Shape", "Size"):
-                lost = needed.isdisjoint(node.output)
-                count.update(name for name in reads(node) if not lost or name not in needed)
+            lost = needed.isdisjoint(node.output)
+            count.update(name for name in reads_of_elements(node) if not lost or name not in needed)
         return count
 
     @cached_property

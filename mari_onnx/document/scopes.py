@@ -37,6 +37,11 @@ def reads(node: onnx.NodeProto) -> list[str]:
     return [*filter(None, node.input), *captures(node)]
 
 
+def reads_of_elements(node: onnx.NodeProto) -> list[str]:
+    """The tensors whose elements the node reads: none for Shape and Size."""
+    return [] if node.op_type in ("Shape", "Size") else reads(node)
+
+
 def _free_names(body: onnx.GraphProto) -> Iterator[str]:
     known = {i.name for i in body.input} | stored_names(body)
     for node in body.node:

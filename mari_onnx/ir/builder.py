@@ -35,6 +35,8 @@ FEW_TIMES = 4
 """Up to so many repetitions a Concat of the tensor with itself replaces an Expand, whose shape would be computed."""
 
 
+STRING = TensorProto.STRING
+
 ARITHMETIC = named(lambda t: t.arithmetic)
 
 
@@ -230,6 +232,8 @@ class Builder(UniqueNodes):
             indices, t = self.constant(inner.node.payload[indices.node.payload]), first_input(t)
         if (moved := stored_weights.taken(self, t, indices, axis)) is not None:
             return moved
+        if t.dtype == STRING and product(t.known_shape[axis + 1 :]) != 1:
+            return _strings_taken(self, t, indices, axis)
         shape = (*t.known_shape[:axis], *indices.known_shape, *t.known_shape[axis + 1 :])
         return self.make("Gather", [t, indices], shape, axis=axis)
 
@@ -238,6 +242,18 @@ def _expand_in_float32(b: Builder, t: Tensor, shape: Sequence[Extent]) -> Tensor
     """A tensor of bfloat16, expanded: onnxruntime expands none on a CPU, and a float32 holds each of its numbers."""
     wide = b.make("Cast", [t], t.known_shape, TensorProto.FLOAT, to=TensorProto.FLOAT)
     return b.make("Cast", [b.expand(wide, shape)], tuple(shape), t.dtype, to=t.dtype)
+
+
+def _strings_taken(b: Builder, t: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Gather(t, indices) along an inner axis of strings, made the last one.
+
+    onnxruntime 1.32 gathers the first string of each row alone, and leaves the others empty.
+    """
+    before, after = range(axis), range(axis + 1, len(t.known_shape))
+    taken = b.take(b.transpose(t, (*before, *after, axis)), indices, len(t.known_shape) - 1)
+    rank = len(taken.known_shape)
+    places = range(rank - len(indices.known_shape), rank)
+    return b.transpose(taken, (*before, *places, *range(axis, places.start)))
 
 
 def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:

@@ -129,8 +129,26 @@ class CostModel:
             case "GRU" | "LSTM" | "RNN":
                 recurrent = self.elements(inputs[2][1:]) if inputs[2] is not None else 0
                 return self.elements(inputs[0][:2]) * (self.elements(inputs[1][1:]) + recurrent)
+            case "Einsum" if len(inputs) > 2:
+                return self._einsum_macs(inputs, attributes["equation"].decode())
             case _:
                 return out * self.elements(inputs[0][-1:])
+
+    def _einsum_macs(self, inputs: Sequence[Shape], equation: str) -> int:
+        """Multiply-adds of an Einsum of several operands. They are multiplied one after the other, as runtimes do.
+
+        A letter is summed over as soon as no later operand has it.
+        """
+        left, _, result = equation.replace(" ", "").partition("->")
+        terms = left.split(",")
+        extents: dict[str, int] = {}
+        total = 0
+        for i, (term, shape) in enumerate(zip(terms, inputs, strict=True)):
+            extents |= {letter: self.elements((e,)) for letter, e in zip(term, shape or (), strict=False)}
+            total += prod(extents.values()) if i else 0
+            needed = {*result, *"".join(terms[i + 1 :])}
+            extents = {letter: e for letter, e in extents.items() if letter in needed}
+        return total
 
     def time(
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]

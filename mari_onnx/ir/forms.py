@@ -167,6 +167,25 @@ def stores_only(form: Form, axes: Collection[Axis]) -> bool:
             return stores_only(form.left, axes) and stores_only(form.right, axes)
 
 
+@dataclass(frozen=True)
+class Stop:
+    """A node behind which nothing of a value lacks the candidates, though something of the node's inputs did.
+
+    `tensor` is the name of its result. `reason` completes a sentence that begins with the node: "works along the
+    candidates". A node that was `left` as it is stopped the value for want of a rule that holds; any other by what it
+    computes.
+    """
+
+    tensor: str
+    op_type: str
+    reason: str
+    next_step: str | None = None
+    left: bool = False
+
+    def __str__(self) -> str:
+        return f"`{self.tensor}` ({self.op_type}) {self.reason}"
+
+
 class Known(TypedDict, total=False):
     """The keywords of `Value.changed`: the forms of a value, and the facts that are known about its elements."""
 
@@ -177,6 +196,7 @@ class Known(TypedDict, total=False):
     written: Array | None
     content: npt.NDArray[Any] | None
     because: tuple[str, ...]
+    stopped: Stop | None
 
 
 @dataclass(frozen=True)
@@ -185,9 +205,9 @@ class Value:
 
     `array` always exists. `content` has the elements of a small integer or bool tensor, such as exporters compute
     shapes with; each element is an extent, or None where it is unknown. `because` is the chain of reasons why the value
-    lacks the candidates. `written` is a second array, of all rows as the caller sends them: of `user_id` [B], declared
-    as repeated, `array` is row 0 and `written` is the input itself. A consumer that needs all B rows takes `written`
-    and does without an Expand of row 0.
+    lacks the candidates, and `stopped` is the node that ended such a chain on the way to the value. `written` is a
+    second array, of all rows as the caller sends them: of `user_id` [B], declared as repeated, `array` is row 0 and
+    `written` is the input itself. A consumer that needs all B rows takes `written` and does without an Expand of row 0.
     """
 
     name: str
@@ -200,6 +220,7 @@ class Value:
     content: npt.NDArray[Any] | None = field(default=None, compare=False)  # == of two arrays is an array
     because: tuple[str, ...] = ()
     written: Array | None = None
+    stopped: Stop | None = None
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """The forms that the value has, each with its kind, which is the name of its field."""
@@ -244,7 +265,8 @@ class Value:
         `dims` are those of the new value; by default they stay. All other forms describe the old elements and are
         dropped.
         """
-        return Value(self.name, self.dims if dims is None else dims, self.dtype, array, because=self.because)
+        dims = self.dims if dims is None else dims
+        return Value(self.name, dims, self.dtype, array, because=self.because, stopped=self.stopped)
 
     def changed(self, **known: Unpack[Known]) -> Value:
         """The same elements with other forms of the given kinds; None drops that kind of form. The other forms stay."""

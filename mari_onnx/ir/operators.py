@@ -17,14 +17,17 @@ from typing import Literal, TypeAlias
 ONNXRUNTIME = "com.microsoft"
 """The domain of the operators that onnxruntime fuses others into."""
 
+CLASSICAL = "ai.onnx.ml"
+"""ONNX's domain of classical machine learning: encoders, linear models and trees."""
+
 MANY = 2**31 - 1
 """The most inputs of an operator that takes any number, as ONNX's own schemas have it."""
 
 NEVER = 2**31 - 1
 """The "opset from which" of a change that no opset has made."""
 
-Result: TypeAlias = Literal["first", "second", "boolean", "to"]
-"""The element type of a result: that of an input, a boolean, or what the attribute `to` says."""
+Result: TypeAlias = Literal["first", "second", "boolean", "to", "values"]
+"""The element type of a result: that of an input, a boolean, what the attribute `to` says, or that of stored values."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,19 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
 }
 """The operators that onnxruntime fuses others into."""
 
-_DOMAINS = {"": OPERATORS, "ai.onnx": OPERATORS, ONNXRUNTIME: FUSED_OPERATORS}
+_BY_ROW = Traits(axis=1, along=True)
+
+CLASSICAL_OPERATORS: Mapping[str, Traits] = {
+    "Binarizer": _UNARY,
+    **_each("CategoryMapper LabelEncoder", replace(_UNARY, result="values")),
+    **_each("Imputer LinearClassifier LinearRegressor Normalizer Scaler SVMRegressor", _BY_ROW),
+    **_each("TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor", _BY_ROW),
+    "ArrayFeatureExtractor": replace(_BY_ROW, least=2, most=2, axis=-1),
+    "OneHotEncoder": Traits(),
+}
+"""The operators of classical machine learning. Most read a row of features, and give a row for it."""
+
+_DOMAINS = {"": OPERATORS, "ai.onnx": OPERATORS, ONNXRUNTIME: FUSED_OPERATORS, CLASSICAL: CLASSICAL_OPERATORS}
 
 
 def traits_of(op_type: str, domain: str = "") -> Traits | None:

@@ -222,9 +222,10 @@ def check_names(names: Mapping[Tensor, str]) -> None:
 def check_again(made: Tensor, shape: tuple[Extent, ...] | None, dtype: int) -> None:
     """Check an expression that is asked for again: it must have been made with this shape and type.
 
-    NonZero finds out at run time how many places there are. Whoever asks for it has a symbol of its own for that.
+    NonZero finds out at run time how many places there are. Whoever asks for it has a symbol of its own for that. So
+    may a node of the original that was left as it is, such as a MatMul of extents that are not proven equal.
     """
-    if made.op_type == "NonZero":
+    if made.op_type == "NonZero" or made.node.proto is not None:
         check_original_again(made, shape, dtype)
     elif ENABLED:
         _check_type(made, dtype)

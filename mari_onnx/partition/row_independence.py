@@ -13,6 +13,7 @@ along the axes that the table names. Every other node mixes the rows.
     Concat, Slice, Split, Gather, Reduce*, Softmax, LayerNormalization, ...   along any axis but the first
     Reshape, Flatten, Squeeze, Unsqueeze        the first extent stays a multiple of the number of candidates
     Transpose                                   the first axis stays the first
+    LabelEncoder, Scaler, TreeEnsemble*, ...    a row of features gives a row
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, TypeAlias
 import onnx
 
 from mari_onnx.ir.extents import Extent, divide
-from mari_onnx.ir.operators import OPERATORS, Traits
+from mari_onnx.ir.operators import CLASSICAL, Traits, traits_of
 
 Shape = tuple[Extent, ...]
 
@@ -70,11 +71,13 @@ class Rows:
 
     def _keeps(self, node: onnx.NodeProto, given: Sequence[str]) -> bool:
         """Whether the rows of a node's outputs are independent; `given` names its inputs without the omitted ones."""
-        if node.domain not in ("", "ai.onnx") or any(n in self.varying and n not in self.rows for n in given):
+        if node.domain not in ("", "ai.onnx", CLASSICAL) or any(
+            n in self.varying and n not in self.rows for n in given
+        ):
             return False
         if any(self.shape_of(name) is None for name in (*self.rows.intersection(given), *node.output)):
             return False
-        traits = OPERATORS.get(node.op_type, UNKNOWN)
+        traits = traits_of(node.op_type, node.domain) or UNKNOWN
         keeps = _predicate(node.op_type, traits)
         return keeps is not None and keeps(_Operation(self, node, given, traits))
 

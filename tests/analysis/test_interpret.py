@@ -209,6 +209,19 @@ def test_shapes_below_opset_11_follow_negative_axes(op_type: str) -> None:
     assert [shape(values[name].dims or ()) for name in ("v", "d")] == [wanted, wanted]
 
 
+def test_a_shape_that_stands_behind_an_identity() -> None:
+    """Of an operator of which neither onnx nor a rule knows the shape."""
+    text = """g (float[1, 4] user, float[B, 4] item) => (float[B, 2] y) <float[1, 3] f> {
+        e = acme.Trees (user) f = Identity (e) x = Concat <axis = 1> (e, f, user) s = Shape (item)
+        n = Gather <axis = 0> (s, zero) t = Concat <axis = 0> (n, one) u = Expand (x, t)
+        z = Concat <axis = 1> (u, item) y = MatMul (z, w) }"""
+    model = parse(text, domains=', "acme" : 1', zero=[0], one=[1], w=integers(14, 2))
+    result = rewrite(model)
+    assert shape(result.program.values["e"].dims or ()) == (1, 3)
+    (remark,) = [r for r in result.remarks if r.tensor == "y"]
+    assert remark.forms == "[B 2] = user () + item (B)"
+
+
 def test_a_rule_that_breaks_leaves_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(op: Op, ctx: Context) -> Derived:
         raise IndexError("list index out of range")

@@ -47,17 +47,17 @@ def test_a_cell_along_the_users_history(style: str) -> None:
 
 def test_rows_of_requests_are_selected_first() -> None:
     result = rewrite_and_check(scan("requests"), **CLOSE)
-    assert result.refusals("Scan") == ["an input of Scan differs from candidate to candidate"]
+    assert result.refusals("Scan") == ["Scan reads `h0`, which differs from candidate to candidate"]
 
 
 @REPEATED
 def test_a_state_of_the_candidate(style: str) -> None:
     result = rewrite_and_check(scan(style, start="h0 = Relu (item)"), **CLOSE)
-    assert result.refusals("Scan") == ["an input of Scan differs from candidate to candidate"]
+    assert result.refusals("Scan") == ["Scan reads `h0`, which differs from candidate to candidate"]
 
 
 MIXED = "the body of Scan is not known to treat candidates independently"
-READ = "an input of Scan differs from candidate to candidate"
+READ = "Scan reads `item`, which differs from candidate to candidate"
 COUNTED = "the body of Scan counts the candidates"
 
 

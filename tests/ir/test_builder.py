@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
+from mari_onnx import optimize
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import ROW, symbol
-from tests.graphs import ranking, rewrite_and_check
+from mari_onnx.serving.names import INDEX_INPUT
+from tests.graphs import evaluate, parse, ranking, rewrite_and_check
 
 B, L = symbol("B"), symbol("L")
 
@@ -93,3 +96,24 @@ def test_row_0_of_a_batch_is_not_a_slice_of_one_row(row_first: bool) -> None:
     for described_first in (row_first, not row_first):
         t = b.first_row(x, symbol(ROW)) if described_first else b.slice(x, 0, 0, 1)
         assert t.shape == ((symbol(ROW), 3) if described_first else (1, 3))
+
+
+def test_rows_of_strings_are_taken_along_the_last_axis() -> None:
+    b = Builder()
+    rows, index = b.input("rows", (symbol("R"), 2), TensorProto.STRING), b.input("index", (symbol("B"),), 7)
+    taken = b.take(rows, index)
+    gathered = taken.node.inputs[0]
+    assert (taken.op_type, taken.known_shape) == ("Transpose", (symbol("B"), 2))
+    assert gathered is not None
+    assert (gathered.op_type, gathered.node.attribute("axis")) == ("Gather", 1)
+    numbers = b.take(b.input("numbers", (symbol("R"), 2), TensorProto.FLOAT), index)
+    assert (numbers.op_type, numbers.node.attribute("axis")) == ("Gather", 0)
+
+
+def test_rows_of_strings_of_several_requests() -> None:
+    text = "g (string[B, 2] user, string[B, 1] item) => (string[B, 3] y) { y = Concat <axis = 1> (user, item) }"
+    model = parse(text)
+    result = optimize(model, user_inputs=["user"], user_batch="requests", verify=False).model
+    user, item = (np.array(rows, object) for rows in ([["a", "b"], ["c", "d"]], [["x"], ["y"], ["z"]]))
+    feeds = {"user": user, "item": item, INDEX_INPUT: np.array([1, 0, 1])}
+    assert evaluate(result, feeds)[0].tolist() == [["c", "d", "x"], ["a", "b", "y"], ["c", "d", "z"]]

@@ -153,3 +153,13 @@ def test_what_the_original_spends() -> None:
     text = "g (float[1, 4] user, float[B, 3] item) => (float[B, 3] y) { h = MatMul (user, w) y = Add (h, item) }"
     program = rewrite(parse(text, w=integers(4, 3)), batch=50).program
     assert (program.work.macs, program.work.fixed, program.work.nodes) == (12, 12, 2)
+
+
+def test_several_operands_of_an_einsum_are_multiplied_one_after_the_other() -> None:
+    cost = CostModel(500, {"B": 500})
+    b = symbol("B")
+    shapes: list[tuple[Extent, ...]] = [(b, 32), (32, 16), (b, 16)]
+    late = cost.macs("Einsum", shapes, [(b,)], {"equation": b"bd,de,be->b"})
+    assert late == 500 * 32 * 16 + 500 * 16
+    early = cost.macs("Einsum", [(32,), *shapes[1:]], [(b,)], {"equation": b"d, de, be -> b"})
+    assert early == 32 * 16 + 500 * 16

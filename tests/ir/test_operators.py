@@ -16,7 +16,16 @@ from mari_onnx.analysis import rules
 from mari_onnx.analysis.shape_values import EVALUATORS
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor, fold
-from mari_onnx.ir.operators import FUSED_OPERATORS, NEVER, ONNXRUNTIME, OPERATORS, named, traits_of
+from mari_onnx.ir.operators import (
+    CLASSICAL,
+    CLASSICAL_OPERATORS,
+    FUSED_OPERATORS,
+    NEVER,
+    ONNXRUNTIME,
+    OPERATORS,
+    named,
+    traits_of,
+)
 
 OLDEST, NEWEST = 7, onnx.defs.onnx_opset_version()
 
@@ -35,6 +44,7 @@ def schemas(op_type: str) -> Iterator[tuple[int, onnx.defs.OpSchema]]:
 def test_each_operator_with_a_rule_has_a_row() -> None:
     assert set(rules.RULES) | set(EVALUATORS) <= set(OPERATORS)
     assert set(rules.FUSED) == set(FUSED_OPERATORS)
+    assert set(rules.CLASSICAL_RULES) == set(CLASSICAL_OPERATORS)
 
 
 @pytest.mark.parametrize("op_type", OPERATORS)
@@ -49,6 +59,12 @@ def test_the_number_of_inputs_is_onnxruntimes(op_type: str) -> None:
     every = onnxruntime.get_all_operator_schema()
     (schema,) = (s for s in every if (s.domain, s.name) == (ONNXRUNTIME, op_type))
     assert (FUSED_OPERATORS[op_type].least, FUSED_OPERATORS[op_type].most) == (schema.min_input, schema.max_input)
+
+
+@pytest.mark.parametrize("op_type", CLASSICAL_OPERATORS)
+def test_the_number_of_inputs_is_that_of_classical_machine_learning(op_type: str) -> None:
+    schema, traits = onnx.defs.get_schema(op_type, domain=CLASSICAL), CLASSICAL_OPERATORS[op_type]
+    assert (traits.least, traits.most) == (schema.min_input, schema.max_input)
 
 
 @pytest.mark.parametrize("op_type", OPERATORS)
@@ -128,7 +144,7 @@ def test_an_operator_belongs_to_its_domain() -> None:
 def test_a_random_graph_may_have_each_operator_with_a_rule() -> None:
     """Its name stands in a string of what writes the operators of random graphs."""
     written = {word for text in strings(GRAPHS) for word in text.split()}
-    assert set(rules.RULES) | set(rules.FUSED) <= written
+    assert set(rules.RULES) | set(rules.FUSED) | set(rules.CLASSICAL_RULES) <= written
 
 
 def strings(folder: Path) -> Iterator[str]:

@@ -152,6 +152,14 @@ def test_two_equal_nodes_of_the_original_may_name_an_unknown_extent_each(b: Buil
         b.again(second, [x], [((2, symbol("b.1")), 7)])
 
 
+def test_a_rule_may_ask_for_a_node_that_was_left_as_it_is(b: Builder) -> None:
+    """Left alone, the MatMul has a symbol for an extent that nobody proved; a block of another product has its own."""
+    x, w = b.input("x", (symbol("B"), 3), 1), b.input("w", (3, 2), 1)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    (made,) = b.again(node, [x, w], [((symbol("y.0"), 2), 1)])
+    assert b.make("MatMul", [x, w], (symbol("B"), 2)) is made
+
+
 def test_the_walk_checks_what_each_rule_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(op: Op, ctx: Context) -> Derived:
         return [Value(op.name, op.data.dims, op.data.dtype, Array(op.data.array.tensor, ()))]

@@ -14,6 +14,7 @@ from tests.property.operators import (
     Maker,
     along,
     attention,
+    classical,
     einsum,
     elements,
     linear,
@@ -30,6 +31,7 @@ from tests.property.ranking import calculated, for_candidates, joined
 READERS: dict[str, Sequence[Maker]] = {
     "along": [along.softmax, along.cumsum, along.arg_extreme, along.top_k],
     "attention": [fused.attention, attention.attention],
+    "classical": [classical.trees, classical.linear_model, classical.scaled],
     "einsum": [einsum.einsum],
     "elements": [elements.positions, elements.by_member, elements.scatter_elements, elements.scatter_elements],
     "fused": [fused.gelu, fused.matmul, fused.gemm, fused.conv, fused.skip_layer_normalization],

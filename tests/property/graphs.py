@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, printer
 
 from mari_onnx.ir.extents import Extent, Poly, evaluate, product, symbol
-from mari_onnx.ir.operators import OPERATORS, traits_of
+from mari_onnx.ir.operators import CLASSICAL, OPERATORS, traits_of
 from tests.property.evaluate import session
 from tests.runtime import NEWEST_OPSET
 
@@ -513,6 +513,7 @@ def write_later(w: Writer, model: onnx.ModelProto) -> list[str]:
             w.choice(later if w.chance(50) else others)(w)
     graph = model.graph
     graph.node.extend(w.nodes[nodes:])
+    import_domains(model)
     graph.initializer.extend(w.initializers[initializers:])
     graph.input.extend(w.infos[infos:])
     computed = {name for node in w.nodes[nodes:] for name in node.output}
@@ -539,6 +540,15 @@ def as_inputs(case: Case) -> Case:
     return replace(case, model=model)
 
 
+def import_domains(model: onnx.ModelProto) -> None:
+    """Import the domains of the nodes, beside ONNX's own and that of local functions."""
+    imported = {opset.domain for opset in model.opset_import}
+    later = any(node.op_type == "TreeEnsemble" for node in model.graph.node)
+    for domain, version in ((FUSED, 1), (CLASSICAL, 5 if later else 3)):
+        if domain not in imported and any(node.domain == domain for node in model.graph.node):
+            model.opset_import.append(helper.make_opsetid(domain, version))
+
+
 def dress(w: Writer, model: onnx.ModelProto) -> None:
     """What a document has beside its graph: all of it stays, whatever becomes of the nodes."""
     if w.functions:
@@ -546,8 +556,7 @@ def dress(w: Writer, model: onnx.ModelProto) -> None:
         body = [helper.make_node("Add", ["x", "x"], ["y"])]
         imports = [helper.make_opsetid("", w.opset)]
         model.functions.append(helper.make_function(LOCAL, "Twice", ["x"], ["y"], body, imports))
-    if any(node.domain == FUSED for node in w.nodes):
-        model.opset_import.append(helper.make_opsetid(FUSED, 1))
+    import_domains(model)
     if w.chance(60):
         return
     helper.set_model_props(model, {"trained": "yesterday", "mari": "onnx"})

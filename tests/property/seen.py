@@ -9,9 +9,9 @@ import onnx
 
 from mari_onnx.analysis.context import Rule
 from mari_onnx.analysis.interpret import Program
-from mari_onnx.analysis.rules import DOMAINS, FUSED, RULES
+from mari_onnx.analysis.rules import CLASSICAL_RULES, DOMAINS, FUSED, RULES
 from mari_onnx.ir.forms import Parts, Value
-from mari_onnx.ir.operators import ONNXRUNTIME
+from mari_onnx.ir.operators import CLASSICAL, ONNXRUNTIME
 from tests.property.evaluate import arrays, forms
 from tests.property.graphs import Case
 
@@ -21,7 +21,11 @@ def named(op_type: str, domain: str = "") -> str:
     return op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}"
 
 
-OPERATORS: dict[str, Rule] = {**RULES, **{named(op_type, ONNXRUNTIME): rule for op_type, rule in FUSED.items()}}
+OPERATORS: dict[str, Rule] = {
+    **RULES,
+    **{named(op_type, ONNXRUNTIME): rule for op_type, rule in FUSED.items()},
+    **{named(op_type, CLASSICAL): rule for op_type, rule in CLASSICAL_RULES.items()},
+}
 
 
 def family(rule: Rule) -> str:

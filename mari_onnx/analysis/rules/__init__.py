@@ -15,6 +15,7 @@ from mari_onnx.analysis.context import Rule
 from mari_onnx.analysis.rules import (
     along,
     attention,
+    classical,
     columns,
     concat,
     einsum,
@@ -30,7 +31,7 @@ from mari_onnx.analysis.rules import (
     relabel,
     spatial,
 )
-from mari_onnx.ir.operators import FUSED_OPERATORS, ONNXRUNTIME, named
+from mari_onnx.ir.operators import CLASSICAL, FUSED_OPERATORS, ONNXRUNTIME, named
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(named(lambda t: t.elementwise), elementwise.elementwise),
@@ -114,7 +115,25 @@ FUSED: dict[str, Rule] = {
 }
 """The rules of the operators in onnxruntime's own domain: most of them are several operators of ONNX in one."""
 
-DOMAINS = {"": RULES, "ai.onnx": RULES, ONNXRUNTIME: FUSED}
+CLASSICAL_RULES: dict[str, Rule] = {
+    "ArrayFeatureExtractor": classical.array_feature_extractor,
+    "Binarizer": elementwise.elementwise,
+    "CategoryMapper": classical.encode,
+    "Imputer": classical.by_row,
+    "LabelEncoder": classical.encode,
+    "LinearClassifier": classical.by_row,
+    "LinearRegressor": classical.by_row,
+    "Normalizer": classical.by_row,
+    "OneHotEncoder": classical.one_hot_encoder,
+    "SVMRegressor": classical.by_row,
+    "Scaler": classical.by_row,
+    "TreeEnsemble": classical.by_row,
+    "TreeEnsembleClassifier": classical.by_row,
+    "TreeEnsembleRegressor": classical.by_row,
+}
+"""The rules of the operators of classical machine learning."""
+
+DOMAINS = {"": RULES, "ai.onnx": RULES, ONNXRUNTIME: FUSED, CLASSICAL: CLASSICAL_RULES}
 
 
 def rule_for(proto: onnx.NodeProto) -> Rule | None:

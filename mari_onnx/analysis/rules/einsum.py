@@ -4,22 +4,26 @@
     Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
     Einsum('bhd,bmd->bhmd', x, y)  sums over no letter: it is a Mul, which is several times faster
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
+    Einsum('bd,de,be->b', x, W, y) is Einsum('be,be->b', Einsum('bd,de->be', x, W), y), or another order of pairs
 
 Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
 the same for all candidates, so it is read as 'ld'.
 
 Holds for an explicit equation without ellipsis. In the last identity, each letter of W is a letter of the result, or a
-letter of x that is summed over. Operands are written out along the letters that are summed over. Rounding: none, but
-that of `linear`.
+letter of x that is summed over. Operands are written out along the letters that are summed over. Three operands and
+more are multiplied pair by pair only where one of them has a cheaper form. Rounding: that of `linear`, and the order of
+sums over several letters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.reasons import repeats
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of
@@ -49,6 +53,25 @@ class Equation:
         """The dims of the result."""
         return tuple(self.dim_of[letter] for letter in self.result)
 
+    def of_pair(self, i: int, j: int) -> tuple[Equation, Equation]:
+        """The product of two operands, with the letters that are needed later, and the equation without the two."""
+        i, j = sorted((i, j), key=lambda k: self.operands[k].constant)  # rows come first, as those of a product do
+        others = [k for k in range(len(self.operands)) if k not in (i, j)]
+        needed = {*self.result, *(letter for k in others for letter in self.terms[k])}
+        letters = dict.fromkeys(self.terms[i] + self.terms[j])
+        pair = Equation(
+            [self.terms[i], self.terms[j]],
+            "".join(letter for letter in letters if letter in needed),
+            [self.operands[i], self.operands[j]],
+            {letter: self.dim_of[letter] for letter in letters},
+        )
+        rest = {letter: d for letter, d in self.dim_of.items() if letter in needed}
+        return pair, Equation([self.terms[k] for k in others], self.result, [self.operands[k] for k in others], rest)
+
+    def with_first(self, term: str, operand: Value) -> Equation:
+        """The equation with one more operand, which comes first."""
+        return replace(self, terms=[term, *self.terms], operands=[operand, *self.operands])
+
     @property
     def summed(self) -> list[Axis]:
         """The axes that are summed over."""
@@ -56,22 +79,52 @@ class Equation:
 
 
 def einsum(op: Op, ctx: Context) -> Derived:
-    """Einsum: as a Mul, as a product with a weight, or as one Einsum of operands that lack letters."""
+    """Einsum: as a Mul, as a product with a weight, pair by pair, or as one Einsum of operands that lack letters."""
     since = ctx.b.count
     equation = _equation(op, ctx)
     if isinstance(equation, Refused):
         return equation
     if len(equation.operands) == 2 and not equation.summed:
         return [_product_without_sum(op, ctx, equation, since)]
+    value, x = _of_operands(op, ctx, equation)
+    if len(equation.operands) > 2 and any(repeats(v) or v.parts or v.terms for v in equation.operands):
+        value, x = _pair_by_pair(op, ctx, equation, (value, x), since)
+    if value.terms is None and value.parts is None:
+        explain_product(op, ctx, value, x, extent_of(tuple(equation.summed)), since)
+        return [value]
+    return explained(op, ctx, value, x, since)
+
+
+def _of_operands(op: Op, ctx: Context, equation: Equation) -> tuple[Value, Value]:
+    """The product of all operands at once, and the operand by which it is explained."""
+    since = ctx.b.count
+    if len(equation.operands) == 2 and not equation.summed:
+        return _product_without_sum(op, ctx, equation, since), equation.operands[0]
     whole = _whole(op, ctx, equation)
     product = _with_weight(ctx, equation)
     if product is None:
-        value = ctx.result(op, equation.dims, whole)
-        explain_product(op, ctx, value, equation.operands[0], extent_of(tuple(equation.summed)), since)
-        return [value]
+        return ctx.result(op, equation.dims, whole), equation.operands[0]
     best, addends, parts = forms_of(ctx, product, whole, since)
-    value = ctx.result(op, equation.dims, best, terms=addends, parts=parts)
-    return explained(op, ctx, value, product.x, since)
+    return ctx.result(op, equation.dims, best, terms=addends, parts=parts), product.x
+
+
+def _pair_by_pair(
+    op: Op, ctx: Context, equation: Equation, best: tuple[Value, Value], since: int
+) -> tuple[Value, Value]:
+    """The cheapest of `best` and of the products that begin with a pair of operands, and go on with their result."""
+    for i, j in combinations(range(len(equation.operands)), 2):
+        pair, rest = equation.of_pair(i, j)
+        product, _ = _of_operands(op, ctx, pair)
+        found = _of_operands(op, ctx, (after := rest.with_first(pair.result, product)))
+        if len(after.operands) > 2:
+            found = _pair_by_pair(op, ctx, after, found, since)
+        if _price(ctx, found[0], since) < _price(ctx, best[0], since):
+            best = found
+    return best
+
+
+def _price(ctx: Context, value: Value, since: int) -> float:
+    return ctx.cost.price([value.array.tensor], since)
 
 
 def _equation(op: Op, ctx: Context) -> Equation | Refused:
@@ -143,7 +196,7 @@ def _whole(op: Op, ctx: Context, equation: Equation) -> Array:
         terms.append("".join(letter for letter, _ in stored))
     out = tuple(tuple(a for a in d if a in present) for d in dims)
     shape = stored_shape(out, via)
-    if terms == equation.terms:
+    if terms == equation.terms and len(terms) == len(op.proto.input):
         return Array(ctx.again(op, tensors, [shape], [op.data.dtype])[0], out, via)
     text = f"{','.join(terms)}->{equation.result}".encode()
     return Array(ctx.b.make("Einsum", tensors, shape, equation=text), out, via)

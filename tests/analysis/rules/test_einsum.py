@@ -70,6 +70,46 @@ def test_rows_of_both_and_a_weight(style: str, equation: str) -> None:
 
 
 @styles
+@pytest.mark.parametrize(
+    ("equation", "operands"),
+    [
+        ("bd,de,be->b", "user, w, item"),
+        ("be,de,bd->b", "item, w, user"),
+        ("bd,be,de->b", "user, item, w"),
+        ("bd,de,be->be", "user, w, item"),
+        ("bd,de,be,b->eb", "user, w, item, k"),
+    ],
+)
+def test_a_bilinear_form_of_the_user_and_the_item(style: str, equation: str, operands: str) -> None:
+    """The user's product with the weight is computed once."""
+    result = equation.partition("->")[2]
+    output = ", ".join({"b": "B", "e": "16"}[letter] for letter in result)
+    body = f'k = ReduceSum <keepdims = 0> (item, one_) y = Einsum <equation = "{equation}"> ({operands})'
+    model = ranking(
+        style, body, user="float[32]", item="float[16]", output=f"float[{output}] y", w=integers(32, 16), one_=[1]
+    )
+    found = rewrite_and_check(model)
+    (remark,) = (r for r in found.remarks if r.op_type == "Einsum")
+    assert remark.status == "applied", remark
+    assert remark.macs_after < remark.macs_before / 8
+
+
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_a_bilinear_form_of_columns_of_both(style: str) -> None:
+    """[user item] W is split as any product with a weight is, and then multiplied by what differs."""
+    body = 'x = Concat <axis = 1> (user, item) y = Einsum <equation = "bd,de,be->b"> (x, w, other)'
+    model = ranking(style, f"other = Sin (item) {body}", user="float[32]", output="float[B] y", w=integers(35, 3))
+    found = rewrite_and_check(model, rtol=1e-5)
+    (remark,) = (r for r in found.remarks if r.op_type == "Einsum")
+    assert remark.status == "applied", remark
+
+
+def test_operands_of_the_item_alone_stay_together() -> None:
+    body = 'e = Einsum <equation = "bd,de,be->b"> (item, w, item) u = Unsqueeze (e, one) y = Add (u, user)'
+    assert rewrite_and_check(ranking("one", body, w=integers(3, 3), one=[1])).ops.count("Einsum") == 1
+
+
+@styles
 @pytest.mark.parametrize("equation", ["bld,bd->bl", "bd,bld->bl", "bd,bld->bld"])
 def test_attention_scores(style: str, equation: str) -> None:
     first, second = ("user", "item") if equation.startswith("bld") else ("item", "user")

@@ -13,7 +13,13 @@ import mari_onnx
 ROOT = Path(mari_onnx.__file__).parent
 TESTS = Path(__file__).parents[2]
 
-BESIDE = ("analysis/loop_bodies", "ir/attention_heads", "ir/stored_weights", "planning/shared_inputs")
+BESIDE = (
+    "analysis/branches",
+    "analysis/loop_bodies",
+    "ir/attention_heads",
+    "ir/stored_weights",
+    "planning/shared_inputs",
+)
 """Modules with identities of their own that are no rules."""
 
 FAMILIES = [

@@ -13,6 +13,7 @@ from tests.property.operators import (
     attention,
     bodies,
     cancelling,
+    classical,
     columns,
     einsum,
     elements,
@@ -119,5 +120,10 @@ LATER: dict[Maker, int] = {
     cancelling.added_and_subtracted: 3,
     cancelling.large_and_back: 1,
     cancelling.itself: 1,
+    classical.trees: 2,
+    classical.linear_model: 1,
+    classical.scaled: 2,
+    classical.encoded: 2,
+    einsum.of_several: 1,
 }
 """What is written behind a graph of all the others: what was drawn before it, each seed still draws."""

@@ -1,4 +1,4 @@
-"""Einsum of one operand or two."""
+"""Einsum of one operand, of two, and of more."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from tests.property.operators.ranges import count
 
 
 def einsum(w: Writer) -> None:
+    _write(w, w.between(1, 2))
+
+
+def of_several(w: Writer) -> None:
+    """Three operands or four, which onnxruntime multiplies one after the other."""
+    _write(w, w.between(3, 4))
+
+
+def _write(w: Writer, operands: int) -> None:
     if w.opset < 12:
         raise UnfitError
     letters: dict[str, Extent] = {}
-    tensors = [w.floats(1) for _ in range(w.between(1, 2))]
+    tensors = [w.floats(1) for _ in range(operands)]
     if len(tensors) == 2 and isinstance(tensors[0].shape[-1], int) and w.chance(30):
         tensors[1] = w.numbers([tensors[0].shape[-1], *(w.between(1, 3) for _ in range(w.between(1, 2)))])
     terms = []
@@ -24,7 +33,7 @@ def einsum(w: Writer) -> None:
             if same and w.chance(70):
                 term += w.choice(same)
             else:
-                term += "abcdefghij"[len(letters)]
+                term += "abcdefghijklmnopqrst"[len(letters)]
                 letters[term[-1]] = extent
         terms.append(term)
     left = [a for a in letters if w.chance(65)]
