@@ -105,6 +105,8 @@ def apart(w: Writer) -> None:
             made = joined(w, [x, y], 1)
         case kind:
             made = joined(w, [x, y, _either(w, ["Add", "Mul"][kind - 5], x, y)], 1)
+    if w.chance(20):
+        made = w.write("Cast", [made], made.shape, span(made), dtype, to=dtype)
     if w.chance(70):
         inner = w.choice([2, width])
         outer = count(made.shape[1:]) // inner

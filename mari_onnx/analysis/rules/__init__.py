@@ -36,6 +36,7 @@ from mari_onnx.ir.operators import CLASSICAL, FUSED_OPERATORS, ONNXRUNTIME, name
 RULES: dict[str, Rule] = {
     **dict.fromkeys(named(lambda t: t.elementwise), elementwise.elementwise),
     **dict.fromkeys(named(lambda t: t.reduction), along.reduce),
+    "Cast": elementwise.cast,
     "CastLike": elementwise.cast_like,
     "BatchNormalization": elementwise.batch_normalization,
     "Identity": relabel.identity,

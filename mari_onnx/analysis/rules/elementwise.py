@@ -8,6 +8,7 @@
     a - (b - c)          is the terms +a -b +c; terms of one sign that are stored along the same axes are added
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
     CastLike(x, y)       = Cast(x), whatever axes y has
+    Cast(x)              = x, with all its forms, if x has the type already
 
 Example: x (1 4) is the user's and y (B 4) the item's. Relu(x) is computed for one row, and x + y for B rows.
 
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
-from mari_onnx.analysis.rules import moments, pairs
+from mari_onnx.analysis.rules import moments, pairs, relabel
 from mari_onnx.analysis.surplus_rows import harmless_operands
 from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
@@ -115,11 +116,18 @@ def _operands(op: Op) -> int:
     return len(op.inputs) if traits is None else traits.operands
 
 
+def cast(op: Op, ctx: Context) -> Derived:
+    """Cast: the same value if it has the element type already, else an elementwise operator."""
+    return relabel.identity(op, ctx) if op.attribute("to") == op.data.dtype else elementwise(op, ctx)
+
+
 def cast_like(op: Op, ctx: Context) -> Derived:
     """CastLike as a Cast: only the element type of the second input matters, not its axes."""
     x, like = op.data, op.inputs[1]
     if x.dims is None or like is None or not like.dtype or "saturate" in op.attributes:
         return Refused("CastLike of an input of unknown rank, or to a type that is not known")
+    if like.dtype == x.dtype:
+        return relabel.identity(op, ctx)
     dims, dtype = x.dims, like.dtype
     since = ctx.b.count
 

@@ -37,7 +37,8 @@ def _as(op: Op, value: Value, dims: Dims) -> Derived:
 
 def identity(op: Op, ctx: Context) -> Derived:
     """Identity: the same value under another name."""
-    return [op.data.named(op.name)]
+    value = op.data.named(op.name)
+    return [value.changed(terms=value.terms and ctx.terms_beside(value.terms, value.array, value.name))]
 
 
 def dropout(op: Op, ctx: Context) -> Derived:

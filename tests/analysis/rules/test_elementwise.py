@@ -10,7 +10,7 @@ import pytest
 
 from mari_onnx.analysis.rules import RULES
 from mari_onnx.analysis.rules.elementwise import elementwise
-from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 UNARY = [
@@ -296,7 +296,7 @@ def test_an_unknown_rank() -> None:
 
 
 def test_the_table_of_operators() -> None:
-    assert all(RULES[op] is elementwise for op in [*UNARY, *BINARY, "Where", "Clip", "Cast", "PRelu", "Sum"])
+    assert all(RULES[op] is elementwise for op in [*UNARY, *BINARY, "Where", "Clip", "PRelu", "Sum"])
 
 
 @pytest.mark.parametrize("op_type", UNARY)
@@ -311,7 +311,57 @@ def test_each_operator_keeps_its_attributes(op_type: str) -> None:
     assert "Expand" not in result.ops
 
 
-# CastLike
+# Cast and CastLike
+
+
+@styles
+@pytest.mark.parametrize(
+    ("difference", "columns"),
+    [
+        ("d = Sub (q, user)", "x = Concat <axis = -1> (q, user, d, m)"),
+        ("s = Sub (q, user) d = Cast <to = 1> (s)", "x = Concat <axis = -1> (q, user, d, m)"),
+        ("s = Sub (q, user) d = CastLike (s, item)", "x = Concat <axis = -1> (q, user, d, m)"),
+        ("d = Sub (q, user)", "c = Concat <axis = -1> (q, user, d, m) x = Cast <to = 1> (c)"),
+    ],
+)
+def test_a_cast_to_the_type_that_is_there_is_no_node_and_hides_no_form(
+    style: str, difference: str, columns: str
+) -> None:
+    """q, k, q - k and q * k are as many products with the weight as without the Cast.
+
+    Of the item there are B rows of 4 columns, scaled by 5 steps of weights, with one more column in the first case.
+    """
+    rows = f"i = Unsqueeze (item, one) q = Expand (i, steps) {difference} m = Mul (q, user)"
+    body = f"{rows} {columns} y = MatMul (x, w)"
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 5, 3] y"}
+    model = ranking(style, body, **types, one=[1], steps=[1, 5, 1], w=integers(16, 3))
+    result = rewrite_and_check(model)
+    assert not {"Cast", "CastLike"} & set(result.ops)
+    assert result.program.work.macs == MANY * 5 * 16 * 3
+    steps_of_user, requests = 5 * (4 + 4) * 3, 4
+    assert (
+        result.plan.work.macs
+        == {
+            "one": steps_of_user + MANY * 5 * (4 + 1) * 3,
+            "tiled": steps_of_user + MANY * 5 * 4 * 3,
+            "requests": requests * steps_of_user + MANY * (4 + 4 + 5 * 4) * 3,
+        }[style]
+    )
+
+
+def test_of_a_cast_sum_with_two_readers_no_product_is_made_twice() -> None:
+    """The sum is read as a whole and, for the product, would be as terms: their products would be made beside it."""
+    body = "x = Concat <axis = -1> (user, item) s = MatMul (x, w) {} r = Relu (c) p = MatMul (c, v) y = Add (r, p)"
+    sizes: dict[str, Any] = {"user": "float[64]", "item": "float[32]", "w": integers(96, 8), "v": integers(8, 8)}
+    plain, cast = (ranking("one", body.format(c), **sizes) for c in ("c = Identity (s)", "c = Cast <to = 1> (s)"))
+    direct = ranking("one", body.format("").replace("(c", "(s"), **sizes)
+    found = {rewrite_and_check(model).plan.work.macs for model in (plain, cast, direct)}
+    assert found == {64 * 8 + MANY * 32 * 8 + MANY * 8 * 8}
+
+
+def test_a_cast_to_another_type_stays() -> None:
+    body = "h = Cast <to = 10> (user) f = Cast <to = 1> (h) y = Mul (f, item)"
+    assert rewrite_and_check(ranking("one", body, item="float[4]")).ops.count("Cast") == 2
 
 
 @styles

@@ -30,7 +30,7 @@ from tests.graphs import parse
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "Concat": {"axis": 0},
-    "Cast": {"to": 1},
+    "Cast": {"to": 11},  # to another type than it has
     "Einsum": {"equation": "ab,bc->ac"},
     "FusedMatMul": {"transA": 0},
 }
