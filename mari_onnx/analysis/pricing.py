@@ -27,9 +27,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from mari_onnx.ir.arrays import natural
+from mari_onnx.ir.axes import Dims
+from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel, inputs_of
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.forms import Array, Parts, Terms, Value
+from mari_onnx.ir.part_by_part import Run, part_by_part
+from mari_onnx.ir.parts import join
 
 Form = TypeVar("Form", Array, Parts, Terms)
 
@@ -54,6 +59,11 @@ def tensors_of(form: Array | Parts | Terms) -> list[Tensor]:
             return [array.tensor for _, array in form.signed]
 
 
+def price_in_order(b: Builder, cost: CostModel, array: Array, dims: Dims, since: int) -> float:
+    """The price of the array with its axes in the order of `dims`, as most readers need it, in nanoseconds."""
+    return cost.price([natural(b, array, dims)[0]], since)
+
+
 def price_whole(values: Iterable[Value]) -> float:
     """The price of having each of the values as one array."""
     return sum(v.array.price for v in values)
@@ -67,6 +77,23 @@ def price_in_parts(values: Iterable[Value]) -> float:
 def price_in_terms(values: Iterable[Value]) -> float:
     """The price of having each of the values as terms, those that are no sum as one array."""
     return sum(v.terms.price if v.terms is not None else v.array.price for v in values)
+
+
+def whole_or_joined(
+    b: Builder, cost: CostModel, operands: Sequence[Value], dims: Dims, whole: Array, run: Run, since: int
+) -> tuple[Array, Parts | None]:
+    """The result of an operation as its cheapest array and in parts, with their prices.
+
+    `whole` is the result of the operands as arrays, and `run` the operation on parts of them (see `part_by_part`). The
+    array is `whole` or the joined parts. Without parts there is nothing to choose.
+    """
+    parts = part_by_part(b, operands, dims, run)
+    if parts is None:
+        return whole, None
+    parts = priced(cost, parts, since, price_in_parts(operands))
+    whole = priced(cost, whole, since, price_whole(operands))
+    joined = priced(cost, join(b, parts.pieces, parts.axis, dims), since, parts.price)
+    return (joined if joined.price < whole.price else whole), parts
 
 
 def not_needed(nodes: Iterable[Node], by: Sequence[Tensor]) -> list[Node]:

@@ -121,6 +121,8 @@ class CostModel:
         match op_type:
             case "Gemm" | "FusedGemm":
                 return out * self.elements(inputs[0][:1] if attributes.get("transA") else inputs[0][-1:])
+            case "Einsum":
+                return out * self._summed(attributes["equation"].decode().replace(" ", ""), inputs)
             case "Conv" | "FusedConv":
                 return out * self.elements(inputs[1][1:])
             case "Attention" | "MultiHeadAttention":  # q k^T, and its product with v

@@ -37,6 +37,24 @@ def test_a_transposed_input_contracts_its_first_axis() -> None:
     assert COST.macs("Gemm", [(4, B), (4, 8)], [(B, 8)], {"transA": 1}) == 100 * 4 * 8
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes", "output", "macs"),
+    [
+        ("bd,df->bf", [(B, 4), (4, 8)], (B, 8), 100 * 4 * 8),
+        ("ndk,nbd->bnk", [(3, 4, 8), (3, B, 4)], (B, 3, 8), 100 * 3 * 4 * 8),
+        ("bd, fde -> bf", [(B, 4), (8, 4, 2)], (B, 8), 100 * 8 * 4 * 2),
+        ("bd,df", [(B, 4), (4, 8)], (B, 8), 100 * 4 * 8),
+        ("...d,fd->...f", [(B, 5, 4), (8, 4)], (B, 5, 8), 100 * 5 * 8 * 4),
+        ("d...,d...->...", [(4, B), (4, B)], (B,), 100 * 4),
+        ("bd,be->bde", [(B, 4), (B, 8)], (B, 4, 8), 100 * 4 * 8),
+    ],
+)
+def test_an_einsum_sums_over_the_letters_that_its_result_lacks(
+    equation: str, shapes: list[Shape], output: Shape, macs: int
+) -> None:
+    assert COST.macs("Einsum", shapes, [output], {"equation": equation.encode()}) == macs
+
+
 def test_unknown_shapes_cost_nothing_and_unknown_symbols_a_little() -> None:
     assert COST.macs("MatMul", [None, (4, 8)], [None], {}) == 0
     assert COST.elements(None) == 0

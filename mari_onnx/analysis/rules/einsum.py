@@ -3,6 +3,7 @@
     Einsum('bd,df->bf', x, w)      lacks b where x lacks b
     Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
     Einsum('bhd,bmd->bhmd', x, y)  sums over no letter: it is a Mul, which is several times faster
+    Einsum('bnd,ndk->bnk', [x y], W)    is one Einsum for x and one for y, where the parts are along n
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
     Einsum('bd,de,be->b', x, W, y) is Einsum('be,be->b', Einsum('bd,de->be', x, W), y), or another order of pairs
 
@@ -24,6 +25,7 @@ from itertools import combinations
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.reasons import repeats
+from mari_onnx.analysis.pricing import whole_or_joined
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of
@@ -77,6 +79,14 @@ class Equation:
         """The axes that are summed over."""
         return [a for letter, d in self.dim_of.items() if letter not in self.result for a in d]
 
+    def of(self, arrays: Sequence[Array], part: Renaming) -> Equation:
+        """The same equation, of parts of the operands; `part` renames the axes to those of the parts."""
+        operands = [
+            v.stored_as(array, renamed(v.known_dims, part)) for v, array in zip(self.operands, arrays, strict=True)
+        ]
+        dim_of = dict(zip(self.dim_of, renamed(tuple(self.dim_of.values()), part), strict=True))
+        return replace(self, operands=operands, dim_of=dim_of)
+
 
 def einsum(op: Op, ctx: Context) -> Derived:
     """Einsum: as a Mul, as a product with a weight, pair by pair, or as one Einsum of operands that lack letters."""
@@ -103,7 +113,12 @@ def _of_operands(op: Op, ctx: Context, equation: Equation) -> tuple[Value, Value
     whole = _whole(op, ctx, equation)
     product = _with_weight(ctx, equation)
     if product is None:
-        return ctx.result(op, equation.dims, whole), equation.operands[0]
+
+        def of_parts(arrays: list[Array], part: Renaming) -> Array:
+            return _whole(op, ctx, equation.of(arrays, part))
+
+        array, parts = whole_or_joined(ctx.b, ctx.cost, equation.operands, equation.dims, whole, of_parts, since)
+        return ctx.result(op, equation.dims, array, parts=parts), equation.operands[0]
     best, addends, parts = forms_of(ctx, product, whole, since)
     return ctx.result(op, equation.dims, best, terms=addends, parts=parts), product.x
 

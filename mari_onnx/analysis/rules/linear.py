@@ -6,6 +6,7 @@
     (a + b) @ W         = a@W + b@W            each term is multiplied
     x @ W + c                                  c is one more term of each of these sums
     W @ x               = (x' @ W')'           a weight on the left; ' is the transpose
+    Gemm(W, x, transB)  = (x @ W')'            the same, and c' is the term that is added
 
 Example: x = [user item] has 4 columns of the user, who has one row, and 3 of the item, which has B rows. The product
 with W (7 n) is user (1 4) @ W[:4] + item (B 3) @ W[4:], and the first summand is computed once.
@@ -17,9 +18,13 @@ Holds when the widths of the parts are numbers. Rounding: the sum over the contr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
-from mari_onnx.analysis.pricing import not_needed, priced
+from mari_onnx.analysis.pricing import not_needed, price_in_order, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules import normalized
 from mari_onnx.analysis.rules.scaled_weights import scaled_sums
@@ -34,20 +39,55 @@ from mari_onnx.ir.parts import join
 from mari_onnx.ir.renaming import fresh, rename_value
 from mari_onnx.ir.sums import add_up
 
+Whole: TypeAlias = Callable[[Op, Context, WeightProduct], Array]
+"""Writes a product as the model has it: the original node, on the rows that its input is stored with."""
+
 
 def gemm(op: Op, ctx: Context) -> Derived:
-    """Gemm: a product with a weight, and the bias as one more term. Refused for transA = 1."""
+    """Gemm: a product with a weight on either side, and the bias as one more term.
+
+    A side that the node transposes is the same value with its dims exchanged. Refused for a transposed first side that
+    is multiplied by a computed value: the rows come last and may be summed over.
+    """
     x, w, c = op.data, op.inputs[1], op.input(2)
     assert w is not None
     if x.dims is None or w.dims is None or (c is not None and c.dims is None):
         return Refused("the rank of an input of Gemm is unknown")
-    if op.attribute("transA", 0):
+    turned_x, turned_w = bool(op.attribute("transA", 0)), bool(op.attribute("transB", 0))
+    left = x.constant and not w.constant
+    if turned_x and not left and not w.constant:
         return Refused("Gemm with transA = 1 has its rows last", "export the layer as a Linear")
-    transposed = bool(op.attribute("transB", 0))
-    attributes = GemmAttributes(transposed, op.attribute("alpha", 1.0), op.attribute("beta", 1.0))
     since = ctx.b.count
-    value = linear(op, ctx, x, w, c, attributes)
-    return explained(op, ctx, value, x, since)
+    alpha, beta = op.attribute("alpha", 1.0), op.attribute("beta", 1.0)
+    whole = partial(_whole_gemm, weight_first=left)
+    if not left:
+        rows = transposed(x) if turned_x else x
+        value = linear(op, ctx, rows, w, c, GemmAttributes(turned_w, alpha, beta), whole)
+        return explained(op, ctx, value, rows, since)
+    rows, weight = w if turned_w else transposed(w), transposed(x) if turned_x else x
+    if c is not None:
+        c = transposed(c.with_dims(((),) * (2 - len(c.known_dims)) + c.known_dims))
+    ways = [linear(op, ctx, rows, weight, c, GemmAttributes(True, alpha, beta), whole)]
+    if alpha == 1.0:  # a MatMul has none
+        ways.append(linear(op, ctx, rows, weight, c, GemmAttributes(True, beta=beta, left=True), whole))
+    return cheapest_turned_back(op, ctx, ways, rows, since)
+
+
+def cheapest_turned_back(op: Op, ctx: Context, ways: Sequence[Value | Refused], rows: Value, since: int) -> Derived:
+    """The cheapest of several ways to a product W @ x, each of which is (x' @ W')' and holds the result transposed.
+
+    `rows` is x'. The price counts the Transpose that a reader needs. A refusal of any way is the refusal of all.
+    """
+    found = [transposed(v) for v in ways if not isinstance(v, Refused)]
+    if len(found) < len(ways):
+        return next(why for why in ways if isinstance(why, Refused))
+    value = min(found, key=lambda v: price_in_order(ctx.b, ctx.cost, v.array, v.known_dims, since))
+    return explained(op, ctx, value, rows, since)
+
+
+def transposed(x: Value) -> Value:
+    """The value with its last two dims exchanged; no element is moved."""
+    return x.with_dims(swapped(x.known_dims))
 
 
 def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int) -> Derived:
@@ -62,17 +102,24 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
 
 
 def linear(
-    op: Op, ctx: Context, x: Value, w: Value, c: Value | None = None, attributes: GemmAttributes = MATMUL
+    op: Op,
+    ctx: Context,
+    x: Value,
+    w: Value,
+    c: Value | None = None,
+    attributes: GemmAttributes = MATMUL,
+    whole: Whole | None = None,
 ) -> Value | Refused:
     """The value x @ w + c with its forms, for x (..., k), w (k, n) and c that broadcasts to (..., n).
 
-    Refused if the widths are not proven equal, or if c does not broadcast to the product.
+    `whole` writes the node as the model has it; without it, the node is a MatMul. Refused if the widths are not proven
+    equal, or if c does not broadcast to the product.
     """
     since = ctx.b.count
     product = _aligned(ctx, x, w, c, attributes)
     if isinstance(product, Refused):
         return product
-    best, terms, parts = forms_of(ctx, product, _whole(op, ctx, product), since)
+    best, terms, parts = forms_of(ctx, product, (whole or _whole_matmul)(op, ctx, product), since)
     return ctx.result(op, product.dims, best, terms=terms, parts=parts)
 
 
@@ -209,27 +256,41 @@ def _of_normalized(ctx: Context, product: WeightProduct, since: int) -> Array | 
     return None if found is None else priced(ctx.cost, found, since, product.x.array.price)
 
 
-def _whole(op: Op, ctx: Context, product: WeightProduct) -> Array:
-    """The original node, on the rows that x is stored with."""
+def _whole_matmul(op: Op, ctx: Context, product: WeightProduct) -> Array:
+    """The original MatMul, on the rows that x is stored with."""
     x = Operand(fill(ctx.b, product.x.array, product.x.known_dims, product.contracted), product.x.known_dims)
     weight, n = lay(ctx.b, product.weight.array, product.weight.dims), product.dims[-1]
-    c = op.input(2)
     if product.attributes.left:
         columns, layout = natural(ctx.b, x.array, swapped(x.dims))
         inputs, out = [weight, columns], (*layout[:-2], n, layout[-1])
-    elif product.bias is not None and c is not None:
-        x, bias = _rows_and_bias(ctx, product, x, len(c.known_dims))
-        rows, layout = natural(ctx.b, x.array, x.dims)
-        inputs, out = [rows, weight, bias], (*layout[:-1], n)
     else:
         rows, layout = natural(ctx.b, x.array, in_order(x.array, x.dims, [len(x.dims) - 1]))
         inputs, out = [rows, weight], (*layout[:-1], n)
-    via = x.array.via
-    tensor = ctx.again(op, inputs, [stored_shape(out, via)], [product.x.dtype])[0]
-    return Array(tensor, out, via)
+    tensor = ctx.again(op, inputs, [stored_shape(out, x.array.via)], [product.x.dtype])[0]
+    return Array(tensor, out, x.array.via)
 
 
-def _rows_and_bias(ctx: Context, product: WeightProduct, x: Operand, rank: int) -> tuple[Operand, Tensor]:
+def _whole_gemm(op: Op, ctx: Context, product: WeightProduct, *, weight_first: bool) -> Array:
+    """The original Gemm, on the rows that x is stored with; each side stands where and as it does in the model."""
+    x = Operand(fill(ctx.b, product.x.array, product.x.known_dims, product.contracted), product.x.known_dims)
+    weight, c = product.weight, op.input(2)
+    bias = []
+    if c is not None:
+        x, c_of_rows = _rows_and_bias(ctx, product, x, len(c.known_dims), weight_first=weight_first)
+        bias = [c_of_rows]
+    turned_first, turned_second = bool(op.attribute("transA", 0)), bool(op.attribute("transB", 0))
+    rows_last = not turned_second if weight_first else turned_first
+    stored, layout = natural(ctx.b, x.array, swapped(x.dims) if rows_last else x.dims)
+    m, n = layout[1 if rows_last else 0], product.dims[-1]
+    w = lay(ctx.b, weight.array, swapped(weight.dims) if weight_first and turned_first else weight.dims)
+    inputs, out = ([w, stored], (n, m)) if weight_first else ([stored, w], (m, n))
+    tensor = ctx.again(op, [*inputs, *bias], [stored_shape(out, x.array.via)], [product.x.dtype])[0]
+    return Array(tensor, out, x.array.via)
+
+
+def _rows_and_bias(
+    ctx: Context, product: WeightProduct, x: Operand, rank: int, *, weight_first: bool
+) -> tuple[Operand, Tensor]:
     """The rows of x and the bias as inputs of a Gemm; `rank` is the rank of the bias.
 
     The bias C of a Gemm may not have rows that the product lacks. So x is written out along the rows of the bias.
@@ -240,4 +301,5 @@ def _rows_and_bias(ctx: Context, product: WeightProduct, x: Operand, rank: int) 
     bias = fill(ctx.b, product.bias, product.dims, n if has_columns else ())
     rows_of_bias = [d for d in x.dims[:-1] if any(bias.state(a) != "absent" for a in d)]
     array, bias = alike(ctx.b, [x.array, bias], [x.dims, product.dims], flat(rows_of_bias))
-    return Operand(array, x.dims), lay(ctx.b, bias, product.dims[len(product.dims) - rank :])
+    written = swapped(product.dims) if weight_first else product.dims
+    return Operand(array, x.dims), lay(ctx.b, bias, written[len(written) - rank :])

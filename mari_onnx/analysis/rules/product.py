@@ -3,6 +3,7 @@
     q (B k) @ w (k n)           is stored along the axes that either side is stored along
     q (B h 1 d) @ k (h d L)     = (h B d) @ (h d L): leading axes that one side lacks become rows
     q (B L (h d)) as heads      is (h B L d), and its product is stored in the same order (see `attention_heads`)
+    [a; b] (n B k) @ w (n k m)  = [a @ w_a; b @ w_b] for parts along the tokens n: each has weights of its own
     q (B k) @ v (k)             = q @ v (k 1), without the column of extent 1
 
 B are the candidates, L the steps of a sequence, h the heads of an attention and d the width of a head. Example: the
@@ -15,17 +16,18 @@ Holds when the contracted extents are proven equal. Rounding: none, but for the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.facts import PairProducts
 from mari_onnx.analysis.operand import Operand
-from mari_onnx.analysis.pricing import priced
+from mari_onnx.analysis.pricing import price_in_order, priced, whole_or_joined
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules.linear import explained, linear
+from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, linear, transposed
 from mari_onnx.analysis.weight_product import GemmAttributes, swapped
 from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.attention_heads import Heads
-from mari_onnx.ir.axes import Axis, Dims, Refused, broadcast, extent_of, flat, refine
+from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.ir.broadcasting import Write, agree, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
@@ -74,17 +76,12 @@ def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derive
     Example: W (n k) @ x (B k 1) is a batch of B products. The rows x' (B 1 k) are one product with W' (k n).
     """
     since = ctx.b.count
-    transposed_x = x.with_dims(swapped(x.known_dims))
-    transposed_weight = weight.with_dims(swapped(weight.known_dims))
+    rows = transposed(x)
     ways = [
-        linear(op, ctx, transposed_x, weight, attributes=GemmAttributes(transposed=True, left=True)),
-        linear(op, ctx, transposed_x, transposed_weight),
+        linear(op, ctx, rows, weight, attributes=GemmAttributes(transposed=True, left=True)),
+        linear(op, ctx, rows, transposed(weight)),
     ]
-    found = [v.with_dims(swapped(v.known_dims)) for v in ways if not isinstance(v, Refused)]
-    if len(found) < len(ways):
-        return next(why for why in ways if isinstance(why, Refused))
-    value = min(found, key=lambda v: _price(ctx, v.array, v.known_dims, since))
-    return explained(op, ctx, value, transposed_x, since)
+    return cheapest_turned_back(op, ctx, ways, rows, since)
 
 
 def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
@@ -101,8 +98,11 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     x, w = sides
     product = _matrix_product(op, ctx, x, w)
     array = multiply(ctx, product)
-    value = ctx.result(op, product.dims, replace(array, price=0.0))
-    explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), array.tensor.node.serial - 1)
+    made = min(since, array.tensor.node.serial - 1)
+    run = partial(_of_parts, ctx, product)
+    array, parts = whole_or_joined(ctx.b, ctx.cost, (x, w), product.dims, array, run, since)
+    value = ctx.result(op, product.dims, array, parts=parts)
+    explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), made)
     inherited = x.array.price + (0.0 if symmetric else w.array.price)
     price = priced(ctx.cost, value.array, since, inherited).price
     pair = PairProducts(x, w, price, symmetric)
@@ -178,6 +178,13 @@ def _matrix_product(op: Op, ctx: Context, x: Value, w: Value) -> MatrixProduct:
     return MatrixProduct(left, right, dims, (len(x.known_dims), len(w.known_dims)), write)
 
 
+def _of_parts(ctx: Context, product: MatrixProduct, arrays: list[Array], part: Renaming) -> Array:
+    """The product of parts of the sides; a side without parts, such as weights (n k m) of n tokens, is cut as well."""
+    sides = zip(arrays, (product.left, product.right), strict=True)
+    left, right = (Operand(array, renamed(side.dims, part)) for array, side in sides)
+    return multiply(ctx, replace(product, left=left, right=right, dims=renamed(product.dims, part)))
+
+
 def multiply(ctx: Context, product: MatrixProduct) -> Array:
     """The cheapest array of the product.
 
@@ -199,15 +206,8 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
         array = other if ctx.cost.price([other.tensor], since) < ctx.cost.price([array.tensor], since) else array
         as_rows.append(_as_rows(ctx, way))
         as_rows.append(_as_rows(ctx, way.transposed))
-    for rows in as_rows:
-        if rows is not None and _price(ctx, rows, product.dims, since) < _price(ctx, array, product.dims, since):
-            array = rows
-    return array
-
-
-def _price(ctx: Context, array: Array, dims: Dims, since: int) -> float:
-    """The price of the array with its axes in the order of `dims`, as most readers need it, in nanoseconds."""
-    return ctx.cost.price([natural(ctx.b, array, dims)[0]], since)
+    ways = [array, *(rows for rows in as_rows if rows is not None)]
+    return min(ways, key=lambda way: price_in_order(ctx.b, ctx.cost, way, product.dims, since))
 
 
 def _in_stored_order(ctx: Context, product: MatrixProduct) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -175,6 +175,61 @@ def test_a_weight_on_the_left(style: str, columns: int) -> None:
     result = rewrite_and_check(model)
     assert "Concat" not in result.ops
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+
+
+@styles
+@pytest.mark.parametrize("attributes", ["", "<transB = 1>", "<transA = 1>", "<transA = 1, transB = 1>"])
+@pytest.mark.parametrize("c", ["", ", c"])
+def test_a_gemm_whose_weight_is_on_the_left(style: str, attributes: str, c: str) -> None:
+    """W @ [user item]' in each spelling: the user's columns once, and the item's for each candidate."""
+    x = "x = Concat <axis = 1> (user, item)"
+    if "transB" not in attributes:
+        x = "r = Concat <axis = 1> (user, item) x = Transpose (r)"
+    w = integers(48, 120)
+    body = f"{x} y = Gemm {attributes} (w, x{c})"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[48, B] y"}
+    model = ranking(style, body, **types, w=w.T if "transA" in attributes else w, c=integers(48, 1))
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.program.work.macs == MANY * 120 * 48
+    assert result.plan.work.macs == requests * 80 * 48 + MANY * 40 * 48
+
+
+@styles
+@pytest.mark.parametrize("shape", [(), (1,), (5, 1), (1, 1)])
+def test_shapes_of_the_bias_of_a_weight_on_the_left(style: str, shape: tuple[int, ...]) -> None:
+    body = "x = Concat <axis = 1> (user, item) y = Gemm <transB = 1> (w, x, c) z = Gemm <alpha = 2.0> (v, y, c)"
+    output = "float[1, B] z" if shape != (5, 1) else "float[5, B] z"
+    v = integers(1 if shape != (5, 1) else 5, 5, seed=2)
+    rewrite_and_check(ranking(style, body, output=output, w=integers(5, 7), v=v, c=integers(*shape, seed=1)))
+
+
+def test_a_gemm_of_a_weight_on_the_left_and_a_bias_of_the_candidates() -> None:
+    """[user user] lacks the candidates, whose columns the bias has."""
+    body = """x = Concat <axis = 1> (user, user) t = Transpose (item)
+        y = Gemm <transB = 1> (w, x, t) z = Gemm <transB = 1, beta = 2.0> (w, x, t)"""
+    text = ranking("one", body, output="float[3, B] y, float[3, B] z", w=integers(3, 8))
+    assert rewrite_and_check(text).ops.count("Gemm") == 2
+
+
+@pytest.mark.parametrize("attributes", ["", ", alpha = 2.0", ", alpha = 2.0, beta = 3.0"])
+def test_a_weight_on_the_left_is_scaled(attributes: str) -> None:
+    """A product with alpha is a Gemm; one whose bias has beta stays whole."""
+    body = f"x = Concat <axis = 1> (user, item) y = Gemm <transB = 1{attributes}> (w, x, c) s = Transpose (y)"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[B, 5] s"}
+    result = rewrite_and_check(ranking("one", body, **types, w=integers(5, 120), c=integers(5, 1)))
+    whole = "beta" in attributes
+    assert result.plan.work.macs == (MANY * 120 * 5 if whole else 80 * 5 + MANY * 40 * 5)
+
+
+@styles
+def test_rows_that_come_last(style: str) -> None:
+    """x' of x [k B], as in a model whose features come first."""
+    body = "x = Concat <axis = 1> (user, item) t = Transpose (x) y = Gemm <transA = 1> (t, w)"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[B, 5] y"}
+    result = rewrite_and_check(ranking(style, body, **types, w=integers(120, 5)))
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == requests * 80 * 5 + MANY * 40 * 5
 
 
 def test_the_graph() -> None:

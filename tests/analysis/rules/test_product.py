@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.graphs import STYLES, evaluate, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, evaluate, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -170,3 +170,60 @@ def test_a_number_has_no_width() -> None:
     }"""
     model = parse(text, domains=', "com.microsoft" : 1', w=integers(4, 4))
     assert rewrite(model).program.values["p"].dims is None
+
+
+PER_TOKEN = {
+    "MatMul": "t = Transpose <perm = [1, 0, 2]> (x) p = MatMul (t, w) y = Transpose <perm = [1, 0, 2]> (p)",
+    "Unsqueeze": "t = Unsqueeze (x, two) p = MatMul (t, w) y = Squeeze (p, two)",
+    "Einsum": 'y = Einsum <equation = "bnd,ndk->bnk"> (x, w)',
+    "Einsum of the transpose": 't = Transpose <perm = [1, 0, 2]> (x) y = Einsum <equation = "ndk,nbd->bnk"> (w, t)',
+}
+"""Tokens that are each multiplied by weights of their own, in the spellings of exporters."""
+
+
+@styles
+@pytest.mark.parametrize("order", ["user, item", "item, user", "user, item, user"])
+@pytest.mark.parametrize("spelling", PER_TOKEN)
+def test_tokens_with_weights_of_their_own(style: str, order: str, spelling: str) -> None:
+    """The user's tokens are multiplied by their weights once, and the item's for each candidate."""
+    tokens = 5 * order.count("user") + 2
+    types: dict[str, Any] = {"user": "float[5, 8]", "item": "float[2, 8]", "output": f"float[B, {16 * tokens}] z"}
+    body = f"x = Concat <axis = 1> ({order}) {PER_TOKEN[spelling]} r = Relu (y) z = Flatten (r)"
+    model = ranking(style, body, **types, w=integers(tokens, 8, 16), two=[2])
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.program.work.macs == MANY * tokens * 8 * 16
+    assert result.plan.work.macs == (requests * (tokens - 2) + MANY * 2) * 8 * 16
+
+
+@styles
+@pytest.mark.parametrize("spelling", PER_TOKEN)
+def test_a_layer_behind_tokens_with_weights_of_their_own(style: str, spelling: str) -> None:
+    """Their columns, side by side, are a product of the user's and one of the items'."""
+    types: dict[str, Any] = {"user": "float[5, 8]", "item": "float[2, 8]"}
+    body = f"x = Concat <axis = 1> (user, item) {PER_TOKEN[spelling]} r = Relu (y) f = Flatten (r) z = MatMul (f, v)"
+    model = ranking(style, body.replace("z =", "z0 =") + " z = Relu (z0)", output="float[B, 6] z", **types,
+                    w=integers(7, 8, 16), two=[2], v=integers(7 * 16, 6))  # fmt: skip
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 5 + MANY * 2) * (8 * 16 + 16 * 6)
+
+
+@styles
+def test_rows_of_the_user_among_the_queries(style: str) -> None:
+    """Queries of the user and of the item meet keys of the user: the user's scores are computed once."""
+    body = """q = Concat <axis = 1> (user, item) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k)
+        r = Relu (s) y = Flatten (r)"""
+    types: dict[str, Any] = {"user": "float[5, 8]", "item": "float[2, 8]", "output": "float[B, 35] y"}
+    result = rewrite_and_check(ranking(style, body, **types))
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 5 + MANY * 2) * 8 * 5
+
+
+def test_tokens_whose_weights_are_computed_for_each_candidate() -> None:
+    """Nothing of the product is the user's, and there is one product."""
+    body = """x = Concat <axis = 1> (user, item) t = Unsqueeze (x, two) w = Mul (t, k) p = MatMul (t, w)
+        y = Squeeze (p, two)"""
+    types: dict[str, Any] = {"user": "float[5, 1]", "item": "float[2, 1]", "output": "float[B, 7, 3] y"}
+    result = rewrite_and_check(ranking("one", body, **types, two=[2], k=integers(1, 1, 3)))
+    assert result.ops.count("MatMul") <= 2

@@ -76,6 +76,7 @@ MAKERS: dict[Maker, int] = {
     quantized.quantize_dynamically: 1,
     linear.gemm: 7,
     product.matmul: 6,
+    product.per_token: 2,
     einsum.einsum: 4,
     along.reduce: 8,
     along.softmax: 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mari_onnx.ir.extents import Extent
 from tests.property.graphs import FLOAT, Made, UnfitError, Writer
 from tests.property.operators.ranges import broadcast, product_range, span
 
@@ -29,3 +30,28 @@ def matmul(w: Writer) -> None:
     lead = lead if max(x.rank, y.rank) > len(lead) + 1 else lead[len(lead) + 2 - max(x.rank, y.rank, 2) :]
     shape = [*lead, *x.shape[-2:-1], *(y.shape[-1:] if y.rank >= 2 else [])]
     w.write("MatMul", [x, y], shape, product_range(x, y, x.shape[-1]))
+
+
+def per_token(w: Writer) -> None:
+    """Tokens [.. n d] times weights [n d k] of each token: as an Einsum, as products of rows, or token by token."""
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and all(isinstance(e, int) for e in m.shape[1:]), rough=True)
+    batch, n, d = x.shape
+    assert isinstance(n, int)
+    assert isinstance(d, int)
+    k = w.between(1, 3)
+    weight = w.numbers([n, d, k])
+    bounds = product_range(x, weight, d)
+    shape: list[Extent] = [batch, n, k]
+    match w.between(0, 2):
+        case 0 if w.opset >= 12:
+            w.write("Einsum", [x, weight], shape, bounds, equation="bnd,ndk->bnk")
+        case 1:
+            rows = w.write("Transpose", [x], [n, batch, d], span(x), perm=[1, 0, 2])
+            product = w.write("MatMul", [rows, weight], [n, batch, k], bounds)
+            w.write("Transpose", [product], shape, bounds, perm=[1, 0, 2])
+        case _:
+            axes, attributes = w.axes_form("Unsqueeze", [2])
+            row = w.write("Unsqueeze", [x, *axes], [batch, n, 1, d], span(x), **attributes)
+            product = w.write("MatMul", [row, weight], [batch, n, 1, k], bounds)
+            axes, attributes = w.axes_form("Squeeze", [2])
+            w.write("Squeeze", [product, *axes], shape, bounds, **attributes)
