@@ -17,6 +17,7 @@ from mari_onnx.analysis.reasons import side
 from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Dim, Dims
+from mari_onnx.ir.broadcasting import Write
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Terms, Value
@@ -47,7 +48,8 @@ class WeightProduct:
     """x (..., k) times a weight (k n), or its transpose; `dims` are the result's, and `bias` has its axes.
 
     With the weight on the left, w (n k) @ x (..., k m), x and the result are seen transposed: as (..., m, k) and
-    (..., m, n). `weight_name` is the weight's own, after which its pieces are named.
+    (..., m, n). `weight_name` is the weight's own, after which its pieces are named. `write` makes another operator
+    than Gemm and MatMul of rows and weight, such as a product of integers.
     """
 
     x: Value
@@ -56,6 +58,7 @@ class WeightProduct:
     bias: Array | None = None
     attributes: GemmAttributes = MATMUL
     weight_name: str = ""
+    write: Write | None = None
 
     @property
     def contracted(self) -> Dim:
@@ -114,6 +117,8 @@ def _with_weight_on_the_right(ctx: Context, product: WeightProduct, x: Operand, 
     if transposed and weight.op_type == "DequantizeLinear":  # runtimes fuse it with a product that is not transposed
         weight, transposed = ctx.b.transpose(weight, (1, 0)), False
     shape = stored_shape(result, via)
+    if product.write is not None:
+        return Array(product.write([rows, weight], shape), result, via)
     if len(layout) == 2 and product.takes_gemm(ctx):
         return Array(_gemm(ctx, product, [rows, weight], shape, transposed), result, via)
     if transposed:

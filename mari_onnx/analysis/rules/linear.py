@@ -116,14 +116,16 @@ def linear(
     equal, or if c does not broadcast to the product.
     """
     since = ctx.b.count
-    product = _aligned(ctx, x, w, c, attributes)
+    product = aligned(ctx, x, w, c, attributes)
     if isinstance(product, Refused):
         return product
     best, terms, parts = forms_of(ctx, product, (whole or _whole_matmul)(op, ctx, product), since)
     return ctx.result(op, product.dims, best, terms=terms, parts=parts)
 
 
-def _aligned(ctx: Context, x: Value, w: Value, c: Value | None, attributes: GemmAttributes) -> WeightProduct | Refused:
+def aligned(
+    ctx: Context, x: Value, w: Value, c: Value | None = None, attributes: GemmAttributes = MATMUL
+) -> WeightProduct | Refused:
     """The product with common axes: the rows of the weight have the axes of x, and the bias has those of the result.
 
     Refused if the widths are not proven equal, or if the bias does not broadcast to the product.

@@ -2,8 +2,10 @@
 
     Q([a b])                = [Q(a) Q(b)]       elementwise; a scale for each channel is cut as the parts are
     MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
+    MatMulInteger([a b], W) = MatMulInteger(a, Wa) + MatMulInteger(b, Wb), with the same zero points
     QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
     DynamicQuantizeLinear   takes the same range from one row as from B equal rows
+    DynamicQuantizeLinear([a b]), with scale s and zero point z, is [QuantizeLinear(a, s, z) QuantizeLinear(b, s, z)]
 
 Example: x = [user item] is quantized by one scale per column. The user's columns are quantized once, with their scales.
 
@@ -11,25 +13,37 @@ Holds for one scale for the whole tensor, and for a scale for each entry of one 
 in blocks keeps its plain form. A quantized weight is a constant, also if its scales are cut (see `stored_weights`).
 
 DynamicQuantizeLinear takes its range from all rows of its input. This has three consequences. Rows that an index
-selects are written out, as the rows that are not selected would widen the range. Parts are not quantized one by one, as
-each would get its own range. One row for all candidates is quantized only if a call without candidates cannot tell the
-difference: the extent is never 0, or no output has an element then. Rounding: none.
+selects are written out, as the rows that are not selected would widen the range. Parts are quantized by the range of
+the whole. One row for all candidates is quantized only if a call without candidates cannot tell the difference: the
+extent is never 0, or no output has an element then.
+
+Rounding: none. Sums of integers are exact in any order. Where a processor saturates sums of two products (x86 without
+VNNI, for large weights of 8 bits), a runtime's product is not that sum, and depends on the order of the columns.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_forms
+from mari_onnx.analysis.rules.linear import aligned
+from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
+from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, lay, natural, plain
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
-from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.forms import Array, Terms, Value
+from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.sums import add_up
 
 FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
 
@@ -109,18 +123,33 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
     written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.output_extents]
     array = fill(ctx.b, x.array, x.dims, written)
     tensor, layout = natural(ctx.b, array, x.dims)
+    since = ctx.b.count
     results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])
     quantized, scale, zero_point = results
+    parts = part_by_part(ctx.b, [x], x.dims, partial(_quantized_by, ctx, x, [scale, zero_point]))
+    if parts is not None:
+        parts = priced(ctx.cost, parts, since, price_whole([x]) + price_in_parts([x]))
+    whole = priced(ctx.cost, Array(quantized, layout, array.via), since, price_whole([x]))
     return [
-        ctx.result(op, x.dims, Array(quantized, layout, array.via), dtype=UINT8),
+        ctx.result(op, x.dims, whole, dtype=UINT8, parts=parts),
         ctx.result(op, (), Array(scale, ()), dtype=FLOAT, output=1),
         ctx.result(op, (), Array(zero_point, ()), dtype=UINT8, output=2),
     ]
 
 
+def _quantized_by(ctx: Context, x: Value, scales: list[Tensor], arrays: list[Array], part: Renaming) -> Array:
+    """A part of a value, quantized by the scale and the zero point of the whole value."""
+    dims = renamed(x.known_dims, part)
+
+    def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
+        return ctx.b.make("QuantizeLinear", [*tensors, *scales], shape, UINT8)
+
+    return pointwise(ctx.b, arrays, [len(dims)], dims, write)
+
+
 def product(op: Op, ctx: Context) -> Derived:
-    """MatMulInteger and QLinearMatMul with a weight: the rows are independent."""
-    x = op.data
+    """MatMulInteger and QLinearMatMul with a weight: the rows are independent, and sums of integers can be split."""
+    x, since = op.data, ctx.b.count
     weight_input = 1 if op.op_type == "MatMulInteger" else 3
     w = op.inputs[weight_input]
     if x.dims is None or w is None or w.dims is None:
@@ -131,9 +160,44 @@ def product(op: Op, ctx: Context) -> Derived:
     if any(v is not None and (v.dims is None or extent_of(flat(v.dims)) != 1) for v in per_row):
         return Refused(f"{op.op_type} with a scale or zero point for each row")
     result = op.input(7)
-    columns = tuple(Axis(a.extent, a.name) for a in w.dims[1])
-    dtype = INT32 if result is None else result.dtype
-    return _by_rows(op, ctx, columns, dtype)
+    of_columns = aligned(ctx, x, w) if result is None else None
+    if not isinstance(of_columns, WeightProduct):
+        columns = tuple(Axis(a.extent, a.name) for a in w.dims[1])
+        return _by_rows(op, ctx, columns, INT32 if result is None else result.dtype)
+    derived = run_along(op, ctx, [len(x.dims) - 1], [(of_columns.dims, INT32)], op.inputs[1:])
+    if isinstance(derived, Refused):
+        return derived
+    value = _by_columns(op, ctx, of_columns, derived[0], since)
+    explain_product(op, ctx, value, x, extent_of(x.dims[-1]), since)
+    return [value]
+
+
+def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, since: int) -> Value:
+    """MatMulInteger as a sum of one product for each set of columns, [a b] @ [Wa; Wb] = a @ Wa + b @ Wb.
+
+    All products have the zero points of the whole. The columns are cut as the input is. They are not cut into terms: a
+    sum of bytes wraps around, and the sum of their products does not.
+    """
+    parts = product.x.parts
+    ways = [] if parts is None or parts.axis not in product.contracted else ways_to_cut(ctx, parts)
+    if parts is None or not ways:
+        return whole
+    zero_points = [None if v is None else plain(ctx.b, v) for v in op.inputs[2:]]
+
+    def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
+        return ctx.again(op, [*tensors, *zero_points], [shape], [INT32])[0]
+
+    columns, inherited = ways[0]
+    products = products_by_names(ctx, replace(product, write=write), parts.axis, columns)
+    if len(products) < 2:
+        return whole
+    terms = Terms(tuple((1, array) for array in products))
+    added = priced(ctx.cost, add_up(ctx.b, terms, product.dims), since, inherited)
+    unsplit = priced(ctx.cost, whole.array, since, price_whole([op.data]))
+    if unsplit.price <= added.price:
+        return whole.changed(array=unsplit)
+    terms = priced(ctx.cost, terms, since, inherited)
+    return whole.changed(array=added, terms=ctx.terms_beside(terms, added, op.name))
 
 
 def packed(op: Op, ctx: Context) -> Derived:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.ir.extents import symbol
-from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, Rewritten, Session, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -95,7 +95,58 @@ def test_the_range_of_parts_is_that_of_all_of_them(style: str) -> None:
     rewrite_and_check(ranking(style, body))
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e20])
+def test_a_part_is_quantized_as_the_whole_is(scale: float) -> None:
+    """By QuantizeLinear with the scale of DynamicQuantizeLinear: bit for bit, whatever the numbers."""
+    text = """g (float[B, N] x) => (uint8[B, N] q, uint8[B, N] again)
+        { q, s, z = DynamicQuantizeLinear (x) again = QuantizeLinear (x, s, z) }"""
+    session = Session(parse(text))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(rng.normal(), 1, (7, 33)) * scale
+        q, again = session.run({"x": (x * rng.integers(0, 2, x.shape)).astype(np.float32)})
+        np.testing.assert_array_equal(q, again)
+
+
 # Products of integers
+
+
+@styles
+@pytest.mark.parametrize("zero_points", ["", ", z", ", z, zw"])
+@pytest.mark.parametrize("order", ["user, item", "item, user, item"])
+def test_columns_of_an_integer_product(style: str, order: str, zero_points: str) -> None:
+    """The user's columns have one scale for all candidates, and are multiplied once for each request."""
+    width = 80 + 40 * order.count("item")
+    body = f"x = Concat <axis = 1> ({order}) {DYNAMIC.format('x')} m = MatMulInteger (q, w{zero_points}) y = Neg (m)"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "int32[B, 192] y"}
+    zw = np.arange(192).astype(np.int8)
+    result = rewrite_and_check(ranking(style, body, **types, w=integers(width, 192).astype(np.int8), zw=zw))
+    requests = 4 if style == "requests" else 1
+    assert result.program.work.macs == MANY * width * 192
+    assert result.plan.work.macs == (requests * 80 + MANY * (width - 80)) * 192
+
+
+@styles
+def test_columns_of_an_integer_product_with_steps(style: str) -> None:
+    """Of parts with a scale for each column, which are cut as the parts are; and each step is a row."""
+    body = """i = Unsqueeze (item, one) e = Expand (i, steps) x = Concat <axis = 2> (user, e)
+        q = QuantizeLinear <axis = 2> (x, s, z) m = MatMulInteger (q, w, zq) y = Neg (m)"""
+    types: dict[str, Any] = {"user": "float[5, 48]", "item": "float[24]", "output": "int32[B, 5, 48] y"}
+    scales: dict[str, Any] = {"s": np.array([1, 2, 4] * 24, np.float32), "z": np.array([0, 1, 2] * 24, np.uint8)}
+    model = ranking(style, body, **types, **scales, zq=np.uint8(1), one=[1], steps=[1, 5, 1],
+                    w=integers(72, 48).astype(np.int8))  # fmt: skip
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 5 * 48 + MANY * 24) * 48
+
+
+def test_a_sum_of_bytes_wraps_around_and_is_not_cut_into_its_terms() -> None:
+    """200 + 100 is 44 in bytes: its product is not that of 200 and that of 100."""
+    body = """a = QuantizeLinear (user, s, z) b = QuantizeLinear (item, s, z) t = Add (a, b)
+        x = Concat <axis = 1> (t, a) m = MatMulInteger (x, w) y = Cast <to = 1> (m)"""
+    model = ranking("one", body, user="float[4]", item="float[4]", s=np.float32(0.01), z=np.uint8(200),
+                    w=integers(8, 3).astype(np.int8))  # fmt: skip
+    rewrite_and_check(model)
 
 
 @styles

@@ -73,4 +73,11 @@ def quantize_dynamically(w: Writer) -> None:
     q, scale, zero = w.write_all("DynamicQuantizeLinear", [x], outputs)
     w.inexact.add(scale.name)
     w.made.remove(scale)  # not an integer
+    if x.rank >= 2 and isinstance(x.shape[-1], int) and x.shape[-1] and w.chance(50):
+        n, width = w.between(1, 3), int(x.shape[-1])
+        weight = w.constant(np.array([w.between(-2, 2) for _ in range(width * n)]).astype(np.int8).reshape(width, n))
+        shape, bound = [*x.shape[:-1], n], 255 * 2 * width
+        made = w.write("MatMulInteger", [q, weight, zero], shape, (-bound, bound), TensorProto.INT32, exact=False)
+        w.write("Cast", [made], shape, (-bound, bound), FLOAT, exact=False, to=FLOAT)
+        return
     w.write("DequantizeLinear", [q, scale, zero], x.shape, span(x), FLOAT, exact=False)
