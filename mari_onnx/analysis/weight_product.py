@@ -3,6 +3,7 @@
     x (B k) @ w (k n)      is Gemm(x, w); a bias that is added later becomes its C
     x (B L k) @ w (k n)    is MatMul(x, w)
     w (n k) @ x (B k m)    is MatMul(w, x), for a weight on the left
+    x (B t k) @ w (t k n)  is MatMul(x (t B k), w), for tokens t with a weight each
 
 A rule that splits `[user item] @ W` into parts calls `multiply` for `user @ W_user` and for `item @ W_item`.
 """
@@ -16,7 +17,7 @@ from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.reasons import side
 from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
-from mari_onnx.ir.axes import Dim, Dims
+from mari_onnx.ir.axes import Dim, Dims, flat
 from mari_onnx.ir.broadcasting import Write
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
@@ -48,8 +49,9 @@ class WeightProduct:
     """x (..., k) times a weight (k n), or its transpose; `dims` are the result's, and `bias` has its axes.
 
     With the weight on the left, w (n k) @ x (..., k m), x and the result are seen transposed: as (..., m, k) and
-    (..., m, n). `weight_name` is the weight's own, after which its pieces are named. `write` makes another operator
-    than Gemm and MatMul of rows and weight, such as a product of integers.
+    (..., m, n). A weight (t k n) has axes t of x's rows, one in each of its first dims: each position along them is a
+    token with its own weight. `weight_name` is the weight's own, after which its pieces are named. `write` makes
+    another operator than Gemm and MatMul of rows and weight, such as a product of integers.
     """
 
     x: Value
@@ -59,6 +61,11 @@ class WeightProduct:
     attributes: GemmAttributes = MATMUL
     weight_name: str = ""
     write: Write | None = None
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the weight has axes of x's rows."""
+        return len(self.weight.dims) > 2
 
     @property
     def contracted(self) -> Dim:
@@ -96,9 +103,21 @@ def multiply(ctx: Context, product: WeightProduct, x: Operand, w: Operand) -> Ar
     if weight.name is None:
         weight.name = f"{product.weight_name}.{side(ctx, rows.array)}"
         ctx.origins[weight] = Origin(product.weight_name, side(ctx, rows.array), "product")
+    if product.per_token:
+        return _with_weights_of_tokens(ctx, weight, rows, w.dims)
     if product.attributes.left:
         return _with_weight_on_the_left(ctx, product, weight, rows)
     return _with_weight_on_the_right(ctx, product, rows, weight)
+
+
+def _with_weights_of_tokens(ctx: Context, weight: Tensor, x: Operand, dims: Dims) -> Array:
+    """MatMul(x, w) of one matrix for each token, whose rows are all other rows of x. `dims` are those of the weight."""
+    tokens = flat(dims[:-2])
+    array = fill(ctx.b, x.array, x.dims, [a for a in tokens if x.array.state(a) != "absent"])
+    rows = tuple(a for a in flat(array.layout) if a not in tokens and a not in x.dims[-1])
+    tensor = lay(ctx.b, array, (*dims[:-2], rows, x.dims[-1]))
+    layout = (*dims[:-2], rows, dims[-1])
+    return Array(ctx.b.make("MatMul", [tensor, weight], stored_shape(layout, array.via)), layout, array.via)
 
 
 def _with_weight_on_the_left(ctx: Context, product: WeightProduct, weight: Tensor, x: Operand) -> Array:

@@ -121,8 +121,6 @@ class CostModel:
         match op_type:
             case "Gemm" | "FusedGemm":
                 return out * self.elements(inputs[0][:1] if attributes.get("transA") else inputs[0][-1:])
-            case "Einsum":
-                return out * self._summed(attributes["equation"].decode().replace(" ", ""), inputs)
             case "Conv" | "FusedConv":
                 return out * self.elements(inputs[1][1:])
             case "Attention" | "MultiHeadAttention":  # q k^T, and its product with v
@@ -131,7 +129,7 @@ class CostModel:
             case "GRU" | "LSTM" | "RNN":
                 recurrent = self.elements(inputs[2][1:]) if inputs[2] is not None else 0
                 return self.elements(inputs[0][:2]) * (self.elements(inputs[1][1:]) + recurrent)
-            case "Einsum" if len(inputs) > 2:
+            case "Einsum":
                 return self._einsum_macs(inputs, attributes["equation"].decode())
             case _:
                 return out * self.elements(inputs[0][-1:])

@@ -3,14 +3,15 @@
     Einsum('bd,df->bf', x, w)      lacks b where x lacks b
     Einsum('bld,bd->bl', x, y)     is Einsum('ld,bd->bl', x, y) where x lacks b
     Einsum('bhd,bmd->bhmd', x, y)  sums over no letter: it is a Mul, which is several times faster
-    Einsum('bnd,ndk->bnk', [x y], W)    is one Einsum for x and one for y, where the parts are along n
+    Einsum('bnd,bd->bn', [x y], z) is one Einsum for x and one for y, where the parts are along n
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
+    Einsum('btd,tde->bte', x, W)   likewise: each token t has a weight (d e)
     Einsum('bd,de,be->b', x, W, y) is Einsum('be,be->b', Einsum('bd,de->be', x, W), y), or another order of pairs
 
 Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
 the same for all candidates, so it is read as 'ld'.
 
-Holds for an explicit equation without ellipsis. In the last identity, each letter of W is a letter of the result, or a
+Holds for an explicit equation without ellipsis. Where W is a weight, each letter of W is a letter of the result, or a
 letter of x that is summed over. Operands are written out along the letters that are summed over. Three operands and
 more are multiplied pair by pair only where one of them has a cheaper form. Rounding: that of `linear`, and the order of
 sums over several letters.
@@ -24,8 +25,8 @@ from itertools import combinations
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
-from mari_onnx.analysis.reasons import repeats
 from mari_onnx.analysis.pricing import whole_or_joined
+from mari_onnx.analysis.reasons import repeats
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of
@@ -231,18 +232,23 @@ def _arrays(ctx: Context, equation: Equation) -> list[Array]:
 
 
 def _with_weight(ctx: Context, equation: Equation) -> WeightProduct | None:
-    """The equation as a product of rows with a weight, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e))."""
+    """The equation as a product of rows with a weight, if it is one: x (b d) and W (d h e) are (b d) @ (d (h e)).
+
+    Letters that both have and the result keeps are tokens with a weight each: x (b t d) and W (t d e).
+    """
     values, letters, dim_of = equation.operands, equation.terms, equation.dim_of
     if len(values) != 2 or values[0].constant == values[1].constant:
         return None
     (x, of_x), (w, of_w) = sorted(zip(values, letters, strict=True), key=lambda side: side[0].constant)
     summed = [letter for letter in of_x if letter not in equation.result]
     rows = [letter for letter in of_x if letter in equation.result]
+    tokens = [letter for letter in rows if letter in of_w]
     columns = [letter for letter in equation.result if letter not in of_x]
-    if not rows or sorted(of_w) != sorted((*summed, *columns)):
+    if not rows or sorted(of_w) != sorted((*tokens, *summed, *columns)):
         return None
     lead = tuple(dim_of[letter] for letter in rows)
     k, n = (tuple(a for letter in group for a in dim_of[letter]) for group in (summed, columns))
     rows_of_x = x.with_dims((*lead, k))
-    weight = Operand(fill(ctx.b, w.array, w.known_dims), (k, n))
+    of_tokens = tuple((a,) for letter in tokens for a in dim_of[letter])
+    weight = Operand(fill(ctx.b, w.array, w.known_dims), (*of_tokens, k, n))
     return WeightProduct(rows_of_x, weight, (*lead, n), weight_name=w.name)

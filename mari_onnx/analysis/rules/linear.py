@@ -3,6 +3,7 @@
     [a b] @ [Wa; Wb]    = a@Wa + b@Wb          parts along the contracted axis become terms (see `weight_rows`)
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight (see `scaled_weights`)
     [a; b] @ W          = [a@W; b@W]           parts along another axis stay parts
+    [a; b] @ [W1; W2]   = [a@W1; b@W2]         for tokens with a weight each, which is cut as the parts are
     (a + b) @ W         = a@W + b@W            each term is multiplied
     x @ W + c                                  c is one more term of each of these sums
     W @ x               = (x' @ W')'           a weight on the left; ' is the transpose
@@ -204,7 +205,8 @@ def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
             products = tuple((1, p) for p in products_by_names(ctx, product, parts.axis, columns))
             if len(products) > 1:
                 sums.append(product.plus_bias(products, price))
-            sums.extend(scaled_sums(ctx, product, parts.axis, columns, price))
+            if not product.per_token:
+                sums.extend(scaled_sums(ctx, product, parts.axis, columns, price))
     if terms is not None:
         products = tuple(
             (sign, multiply(ctx, product, Operand(array, product.x.known_dims), product.weight))
@@ -226,16 +228,23 @@ def _spared_slices(ctx: Context, parts: Parts | None, result: Array) -> float:
 
 
 def _per_part(ctx: Context, product: WeightProduct, since: int) -> Parts | None:
-    """The product in parts, [a; b] @ W = [a@W; b@W]; None if x has no parts along an axis that is not contracted."""
-    x = product.x
+    """The product in parts, [a; b] @ W = [a@W; b@W]; None if x has no parts along an axis that is not contracted.
+
+    Where W has the axis as well, such as the tokens of x, it is cut as x is.
+    """
+    x, weight = product.x, product.weight
+    weights = Value(product.weight_name, weight.dims, x.dtype, weight.array)
 
     def run(arrays: list[Array], part: Renaming) -> Array:
-        rows = multiply(ctx, product, Operand(arrays[0], renamed(x.known_dims, part)), product.weight)
+        x_of_part, w = (
+            Operand(array, renamed(v.known_dims, part)) for array, v in zip(arrays, (x, weights), strict=True)
+        )
+        rows = multiply(ctx, product, x_of_part, w)
         return add_up(ctx.b, product.plus_bias(((1, rows),), 0.0), renamed(product.written, part))
 
     if x.parts is None or (product.bias is not None and product.bias.state(x.parts.axis) != "absent"):
         return None
-    parts = part_by_part(ctx.b, [x], product.dims, run)
+    parts = part_by_part(ctx.b, [x, weights], product.dims, run)
     return None if parts is None else priced(ctx.cost, parts, since, x.parts.price)
 
 
@@ -252,7 +261,7 @@ def _or_joined(ctx: Context, product: WeightProduct, best: Array, parts: Parts, 
 
 def _of_normalized(ctx: Context, product: WeightProduct, since: int) -> Array | None:
     """The product of columns that were normalized together, split into the user's and the item's (see `normalized`)."""
-    if product.attributes.alpha != 1.0 or product.attributes.left:
+    if product.attributes.alpha != 1.0 or product.attributes.left or product.per_token:
         return None
     found = normalized.split(ctx, product)
     return None if found is None else priced(ctx.cost, found, since, product.x.array.price)

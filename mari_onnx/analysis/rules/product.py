@@ -3,7 +3,8 @@
     q (B k) @ w (k n)           is stored along the axes that either side is stored along
     q (B h 1 d) @ k (h d L)     = (h B d) @ (h d L): leading axes that one side lacks become rows
     q (B L (h d)) as heads      is (h B L d), and its product is stored in the same order (see `attention_heads`)
-    [a; b] (n B k) @ w (n k m)  = [a @ w_a; b @ w_b] for parts along the tokens n: each has weights of its own
+    x (t B k) @ W (t k n)       is a product with a weight for each token t, and has its forms (see `linear`)
+    [a; b] (B L k) @ v (k n)    = [a @ v; b @ v] for parts of rows, or of anything that is not summed over
     q (B k) @ v (k)             = q @ v (k 1), without the column of extent 1
 
 B are the candidates, L the steps of a sequence, h the heads of an attention and d the width of a head. Example: the
@@ -23,8 +24,8 @@ from mari_onnx.analysis.facts import PairProducts
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import price_in_order, priced, whole_or_joined
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, linear, transposed
-from mari_onnx.analysis.weight_product import GemmAttributes, swapped
+from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, forms_of, linear, transposed
+from mari_onnx.analysis.weight_product import GemmAttributes, WeightProduct, swapped
 from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.attention_heads import Heads
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
@@ -98,6 +99,8 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     x, w = sides
     product = _matrix_product(op, ctx, x, w)
     array = multiply(ctx, product)
+    if w.constant and not x.constant:
+        return _with_stored_weights(op, ctx, (x, w), product.dims, array, since)
     made = min(since, array.tensor.node.serial - 1)
     run = partial(_of_parts, ctx, product)
     array, parts = whole_or_joined(ctx.b, ctx.cost, (x, w), product.dims, array, run, since)
@@ -110,6 +113,18 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     if ctx.read_counts.get(value.name) == 1 and equal_ranks and pair.in_parts:
         ctx.facts.pair_products[value.array.tensor] = pair
     return [value]
+
+
+def _with_stored_weights(
+    op: Op, ctx: Context, sides: tuple[Value, Value], dims: Dims, whole: Array, since: int
+) -> Derived:
+    """X (t B k) @ W (t k n), where each token t has its own weight, with all the forms of a product with a weight."""
+    x, w = sides
+    tokens = tuple((a,) for a in flat(w.known_dims[:-2]))
+    weights = Operand(fill(ctx.b, w.array, w.known_dims), (*tokens, *w.known_dims[-2:]))
+    product = WeightProduct(x, weights, dims, weight_name=w.name)
+    best, terms, parts = forms_of(ctx, product, whole, since)
+    return explained(op, ctx, ctx.result(op, dims, best, terms=terms, parts=parts), x, since)
 
 
 def _aligned(ctx: Context, x: Value, w: Value) -> tuple[Value, Value] | Refused:

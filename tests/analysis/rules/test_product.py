@@ -210,6 +210,48 @@ def test_a_layer_behind_tokens_with_weights_of_their_own(style: str, spelling: s
 
 
 @styles
+@pytest.mark.parametrize("spelling", ["MatMul", "Unsqueeze", "Einsum"])
+def test_tokens_that_were_mixed_before_weights_of_their_own(style: str, spelling: str) -> None:
+    """Each of 4 heads has its columns of all tokens: those of the user's tokens meet their rows of the weights once."""
+    mixed = """c = Concat <axis = 1> (user, item) h = Reshape (c, heads) t = Transpose <perm = [0, 2, 1, 3]> (h)
+        x = Reshape (t, merged)"""
+    types: dict[str, Any] = {"user": "float[5, 32]", "item": "float[2, 32]", "output": "float[B, 128] z"}
+    body = f"{mixed} {PER_TOKEN[spelling].replace('t =', 't1 =').replace('(t,', '(t1,')} r = Relu (y) z = Flatten (r)"
+    model = ranking(style, body, **types, w=integers(4, 7 * 8, 32), two=[2], heads=[-1, 7, 4, 8], merged=[-1, 4, 56])
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.program.work.macs == MANY * 4 * 7 * 8 * 32
+    assert result.plan.work.macs == (requests * 5 + MANY * 2) * 4 * 8 * 32
+
+
+@styles
+def test_a_sum_of_tokens_before_weights_of_their_own(style: str) -> None:
+    """Tokens of the item, to which the user's are added: one product of each, and the sum of both."""
+    body = f"x = Add (user, item) {PER_TOKEN['Einsum']} r = Relu (y) z = Flatten (r)"
+    types: dict[str, Any] = {"user": "float[3, 8]", "item": "float[1, 8]", "output": "float[B, 768] z"}
+    result = rewrite_and_check(ranking(style, body, **types, w=integers(3, 8, 256)))
+    assert result.refusals("Einsum") == []
+
+
+@styles
+def test_one_matrix_in_a_batch_of_one(style: str) -> None:
+    """[1 k n] is a matrix like any other."""
+    body = "x = Concat <axis = 2> (user, item) y = MatMul (x, w)"
+    types: dict[str, Any] = {"user": "float[1, 80]", "item": "float[1, 40]", "output": "float[B, 1, 64] y"}
+    result = rewrite_and_check(ranking(style, body, **types, w=integers(1, 120, 64)))
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 80 + MANY * 40) * 64
+
+
+@styles
+def test_weights_for_rows_that_are_repeated(style: str) -> None:
+    """One row of each candidate meets the weight of each of three tokens."""
+    body = "x = Concat <axis = 2> (user, item) p = MatMul (x, w) r = Relu (p) y = Flatten (r)"
+    types: dict[str, Any] = {"user": "float[1, 1, 80]", "item": "float[1, 1, 40]", "output": "float[B, 192] y"}
+    rewrite_and_check(ranking(style, body.replace("axis = 2", "axis = 3"), **types, w=integers(3, 120, 64)))
+
+
+@styles
 def test_rows_of_the_user_among_the_queries(style: str) -> None:
     """Queries of the user and of the item meet keys of the user: the user's scores are computed once."""
     body = """q = Concat <axis = 1> (user, item) k = Transpose <perm = [0, 2, 1]> (user) s = MatMul (q, k)
