@@ -4,6 +4,7 @@
     MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
     MatMulInteger([a b], W) = MatMulInteger(a, Wa) + MatMulInteger(b, Wb), with the same zero points
     QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
+    QLinearMatMul([a b], W) = the sum of the integer products of a and b, times the scales, quantized
     DynamicQuantizeLinear   takes the same range from one row as from B equal rows
     DynamicQuantizeLinear([a b]), with scale s and zero point z, is [QuantizeLinear(a, s, z) QuantizeLinear(b, s, z)]
 
@@ -23,9 +24,11 @@ VNNI, for large weights of 8 bits), a runtime's product is not that sum, and dep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
@@ -39,13 +42,13 @@ from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, lay, natural, plain
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
-from mari_onnx.ir.expressions import Tensor
+from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.forms import Array, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.sums import add_up
 
-FLOAT, UINT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
+FLOAT, UINT8, INT8, INT32 = (onnx.TensorProto.DataType.Value(name) for name in ("FLOAT", "UINT8", "INT8", "INT32"))
 
 
 def quantize(op: Op, ctx: Context) -> Derived:
@@ -160,11 +163,11 @@ def product(op: Op, ctx: Context) -> Derived:
     if any(v is not None and (v.dims is None or extent_of(flat(v.dims)) != 1) for v in per_row):
         return Refused(f"{op.op_type} with a scale or zero point for each row")
     result = op.input(7)
-    of_columns = aligned(ctx, x, w) if result is None else None
-    if not isinstance(of_columns, WeightProduct):
-        columns = tuple(Axis(a.extent, a.name) for a in w.dims[1])
-        return _by_rows(op, ctx, columns, INT32 if result is None else result.dtype)
-    derived = run_along(op, ctx, [len(x.dims) - 1], [(of_columns.dims, INT32)], op.inputs[1:])
+    dtype = INT32 if result is None else result.dtype
+    of_columns = aligned(ctx, x, w)
+    if isinstance(of_columns, Refused):
+        return _by_rows(op, ctx, tuple(Axis(a.extent, a.name) for a in w.dims[1]), dtype)
+    derived = run_along(op, ctx, [len(x.dims) - 1], [(of_columns.dims, dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
     value = _by_columns(op, ctx, of_columns, derived[0], since)
@@ -173,31 +176,66 @@ def product(op: Op, ctx: Context) -> Derived:
 
 
 def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, since: int) -> Value:
-    """MatMulInteger as a sum of one product for each set of columns, [a b] @ [Wa; Wb] = a @ Wa + b @ Wb.
+    """The product as a sum of integer products, [a b] @ [Wa; Wb] = a @ Wa + b @ Wb, if that is cheaper than `whole`.
 
     All products have the zero points of the whole. The columns are cut as the input is. They are not cut into terms: a
     sum of bytes wraps around, and the sum of their products does not.
     """
-    parts = product.x.parts
+    parts, last = product.x.parts, _last_step(op, ctx, product)
     ways = [] if parts is None or parts.axis not in product.contracted else ways_to_cut(ctx, parts)
-    if parts is None or not ways:
+    if parts is None or not ways or last is None:
         return whole
-    zero_points = [None if v is None else plain(ctx.b, v) for v in op.inputs[2:]]
+    integers = op.op_type == "MatMulInteger"
+    given = op.inputs[2:] if integers else (op.inputs[2], op.inputs[5])
+    zero_points = [None if v is None else plain(ctx.b, v) for v in given]
 
     def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
-        return ctx.again(op, [*tensors, *zero_points], [shape], [INT32])[0]
+        if integers:
+            return ctx.again(op, [*tensors, *zero_points], [shape], [INT32])[0]
+        return ctx.b.make("MatMulInteger", [*tensors, *(z for z in zero_points if z is not None)], shape, INT32)
 
     columns, inherited = ways[0]
     products = products_by_names(ctx, replace(product, write=write), parts.axis, columns)
     if len(products) < 2:
         return whole
     terms = Terms(tuple((1, array) for array in products))
-    added = priced(ctx.cost, add_up(ctx.b, terms, product.dims), since, inherited)
+    added = priced(ctx.cost, last(add_up(ctx.b, terms, product.dims)), since, inherited)
     unsplit = priced(ctx.cost, whole.array, since, price_whole([op.data]))
     if unsplit.price <= added.price:
         return whole.changed(array=unsplit)
+    if not integers:
+        return whole.changed(array=added)
     terms = priced(ctx.cost, terms, since, inherited)
     return whole.changed(array=added, terms=ctx.terms_beside(terms, added, op.name))
+
+
+def _last_step(op: Op, ctx: Context, product: WeightProduct) -> Callable[[Array], Array] | None:
+    """What makes the node's output of the sum of integers: for MatMulInteger nothing, for QLinearMatMul its rounding.
+
+    The sum is multiplied by the scales in one number, as runtimes do, and quantized by scale 1. None if a scale is
+    computed by the model, or if the types are none of 8 bits.
+    """
+    if op.op_type == "MatMulInteger":
+        return lambda array: array
+    of_x, of_w, of_y, zero_point = (op.inputs[i] for i in (1, 4, 6, 7))
+    assert of_x is not None and of_w is not None and of_y is not None and zero_point is not None
+    scales = [v.array.tensor for v in (of_x, of_w, of_y)]
+    if not all(t.stored and t.dtype == FLOAT for t in scales) or zero_point.dtype not in (UINT8, INT8):
+        return None
+    x_scale, w_scale, y_scale = (fold(t, ctx.array_of) for t in scales)
+    factor = x_scale.reshape(()) * w_scale.reshape(() if w_scale.size == 1 else -1) / y_scale.reshape(())
+    dims, b = product.dims, ctx.b
+    scale = Array(b.constant(factor), (dims[-1],) if factor.size > 1 else ())
+    one, zero = b.constant(np.ones((), np.float32)), b.reshape(plain(b, zero_point), ())
+
+    def quantized(array: Array) -> Array:
+        array = pointwise(b, [array], [len(dims)], dims, lambda ts, s: b.make("Cast", ts, s, FLOAT, to=FLOAT))
+        array = pointwise(b, [array, scale], [len(dims), factor.ndim], dims, lambda ts, s: b.make("Mul", ts, s))
+        return pointwise(
+            b, [array], [len(dims)], dims, lambda ts, s: b.make("QuantizeLinear", [*ts, one, zero], s, zero_point.dtype)
+        )
+
+    return quantized
 
 
 def packed(op: Op, ctx: Context) -> Derived:

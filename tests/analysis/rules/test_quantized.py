@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from mari_onnx.ir.extents import symbol
-from tests.graphs import MANY, STYLES, Rewritten, Session, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import (
+    MANY,
+    STYLES,
+    Rewritten,
+    Session,
+    evaluate,
+    feeds,
+    integers,
+    parse,
+    ranking,
+    rewrite,
+    rewrite_and_check,
+)
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -138,6 +150,37 @@ def test_columns_of_an_integer_product_with_steps(style: str) -> None:
     result = rewrite_and_check(model)
     requests = 4 if style == "requests" else 1
     assert result.plan.work.macs == (requests * 5 * 48 + MANY * 24) * 48
+
+
+@styles
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_columns_of_a_product_that_is_quantized_again(style: str, columns: bool, dtype: Any) -> None:
+    """Bit for bit what QLinearMatMul makes, also where a number lies between two steps, or beyond the last one."""
+    rng = np.random.default_rng(0)
+    w = rng.integers(-100, 100, (120, 192)).astype(np.int8)
+    of_w = np.float32(0.5) if not columns else rng.choice([0.5, 0.25, 0.011], 192).astype(np.float32)
+    zw = np.int8(3) if not columns else rng.integers(-5, 5, 192).astype(np.int8)
+    body = """x = Concat <axis = 1> (user, item) q = QuantizeLinear (x, sx, zx)
+        y = QLinearMatMul (q, sx, zx, w, sw, zw, sy, zy)"""
+    kind = "int8" if dtype is np.int8 else "uint8"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": f"{kind}[B, 192] y"}
+    model = ranking(style, body, **types, w=w, sw=of_w, zw=zw, sx=np.float32(0.5), zx=dtype(7),
+                    sy=np.float32(4), zy=dtype(11))  # fmt: skip
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 80 + MANY * 40) * 192
+    found = evaluate(result.model, feeds(model, 7))[0]
+    assert len(np.unique(found)) > 50
+
+
+def test_columns_of_a_product_with_a_scale_that_is_computed() -> None:
+    """The scales are multiplied as the runtime does it: not known for a scale that the model computes."""
+    body = """x = Concat <axis = 1> (user, item) q = QuantizeLinear (x, s, z) t = Exp (s)
+        y = QLinearMatMul (q, s, z, w, t, z, s, z)"""
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "int8[B, 48] y"}
+    result = rewrite_and_check(ranking("one", body, **types, w=integers(120, 48).astype(np.int8), **TENSOR))
+    assert result.ops.count("QLinearMatMul") == 1
 
 
 def test_a_sum_of_bytes_wraps_around_and_is_not_cut_into_its_terms() -> None:
