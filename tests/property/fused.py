@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from tests.property.graphs import FLOAT, FUSED, Made, UnfitError, Writer
 from tests.property.operators import Maker
+from tests.property.operators.quantized import QUANTIZED_UNTIL
 from tests.property.operators.ranges import broadcast, count
+
+UINT8 = TensorProto.UINT8
 
 
 def _rows(w: Writer, *, rank: int = 2) -> tuple[Made, int]:
@@ -119,6 +123,34 @@ def packed(w: Writer) -> None:
     w.write("MatMulNBits", [x, weight, scales], (*x.shape[:-1], n), (-bound, bound), domain=FUSED, **attributes)
 
 
+def quantized(w: Writer) -> None:
+    """Two numbers of 8 bits side by side, added or multiplied, with a scale and a zero point each."""
+    if w.opset > QUANTIZED_UNTIL or any(node.op_type == "QuantizeLinear" for node in w.nodes):
+        raise UnfitError
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank >= 2 and m.size < 50)
+    join = w.chance(50)
+    y = w.pick(
+        lambda m: m.dtype == FLOAT and m.size < 50
+        and (m.shape[:-1] == x.shape[:-1] if join else broadcast(m.shape, x.shape) is not None)
+    )  # fmt: skip
+    parameters = [
+        [w.constant(np.array(s, np.float32)), w.constant(np.array(w.between(0, 99), np.uint8))] for s in (0.5, 0.25, 1)
+    ]
+    pairs = []
+    for made, own in zip((x, y), parameters, strict=False):
+        pairs += [w.write("QuantizeLinear", [made, *own], made.shape, (0, 255), UINT8, exact=False), *own]
+    if join and isinstance(x.shape[-1], int) and isinstance(y.shape[-1], int):
+        shape = (*x.shape[:-1], x.shape[-1] + y.shape[-1])
+        inputs, axis = [*parameters[2], *pairs], {"axis": w.choice([-1, x.rank - 1])}
+        q = w.write("QLinearConcat", inputs, shape, (0, 255), UINT8, exact=False, domain=FUSED, **axis)
+    elif not join and (both := broadcast(x.shape, y.shape)) is not None:
+        op = w.choice(["QLinearAdd", "QLinearMul"])
+        q = w.write(op, [*pairs, *parameters[2]], both, (0, 255), UINT8, exact=False, domain=FUSED)
+    else:
+        raise UnfitError
+    w.write("DequantizeLinear", [q, *parameters[2]], q.shape, (-99, 255), FLOAT, exact=False)
+
+
 FUSIONS: dict[Maker, int] = {
     gelu: 2,
     matmul: 2,
@@ -127,5 +159,6 @@ FUSIONS: dict[Maker, int] = {
     skip_layer_normalization: 2,
     attention: 2,
     packed: 1,
+    quantized: 1,
 }
 """What writes a fused operator, and how often it is chosen."""

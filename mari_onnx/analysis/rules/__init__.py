@@ -113,6 +113,8 @@ FUSED: dict[str, Rule] = {
     "MultiHeadAttention": attention.attention,
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
+    "QLinearConcat": quantized.joined,
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), quantized.arithmetic),
 }
 """The rules of the operators in onnxruntime's own domain: most of them are several operators of ONNX in one."""
 
