@@ -133,7 +133,8 @@ class Case:
             made, rows = source.made, [0] if sizes["B"] == 0 else nobody
             if made.shape[:1] != ((1,) if sizes["B"] == 0 else (R,)):
                 continue
-            anything = [np.nan, np.inf, -1e30] if made.dtype in (FLOAT, TensorProto.FLOAT16) else [-(2**31), 10**9, 0]
+            # No large finite number: its sums with others are rounded, and the order in which they are added shows.
+            anything = [np.nan, np.inf, -np.inf] if made.dtype in (FLOAT, TensorProto.FLOAT16) else [-(2**31), 10**9, 0]
             for row in rows:
                 out[made.name][row] = rng.choice(anything, out[made.name].shape[1:])
                 found = True
