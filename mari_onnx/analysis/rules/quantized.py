@@ -4,6 +4,7 @@
     MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
     MatMulInteger([a b], W) = MatMulInteger(a, Wa) + MatMulInteger(b, Wb), with the same zero points
     QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
+    MatMulNBits([a b], W)   = MatMulNBits(a, Wa) + MatMulNBits(b, Wb), where a ends with a block of W
     QLinearConcat(a, b)     = Concat(QLinearConcat(a), QLinearConcat(b)), each quantized again by itself
     QLinearAdd, QLinearMul  are elementwise
     QLinearMatMul([a b], W) = the sum of the integer products of a and b, times the scales, quantized
@@ -20,13 +21,14 @@ selects are written out, as the rows that are not selected would widen the range
 the whole. One row for all candidates is quantized only if a call without candidates cannot tell the difference: the
 extent is never 0, or no output has an element then.
 
-Rounding: none. Sums of integers are exact in any order. Where a processor saturates sums of two products (x86 without
-VNNI, for large weights of 8 bits), a runtime's product is not that sum, and depends on the order of the columns.
+Rounding: none, but for MatMulNBits, whose sum is re-associated. Sums of integers are exact in any order. Where a
+processor saturates sums of two products (x86 without VNNI, for large weights of 8 bits), a runtime's product is not
+that sum, and depends on the order of the columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,13 +44,15 @@ from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_f
 from mari_onnx.analysis.rules.linear import aligned
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import WeightProduct
-from mari_onnx.ir.arrays import fill, lay, natural, plain
+from mari_onnx.ir.arrays import fill, in_order, lay, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, extents, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, positive
+from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
+from mari_onnx.ir.parts import Piece, bounds, groups, merge
 from mari_onnx.ir.renaming import rename_value
 from mari_onnx.ir.sums import add_up
 
@@ -313,10 +317,62 @@ def _last_step(op: Op, ctx: Context, product: WeightProduct) -> Callable[[Array]
 
 
 def packed(op: Op, ctx: Context) -> Derived:
-    """MatMulNBits, a product with a weight of packed bits: the rows are independent."""
+    """MatMulNBits, a product with a weight of packed bits: rows are independent, and blocks of columns are."""
     if op.data.dims is None:
         return Refused("the rank of the input is unknown")
-    return _by_rows(op, ctx, dim(op.attribute("N"), str(op.attribute("N"))), op.data.dtype)
+    since = ctx.b.count
+    derived = _by_rows(op, ctx, dim(op.attribute("N"), str(op.attribute("N"))), op.data.dtype)
+    return derived if isinstance(derived, Refused) else [_by_blocks(op, ctx, derived[0], since)]
+
+
+def _by_blocks(op: Op, ctx: Context, whole: Value, since: int) -> Value:
+    """MatMulNBits as a sum of one product for each set of columns, if that is cheaper than `whole`, the result by rows.
+
+    Each block of columns has a scale of its own, and runtimes may round the input within a block. So all edges of the
+    input's parts have to be edges of blocks. A weight with zero points is not cut, as these are packed across blocks.
+    """
+    x, weight, scales = op.data, op.inputs[1], op.inputs[2]
+    parts, block = x.parts, int(op.attribute("block_size"))
+    edges = None if parts is None or x.known_dims[-1] != (parts.axis,) else bounds(parts)
+    if parts is None or edges is None or any(edge % block for edge in edges) or any(op.inputs[3:]):
+        return whole
+    if not all(v is not None and v.array.tensor.stored for v in (weight, scales)) or op.attribute("weight_prepacked"):
+        return whole
+    by_names = groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces])
+    if len(by_names) < 2:
+        return whole
+    products = []
+    for members in by_names.values():
+        piece = merge(ctx.b, [parts.pieces[i] for i in members], parts.axis, x.known_dims)
+        spans = [(edges[i] // block, edges[i + 1] // block) for i in members]
+        products.append((1, _product_of_blocks(op, ctx, parts.axis, piece, spans, whole.known_dims[-1])))
+    terms = Terms(tuple(products))
+    added = priced(ctx.cost, add_up(ctx.b, terms, whole.known_dims), since, parts.price)
+    unsplit = priced(ctx.cost, whole.array, since, price_whole([x]))
+    if unsplit.price <= added.price:
+        return whole.changed(array=unsplit)
+    terms = priced(ctx.cost, terms, since, parts.price)
+    return whole.changed(array=added, terms=ctx.terms_beside(terms, added, op.name))
+
+
+def _product_of_blocks(
+    op: Op, ctx: Context, axis: Axis, piece: Piece, spans: Sequence[tuple[int, int]], columns: Dim
+) -> Array:
+    """MatMulNBits of a piece of the input along `axis`, and of the blocks of the weight in `spans`."""
+    b, (sub, array), (weight, scales) = ctx.b, piece, (v.array.tensor for v in op.inputs[1:3] if v is not None)
+    dims = renamed(op.data.known_dims, {axis: (sub,)})
+    array = fill(b, array, dims, [sub])
+    tensor, layout = natural(b, array, in_order(array, dims, [len(dims) - 1]))
+    by_block = b.reshape(scales, weight.known_shape[:2])
+    weight, by_block = (b.concat([b.slice(t, 1, *span) for span in spans], 1) for t in (weight, by_block))
+    if len(scales.known_shape) == 1:
+        by_block = b.reshape(by_block, (product_of(by_block.known_shape),))
+    proto = onnx.NodeProto()
+    proto.CopyFrom(op.proto)
+    next(a for a in proto.attribute if a.name == "K").i = int(str(sub.extent))
+    out = (*layout[:-1], columns)
+    made = b.again(proto, [tensor, weight, by_block], [(stored_shape(out, array.via), op.data.dtype)])[0]
+    return Array(made, out, array.via)
 
 
 def _by_rows(op: Op, ctx: Context, columns: Dim, dtype: int) -> Derived:

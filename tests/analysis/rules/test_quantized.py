@@ -311,6 +311,29 @@ def test_a_weight_of_packed_bits(style: str, stored: int) -> None:
     assert result.program.values["p"].array.tensor.known_shape[1] == 3
 
 
+@styles
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(
+    ("order", "cut"), [("user, item", True), ("item, user, item", True), ("user, item, five", False)]
+)
+def test_blocks_of_a_weight_of_packed_bits(style: str, flat: bool, order: str, cut: bool) -> None:
+    """The user's columns are whole blocks and multiplied once; not if five columns before them shift the blocks."""
+    width = 64 + 32 * order.count("item") + 5 * (not cut)
+    blocks, items = -(-width // 16), width - 64
+    body = f"""f = Slice (item, zero_, five_, one_) x = Concat <axis = 1> ({order.replace("five", "f")})
+        p = com.microsoft.MatMulNBits <K = {width}, N = 192, bits = 4, block_size = 16> (x, w, s) y = Relu (p)"""
+    rng = np.random.default_rng(0)
+    scales = rng.choice([1, 2, 4], (192, blocks)).astype(np.float32)
+    constants: dict[str, Any] = {"zero_": [0], "five_": [5], "one_": [1], "s": scales.reshape(-1) if flat else scales}
+    types: dict[str, Any] = {"user": "float[64]", "item": "float[32]", "output": "float[B, 192] y"}
+    model = ranking(style, body, **types, **constants, domains=FUSED_DOMAIN,
+                    w=rng.integers(0, 256, (192, blocks, 8)).astype(np.uint8))  # fmt: skip
+    result = rewrite_and_check(model)
+    requests = 4 if style == "requests" else 1
+    macs = (requests * 64 + MANY * items) * 192 if cut else MANY * width * 192
+    assert result.plan.work.macs == macs
+
+
 def test_products_that_are_refused() -> None:
     text = "g (int8[1, 4] user, int8[4, 4] item, int8[4] zero, float[B, 4] x) => (int32[B, 4] y)"
     expand = "shape = Shape (x) u = Expand (user, shape)"
