@@ -18,6 +18,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.pipeline import Settings
 from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.modes import mode_of
+from tests.reasons import unexplained
 from tests.suite.settings import Wrapped
 from tests.suite.workers import Say
 
@@ -31,10 +32,13 @@ onnxruntime": the original does not run either. "not judged": the original runs 
 otherwise each time. "onnxruntime died": of the original.
 """
 
-FAULTS = ("wrong", "alarm", "invalid", "broken rule", "refused", "internal error", "died", "too slow")
+FAULTS = (
+    "wrong", "alarm", "invalid", "broken rule", "refused", "internal error", "unexplained", "died", "too slow",
+)  # fmt: skip
 """What must not become of a run.
 
 "alarm": the verification fails. "invalid": onnx or onnxruntime refuse what was written. "refused": the original runs.
+"unexplained": a product that depends on the user has no remark, or a refusal no next step.
 "died" and "too slow": mari-onnx, or onnxruntime on what was written.
 """
 
@@ -71,6 +75,7 @@ def examine(wrapped: Wrapped, say: Say) -> Outcome:
     assert report.cost_after is not None
     macs = (report.cost_before.macs, report.cost_after.macs if report.changed else report.cost_before.macs)
     outcome = Outcome("rewritten" if report.changed else "left alone", macs=macs)
+    missing = unexplained(report, model)
     broken = [remark.reason for remark in report.remarks if remark.status == "broken"]
     if broken:
         outcome.kind, outcome.detail = "broken rule", "; ".join(broken)
@@ -79,6 +84,8 @@ def examine(wrapped: Wrapped, say: Say) -> Outcome:
         _compare(outcome, model, written, wanted)
     if not wanted and outcome.kind in FINE:
         outcome.kind = "not judged"
+    if missing and outcome.kind in FINE:
+        outcome.kind, outcome.detail = "unexplained", "; ".join(missing)
     return outcome
 
 
