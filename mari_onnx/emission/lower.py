@@ -20,7 +20,8 @@ from mari_onnx.analysis.interpret import Program
 from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.opset import EXPAND, lacking
 from mari_onnx.emission.order import needed
-from mari_onnx.emission.runtime_quirks import adds_units, keep_scales_apart, needs_unsqueeze, overlooked
+from mari_onnx.emission.quantization import keep_apart
+from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.expressions import Node, Tensor
@@ -94,7 +95,7 @@ def lower(program: Program, model: Model) -> Lowered:
     b = program.context.b
     outputs = [b.resolve(plain(b, value)) for value in program.outputs]
     nodes = needed(program, outputs)
-    if keep_scales_apart(b, nodes, model):
+    if keep_apart(program, model, nodes, outputs):
         nodes = needed(program, outputs)
     check_expressions("planning, before emission", outputs)
     arithmetic = ShapeArithmetic(program.providers, model.opset)

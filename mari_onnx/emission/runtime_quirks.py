@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TypeAlias
 
-import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import TensorProto
 
-from mari_onnx.document.graph_view import Model
-from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.expressions import Node, Tensor, fold, is_slice
+from mari_onnx.ir.expressions import Node, Tensor, is_slice
 from mari_onnx.ir.extents import ROW, Extent, symbol
 
 Readers: TypeAlias = Mapping[Tensor, Sequence[Node]]
@@ -33,9 +29,6 @@ QUANTIZED_BEFORE = frozenset(
     {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "MaxPool"}
 )
 """Operators through which onnxruntime moves a QuantizeLinear up: it quantizes their input instead of their output."""
-
-NEUTRAL = frozenset({"Identity", "Dropout", "Cast", "Expand"})
-"""Operators that onnxruntime removes where they change nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +61,18 @@ QUIRKS = (
         "emission/test_runtime_quirks.py::test_an_output_that_is_quantized_elsewhere_is_not_rounded",
     ),
     Quirk(
-        "emission.runtime_quirks.keep_scales_apart",
+        "emission.quantization.keep_scales_apart",
         "onnxruntime 1.32.0",
         "A DequantizeLinear right before a QuantizeLinear with another scale become one pair with the finer scale, so "
         "that nearly every value is up to half a coarse step away from what it was.",
-        "emission/test_runtime_quirks.py::test_a_part_is_quantized_again_by_its_own_scale",
+        "emission/test_quantization.py::test_a_part_is_quantized_again_by_its_own_scale",
+    ),
+    Quirk(
+        "emission.quantization.keep_unfused",
+        "onnxruntime 1.32.0",
+        "DequantizeLinear and a product with a weight become MatMulNBits, which rounds the other operand to 8 bits: "
+        "errors of half a percent. A product that a Relu follows stays exact, and its parts would not.",
+        "emission/test_quantization.py::test_parts_of_an_exact_product_are_exact",
     ),
     Quirk(
         "emission.runtime_quirks.needs_unsqueeze",
@@ -179,53 +179,6 @@ def is_rounded(output: Tensor, readers: Readers) -> bool:
             return True
         behind.extend(node for node in found if node.op_type in QUANTIZED_BEFORE)
     return False
-
-
-def keep_scales_apart(b: Builder, nodes: Sequence[Node], model: Model) -> bool:
-    """Put a Concat of one tensor before each QuantizeLinear that only here comes to read a DequantizeLinear.
-
-    The original has something between the two, such as the Concat of user and item. onnxruntime does not look through
-    a Concat, and runs it on the quantized numbers. Returns whether there was such a node.
-    """
-    found = [node for node in nodes if node.op_type == "QuantizeLinear" and _rescales(node, model)]
-    makers = {name: node for node in model.graph.node for name in node.output} if found else {}
-    found = [node for node in found if node.proto is None or not _is_quantized_again(node.proto, makers)]
-    for node in found:
-        source, *scales = node.inputs
-        assert source is not None
-        shape = source.known_shape
-        node.inputs = (b.make("Concat", [source], shape, axis=len(shape) - 1), *scales)
-    return bool(found)
-
-
-def _rescales(quantize: Node, model: Model) -> bool:
-    """Whether a QuantizeLinear reads, perhaps through operators of `NEUTRAL`, what was quantized by another scale.
-
-    A scalar, which no Concat can give, does not count.
-    """
-    source = quantize.inputs[0]
-    if source is None or not source.shape:
-        return False
-    while source is not None and source.op_type in NEUTRAL:
-        source = source.node.inputs[0]
-    if source is None or source.op_type != "DequantizeLinear":
-        return False
-    return not all(_same(a, b, model) for a, b in zip_longest(quantize.inputs[1:], source.node.inputs[1:]))
-
-
-def _same(a: Tensor | None, b: Tensor | None, model: Model) -> bool:
-    """Whether two scales, or two zero points, are the same tensor or the same stored numbers."""
-    if a is b or a is None or b is None:
-        return a is b
-    return a.stored and b.stored and np.array_equal(fold(a, model.array_of), fold(b, model.array_of))
-
-
-def _is_quantized_again(quantize: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
-    """Whether a QuantizeLinear of the original itself reads a DequantizeLinear so."""
-    node = makers.get(quantize.input[0])
-    while node is not None and node.op_type in NEUTRAL:
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type == "DequantizeLinear"
 
 
 def needs_unsqueeze(source: Tensor, shape: Sequence[Extent]) -> bool:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 
 from mari_onnx.emission.runtime_quirks import QUIRKS, Quirk
-from tests.graphs import feeds, integers, ranking, rewrite, rewrite_and_check
+from tests.graphs import integers, ranking, rewrite, rewrite_and_check
 
 TESTS = Path(__file__).parents[1]
 
@@ -95,41 +94,3 @@ def test_row_0_of_opset_10_has_an_extent_of_its_own() -> None:
     result = rewrite_and_check(ranking("tiled", body, user="float[40]", opset=10, w=integers(43, 16)))
     (said,) = (v for v in result.model.graph.value_info if v.name == "user.user")
     assert [d.dim_param or d.dim_value for d in said.type.tensor_type.shape.dim] == ["mari.row", 40]
-
-
-def optimized(model: onnx.ModelProto, inputs: dict[str, Any]) -> Any:
-    """The first output in onnxruntime, with all of its own optimizations."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)[0]
-
-
-@pytest.mark.parametrize("between", ["", "i = Identity (x)"])
-def test_a_part_is_quantized_again_by_its_own_scale(between: str) -> None:
-    """onnxruntime 1.32 would quantize 3 by 1 alone, and not by 2 first: 3, where the original has 4."""
-    body = f"""uq = QuantizeLinear (user, two, none) ud = DequantizeLinear (uq, two, none)
-        iq = QuantizeLinear (item, four, none) id = DequantizeLinear (iq, four, none)
-        x = Concat <axis = 1> (ud, id) {between} q = QuantizeLinear ({"i" if between else "x"}, one, none)
-        d = DequantizeLinear (q, one, none) y = MatMul (d, w)"""
-    scales: dict[str, Any] = {"one": np.float32(1), "two": np.float32(2), "four": np.float32(4), "none": np.uint8(128)}
-    proto = ranking("tiled", body, w=integers(7, 2), **scales)
-    result = rewrite_and_check(proto)
-    assert result.ops.count("Gemm") == 2
-    given = feeds(proto, 7)
-    np.testing.assert_array_equal(optimized(result.model, given), optimized(proto, given))
-    again = rewrite(result.model).ops
-    assert again.count("Concat") == result.ops.count("Concat") == 2
-
-
-def test_what_is_quantized_again_in_the_original_stays_as_it_is() -> None:
-    """onnxruntime makes one pair of the two in the original as well; and of two by equal scales it makes no other."""
-    body = """uq = QuantizeLinear (user, two, none) ud = DequantizeLinear (uq, two, none)
-        uq2 = QuantizeLinear (ud, one, none) ud2 = DequantizeLinear (uq2, one, none)
-        iq = QuantizeLinear (item, three, none) id = DequantizeLinear (iq, three, none)
-        x = Concat <axis = 1> (ud2, id) q = QuantizeLinear (x, one, none)
-        d = DequantizeLinear (q, one, none) y = MatMul (d, w)"""
-    scales: dict[str, Any] = {"one": np.float32(1), "two": np.float32(2), "three": np.float32(1), "none": np.uint8(128)}
-    result = rewrite_and_check(ranking("one", body, w=integers(7, 2), **scales))
-    assert result.ops.count("Gemm") == 2
-    assert "Concat" not in result.ops

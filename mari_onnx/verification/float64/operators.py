@@ -63,8 +63,8 @@ class DequantizeLinear(OpRun):
     op_domain = ""
 
     def _run(self, x: Array, scale: Array, zero: Array | None = None, **given: Any) -> tuple[Array]:
-        shift = 0 if zero is None else _along(zero, x, given).astype(np.int64)
-        return ((x.astype(np.int64) - shift) * _along(scale, x, given),)
+        shift = 0 if zero is None else _along(zero, x, given).astype(np.float64)
+        return ((x.astype(np.float64) - shift) * _along(scale, x, given),)
 
 
 class Mean(OpRun):
@@ -90,16 +90,19 @@ class LRN(OpRun):
 
 
 def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
-    """Scales or zero points in a shape that broadcasts to x: a single one, or one for each place along an axis.
+    """Scales or zero points in a shape that broadcasts to x.
 
-    Raises NotImplementedError for those of blocks.
+    There is a single one, one for each place along an axis, or one for each block of places along it.
     """
-    if values.dtype.kind not in "fiu" or given.get("block_size") or given.get("precision"):
-        raise NotImplementedError("quantization in blocks")
+    if given.get("precision"):
+        raise NotImplementedError("quantization in a precision of its own")
+    axis, block = given.get("axis", 1) or 0, given.get("block_size", 0) or 0
+    if block:
+        return np.repeat(values, block, axis).take(range(x.shape[axis]), axis)
     if values.size == 1:
         return values.reshape(())
     shape = [1] * x.ndim
-    shape[given.get("axis", 1) or 0] = values.size
+    shape[axis] = values.size
     return values.reshape(shape)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from mari_onnx.document.read import as_document
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
@@ -152,6 +153,30 @@ def test_quantization(axis: int | None, dtype: type[np.integer]) -> None:
     y, q = Source("r", as_document(model)).session().run(None, {"x": x})
     np.testing.assert_array_equal(found["q"], q)
     np.testing.assert_allclose(found["y"], y, rtol=1e-6)
+    assert run.limits == {}
+
+
+@pytest.mark.parametrize("zero", ["", ", z"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_weights_of_four_bits_in_blocks(axis: int, zero: str) -> None:
+    """A block has 4 columns or rows, and the last one has fewer."""
+    rng = np.random.default_rng(1)
+    q, shape = rng.integers(-8, 8, (6, 6)), ((2, 6) if axis == 0 else (6, 2))
+    s, z = rng.uniform(0.01, 0.1, shape).astype(np.float32), rng.integers(-2, 2, shape)
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 21]>
+    f (float[B, 6] x) => (float[B, 6] y) {{
+        w = DequantizeLinear <axis = {axis}, block_size = 4> (q, s{zero}) y = MatMul (x, w)
+    }}""")
+    int4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
+    stored = {"q": q.astype(int4), "s": s, "z": z.astype(int4)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(a, name) for name, a in stored.items() if name in f"q s{zero}"
+    )
+    x = rng.standard_normal((3, 6)).astype(np.float32)
+    run = exact(model)
+    shifts, scales = (np.repeat(a, 4, axis).take(range(6), axis).astype(np.float64) for a in (z, s))
+    weight = (q - (shifts if zero else 0)) * scales
+    np.testing.assert_allclose(run({"x": x})["y"], x.astype(np.float64) @ weight, rtol=1e-13)
     assert run.limits == {}
 
 
