@@ -5,7 +5,7 @@
     f(x) lacks the axes that x lacks, in every dimension that f does not work along
     f([a; b])                        = [f(a); f(b)]      for parts along such a dimension
     sum of [a b]                     = sum a + sum b
-    maximum of [a b]                 = the larger of maximum a and maximum b
+    maximum of [a b]                 = the larger of maximum a and maximum b, if nothing can be NaN
     sum over L of w (B L) * k (L D)  = w @ k
     TopK of n equal numbers, k = n   = the numbers
 
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
+from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import moments, normalized, pairs
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
@@ -212,6 +213,10 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
     if combine != "Add" and x.dtype not in (FLOATS + INTEGERS if op.opset >= INTEGER_MAX else FLOATS):
         return whole
     if bounds(parts) is None:
+        return whole
+    # Some places of a NaN make a maximum NaN, in others it is lost: onnxruntime's ReduceMax, unlike its Max, goes by
+    # the place in the whole.
+    if combine != "Add" and any(may_be_nan(ctx, array.tensor) for _, array in parts.pieces):
         return whole
     since = ctx.b.count
     reduced = _reduced_parts(op, ctx, parts, axes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx import optimize
-from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import IDS, STYLES, evaluate, feeds, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 REDUCTIONS = ["L1", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
@@ -78,16 +78,32 @@ COMBINED = ("L1", "Max", "Min", "Sum", "SumSquare")
 @pytest.mark.parametrize("axes", [[1], [1, 2]])
 def test_reductions_of_parts(style: str, reduction: str, axes: list[int]) -> None:
     """Sum [a b] = sum a + sum b; the largest of the parts' largest. What repeats counts as often as it does."""
-    body = f"""e = Expand (user, wide) x = Concat <axis = 1> (e, item) r = Reduce{reduction} <keepdims = 0> (x, axes)
-               y = Neg (r)"""
+    body = f"""u = Gather (table, user) i = Gather (other, item) e = Expand (u, wide) x = Concat <axis = 1> (e, i)
+               r = Reduce{reduction} <keepdims = 0> (x, axes) y = Neg (r)"""
     types: dict[str, Any] = {
-        "user": "float[2, 1]",
-        "item": "float[3, 4]",
+        "user": "int64[2]",
+        "item": "int64[3]",
         "output": "float[B, N] y" if axes == [1] else "float[B] y",
     }
-    model = ranking(style, body, **types, opset=18, axes=axes, wide=[1, 2, 4])
+    tables: dict[str, Any] = {"table": integers(IDS, 1), "other": integers(IDS, 4)}
+    model = ranking(style, body, **types, **tables, opset=18, axes=axes, wide=[1, 2, 4])
     result = rewrite_and_check(model, rtol=0 if reduction in COMBINED else 1e-5)
     assert result.ops.count(f"Reduce{reduction}") == (2 if reduction in COMBINED else 1)
+
+
+@pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("source", ["x", "l"])
+def test_the_largest_of_what_may_be_nan(op_type: str, source: str) -> None:
+    """ReduceMax of onnxruntime loses a NaN in most places of the whole; Max of the parts' largest would keep it."""
+    body = f"x = Concat <axis = 1> (user, item) l = Log (x) m = {op_type} <axes = [1]> ({source}) y = Neg (m)"
+    model = ranking("one", body, user="float[9]", item="float[8]")
+    result = rewrite_and_check(model)
+    assert result.ops.count(op_type) == 1
+    for place in range(8):
+        given = feeds(model, 3)
+        given["item"][1, place] = np.nan
+        given["user_row"][0, place] = np.nan if place % 3 == 2 else 1
+        np.testing.assert_array_equal(evaluate(result.model, given)[0], evaluate(model, given)[0])
 
 
 # Softmax

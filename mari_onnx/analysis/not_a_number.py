@@ -1,0 +1,55 @@
+"""Whether a tensor could hold a NaN.
+
+Example: embeddings hold none, as ids select them from a stored table of numbers. Neither does a Linear of them. A
+feature that the caller sends may be NaN, and so may the logarithm of anything.
+
+Sums and products that leave the range of float32 are not thought of.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from mari_onnx.analysis.context import DOUBLE, FLOAT, Context
+from mari_onnx.ir.cost import reachable
+from mari_onnx.ir.expressions import Node, Tensor, fold
+from mari_onnx.ir.operators import named
+
+KEEPS_NUMBERS = named(lambda t: t.view or t.foldable) | {
+    *(
+        "Abs",
+        "Add",
+        "Cast",
+        "Clip",
+        "Gemm",
+        "LeakyRelu",
+        "MatMul",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "Relu",
+        "Sigmoid",
+        "Sub",
+    ),
+    *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Tanh", "Where"),
+}
+"""Operators that give numbers where they are given numbers."""
+
+
+def may_be_nan(ctx: Context, tensor: Tensor) -> bool:
+    """Whether an element of the tensor could be NaN, for some inputs."""
+    return not all(_gives_numbers(ctx, node) for node in reachable([tensor]))
+
+
+def _gives_numbers(ctx: Context, node: Node) -> bool:
+    """Whether a node gives numbers where it is given numbers: integers of any kind, and floats of a wide range."""
+    t = node.outputs[0]
+    if onnx.helper.tensor_dtype_to_np_dtype(t.dtype).kind in "iub":
+        return True
+    if t.dtype not in (FLOAT, DOUBLE):
+        return False
+    if t.stored:  # the sum of a table needs no copy of it
+        return bool(np.isfinite(np.sum(fold(t, ctx.array_of), dtype=np.float64)))
+    return not node.is_source and node.op_type in KEEPS_NUMBERS
