@@ -14,13 +14,14 @@ from onnx.external_data_helper import uses_external_data
 from onnx.inliner import inline_local_functions
 
 from mari_onnx.document.runtime import LOOKUPS
-from mari_onnx.document.scopes import reads
+from mari_onnx.document.scopes import bodies, reads
 from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds
 
 _LARGE = 1 << 26
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype"}
+_TRADITIONAL = "ai.onnx.ml"
 
 
 def raised(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -33,6 +34,7 @@ def raised(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(inline_local_functions(model) if model.functions else model)
     _RAISE.graph(copy.graph)
+    _cast_traditional(copy.graph)
     return copy
 
 
@@ -58,6 +60,40 @@ def _raised(value: Any) -> Any:
     """A tensor of floats in float64; what stands in a sequence or a map stays as it is."""
     floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
     return value.astype(np.float64) if floating else value
+
+
+def _cast_traditional(graph: GraphProto) -> None:
+    """Cast what operators of traditional machine learning give in float32 whatever they are given, in place.
+
+    The scores of trees are such tensors. The Cast has the name of the result, which is called `NAME.float32` before it.
+    A ZipMap takes float32 alone, and reads that.
+    """
+    nodes: list[NodeProto] = []
+    narrow: dict[str, str] = {}
+    for node in graph.node:
+        for body in bodies(node):
+            _cast_traditional(body)
+        if node.op_type == "ZipMap":
+            node.input[0] = narrow.get(node.input[0], node.input[0])
+        casts = []
+        for i, name in enumerate(node.output):
+            if name and _is_float32(node, i):
+                node.output[i] = narrow[name] = f"{name}.float32"
+                casts.append(onnx.helper.make_node("Cast", [node.output[i]], [name], to=TensorProto.DOUBLE))
+        nodes += [node, *casts]
+    if len(nodes) > len(graph.node):
+        nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _is_float32(node: NodeProto, output: int) -> bool:
+    """Whether an output is float32 by the definition of the operator, or by what a LabelEncoder maps to."""
+    if node.domain != _TRADITIONAL or not onnx.defs.has(node.op_type, _TRADITIONAL):
+        return False
+    if node.op_type == "LabelEncoder":
+        return any(attribute.name == "values_floats" for attribute in node.attribute)
+    return set(onnx.defs.get_schema(node.op_type, _TRADITIONAL).outputs[output].types) == {"tensor(float)"}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 
 from mari_onnx.document.read import as_document
+from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.float64.raised import raise_feeds, raised
 from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.verification import models
@@ -67,3 +69,51 @@ def test_rows_are_cast_and_not_their_table(monkeypatch: pytest.MonkeyPatch) -> N
         few, all_of_it = (run(raise_feeds({**feeds, "c": np.array(c)}))["y"] for run in runs.values())
         assert few.dtype == np.float64
         np.testing.assert_array_equal(few, all_of_it)
+
+
+TREE = """nodes_treeids = [0, 0, 0], nodes_nodeids = [0, 1, 2], nodes_featureids = [0, 0, 0],
+    nodes_values = [0.1, 0.0, 0.0], nodes_modes = ["BRANCH_LEQ", "LEAF", "LEAF"],
+    nodes_truenodeids = [1, 0, 0], nodes_falsenodeids = [2, 0, 0],"""
+REGRESSOR = f"""ai.onnx.ml.TreeEnsembleRegressor <{TREE} target_treeids = [0, 0], target_nodeids = [1, 2],
+    target_ids = [0, 0], target_weights = [0.3, 0.7], n_targets = 1>"""
+CLASSIFIER = f"""ai.onnx.ml.TreeEnsembleClassifier <{TREE} class_treeids = [0, 0], class_nodeids = [1, 2],
+    class_ids = [0, 1], class_weights = [0.3, 0.7], classlabels_int64s = [0, 1]>"""
+ENCODER = "ai.onnx.ml.LabelEncoder <keys_int64s = [0, 1], values_floats = [0.5, 0.25]>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"t = {REGRESSOR} (x) j = Concat <axis = 1> (t, x)",
+        f"l, t = {CLASSIFIER} (x) j = Concat <axis = 1> (t, x)",
+        f"i = Greater (x, half) n = Cast <to = 7> (i) e = {ENCODER} (n) j = Mul (e, x)",
+        f"""c = ReduceSum <keepdims = 0> (x) b = Greater (c, half) j = If (b) <
+            then_branch = g1 () => (p) {{ p = {REGRESSOR} (x) }}, else_branch = g2 () => (q) {{ q = Neg (x) }} >""",
+        f"""l, t = {CLASSIFIER} (x) m = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1]> (t)
+            j = Concat <axis = 1> (t, x)""",
+    ],
+)
+def test_what_is_float32_by_definition_is_cast(body: str) -> None:
+    """Trees give float32 whatever they are given: beside a network, one Concat had both types."""
+    model = parse(f"f (float[B, 2] x) => (float[B, M] y) {{ {body} y = Sigmoid (j) }}", half=np.float32(0.5))
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    source = Source("reference", as_document(model))
+    x = np.array([[1 / 3, 2 / 3], [-1, 3]], np.float32)
+    run = Exact(source)
+    found, served = run({"x": x})["y"], runner(source.session())({"x": x})["y"]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, served, rtol=1e-6)
+    assert run.limits == {}
+
+
+def test_a_network_beside_trees_is_compared_in_float64() -> None:
+    text = (
+        f"f (float[B, 2] x) => (float[B, 3] y) {{ t = {REGRESSOR} (x) m = MatMul (x, w) y = Concat <axis = 1> (t, m) }}"
+    )
+    weight = np.array([[1, 2], [3, 4]], np.float32)
+    right, wrong = parse(text, w=weight), parse(text, w=weight * np.float32(1 + 3e-7))
+    for model in (right, wrong):
+        model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
+    assert verify(right, right).passed
+    assert {d.failure for d in verify(right, wrong, moved=True).differences} >= {"another function"}
