@@ -14,12 +14,13 @@ SCHEMA_VERSION = 3
 Status = Literal["applied", "refused", "as is", "broken"]
 """What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
 
-Failure = Literal["order", "does not run", "shape", "type", "another function", "accuracy"]
+Failure = Literal["order", "another runtime", "does not run", "shape", "type", "another function", "accuracy"]
 """Why an output fails, the coarsest kind first.
 
-"order": the outputs come in another order. "another function": it differs in float64 by more than rounding can explain.
-"accuracy": the models are the same function in float64, and the optimized one is less accurate in its own precision; or
-a plain tolerance is exceeded.
+"order": the outputs come in another order. "another runtime": the second runtime computes the reference itself
+otherwise than onnxruntime, so that a comparison there tells nothing. "another function": it differs in float64 by more
+than rounding can explain. "accuracy": the models are the same function in float64, and the optimized one is less
+accurate in its own precision; or a plain tolerance is exceeded.
 """
 
 Command = Literal["optimize", "verify", "inspect", "split"]
@@ -131,6 +132,11 @@ class Difference:
     float64_bound: float | None = None
     error: float | None = None
     failure: Failure | None = None
+
+    @property
+    def is_located(self) -> bool:
+        """Whether the comparison failed by what nodes of the optimized model compute."""
+        return not self.passed and self.failure not in ("order", "another runtime")
 
     @property
     def in_float64(self) -> bool:

@@ -225,6 +225,9 @@ def _failure(report: Report, verification: Verification) -> str:
     order = next((one for one in bad if one.failure == "order"), None)
     if order is not None:
         return f"The signatures differ: {order.message}{nothing}"
+    elsewhere = next((one for one in bad if one.failure == "another runtime"), None)
+    if elsewhere is not None:
+        return f"{elsewhere.message}{nothing}"
     worst = max(bad, key=closeness)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return (

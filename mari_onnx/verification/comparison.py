@@ -207,7 +207,8 @@ class Comparison:
         allowed = self._allowed()
         for name, seen in self.observations.items():
             self.differences += judge(seen, self.tolerance, allowed.same, allowed.constants.get(name, {}))
-            if (off := own_error([each for each in seen if each.case.usual])) > LARGE_OWN_ERROR:
+            usual = [each for each in seen if each.case.usual and each.case.runtime == DEFAULT_RUNTIME]
+            if (off := own_error(usual)) > LARGE_OWN_ERROR:
                 self.notes.append(
                     f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
                 )

@@ -56,7 +56,7 @@ def located(
 
 def _worst(comparison: Comparison, verification: Verification) -> Difference:
     """The failure that is the furthest from passing; edge cases count only where no other case failed."""
-    failed = [one for one in verification.differences if not one.passed and one.failure != "order"]
+    failed = [one for one in verification.differences if one.is_located]
     usual = [one for one in failed if comparison.seen[one.case, one.batch][0].style in ("drawn", "given")]
     return max(usual or failed, key=lambda one: one.max_abs / one.bound if one.bound else math.inf)
 

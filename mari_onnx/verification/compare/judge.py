@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
 from mari_onnx.report.model import Difference, Failure
 from mari_onnx.verification.inputs.cases import Case
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
 SAME_FUNCTION = 1e-10
@@ -96,15 +97,18 @@ def judge(
 
     The output's scale (its largest magnitude) and the reference's own error are taken over all cases of a group,
     because both vary by chance from one candidate to another. Integers and booleans must be equal, and NaN and
-    infinities must be at the same places.
+    infinities must be at the same places. In a second runtime neither question is asked where that computes the
+    reference itself otherwise than onnxruntime: such a case fails.
     """
     judged = []
     for seen in observations:
         alike = [other for other in observations if other.case.group == seen.case.group]
         # Large features may saturate every score, for example to 0; then the scale of the usual cases counts.
         scale = max(_scale(alike), _scale([other for other in observations if other.case.usual]))
+        otherwise = _otherwise(seen, observations)
         judged.append(
-            _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.group, 0))
+            otherwise
+            or _judge(seen, tolerance, scale, _own_error(alike), same * scale + constants.get(seen.case.group, 0))
         )
     return judged
 
@@ -129,6 +133,32 @@ def failure(case: Case, outputs: Iterable[str], problem: Problem) -> list[Differ
         Difference(case.batch, output, math.inf, math.inf, 0.0, False, words, case=case.label, failure=kind)
         for output in outputs
     ]
+
+
+def _otherwise(seen: Observation, observations: Sequence[Observation]) -> Difference | None:
+    """The failure of a case in a second runtime whose own result for the reference is not onnxruntime's.
+
+    None where it is, and where the result of onnxruntime itself is far from that in float64.
+    """
+    case = replace(seen.case, runtime=DEFAULT_RUNTIME)
+    first = next((other for other in observations if other.case == case), seen)
+    alike = [other for other in observations if other.case.group == case.group]
+    if first is seen or own_error(alike) > LARGE_OWN_ERROR:
+        return None
+    a, b = first.reference, seen.reference
+    found, bound = distance(a, b), LARGE_OWN_ERROR * _scale(alike)
+    if a.dtype.kind != "f":
+        differs = a.shape != b.shape or int(np.count_nonzero(a != b)) > TIES * a.size
+    else:
+        differs = found > bound or bool(misplaced(a, b))
+    if not differs:
+        return None
+    words = f"{seen.case.runtime} computes the reference itself otherwise than onnxruntime"
+    return Difference(
+        case.batch, seen.output, found, found / (_magnitude(a) or 1.0), bound, False,
+        f"{words}: output `{seen.output}` at {case.where} is {found:.3g} off, and a comparison there tells nothing",
+        case=seen.case.label, failure="another runtime",
+    )  # fmt: skip
 
 
 def _judge(
