@@ -7,7 +7,7 @@ Each step, and the folder that has its code:
     interpret   derive the forms of every value, by one rule for each operator family     analysis
     plan        choose forms, so that a call takes the least time                         planning
     emit        write the chosen nodes into a copy of the document                        emission, partition
-    verify      run the result beside the original                                        verification
+    verify      run the result beside the original; leave out what fails (`attempts`)     verification
     save        write all files, or none (done by the command)                            document
 
 `optimize` and `split` take all of these steps, `inspect` stops before emitting.
@@ -15,7 +15,7 @@ Each step, and the folder that has its code:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
@@ -24,6 +24,7 @@ import onnx
 
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
+from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
@@ -35,7 +36,7 @@ from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
-from mari_onnx.report.model import Command, Configuration, Cost, Remark, Report, Role
+from mari_onnx.report.model import Command, Configuration, Cost, Remark, Report
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
@@ -76,15 +77,6 @@ class Settings:
         return Configuration({**options, **own})
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A result: new models by role, none if the original is as good, the report, and the document that was read."""
-
-    models: Mapping[Role, onnx.ModelProto]
-    report: Report
-    document: Document
-
-
 def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Write a model that computes the request's part once. See `mari_onnx.optimize`."""
     say = progress or silent
@@ -92,18 +84,22 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
     document = as_document(model)
     say("analysing", 1, 3)
     reading = roles(document, settings)
-    plan = best_plan(reading, settings.batch)
-    if settings.mode.demanded:
-        require_writable(plan)
-    report = described("optimize", plan, settings)
-    if not report.changed:
-        return Outcome(MappingProxyType({}), report, document)
-    say("writing", 2, 3)
-    result = write(plan.lowered).model
-    report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
-    if verified:
-        report = verify(report, document, [result], reading.roles, progress)
-    return Outcome({"rank": result}, report, document)
+
+    def attempt(whole: frozenset[str]) -> Outcome:
+        plan = best_plan(leaving(reading, whole), settings.batch)
+        if settings.mode.demanded:
+            require_writable(plan)
+        report = described("optimize", plan, settings)
+        if not report.changed:
+            return Outcome(MappingProxyType({}), report, document)
+        say("writing", 2, 3)
+        result = write(plan.lowered).model
+        report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
+        if verified:
+            report = verify(report, document, [result], reading.roles, progress)
+        return Outcome({"rank": result}, report, document)
+
+    return first_that_passes(attempt)
 
 
 def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
@@ -112,16 +108,26 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     say("reading", 0, 3)
     document = as_document(model)
     say("analysing", 1, 3)
-    plan = best_plan(roles(document, settings, cut=True), settings.batch)
-    require_writable(plan)
-    say("cutting", 2, 3)
-    parts = partition(plan)
-    for part in parts.models.values():
-        check(document.with_proto(part))
-    report = replace(described("split", plan, settings), changed=True, split=parts.report)
-    if verified:
-        report = verify(report, document, list(parts.models.values()), plan.reading.roles, progress)
-    return Outcome(parts.models, report, document)
+    reading = roles(document, settings, cut=True)
+
+    def attempt(whole: frozenset[str]) -> Outcome:
+        plan = best_plan(leaving(reading, whole), settings.batch)
+        require_writable(plan)
+        say("cutting", 2, 3)
+        parts = partition(plan)
+        for part in parts.models.values():
+            check(document.with_proto(part))
+        report = replace(described("split", plan, settings), changed=True, split=parts.report)
+        if verified:
+            report = verify(report, document, list(parts.models.values()), reading.roles, progress)
+        return Outcome(parts.models, report, document)
+
+    return first_that_passes(attempt)
+
+
+def leaving(reading: Reading, whole: frozenset[str]) -> Reading:
+    """The reading, with the nodes that compute these tensors left as they are."""
+    return replace(reading, premises=replace(reading.premises, whole=whole))
 
 
 def inspect(model: ModelLike, settings: Settings) -> Report:

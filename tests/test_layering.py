@@ -34,6 +34,7 @@ ORDER = (
     "planning",
     "partition",
     "verification",
+    "attempts",
     "pipeline",
     "api",
     "",  # mari_onnx itself, the public interface

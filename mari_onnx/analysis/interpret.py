@@ -56,6 +56,9 @@ WITH_BODIES = {"If": if_on_one_row, "Loop": loop_on_one_row, "Scan": loop_on_one
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types of the small constants whose elements shape arithmetic knows."""
 
+FAILED = Refused("its rewrite failed the verification", "see what the report says was left out; please report it")
+"""The reason why a node stays as it is that `Premises.whole` names."""
+
 
 @dataclass
 class Program:
@@ -262,6 +265,8 @@ class _Walk:
         elements = content(op, self.ctx)
         if elements is not None and all(e is not None for e in elements.flat):
             return _Derivation([self._shape_value(op, elements)], "shape_values")
+        if not self.premises.whole.isdisjoint(op.proto.output):
+            return self._or_unchanged(op, FAILED, "")
         if op.op_type in WITH_BODIES and op.proto.domain in ("", "ai.onnx"):
             return self._or_unchanged(op, self._on_one_row(op), WITH_BODIES[op.op_type].__module__.rpartition(".")[2])
         derivation = self._by_rule(op)

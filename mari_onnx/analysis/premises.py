@@ -25,7 +25,8 @@ class Premises:
     by declaration. `items` are inputs that depend on the item alone, if values that depend on these alone are to be
     told apart. `signature` is how the written model's inputs and outputs differ from the original's.
     `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
-    split does not see the candidates.
+    split does not see the candidates. The nodes that compute a tensor in `whole` stay as they are, because their
+    rewrite failed the verification.
     """
 
     tiled: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Premises:
     equal: tuple[tuple[Extent, Extent], ...] = ()
     items: Collection[str] = ()
     computes_all_rows: bool = False
+    whole: frozenset[str] = frozenset()
 
     def cost_model(self, batch: int) -> CostModel:
         """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""

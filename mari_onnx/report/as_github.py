@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mari_onnx.report.model import Report
-from mari_onnx.report.words import failed, judged, subject
+from mari_onnx.report.words import failed, judged, left_out, subject
 
 SHOWN = 9
 """The most annotations of one kind beside the verdict; GitHub shows ten errors, warnings and notices each a step."""
@@ -28,6 +28,8 @@ def _lines(report: Report) -> Iterator[str]:
             rule = f" (rule {found.rule})" if found.rule else ""
             again = f"\n{found.command}" if found.command else ""
             yield _command("notice", file, "where it begins", f"{found.tensor}{rule}{again}")
+    for sentence in left_out(report):
+        yield _command("warning", file, "left out", sentence)
     mark, _, verdict = judged(report)
     kind = {"✗": "error", "!": "warning"}.get(mark, "notice")
     yield _command(kind, file, f"mari-onnx {report.command}", verdict)

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as Xml
 
 from mari_onnx.report.model import Difference, Report, Verification
-from mari_onnx.report.words import effort, subject
+from mari_onnx.report.words import effort, left_out, subject
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot contain, such as control characters."""
@@ -32,7 +32,7 @@ def to_junit(report: Report) -> str:
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     if verification is not None:
-        Xml.SubElement(suite, "system-out").text = _legal(_log(verification))
+        Xml.SubElement(suite, "system-out").text = _legal(_log(report, verification))
     root = Xml.Element("testsuites")
     root.append(suite)
     Xml.indent(root)
@@ -52,8 +52,8 @@ def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
         )
 
 
-def _log(verification: Verification) -> str:
-    lines = [effort(verification), *verification.notes]
+def _log(report: Report, verification: Verification) -> str:
+    lines = [effort(verification), *left_out(report), *verification.notes]
     if verification.divergence is not None:
         lines.append(f"begins at {verification.divergence.tensor}")
         lines += [f"again: {verification.divergence.command}"] if verification.divergence.command else []

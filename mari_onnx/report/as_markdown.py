@@ -13,6 +13,7 @@ from mari_onnx.report.words import (
     failed,
     judged,
     known,
+    left_out,
     model_name,
     precision,
     ratio,
@@ -35,6 +36,8 @@ def to_markdown(report: Report) -> str:
     mark, _, verdict = judged(report)
     lines = [f"### {_MARKS[mark]} mari-onnx {report.command}: {_text(verdict)}", ""]
     lines += [f"{_code(model_name(report.model.path))}" + _against(report), ""]
+    for sentence in left_out(report):
+        lines += [f"> ⚠️ {_text(sentence)}", ""]
     if report.verification and report.verification.divergence:
         lines += _divergence(report.verification.divergence)
     lines += _cost(report)

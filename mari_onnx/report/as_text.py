@@ -41,6 +41,7 @@ from mari_onnx.report.words import (
     counted,
     judged,
     known,
+    left_out,
     model_name,
     precision,
     ratio,
@@ -98,6 +99,8 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
     if report.remarks:
         batch = f"multiply-adds at {report.cost_before.batch} candidates" if report.cost_before else ""
         yield _title("Products and remarks", batch), _remarks(report, everything)
+    if report.left_out:
+        yield _title("Left out", "what failed the verification"), Group(*map(Text, left_out(report)))
     if report.cost_before:
         yield _title("Cost", f"of one request with {report.cost_before.batch} candidates"), _costs(report)
     if report.verification:

@@ -295,11 +295,31 @@ class Split:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rewrites without which a result passes its verification, where the one that has them does not.
+
+    `tensors` are results of nodes of the original, which stayed as they are. `failure` and `message` are those of the
+    worst comparison without that, and `rule` is the rule behind it, as far as that is known.
+    """
+
+    tensors: tuple[str, ...]
+    rule: str
+    failure: Failure | None
+    message: str
+
+    @property
+    def is_bug(self) -> bool:
+        """Whether it cannot be the rounding of a runtime."""
+        return self.failure != "accuracy"
+
+
+@dataclass(frozen=True)
 class Report:
     """What a command did. Sections that a command does not have are None or empty.
 
     `calls` says in words what the caller of the written model has to send, and what the model returns. `changed` says
-    whether anything could be gained; `written` is the path of the written model, None if none was written.
+    whether anything could be gained; `written` is the path of the written model, None if none was written. `left_out`
+    are rewrites that failed the verification and were left out.
     """
 
     command: Command
@@ -317,4 +337,5 @@ class Report:
     calls: tuple[str, ...] = ()
     configuration: Configuration | None = None
     split: Split | None = None
+    left_out: tuple[LeftOut, ...] = ()
     schema_version: int = SCHEMA_VERSION

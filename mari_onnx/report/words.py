@@ -31,6 +31,9 @@ MARKS = {
     False: ("✗", BAD),
 }
 
+WARNING = ("!", "bold yellow")
+"""The mark of a verdict that is not all good, and its style."""
+
 
 _DECLARE = "--user-input 'user_*' names those that do"
 
@@ -110,6 +113,11 @@ def closeness(difference: Difference) -> float:
     return difference.max_abs / difference.bound if difference.bound else difference.max_abs
 
 
+def worst(verification: Verification) -> Difference:
+    """The comparison that is the furthest from passing, of a verification in which one failed."""
+    return max(failed(verification), key=closeness)
+
+
 def where(difference: Difference) -> str:
     """The case of a comparison in words: `batch 7`, or `batch 7 (largest ids)` for an edge case."""
     batch = f"batch {difference.batch}"
@@ -143,8 +151,28 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     gain = _gain(report.cost_before, report.cost_after)
     gain = gain[:1].upper() + gain[1:]
     if report.verification is None:
-        return ("!", "bold yellow", f"{gain}, not verified: {where}")
-    return (*MARKS[True], f"{gain}, the same predictions{_condition(report)}: {where}")
+        return (*WARNING, f"{gain}, not verified: {where}")
+    mark = WARNING if report.left_out else MARKS[True]
+    return (*mark, f"{gain}, the same predictions{_condition(report)}{_without(report)}: {where}")
+
+
+def left_out(report: Report) -> Iterator[str]:
+    """A sentence on each group of rewrites that failed the verification: what it is a sign of, and what is left."""
+    for each in report.left_out:
+        what = "A bug in mari-onnx" if each.is_bug else "A rewrite that this runtime computes less accurately"
+        rule = f" (rule {each.rule})" if each.rule else ""
+        yield (
+            f"{what}{rule}: {each.message}. The result passes with these nodes as they are in the original: "
+            f"{', '.join(each.tensors)}. Please report it, with the model if you can share it"
+        )
+
+
+def _without(report: Report) -> str:
+    """How much of the plan was left out, for the verdict."""
+    nodes = sum(len(each.tensors) for each in report.left_out)
+    if not nodes:
+        return ""
+    return f", without the rewrite of {nodes} node{'s' * (nodes != 1)} that failed the verification"
 
 
 def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
@@ -156,8 +184,9 @@ def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
             said.append(f"{len(bytes_)} value{'s' * (len(bytes_) != 1)}, {size(sum(bytes_))} for each {name}")
     where = ", ".join(part.written for part in split.parts if part.written)
     where = f"written to {where}" if where else "nothing was written"
-    same = "not verified" if report.verification is None else f"the same predictions{_condition(report)}"
-    mark = ("!", "bold yellow") if report.verification is None else MARKS[True]
+    verified = report.verification is not None
+    same = f"the same predictions{_condition(report)}{_without(report)}" if verified else "not verified"
+    mark = MARKS[True] if verified and not report.left_out else WARNING
     return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 
 
@@ -228,11 +257,11 @@ def _failure(report: Report, verification: Verification) -> str:
     elsewhere = next((one for one in bad if one.failure == "another runtime"), None)
     if elsewhere is not None:
         return f"{elsewhere.message}{nothing}"
-    worst = max(bad, key=closeness)
+    most = worst(verification)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return (
-        f"The predictions differ: {worst.output} at {where(worst)} by {small(worst.max_abs)}, "
-        f"where {small(worst.bound)} is allowed{more}{nothing}"
+        f"The predictions differ: {most.output} at {where(most)} by {small(most.max_abs)}, "
+        f"where {small(most.bound)} is allowed{more}{nothing}"
     )
 
 

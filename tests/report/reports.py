@@ -10,6 +10,7 @@ from mari_onnx.report.model import (
     Cost,
     Difference,
     Divergence,
+    LeftOut,
     ModelFacts,
     Ranking,
     Remark,
@@ -130,6 +131,17 @@ WRONG = Report(
     FASTER,
     changed=True,
 )
+LEFT_OUT = replace(
+    OPTIMIZED,
+    left_out=(
+        LeftOut(
+            ("attention/fc1", "attention/fc1 [bold]"),
+            "product",
+            "another function",
+            "in float64 it differs by 0.31 at [3], where 1e-10 is allowed",
+        ),
+    ),
+)
 UNCHANGED = Report("optimize", "0.1.0", MODEL, (), (), BEFORE, BEFORE, None, MODEL, written="out.onnx")
 UNVERIFIED = Report("optimize", "0.1.0", MODEL, REQUEST, REMARKS, BEFORE, AFTER, None, FASTER, True, "out.onnx")
 INSPECTED = Report("inspect", "0.1.0", MODEL, REQUEST, REMARKS, BEFORE, AFTER, changed=True)
@@ -229,6 +241,7 @@ EVERY = {
     "located": LOCATED,
     "optimized": OPTIMIZED,
     "wrong": WRONG,
+    "left_out": LEFT_OUT,
     "unchanged": UNCHANGED,
     "unverified": UNVERIFIED,
     "inspected": INSPECTED,
