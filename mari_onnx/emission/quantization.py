@@ -106,22 +106,45 @@ def keep_unfused(b: Builder, nodes: Sequence[Node], outputs: Sequence[Tensor], p
     """Write weights so that onnxruntime does not fuse them with a product, where it does not in the original.
 
     It does not fuse a weight whose axis is counted from the end, and none with a scale of shape [1]. A weight that it
-    fuses in the original stays as it is, as the product is much faster so. So does a weight that has the same
-    neighbours there: onnxruntime then does the same with both. Returns whether there was any other.
+    fuses in the original is written so that it does here: with scales of its own. The product is much faster so, and
+    loses a NaN in the same places. A weight that has the same neighbours as in the original stays as it is, because
+    onnxruntime then does the same with both. Returns whether there was any other.
     """
     written, original = _of_nodes(nodes, outputs), _of_model(model, program)
-    found = []
+    changed = False
+    taken: set[Tensor] = set()
     for step in written.weights:
-        names = _initializers(step.inputs[0])
-        originals = [each for each in original.weights if each.inputs[0] in names]
-        fused = bool(originals) and all(map(original.is_fused, originals))
-        if not fused and written.neighbours(step) not in map(original.neighbours, originals):
-            found.append(step)
-    for step in found:
         (product,) = written.readers[step.output]
         x, weight, *addend = product.node.inputs
-        product.node.inputs = (x, _unfused(b, weight), *addend)
-    return bool(found)
+        names, made = _initializers(step.inputs[0]), weight
+        originals = [each for each in original.weights if each.inputs[0] in names]
+        if originals and all(map(original.is_fused, originals)):
+            made = _with_scales_of_its_own(b, weight, taken)
+        elif written.neighbours(step) not in map(original.neighbours, originals):
+            made = _unfused(b, weight)
+        if made is not weight:
+            product.node.inputs, changed = (x, made, *addend), True
+    return changed
+
+
+def _with_scales_of_its_own(b: Builder, weight: Tensor, taken: set[Tensor]) -> Tensor:
+    """The dequantized weight with copies of its scales, if they are in `taken`, to which they are added otherwise.
+
+    Copies of one number are written for each column, because onnxruntime makes equal numbers one again, as it does with
+    equal vectors of up to 8.
+    """
+    x, *scales = (t for t in weight.node.inputs if t is not None)
+    if taken.isdisjoint(scales) or not all(t.op_type == "<initializer>" for t in scales):
+        taken.update(scales)
+        return weight
+    copies = [b.initializer(t.node.payload) for t in scales]
+    attributes, columns = dict(weight.node.attributes), weight.known_shape[1:]
+    if all(t.known_shape == () for t in scales):
+        copies = [b.expand(b.reshape(t, (1,)), columns) for t in copies]
+        attributes["axis"] = 1
+    made = b.make("DequantizeLinear", [x, *copies], weight.known_shape, weight.dtype, **attributes)
+    made.name_after(weight)
+    return made
 
 
 def _unfused(b: Builder, weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,12 @@ def test_what_is_quantized_again_in_the_original_stays_as_it_is() -> None:
 
 # Products with quantized weights
 
-USER, ITEM = 32, 16
+USER, ITEM, COLUMNS = 32, 16, 12
+"""onnxruntime makes vectors of up to 8 equal numbers one, so that two weights share them."""
 
 WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "blocks": ("<axis = 0, block_size = 16>", {"s": np.ones((3, 4), np.float32)}),
-    "columns": ("", {"s": np.ones(4, np.float32), "z": np.zeros(4, np.int8)}),
+    "blocks": ("<axis = 0, block_size = 16>", {"s": np.ones((3, COLUMNS), np.float32)}),
+    "columns": ("", {"s": np.ones(COLUMNS, np.float32), "z": np.zeros(COLUMNS, np.int8)}),
     "tensor": ("", {"s": np.float32(1)}),
 }
 
@@ -71,17 +73,19 @@ def quantized(kind: str, behind: str, style: str = "one") -> onnx.ModelProto:
     given, scales = WEIGHTS[kind]
     body = f"""x = Concat <axis = 1> (user, item) w = DequantizeLinear {given} (q, {", ".join(scales)})
         h = MatMul (x, w) {behind}"""
-    constants = {"q": integers(USER + ITEM, 4).astype(np.int8), "b": integers(4), "v": integers(4, 1)} | scales
+    q, b, v = integers(USER + ITEM, COLUMNS).astype(np.int8), integers(COLUMNS), integers(COLUMNS, 1)
+    constants = {"q": q, "b": b, "v": v} | scales
     types = {"user": f"float[{USER}]", "item": f"float[{ITEM}]"}
     return ranking(style, body, output="float[B, M] y", opset=21, **types, **constants)
 
 
 def off(model: onnx.ModelProto, reference: onnx.ModelProto) -> float:
-    """The largest difference of the served scores, on inputs that are no multiples of one number."""
+    """The largest difference of the served scores by their scale, on inputs that are no multiples of one number."""
     given = feeds(reference, 7, ("user_row",))
     rng = np.random.default_rng(0)
     given |= {name: rng.standard_normal(a.shape).astype(np.float32) for name, a in given.items()}
-    return float(np.abs(served(model, given) - served(reference, given)).max())
+    wanted = served(reference, given)
+    return float(np.abs(served(model, given) - wanted).max() / np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
@@ -104,18 +108,27 @@ def test_parts_of_an_exact_product_are_exact(kind: str, behind: str) -> None:
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
     result = rewrite_and_check(proto)
     assert result.ops.count("Gemm") >= 2
-    assert off(result.model, proto) < 1e-5
+    assert off(result.model, proto) < 1e-6
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("behind", ["y = Neg (h)", "r = Relu (h) y = Add (r, r)", "a = Add (h, b) y = Sigmoid (a)"])
-def test_parts_of_a_fused_product_are_fused(kind: str, behind: str) -> None:
-    """The product is much faster so. Its weights are written with their scales as they are."""
-    result = rewrite_and_check(quantized(kind, behind))
-    weights = result.nodes("DequantizeLinear")
-    assert len(weights) == 2
-    axes = {onnx.helper.get_node_attr_value(node, "axis") for node in weights if node.attribute}
-    assert axes == {"blocks": {0}, "columns": {1}, "tensor": set()}[kind]
+def test_parts_of_a_fused_product_are_fused(kind: str, behind: str, tmp_path: Path) -> None:
+    """The product is much faster so, and loses a NaN in the same places. Weights with equal scales are not fused."""
+    proto = quantized(kind, behind)
+    result = rewrite_and_check(proto)
+    assert fused(result.model, tmp_path) == 2 * fused(proto, tmp_path)
+    given = feeds(proto, 7, ("user_row",))
+    given["item"][1, 1] = given["item"][2, 0] = np.nan
+    np.testing.assert_array_equal(np.isnan(served(result.model, given)), np.isnan(served(proto, given)))
+
+
+def fused(model: onnx.ModelProto, folder: Path) -> int:
+    """How many products with a quantized weight onnxruntime makes one operator."""
+    options = ort.SessionOptions()
+    options.log_severity_level, options.optimized_model_filepath = 4, str(folder / "optimized.onnx")
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node].count("MatMulNBits")
 
 
 def test_a_weight_with_the_neighbours_that_it_had_is_as_it_was() -> None:
@@ -136,7 +149,7 @@ def test_a_weight_whose_product_loses_its_relu_stays_exact() -> None:
     types = {"user": "float[4]", "item": "float[16]"}
     proto = ranking("one", body, opset=21, v=integers(8, 3), u=integers(8, 3, seed=1), **types, **constants)
     result = rewrite(proto)
-    assert off(result.model, proto) < 1e-5
+    assert off(result.model, proto) < 1e-6
 
 
 def test_a_weight_that_comes_to_have_scales_of_its_own_stays_exact() -> None:
@@ -146,4 +159,4 @@ def test_a_weight_that_comes_to_have_scales_of_its_own_stays_exact() -> None:
     constants: dict[str, Any] = {"s": np.ones((3, 4), np.float32)}
     constants |= {name: integers(48, 4, seed=i).astype(np.int8) for i, name in enumerate("qp")}
     proto = ranking("one", body, user=f"float[{USER}]", item=f"float[{ITEM}]", opset=21, **constants)
-    assert off(rewrite_and_check(proto).model, proto) < 1e-5
+    assert off(rewrite_and_check(proto).model, proto) < 1e-6
