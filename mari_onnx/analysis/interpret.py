@@ -28,7 +28,7 @@ from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.counting import Counter
 from mari_onnx.analysis.equal_extents import merged, single
 from mari_onnx.analysis.loop_bodies import loop_on_one_row
-from mari_onnx.analysis.premises import Premises
+from mari_onnx.analysis.premises import FAILED, Premises
 from mari_onnx.analysis.reasons import explained, repeats, varies
 from mari_onnx.analysis.remarks import explain_left, explain_whole
 from mari_onnx.analysis.rules import rule_for
@@ -56,8 +56,6 @@ WITH_BODIES = {"If": if_on_one_row, "Loop": loop_on_one_row, "Scan": loop_on_one
 EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types of the small constants whose elements shape arithmetic knows."""
 
-FAILED = Refused("its rewrite failed the verification", "see what the report says was left out; please report it")
-"""The reason why a node stays as it is that `Premises.whole` names."""
 
 
 @dataclass
@@ -305,10 +303,8 @@ class _Walk:
 
     def _shape_value(self, op: Op, elements: Content) -> Value:
         """The output of shape arithmetic whose elements are all known."""
-        dtype = self.inference.dtype(op)
-        tensor = self.ctx.b.extents(elements, dtype)
-        dims = new_dims(elements.shape)
-        return Value(op.name, dims, dtype, Array(tensor, dims), content=elements)
+        dtype, dims = self.inference.dtype(op), new_dims(elements.shape)
+        return Value(op.name, dims, dtype, Array(self.ctx.b.extents(elements, dtype), dims), content=elements)
 
     # Nodes that stay as they are
 

@@ -9,10 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.ir.axes import Refused
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.extents import ROW, Extent
 from mari_onnx.ir.policy import POLICY
 from mari_onnx.serving.rows import FIRST_ROW, Rows
+
+FAILED = Refused("its rewrite failed the verification", "see what the report says was left out; please report it")
+"""The reason why a node stays as it is that computes a tensor in `Premises.whole`."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_what_is_float32_by_definition_is_cast(body: str) -> None:
     source = Source("reference", as_document(model))
     x = np.array([[1 / 3, 2 / 3], [-1, 3]], np.float32)
     run = Exact(source)
-    found, served = run({"x": x})["y"], runner(source.session())({"x": x})["y"]
+    found, served = run({"x": x})["y"], source.runner(source.session())({"x": x})["y"]
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, served, rtol=1e-6)
     assert run.limits == {}

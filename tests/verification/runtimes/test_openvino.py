@@ -10,7 +10,7 @@ import pytest
 
 from mari_onnx.errors import UserError
 from mari_onnx.verification.runtimes import openvino
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values, runner
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
 from tests.verification import models
 from tests.verification.models import judged, verify
 
@@ -69,7 +69,7 @@ def test_a_runtime_that_computes_the_reference_otherwise(
     """OpenVINO takes the Mod of integers in float32: wrong above 2**24, of both models alike."""
 
     def off(source: Source) -> Run:
-        right = runner(source.session())
+        right = source.runner(source.session())
 
         def run(feeds: Feeds) -> Values:
             y, n = right(feeds).values()
@@ -93,7 +93,7 @@ def test_a_runtime_that_rounds_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own rounding is what the optimized model is measured by there."""
 
     def rounded(source: Source) -> Run:
-        run = runner(source.session())
+        run = source.runner(source.session())
         return lambda feeds: {name: a.astype(np.float16).astype(np.float32) for name, a in run(feeds).items()}
 
     monkeypatch.setattr(openvino, "run_in_openvino", rounded)
