@@ -57,7 +57,6 @@ EXACT = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL})
 """Element types of the small constants whose elements shape arithmetic knows."""
 
 
-
 @dataclass
 class Program:
     """The result of an interpretation.
