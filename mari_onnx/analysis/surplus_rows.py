@@ -42,9 +42,11 @@ INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 CHOSEN: Mapping[int, npt.NDArray[np.generic]] = {
     TensorProto.INT32: np.array(1, np.int32),
     TensorProto.INT64: np.array(1, np.int64),
+    TensorProto.FLOAT: np.array(1, np.float32),
+    TensorProto.DOUBLE: np.array(1, np.float64),
     TensorProto.STRING: np.array("1", np.object_),
 }
-"""The element types of which onnxruntime has a Where, each with a divisor, or a text, on which no operator fails."""
+"""The element types of which onnxruntime has a Where, each with an element on which no operator fails."""
 
 LOOKUPS = frozenset({"Gather", "GatherElements", "ScatterElements"})
 """Operators whose integers are numbers of rows along an axis of the first input."""
@@ -109,7 +111,7 @@ def harmless_operands(op: Op, ctx: Context, arrays: Sequence[Array], dims: Dims)
 
 
 def _may_fail(op: Op, i: int) -> bool:
-    """Whether the operator fails on some elements of input i, whose type matters for Div, Mod and the Casts."""
+    """Whether the operator fails on some elements of input i, whose type matters for some of them."""
     traits, value = traits_of(op.op_type, op.proto.domain), op.inputs[i]
     if traits is None or i not in traits.checked or value is None:
         return False
@@ -118,6 +120,8 @@ def _may_fail(op: Op, i: int) -> bool:
             return value.dtype not in FLOATS
         case "Cast" | "CastLike":
             return value.dtype == TensorProto.STRING
+        case "Binarizer":
+            return value.dtype in FLOATS
         case _:
             return True
 

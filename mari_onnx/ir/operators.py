@@ -40,9 +40,9 @@ class Traits:
     is how many of its first inputs are operands: the others are parameters, such as the bounds of Clip, which hold one
     number, do not broadcast and keep their shape. `scalars` are the positions of inputs that onnx wants of rank 0,
     where runtimes take one element of any rank. `checked` are the positions of inputs of which some element makes the
-    operator fail: an index out of its table, an integer 0 as divisor, a string that is cast and is no number.
-    `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is the element
-    type of an elementwise result.
+    operator fail: an index out of its table, an integer 0 as divisor, a string that is cast and is no number, a NaN in
+    a Binarizer. `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is
+    the element type of an elementwise result.
 
     `axis` is the default of the attribute `axis` from opset `one_axis_from` on, and `axis_before` is the default in
     earlier opsets, in which the operator works along that axis and all later ones (Softmax before opset 13;
@@ -211,7 +211,7 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
 _BY_ROW = Traits(axis=1, along=True)
 
 CLASSICAL_OPERATORS: Mapping[str, Traits] = {
-    "Binarizer": _UNARY,
+    "Binarizer": replace(_UNARY, checked=(0,)),
     **_each("CategoryMapper LabelEncoder", replace(_UNARY, result="values")),
     **_each("Imputer LinearClassifier LinearRegressor Normalizer Scaler SVMRegressor", _BY_ROW),
     **_each("TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor", _BY_ROW),

@@ -217,5 +217,19 @@ def test_every_operator_that_fails_on_some_elements(name: str) -> None:
     assert_runs(model, written.model, {"rows": rows, "others": integers(4, 4), "index": INDEX, "item": integers(5, 4)})
 
 
+def test_a_row_that_cannot_be_binarized() -> None:
+    """A Binarizer fails on a NaN."""
+    model = parse(
+        """g (float[R, 4] rows, int64[B] index, float[B, 4] item) => (float[B, 4] y) {
+            user = Gather (rows, index) h = ai.onnx.ml.Binarizer <threshold = 0.5> (user) y = Add (h, item) }""",
+        domains=', "ai.onnx.ml" : 3',
+    )  # fmt: skip
+    rows = integers(4, 4)
+    rows[1] = np.nan
+    written = rewrite(model, ())
+    assert "R" in {str(extent) for extent in written.program.values["h"].array.tensor.known_shape}
+    assert_runs(model, written.model, {"rows": rows, "index": INDEX, "item": integers(5, 4)})
+
+
 def test_operators_that_runtimes_fuse_fail_on_no_element() -> None:
     assert not any(traits.checked for name, traits in FUSED_OPERATORS.items() if traits is not OPERATORS.get(name))
