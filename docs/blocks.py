@@ -185,6 +185,10 @@ def verification() -> str:
             f"- **Edge cases.** {EDGE_BATCH} candidates have the largest ids alone, empty histories, and zeros "
             f"everywhere. {MANY} candidates have, each in another feature, {inputs.LARGE:,.0f}, NaN or an infinity. "
             f"Where a stored table is not the original's, the rows that changed are looked up.",
+            f"- **Sums that cancel.** {MANY} candidates have all features near {inputs.FAR:,.0f}, which differ little "
+            f"beside that. {MANY} more have each feature near the number that the model takes from it, such as the "
+            f"mean of a standardization, where there is one. Here only the accuracy is asked for: digits that the "
+            f"original keeps may not be lost.",
             f"- **Is it the same function?** Both models run in float64. The outputs may be {compare.SAME_FUNCTION:g} "
             f"of the output's scale apart. Constants that are not the original's, such as a stored `W1 + W3`, may be "
             f"{compare.COMBINED_CONSTANTS:g} roundings of their type off ({compare.COMBINED_CONSTANTS * 2**-24:.1g} in "
@@ -192,9 +196,9 @@ def verification() -> str:
             f"{compare.WITHIN_FLOAT32:g} is allowed, and the report names the operator.",
             f"- **Is it as accurate?** Both models run in their own precision. The optimized one may be "
             f"{compare.ACCURACY_FACTOR:g} times as far from the float64 result as the original is "
-            f"({compare.UNUSUAL_FACTOR:g} times with large features), and {compare.ACCURACY_FLOOR} units in the last "
-            f"place more. Where float64 cannot be had, {compare.FLOOR_WITHOUT_FLOAT64} units from the original are "
-            "allowed.",
+            f"({compare.UNUSUAL_FACTOR:g} times with features that are large or far from 0), and "
+            f"{compare.ACCURACY_FLOOR} units in the last place more. Where float64 cannot be had, "
+            f"{compare.FLOOR_WITHOUT_FLOAT64} units from the original are allowed.",
             "- **Integers and booleans** are equal. NaN and infinities are at the same places.",
         ]
     )

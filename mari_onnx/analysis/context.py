@@ -5,7 +5,7 @@ A rule is a function `rule(op, ctx)`. It returns the values of the node's output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -145,6 +145,9 @@ class Context:
 
     computes_all_rows: bool = False
     """Whether an operator may fail on a row that is stored and that no candidate has (see `surplus_rows`)."""
+
+    taken_again: Collection[str] = ()
+    """Tensors from which the original takes a constant again, so that the bias before has to be added last."""
 
     on_one_row: bool = False
     """Whether the nodes run as they are on one row of the candidates, as those of a body do."""

@@ -34,6 +34,7 @@ from mari_onnx.analysis.remarks import explain_left, explain_whole
 from mari_onnx.analysis.rules import rule_for
 from mari_onnx.analysis.shape_inference import Inference
 from mari_onnx.analysis.shape_values import MAX_ELEMENTS, Content, as_content, content
+from mari_onnx.analysis.taken_again import taken_again
 from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.provenance import Origin
 from mari_onnx.document.scopes import captures, reads, reads_of_elements
@@ -115,6 +116,7 @@ class _Walk:
             Builder(), cost, model.array_of, model.opset, candidates, read_counts=self.read_counts,
             output_extents=of_outputs, repeated=frozenset(same.get(s, s) for s in premises.repeated),
             sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
+            taken_again=taken_again(model.graph, model.initializers),
         )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
@@ -145,8 +147,7 @@ class _Walk:
             self.node(node)
 
     def _initializer(self, proto: onnx.TensorProto) -> None:
-        tensor = self.ctx.b.initializer(proto)
-        self.values[proto.name] = self._constant(proto.name, tensor, tuple(proto.dims))
+        self.values[proto.name] = self._constant(proto.name, self.ctx.b.initializer(proto), tuple(proto.dims))
 
     def _sparse(self, proto: onnx.SparseTensorProto) -> None:
         """A sparse constant is treated like an input: it stays in the document, and its elements are not read."""

@@ -19,10 +19,11 @@ from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, flat
 from mari_onnx.ir.broadcasting import Write
+from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Terms, Value
-from mari_onnx.ir.sums import GEMM_DTYPES
+from mari_onnx.ir.sums import GEMM_DTYPES, add_up
 
 GEMM_WITHOUT_C = 11
 """The opset from which C is optional; before it, a product without one is a MatMul."""
@@ -51,7 +52,8 @@ class WeightProduct:
     With the weight on the left, w (n k) @ x (..., k m), x and the result are seen transposed: as (..., m, k) and
     (..., m, n). A weight (t k n) has axes t of x's rows, one in each of its first dims: each position along them is a
     token with its own weight. `weight_name` is the weight's own, after which its pieces are named. `write` makes
-    another operator than Gemm and MatMul of rows and weight, such as a product of integers.
+    another operator than Gemm and MatMul of rows and weight, such as a product of integers. With `bias_last` the bias
+    is added to the whole product, as it is large and is taken away again (see `taken_again`).
     """
 
     x: Value
@@ -61,6 +63,7 @@ class WeightProduct:
     attributes: GemmAttributes = MATMUL
     weight_name: str = ""
     write: Write | None = None
+    bias_last: bool = False
 
     @property
     def per_token(self) -> bool:
@@ -83,8 +86,14 @@ class WeightProduct:
         return () if self.bias is None else ((1, self.bias),)
 
     def plus_bias(self, summands: tuple[tuple[int, Array], ...], price: float) -> Terms:
-        """The product as a sum of others, and of the bias."""
-        return Terms((*summands, *self.bias_terms), price)
+        """The product as a sum of others, and of the bias unless that is added last."""
+        bias = () if self.bias_last else self.bias_terms
+        return Terms((*summands, *bias), price, of_products=True, unbiased=self.bias is None)
+
+    def add_up(self, b: Builder, terms: Terms, dims: Dims) -> Array:
+        """The sum of terms that `plus_bias` made, and of the bias that is added last."""
+        total = add_up(b, terms, dims)
+        return add_up(b, Terms(((1, total), *self.bias_terms)), dims) if self.bias_last else total
 
     def takes_gemm(self, ctx: Context) -> bool:
         """Whether a product of two dimensions can be a Gemm without C in this model."""

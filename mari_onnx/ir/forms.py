@@ -123,10 +123,21 @@ class Parts:
 
 @dataclass(frozen=True)
 class Terms:
-    """Summands with their signs; their sum, broadcast, is the value."""
+    """Summands with their signs; their sum, broadcast, is the value.
+
+    Floating point rounds after each addition, so the order of a sum is part of what the model computes. Where x and the
+    mean are large, (x - mean) + shift keeps digits that x + (shift - mean) loses, and (x + C) - C rounds x on purpose.
+
+    Terms are `of_products` if each is a product, a part of one or the own bias of one. These alone may be added in any
+    order: a product is rounded at the size of its largest part already. All other terms are for a product that reads
+    the sum, as in (q - k) @ W = q @ W - k @ W, and are added in the order of the original. `unbiased` are those
+    without any bias.
+    """
 
     signed: tuple[tuple[int, Array], ...]
     price: float = 0.0
+    of_products: bool = False
+    unbiased: bool = False
 
     def each(self, change: Callable[[Array], Array]) -> Terms:
         """The sum of the changed summands."""

@@ -1,34 +1,147 @@
-"""Sums of arrays that are stored along different axes.
+"""Sums: which of them are known as terms, and how terms are added up.
 
-The smallest summands are added first. A summand may become the C of a Gemm, or one more row of a weight:
+    (item @ V + user @ U) + b        terms of products and their own bias, which are added in any order
+    q (B k) - k (L k)                two terms that stay in order, and that a product may read one by one
+    (item - mean) + shift            no terms: regrouping would lose digits, and no product would have fewer rows
+
+Parts of products are added smallest first. One may become the C of a Gemm, or one more row of a weight:
 
     x (B k) @ w + c (1 n)              Gemm(x, w, c)
     x (m k) @ w (B k n) + c (B n)      [x 1] @ [w; c], where there are at least as many rows as columns
     a (1 n) + b (B n) + c (B L n)      (a + b) + c
 
-Rounding: the order of additions differs from the original's.
+Rounding: parts of products, and their own bias, are added in another order than the original's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 from onnx import helper
 
 from mari_onnx.ir.arrays import fill, lay
-from mari_onnx.ir.axes import Dims, flat
+from mari_onnx.ir.axes import Axis, Dims, flat
 from mari_onnx.ir.broadcasting import agree, pointwise
 from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import compare
-from mari_onnx.ir.forms import Array, Terms
+from mari_onnx.ir.forms import Array, Terms, Value
+from mari_onnx.ir.operators import named
 
 GEMM_DTYPES = (1, 10, 11)
 """Element types for which onnxruntime has a Gemm: float32, float16, float64; integers and bfloat16 have none."""
 
+MATRIX_PRODUCTS = ("MatMul", "Gemm", "Einsum")
+"""The operators of products that have no terms: they are stored along one set of axes."""
+
+MOVES = named(lambda t: t.view or t.foldable) | {"Neg"}
+"""The operators of which each element of the result is one of the first input, or its negative."""
+
+MAX_TERMS = 6
+"""A sum of more terms is not kept as terms: each term has to be passed on by every rule, and added in the end."""
+
+
+def terms_of(
+    b: Builder, operands: Sequence[tuple[int, Value]], dims: Dims, *, takes_bias: bool = False
+) -> Terms | None:
+    """The terms of a sum, whose operands have signs; None where it is kept as a whole, in the order of the original.
+
+    With `takes_bias`, one operand may be a constant: the bias of the products that the other operand is the sum of. All
+    other constants end the terms, as (x + C) - C may be meant to round x.
+
+    Terms of products that lack the same axes of the sum are added here. None if there are more than `MAX_TERMS`, or if
+    nothing is gained by having them apart.
+    """
+    varying = [v for _, v in operands if not v.constant]
+    of_products, unbiased = all(map(_is_of_products, varying)), all(map(_is_unbiased, varying))
+    biased = len(varying) < len(operands)
+    if biased and not (takes_bias and unbiased):
+        return None
+    # A term broadcasts to the shape of its value, and this shape to that of the sum. So the term may broadcast to the
+    # shape of the sum at once.
+    signed = [
+        (sign * s, replace(array, price=0.0))
+        for sign, value in operands
+        for s, array in (value.terms.signed if value.terms is not None else ((1, value.array),))
+    ]
+    all_axes = frozenset[Axis]().union(*(_stored_axes(array) for _, array in signed))
+    if of_products:
+        signed = _merged(b, signed, all_axes, dims)
+        gains = len({array.names() for _, array in signed}) > 1
+    else:
+        mixed = not all(array.of_item for _, array in signed)
+        gains = all(_stored_axes(array) < all_axes or (mixed and array.of_item) for _, array in signed)
+    if not gains or len(signed) > MAX_TERMS:
+        return None
+    return Terms(tuple(signed), of_products=of_products, unbiased=unbiased and not biased)
+
+
+def come_apart(terms: Terms, total: Array, cost: CostModel, beside: Collection[Tensor] = ()) -> bool:
+    """Whether a product of a sum is one of its terms: those of q (B k) - k (L k) have fewer elements than the sum.
+
+    What depends on the item alone does not count next to the user: it can be multiplied before any request. Terms that
+    save nothing stay together. So do terms that the caller sends, unless the product reads them also alone, as columns
+    `beside` the sum: two features may be large and close to each other, and x @ W - y @ W loses digits that
+    (x - y) @ W keeps. What is computed from them has lost these digits already.
+    """
+    arrays = [array for _, array in terms.signed]
+    if any(_is_sent(array.tensor) and array.tensor not in beside for array in arrays):
+        return False
+    counted = sum(cost.elements(array.tensor.shape) for array in arrays if total.of_item or not array.of_item)
+    return counted < cost.elements(total.tensor.shape)
+
+
+def _is_sent(t: Tensor) -> bool:
+    """Whether the elements of a tensor are those of an input, moved or negated at most."""
+    while t.op_type in MOVES and (moved := t.node.inputs[0]) is not None:
+        t = moved
+    return t.node.is_source and not t.constant
+
+
+def _is_of_products(value: Value) -> bool:
+    """Whether a value is a product or a sum of products, perhaps with the own bias of each."""
+    if value.terms is not None:
+        return value.terms.of_products
+    t = value.array.tensor
+    if t.op_type == "Add" and any(i is not None and i.constant for i in t.node.inputs):
+        return any(i is not None and _is_product(i) for i in t.node.inputs)
+    return _is_product(t)
+
+
+def _is_product(t: Tensor) -> bool:
+    return t.op_type in MATRIX_PRODUCTS
+
+
+def _is_unbiased(value: Value) -> bool:
+    """Whether a value is a product, or a sum of products, to which no bias was added."""
+    if value.terms is not None:
+        return value.terms.unbiased
+    return _is_product(value.array.tensor) and len(value.array.tensor.node.inputs) < 3
+
+
+def _stored_axes(array: Array) -> frozenset[Axis]:
+    """The axes along which the array has a row for each index."""
+    return frozenset(a for a, _ in array.names() if array.state(a) == "stored")
+
+
+def _merged(
+    b: Builder, signed: Sequence[tuple[int, Array]], all_axes: frozenset[Axis], dims: Dims
+) -> list[tuple[int, Array]]:
+    """The terms, of which those of one sign that lack the same axes are added: the user's parts of two products."""
+    merged: dict[object, tuple[int, Array]] = {}
+    for place, (sign, array) in enumerate(signed):
+        key: object = place if _stored_axes(array) == all_axes else (sign, array.names())
+        if key in merged:
+            array = add_up(b, Terms(((1, merged[key][1]), (1, array))), dims)
+        merged[key] = (sign, array)
+    return list(merged.values())
+
 
 def add_up(b: Builder, terms: Terms, dims: Dims) -> Array:
-    """The sum of the terms, smallest summands first. A product of two dimensions takes its addend as C of Gemm."""
+    """The sum of parts of products, smallest first. A product of two dimensions takes its addend as C of Gemm."""
 
     def size(signed: tuple[int, Array]) -> tuple[int, bool, int, bool]:
         names, op_type = signed[1].names(), signed[1].tensor.op_type

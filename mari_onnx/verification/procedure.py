@@ -18,7 +18,8 @@ from mari_onnx.verification.compare.judge import Tolerance
 from mari_onnx.verification.comparison import Comparison, Progress
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches
-from mari_onnx.verification.inputs.draw import Input, inputs_of
+from mari_onnx.verification.inputs.centres import centres
+from mari_onnx.verification.inputs.draw import Input, features_of, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
@@ -111,7 +112,11 @@ def _calls(
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
     chosen = {} if known.moved else _changed_ids(models, traced)
-    return Drawn(inputs, traced, known.tiled, known.keys, options.seed, effort, batches, notes, chosen)
+    drawn = Drawn(inputs, traced, known.tiled, known.keys, options.seed, effort, batches, notes, chosen)
+    first = drawn.cases()[0] if drawn.needed else None
+    if effort.edges and first is not None:
+        drawn.centres = centres(models[0], features_of(inputs, traced.bounds), drawn.feeds(first))
+    return drawn
 
 
 def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Array]:

@@ -399,3 +399,21 @@ def test_a_state_whose_width_is_the_batch_of_the_sequence() -> None:
         }""",
         ["user"],
     )
+
+
+def test_constants_that_are_taken_again_before_a_sum() -> None:
+    """(x + 2575) - 2575 + y: the constants are not added to those of y first, where x would lose digits."""
+    check(
+        """g (float[B,4] item) => (float[B,1,B,4] y) <float[3,4] w = {-1,0,1,1,-1,1,1,-1,0,0,-1,0},
+            float[3] b = {-1,0,1}, float large = {2575}, float one = {1}, float small = {-2}, int64[2] axes = {1,3}> {
+            m = ReduceMax <axes = [1]> (item)
+            d = Add (one, m)
+            q = Div (item, d)
+            p = Gemm <transB = 1> (item, w, b)
+            t = Unsqueeze (p, axes)
+            x = MaxPool <kernel_shape = [3, 1]> (t)
+            up = Add (x, large)
+            back = Sub (up, large)
+            y = Sum (q, small, back)
+        }"""
+    )

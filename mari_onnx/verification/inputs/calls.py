@@ -31,6 +31,9 @@ class Drawn:
     chosen: Mapping[str, Array] = field(default_factory=dict)
     """By input, the ids that the case "changed rows" draws from: rows of tables that the optimized model changed."""
 
+    centres: Mapping[str, Array] = field(default_factory=dict)
+    """By input, what the model takes from each element of a row."""
+
     @property
     def seconds(self) -> float:
         """The seconds after which the cases beyond the first `needed` are left out."""
@@ -46,6 +49,8 @@ class Drawn:
         styles = edges(self.inputs, self.traced.bounds, extents(self.inputs, 2, self.traced.requests), self.tiled)
         if self.chosen:
             styles.insert(0, "changed rows")
+        if self.centres:
+            styles.append("centred")
         return plan(self.effort, self.batches, self.seed, styles)
 
     def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:
@@ -59,6 +64,7 @@ class Drawn:
             rng,
             style=case.style,
             chosen=self.chosen,
+            centres=self.centres,
             tiled=() if self.keys else self.tiled,
             largest_id=largest_id,
             nonnegative=nonnegative,

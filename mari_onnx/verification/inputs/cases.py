@@ -8,7 +8,7 @@ from typing import Literal
 
 Style = Literal[
     "drawn", "changed rows", "largest ids", "zeros", "padding", "large", "large user", "not finite", "not finite user",
-    "given",
+    "far", "centred", "given",
 ]  # fmt: skip
 
 EDGE_BATCH = 7
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def usual(self) -> bool:
-        """Whether the scores of this case are of their usual size: features are neither large nor infinite."""
+        """Whether the scores of this case are of their usual size: features are small and finite."""
         return self.style in ("drawn", "changed rows", "largest ids", "zeros", "padding")
 
     @property
@@ -109,7 +109,9 @@ def plan(effort: Effort, batches: Batches, seed: int, edges: Sequence[Style]) ->
     cases = [Case("drawn", batch, seed=(seed, batch)) for batch in (*needed, *meant) if batch is not None]
     if effort.edges:
         for i, style in enumerate(edges, 1):
-            batch = min(MANY if style in ("changed rows", "large", "not finite") else EDGE_BATCH, max(needed))
+            batch = min(
+                MANY if style in ("changed rows", "large", "not finite", "far", "centred") else EDGE_BATCH, max(needed)
+            )
             cases += [Case(style, batch, style, (seed, batch, i))] if batch else []
     cases += [Case("drawn", batch, seed=(seed, batch)) for batch in further]
     for draw in range(2, effort.draws + 1):

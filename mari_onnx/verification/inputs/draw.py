@@ -22,6 +22,12 @@ LENGTH = 5
 LARGE, LARGE_HALF = 1000.0, 30.0
 """The magnitude of a large feature; the second is that of half precision, whose range sums of it must not leave."""
 
+FAR, FAR_HALF = 2.0**20, 2.0**6
+"""What is added to all features in the case "far"; the second in half precision. Beside it they have 4 binary places.
+
+Where a model takes a mean of that size from a feature, the difference is exact, and so are the digits that follow.
+"""
+
 _MIN_SEQUENCE = 4
 _HALF = 2
 
@@ -106,6 +112,7 @@ def draw(
     *,
     style: Style = "drawn",
     chosen: Mapping[str, Array] = MappingProxyType({}),
+    centres: Mapping[str, Array] = MappingProxyType({}),
     tiled: Collection[str] = (),
     largest_id: int | None = None,
     nonnegative: bool = False,
@@ -126,6 +133,8 @@ def draw(
     not finite         in each row but the first, one feature is NaN or infinite
     large user,        the same for one feature in the only row of a user
     not finite user
+    far                all features have one large number added, so that their differences are small beside them
+    centred            features are near what the model takes from them, which is in `centres` (see there)
     """
     feeds = {}
     for each in inputs:
@@ -145,8 +154,14 @@ def draw(
             drawn = _floats(rows, own, nonnegative, rng, style)
         drawn = drawn if each.dtype.kind == "U" else drawn.astype(each.dtype)
         feeds[each.name] = np.broadcast_to(drawn, shape).copy()
+    of_items, of_users = _features(inputs, bounds, tiled)
+    if style == "far":
+        for name in (*of_items, *of_users):
+            feeds[name] += feeds[name].dtype.type(FAR_HALF if feeds[name].dtype.itemsize <= _HALF else FAR)
+    if style == "centred":
+        for name, centre in centres.items():
+            feeds[name] += centre.astype(feeds[name].dtype)
     if style in ("large", "not finite", "large user", "not finite user"):
-        of_items, of_users = _features(inputs, bounds, tiled)
         _strew(feeds, of_users if style.endswith("user") else of_items, style, rng)
     return feeds
 
@@ -186,15 +201,21 @@ def edges(
         ("large user", bool(of_users)),
         ("not finite", bool(of_items)),
         ("not finite user", bool(of_users)),
+        ("far", bool(of_items or of_users)),
     ]
     return [style for style, meant in found if meant]
+
+
+def features_of(inputs: Iterable[Input], bounds: Mapping[str, Bounds]) -> list[Input]:
+    """The float inputs that hold features and not ids."""
+    return [each for each in inputs if each.dtype.kind == "f" and each.dims and each.name not in bounds]
 
 
 def _features(
     inputs: Iterable[Input], bounds: Mapping[str, Bounds], tiled: Collection[str]
 ) -> tuple[list[str], list[str]]:
     """The names of the float inputs that hold features and not ids: those of the candidates, and those of users."""
-    features = [each for each in inputs if each.dtype.kind == "f" and each.dims and each.name not in bounds]
+    features = features_of(inputs, bounds)
     of_users = [each.name for each in features if each.name in tiled or each.dims[0] == 1]
     return [each.name for each in features if each.name not in of_users], of_users
 

@@ -10,7 +10,7 @@ import pytest
 
 from mari_onnx.analysis.rules import RULES
 from mari_onnx.analysis.rules.elementwise import elementwise
-from tests.graphs import MANY, STYLES, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, Array, assert_same, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 UNARY = [
@@ -135,13 +135,22 @@ def test_parts_meet_a_value_that_is_whole(style: str) -> None:
 
 
 @styles
-def test_sums_are_added_smallest_first(style: str) -> None:
-    """(item + user) + k: the user's row and the constant are added before the items are touched."""
-    body = "s = Add (item, user) y = Add (s, k)"
-    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+def test_parts_of_products_are_added_smallest_first(style: str) -> None:
+    """(item @ v + user @ u) + k: the user's row and the bias are added before the items are touched."""
+    body = "p = MatMul (item, v) q = MatMul (user, u) s = Add (p, q) y = Add (s, k)"
+    result = rewrite_and_check(ranking(style, body, v=integers(3, 2), u=integers(4, 2), k=integers(2)))
     first, second = result.nodes("Add")
     assert "k.part" in first.input
-    assert "item" in second.input
+    assert "p" in second.input
+
+
+@styles
+def test_other_sums_keep_their_order(style: str) -> None:
+    """(item + user) + k: neither is a product, and the constant ends the sum."""
+    result = rewrite_and_check(ranking(style, "s = Add (item, user) y = Add (s, k)", item="float[4]", k=integers(4)))
+    first, second = result.nodes("Add")
+    assert "item" in first.input
+    assert list(second.input) == [first.output[0], "k"]
 
 
 @styles
@@ -152,30 +161,41 @@ def test_signs(style: str, body: str) -> None:
 
 @styles
 def test_signs_of_a_sum_that_is_taken_away(style: str) -> None:
-    """k - (item - user): the user's row and the constant first, by the signs that they have in the end."""
-    body = "d = Sub (item, user) s = Sub (k, d) y = Relu (s)"
-    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    """user @ u - (item @ v - user @ w): the user's rows first, by the signs that they have in the end."""
+    body = """
+        p = MatMul (user, u) q = MatMul (item, v) r = MatMul (user, w) d = Sub (q, r) s = Sub (p, d) y = Relu (s)
+    """
+    weights: dict[str, Any] = {"u": integers(4, 2), "v": integers(3, 2), "w": integers(4, 2, seed=1)}
+    result = rewrite_and_check(ranking(style, body, **weights))
     terms = result.program.values["s"].terms
     assert terms is not None
-    items, others = ([sign for sign, a in terms.signed if (a.tensor.name == "item") is own] for own in (True, False))
-    assert items == [-1]
-    assert set(others) == {1}
+    assert sorted(sign for sign, _ in terms.signed) == [-1, 1]
 
 
 @styles
-@pytest.mark.parametrize("last", ["Add (d, m)", "Sub (m, d)", "Sum (m, d, user)"])
-def test_terms_that_differ_along_the_same_axes(style: str, last: str) -> None:
-    """Those of one sign are one term; f(item) - item is two."""
-    body = f"d = Sub (user, item) m = Mul (item, k) y = {last}"
-    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
-    terms = result.program.values["y"].terms
+def test_terms_that_differ_along_the_same_axes(style: str) -> None:
+    """The parts of the user are one term; those of the item, which have all axes, stay apart and in order."""
+    body = """
+        x = Concat <axis = 1> (user, item) p = MatMul (x, v) q = MatMul (x, w)
+        s = Add (p, q) t = Sub (s, p) y = Relu (t)
+    """
+    result = rewrite_and_check(ranking(style, body, v=integers(7, 2), w=integers(7, 2, seed=1)))
+    terms = result.program.values["s"].terms
     assert terms is not None
-    assert len(terms.signed) == (2 if "Sub" in last else 3)
+    assert [sign for sign, _ in terms.signed] == [1, 1, 1]
+
+
+@styles
+@pytest.mark.parametrize("body", ["y = Add (user, item)", "s = Sub (user, k) y = Sub (item, s)"])
+def test_a_sum_with_a_summand_of_all_axes_has_no_terms(style: str, body: str) -> None:
+    """No product of it would have fewer rows: all of its summands have them but the user's."""
+    result = rewrite_and_check(ranking(style, body, item="float[4]", k=integers(4)))
+    assert result.program.values["y"].terms is None
 
 
 def test_a_sum_of_which_every_term_is_taken_away() -> None:
     """-(item (B 1 k) + user (L k)) @ W is -(item @ W + user @ W), where that is less to multiply."""
-    body = "i = Unsqueeze (item, one) s = Add (i, user) n = Neg (s) y = MatMul (n, w)"
+    body = "h = Relu (item) i = Unsqueeze (h, one) u = Relu (user) s = Add (i, u) n = Neg (s) y = MatMul (n, w)"
     model = ranking(
         "one", body, user="float[50, 32]", item="float[32]", output="float[B, 50, 2] y", w=integers(32, 2), one=[1]
     )
@@ -185,7 +205,7 @@ def test_a_sum_of_which_every_term_is_taken_away() -> None:
 
 @styles
 def test_terms_through_a_product(style: str) -> None:
-    """(user - item) @ W is two products, the user's for one row."""
+    """(user - item) @ W, for all rows of the items."""
     result = rewrite_and_check(
         ranking(style, "d = Sub (user, item) y = MatMul (d, w)", item="float[4]", w=integers(4, 2))
     )
@@ -204,6 +224,134 @@ def test_a_sum_of_more_terms_than_are_kept() -> None:
 def test_sum_of_several(style: str) -> None:
     result = rewrite_and_check(ranking(style, "y = Sum (user, item, k)", item="float[4]", k=integers(4)))
     assert "Expand" not in result.ops
+
+
+# Sums that round on purpose, and sums of large numbers whose difference is small
+
+FAR = np.float32(2**20)
+"""Beside it float32 has eighths."""
+
+ROUNDING = np.float32(1.5 * 2**23)
+"""Added and taken away, it rounds to whole numbers."""
+
+
+def eighths(*shape: int, seed: int = 0) -> Array:
+    return integers(*shape, seed=seed) / 8
+
+
+SUMMANDS = {
+    "of a row": ("z = Mul (item, w)", (4,)),
+    "of a sum": ("q = Add (user, item) z = Mul (q, w)", (4,)),
+    "of parts": ("q = Concat <axis = 1> (user, item) z = Mul (q, w)", (8,)),
+    "of a product": ("q = Concat <axis = 1> (user, item) z = MatMul (q, w)", (8, 8)),
+    "of two products": ("a = MatMul (user, w) b = MatMul (item, w) z = Add (a, b)", (4, 8)),
+    "of a product that is turned": ("q = Concat <axis = 1> (user, item) p = MatMul (q, w) z = Identity (p)", (8, 8)),
+}
+"""What is added to: ways in which z is made of the user and the item."""
+
+
+@styles
+@pytest.mark.parametrize("body", SUMMANDS.values(), ids=SUMMANDS.keys())
+@pytest.mark.parametrize(
+    "sums",
+    [
+        "up = Add (z, far) y = Sub (up, far)",
+        "up = Add (far, z) back = Neg (far) y = Add (up, back)",
+        "up = Sub (z, far) y = Add (up, far)",
+        "up = Sum (z, far) y = Sub (up, far)",
+        "up = Add (z, far) moved = Identity (up) y = Sub (moved, far)",
+        "up = Add (z, far) within = Clip (up, low) y = Sub (within, far)",
+        "up = Add (z, far) down = Sub (up, far) c = Neg (down) d = Sub (z, down) y = Add (c, d)",
+    ],
+)
+def test_a_sum_that_rounds_on_purpose(style: str, body: tuple[str, tuple[int, ...]], sums: str) -> None:
+    """(x + C) - C is x rounded to a whole number, wherever x comes from."""
+    made, shape = body
+    model = ranking(style, f"{made} {sums}", item="float[4]", w=eighths(*shape), far=ROUNDING, low=np.float32(0))
+    assert_same(model, rewrite(model).model)
+
+
+@styles
+def test_a_bias_that_rounds_on_purpose(style: str) -> None:
+    """Gemm(x, W, C) - C: the bias is not added to a part of the product."""
+    body = "x = Concat <axis = 1> (user, item) up = Gemm (x, w, far) y = Sub (up, far)"
+    model = ranking(style, body, user="float[64]", item="float[64]", w=eighths(128, 64), far=np.full(64, ROUNDING))
+    result = rewrite(model)
+    assert_same(model, result.model)
+    assert result.ops.count("Gemm") == 2
+
+
+@styles
+@pytest.mark.parametrize("body", SUMMANDS.values(), ids=SUMMANDS.keys())
+@pytest.mark.parametrize(
+    "sums",
+    [
+        "d = Sub (large, mean) y = Add (d, shift)",
+        "n = Neg (mean) d = Add (n, large) y = Add (shift, d)",
+        "d = Sub (mean, large) y = Sub (shift, d)",
+        "d = Sub (large, mean) s = Mul (d, shift) y = Sum (s, d, shift)",
+    ],
+)
+def test_a_shift_of_what_is_near_its_mean(style: str, body: tuple[str, tuple[int, ...]], sums: str) -> None:
+    """(x - mean) + shift keeps the digits of the shift that x + (shift - mean) loses."""
+    made, shape = body
+    made += " large = Add (z, far)"
+    model = ranking(
+        style, f"{made} {sums}", item="float[4]", w=eighths(*shape), far=FAR, mean=FAR + 1, shift=np.float32(0.01)
+    )
+    assert_same(model, rewrite(model).model)
+
+
+@styles
+def test_a_shift_that_is_the_users(style: str) -> None:
+    """(item - mean) + shift, where the user has the mean and the shift."""
+    body = """
+        large = Add (item, far) m = Add (user, far) s = Mul (user, small)
+        d = Sub (large, m) y = Add (d, s)
+    """
+    model = ranking(style, body, item="float[4]", far=FAR, small=np.float32(0.01))
+    assert_same(model, rewrite(model).model)
+
+
+@styles
+@pytest.mark.parametrize("body", SUMMANDS.values(), ids=SUMMANDS.keys())
+def test_log_softmax_written_out(style: str, body: tuple[str, tuple[int, ...]]) -> None:
+    """(x - max) - log(sum) at x near 2**20: x - (max + log(sum)) would have the eighths of x alone."""
+    made, shape = body
+    made += """
+        x = Add (z, far) m = ReduceMax <axes = [-1], keepdims = 1> (x)
+        d = Sub (x, m) e = Exp (d) n = ReduceSum <keepdims = 1> (e, last) l = Log (n) y = Sub (d, l)
+    """
+    model = ranking(style, made, item="float[4]", w=eighths(*shape), far=FAR, last=[-1])
+    assert_same(model, rewrite(model).model, rtol=1e-6)
+
+
+@styles
+def test_what_is_taken_again_before_another_sum(style: str) -> None:
+    """z + ((x + c) - c): the sum behind does not take the constants apart either."""
+    body = "up = Add (item, far) r = Sub (up, far) q = Mul (user, w) y = Sum (q, far, r)"
+    model = ranking(style, body, item="float[4]", w=eighths(4), far=np.float32(2575))
+    assert_same(model, rewrite(model).model)
+
+
+def test_a_product_of_a_difference_of_features() -> None:
+    """(item (B 1 k) - user (L k)) @ W, both as they are sent: they may be large and close to each other."""
+    body = "i = Unsqueeze (item, one) d = Sub (i, user) y = MatMul (d, w)"
+    model = ranking(
+        "one", body, user="float[50, 32]", item="float[32]", output="float[B, 50, 2] y", w=integers(32, 2), one=[1]
+    )
+    result = rewrite_and_check(model)
+    assert result.ops.count("MatMul") + result.ops.count("Gemm") == 1
+
+
+@styles
+def test_a_product_of_a_difference_with_all_axes(style: str) -> None:
+    """(user - item) @ W stays one product: two would lose the digits of the difference and save nothing."""
+    body = "u = Add (user, far) i = Add (item, far) d = Sub (u, i) y = MatMul (d, w)"
+    model = ranking(style, body, item="float[4]", w=eighths(4, 2), far=FAR)
+    result = rewrite(model)
+    assert_same(model, result.model)
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 1
 
 
 # PRelu
@@ -473,15 +621,15 @@ def test_products_that_are_no_gemm_with_a_bias(nodes: str, item: str) -> None:
 
 
 def test_the_graph() -> None:
-    """(relu(user) * k + item) + k: one operator for each candidate."""
+    """(relu(user) * k + item) + k: the order of the sum is kept."""
     body = "r = Relu (user) m = Mul (r, k) s = Add (item, m) y = Add (s, k)"
     model = ranking("one", body, item="float[4]", output="float[B, 4] y", k=integers(4))
     result = rewrite_and_check(model)
     assert result.graph == [
         "r.user [1 4] = Relu (user_row)",
         "m.user [1 4] = Mul (r.user, k)",
-        "y.user [1 4] = Add (k.part, m.user)",
-        "y [B 4] = Add (item, y.user)",
+        "s [B 4] = Add (item, m.user)",
+        "y [B 4] = Add (s, k)",
     ]
 
 

@@ -233,7 +233,11 @@ def test_rows_that_come_last(style: str) -> None:
 
 
 def test_the_graph() -> None:
-    """(user + item) @ W is user @ W + item @ W, and the first of the two is computed once."""
+    """[user item] @ W + b is user @ W_user + b + item @ W_item, and the user's part is computed once."""
     types: dict[str, Any] = {"user": "float[64]", "item": "float[64]", "output": "float[B, 2] y"}
-    result = rewrite_and_check(ranking("one", "h = Add (user, item) y = MatMul (h, w)", **types, w=integers(64, 2)))
-    assert result.graph == ["y.user [1 2] = Gemm (user_row, w)", "y [B 2] = Gemm (item, w, y.user)"]
+    body = "x = Concat <axis = 1> (user, item) p = MatMul (x, w) y = Add (p, b)"
+    result = rewrite_and_check(ranking("one", body, **types, w=integers(128, 2), b=integers(2)))
+    assert result.graph == [
+        "y.user [1 2] = Gemm (user_row, w.user, b.part)",
+        "y [B 2] = Gemm (item, w.item, y.user)",
+    ]

