@@ -36,6 +36,9 @@ GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 CLIPPING = frozenset({"Relu", "Clip"})
 """Operators that onnxruntime takes for a part of the product before them."""
 
+BY_COLUMN = 13
+"""The opset from which there is a scale for each column; before, there is one for the whole tensor."""
+
 LEAST_BLOCK = 16
 """The fewest entries to a scale that MatMulNBits takes."""
 
@@ -119,7 +122,7 @@ def keep_unfused(b: Builder, nodes: Sequence[Node], outputs: Sequence[Tensor], p
         names, made = _initializers(step.inputs[0]), weight
         originals = [each for each in original.weights if each.inputs[0] in names]
         if originals and all(map(original.is_fused, originals)):
-            made = _with_scales_of_its_own(b, weight, taken)
+            made = _with_scales_of_its_own(b, weight, taken) if model.opset >= BY_COLUMN else weight
         elif written.neighbours(step) not in map(original.neighbours, originals):
             made = _unfused(b, weight)
         if made is not weight:
@@ -152,7 +155,7 @@ def _unfused(b: Builder, weight: Tensor) -> Tensor:
     x, *scales = (t for t in weight.node.inputs if t is not None)
     attributes = dict(weight.node.attributes)
     axis = attributes.pop("axis", 1)
-    if all(scale.known_shape == () for scale in scales):
+    if all(scale.known_shape in ((), (1,)) for scale in scales):
         scales = [b.reshape(scale, (1,)) for scale in scales]
     else:
         attributes["axis"] = axis if axis < 0 else axis - len(x.known_shape)

@@ -68,7 +68,7 @@ WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def quantized(kind: str, behind: str, style: str = "one") -> onnx.ModelProto:
+def quantized(kind: str, behind: str, style: str = "one", opset: int = 21) -> onnx.ModelProto:
     """A product of user and item with a quantized weight, and what stands behind it."""
     given, scales = WEIGHTS[kind]
     body = f"""x = Concat <axis = 1> (user, item) w = DequantizeLinear {given} (q, {", ".join(scales)})
@@ -76,7 +76,7 @@ def quantized(kind: str, behind: str, style: str = "one") -> onnx.ModelProto:
     q, b, v = integers(USER + ITEM, COLUMNS).astype(np.int8), integers(COLUMNS), integers(COLUMNS, 1)
     constants = {"q": q, "b": b, "v": v} | scales
     types = {"user": f"float[{USER}]", "item": f"float[{ITEM}]"}
-    return ranking(style, body, output="float[B, M] y", opset=21, **types, **constants)
+    return ranking(style, body, output="float[B, M] y", opset=opset, **types, **constants)
 
 
 def off(model: onnx.ModelProto, reference: onnx.ModelProto) -> float:
@@ -121,6 +121,14 @@ def test_parts_of_a_fused_product_are_fused(kind: str, behind: str, tmp_path: Pa
     given = feeds(proto, 7, ("user_row",))
     given["item"][1, 1] = given["item"][2, 0] = np.nan
     np.testing.assert_array_equal(np.isnan(served(result.model, given)), np.isnan(served(proto, given)))
+
+
+@pytest.mark.parametrize("scale", [np.float32(1), np.ones(1, np.float32)])
+@pytest.mark.parametrize("behind", ["y = Neg (h)", "r = Relu (h) y = MatMul (r, v)", "a = Add (h, b) y = Sigmoid (a)"])
+def test_before_there_were_scales_of_columns(behind: str, scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opset 12 knows no axis, and scales of one element."""
+    monkeypatch.setitem(WEIGHTS, "tensor", ("", {"s": scale}))
+    rewrite_and_check(quantized("tensor", behind, opset=12))
 
 
 def fused(model: onnx.ModelProto, folder: Path) -> int:

@@ -220,8 +220,8 @@ def test_the_graph() -> None:
     result = rewrite_and_check(ranking("one", body, user="float[4, 5]", item="float[16]", output="float[B, 16] y"))
     assert result.graph == [
         "p.user [1 4 4] = MaxPool (user_row)",
-        "y.user [1 16] = Reshape (p.user)",
-        "y [B 16] = Add (y.user, item)",
+        "p.user.reshape [1 16] = Reshape (p.user)",
+        "y [B 16] = Add (p.user.reshape, item)",
     ]
 
 
