@@ -71,13 +71,16 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _graph_tensors(attribute.g)
-            for graph in attribute.graphs:
-                yield from _graph_tensors(graph)
+            match attribute.type:
+                case onnx.AttributeProto.TENSOR:
+                    yield attribute.t
+                case onnx.AttributeProto.TENSORS:
+                    yield from attribute.tensors
+                case onnx.AttributeProto.GRAPH:
+                    yield from _graph_tensors(attribute.g)
+                case onnx.AttributeProto.GRAPHS:
+                    for graph in attribute.graphs:
+                        yield from _graph_tensors(graph)
 
 
 def slice_of(tensor: onnx.TensorProto) -> Slice:
