@@ -16,6 +16,11 @@ from typing import TypedDict
 
 from mari_onnx.errors import UserError
 
+try:
+    import resource
+except ImportError:  # Windows has no such module
+    resource = None  # type: ignore[assignment]
+
 TIMEOUT, MAX_MEMORY = 300.0, 8.0
 """Seconds, and gigabytes of memory of one process, where nothing else is asked for."""
 
@@ -29,9 +34,7 @@ class Limits(TypedDict, total=False):
 
 def _largest_memory() -> float:
     """The most memory that this process ever had, in gigabytes; 0 on a system that does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
+    if resource is None:
         return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

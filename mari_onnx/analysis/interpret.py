@@ -39,6 +39,7 @@ from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.provenance import Origin
 from mari_onnx.document.scopes import captures, reads, reads_of_elements
 from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.ir import validate
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
@@ -47,7 +48,6 @@ from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.operators import traits_of
-from mari_onnx.ir.validate import InvalidError, check_values
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.rows import OneRow
 
@@ -228,17 +228,17 @@ class _Walk:
         if (results := self._in_place(op)) is not None:
             self.values.update((value.name, value) for value in results)
             return
-        said = len(self.ctx.remarks)
-        derivation = self._derive(op)
+        said, derivation = len(self.ctx.remarks), self._derive(op)
         results = derivation.values
-        if self._is_settled():
-            check_values(f"{op.op_type} `{op.name}`", results)
+        if validate.ENABLED and self._is_settled():
+            validate.check_values(f"{op.op_type} `{op.name}`", results)
+        given = self._read(op)
         for value in results:
             if value.name:
                 claim(self.ctx, value, derivation.rule)
-                self.values[value.name] = explained(self.ctx, op, self._read(op), value, derivation.left)
+                self.values[value.name] = explained(self.ctx, op, given, value, derivation.left)
         if op.op_type in PRODUCTS and len(self.ctx.remarks) == said:
-            lost = any(map(repeats, self._read(op))) or varies(self.ctx, results[0])
+            lost = any(map(repeats, given)) or varies(self.ctx, results[0])
             explain_whole(op, self.ctx, results[0], derivation.left if lost else None)
         self.counter.node(op, results)
 
@@ -291,7 +291,7 @@ class _Walk:
         """The result of the rule. A rule that raises an error counts as refused, with a remark that this is a bug."""
         try:
             return rule(op, self.ctx)
-        except InvalidError:
+        except validate.InvalidError:
             raise
         except Exception as error:
             bug = f"a bug in mari-onnx: {type(error).__name__}: {error}"
@@ -351,7 +351,7 @@ class _Walk:
         """
         if op.op_type == "If" and (branch := branch_taken(op)) is not None:
             return self._outputs_of(branch, {}, op.proto.output)
-        if isinstance(body := self.functions.body(op, self.values), Refused):
+        if not self.functions.by_key or isinstance(body := self.functions.body(op, self.values), Refused):
             return None
         if not meets(self.ctx, op) and not all(map(is_shape, self.body(body, {}))):
             return None

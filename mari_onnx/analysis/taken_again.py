@@ -32,12 +32,11 @@ def taken_again(graph: onnx.GraphProto, constants: Iterable[str]) -> frozenset[s
     nodes = list(all_nodes(graph))
     known = set(constants)
     for node in nodes:
-        if node.op_type == "Constant" or (node.input and known.issuperset(reads(node))):
+        if node.op_type == "Constant" or (node.input and node.input[0] in known and known.issuperset(reads(node))):
             known.update(node.output)
     found: set[str] = set()
     for node in reversed(nodes):
-        varying = [name for name in reads(node) if name not in known]
-        of_sum = node.op_type in SUMS and len(varying) < len(node.input)
+        of_sum = node.op_type in SUMS and not known.isdisjoint(node.input)
         if of_sum or (node.op_type in KEEPS_ELEMENTS and not found.isdisjoint(node.output)):
-            found.update(varying)
+            found.update(name for name in reads(node) if name not in known)
     return frozenset(found)

@@ -65,6 +65,12 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command, as click does. What is left for here happens before or after the command itself."""
+        try:
+            return self._ended_by_signals(*args, **extra)
+        except EndedError as ended:  # while the signals are set, or set back
+            sys.exit(BY_SIGNAL + ended.number)
+
+    def _ended_by_signals(self, *args: Any, **extra: Any) -> Any:
         with _signals_raise() as came:
             try:
                 return super().main(*args, **extra)

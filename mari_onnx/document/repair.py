@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import onnx
 
 from mari_onnx.document.external import all_tensors
-from mari_onnx.document.scopes import all_nodes, reads
+from mari_onnx.document.scopes import all_nodes, captures, reads
 
 SPELLED_OUT = "ai.onnx"
 """The other name of the default domain."""
@@ -93,7 +93,7 @@ def _name_the_graph(model: onnx.ModelProto) -> None:
 def _is_out_of_order(model: onnx.ModelProto) -> bool:
     later = {name for node in model.graph.node for name in node.output if name}
     for node in model.graph.node:
-        if not later.isdisjoint(reads(node)):
+        if not (later.isdisjoint(node.input) and later.isdisjoint(captures(node))):
             return True
         later.difference_update(node.output)
     return False

@@ -17,6 +17,10 @@ _DELIMITED = 2
 """The wire type of a field whose length stands before it."""
 
 
+_SMALL = 2**16
+"""Bytes of data up to which a tensor is one piece."""
+
+
 def pieces(model: onnx.ModelProto) -> Iterator[bytes]:
     """The bytes of `model.SerializeToString()`; the largest piece is the data of one tensor."""
     yield from _pieces(model, ("graph", "initializer", "raw_data"))
@@ -47,7 +51,8 @@ def _pieces(message: Message, path: tuple[str, ...]) -> Iterator[bytes]:
         yield from _pieces(value, path[1:])
     else:
         for each in value:
-            parts = list(_pieces(each, path[1:]))
+            small = len(getattr(each, path[1])) <= _SMALL
+            parts = [each.SerializeToString()] if small else list(_pieces(each, path[1:]))
             yield from (_head(field.number, sum(map(len, parts))), *parts)
     yield after.SerializeToString()
 
