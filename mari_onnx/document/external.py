@@ -56,6 +56,11 @@ def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     return (tensor for tensor in all_tensors(proto) if is_external(tensor))
 
 
+def has_external_data(proto: onnx.ModelProto) -> bool:
+    """Whether any tensor of the model lies in another file."""
+    return next(external_tensors(proto), None) is not None
+
+
 def all_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     """Every stored tensor: of the graph, of the bodies of its nodes and of its functions."""
     return [*_graph_tensors(proto.graph), *_node_tensors(node for f in proto.functions for node in f.node)]

@@ -17,7 +17,14 @@ import onnx
 
 from mari_onnx.document.data_files import Digest, content_name, named_by, remove_unused
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import LARGE, PROTOBUF_LIMIT, external_tensors, leads_outside, slice_of
+from mari_onnx.document.external import (
+    LARGE,
+    PROTOBUF_LIMIT,
+    external_tensors,
+    has_external_data,
+    leads_outside,
+    slice_of,
+)
 from mari_onnx.document.serialized import pieces, size
 from mari_onnx.document.staging import Staging, Written, real_path, staging
 from mari_onnx.errors import UserError
@@ -122,7 +129,7 @@ class _Writer:
                     f"the result does not fit into {path}: ONNX allows 2 GB without external data",
                     "Export the model with external data, and optimize that.",
                 )
-        if not link.parent.samefile(path.parent) and any(True for _ in external_tensors(proto)):
+        if not link.parent.samefile(path.parent) and has_external_data(proto):
             raise UserError(
                 f"{link} is a symbolic link to {path}, and onnxruntime would look for external data beside the link",
                 "Write to the path that it leads to.",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import external_tensors
+from mari_onnx.document.external import has_external_data
 from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
 from mari_onnx.document.scopes import all_names, bodies
 from mari_onnx.errors import UserError
@@ -37,7 +37,7 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     guard = mode.guard if isinstance(mode.guard, OutputGuard) else None
     if len(parts) == 1 and guard is None and not _sent_otherwise(parts[0].proto, inputs, mode):
         return parts[0]
-    folders = {part.base_dir: part.linked for part in parts if any(True for _ in external_tensors(part.proto))}
+    folders = {part.base_dir: part.linked for part in parts if has_external_data(part.proto)}
     if len(folders) > 1:
         raise UserError("the models lie in several folders, each with external data", "put them into one folder")
     opset = next((o.version for o in parts[-1].repaired.opset_import if o.domain in ("", "ai.onnx")), 0)

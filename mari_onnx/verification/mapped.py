@@ -14,7 +14,7 @@ import onnx
 
 from mari_onnx.document.check import copy_fields
 from mari_onnx.document.document import Document
-from mari_onnx.document.external import LARGE, external_tensors, stored_bytes
+from mari_onnx.document.external import LARGE, has_external_data, stored_bytes
 from mari_onnx.errors import UserError
 
 LARGE_MODEL = 2**28
@@ -36,7 +36,7 @@ def mapped(documents: Sequence[Document], folder: Path) -> list[Document]:
 def _is_large(document: Document) -> bool:
     """Whether the weights of a model are large; one that has external data already is left as it is."""
     large = sum(map(stored_bytes, filter(_is_large_tensor, document.proto.graph.initializer)))
-    return large >= LARGE_MODEL and not any(True for _ in external_tensors(document.proto))
+    return large >= LARGE_MODEL and not has_external_data(document.proto)
 
 
 def _is_large_tensor(tensor: onnx.TensorProto) -> bool:
