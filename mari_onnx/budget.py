@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -57,12 +57,12 @@ class Budget:
         """The seconds that are left; less than 0 where they are over."""
         return self.start + self.timeout - time.monotonic()
 
-    def check(self, doing: str) -> None:
+    def check(self, doing: Callable[[], str]) -> None:
         """Raise UserError where this process took more; `doing` says in words what it was about to do."""
         if self.left < 0:
-            raise UserError(f"{self.timeout:g} s were over before {doing}", LONGER)
+            raise UserError(f"{self.timeout:g} s were over before {doing()}", LONGER)
         if _largest_memory() - self.memory > self.max_memory:
-            raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing}", LARGER)
+            raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing()}", LARGER)
 
 
 LONGER = "--timeout SECONDS allows more time"

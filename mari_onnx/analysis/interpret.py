@@ -220,7 +220,7 @@ class _Walk:
 
     def node(self, proto: onnx.NodeProto) -> None:
         """Derive the values of a node's outputs, name their tensors, and count the node's work."""
-        self.budget.check(f"{proto.op_type} `{next(iter(proto.output), '')}` was analysed")
+        self.budget.check(lambda: f"{proto.op_type} `{next(iter(proto.output), '')}` was analysed")
         if proto.op_type == "Constant" and self._constant_node(proto):
             return
         inputs = tuple(self.values[i] if i else None for i in proto.input)

@@ -27,7 +27,7 @@ def explained(ctx: Context, op: Op, read: Sequence[Value], value: Value, left: R
     `read` are the inputs and the captures of the node. `left` is why the node is left as it is, None if it is not.
     """
     if not any(v.because or v.stopped for v in read):
-        return value.changed(because=(), stopped=None)
+        return value.changed(because=(), stopped=None) if value.because or value.stopped else value
     written_out = left is not None and any(_lacks(ctx, v) for v in read)
     because = () if written_out else _because(ctx, op, read, value)
     return value.changed(because=because, stopped=_stop(ctx, op, read, because, left))

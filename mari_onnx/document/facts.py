@@ -11,7 +11,7 @@ from mari_onnx.report.model import ModelFacts, TensorFacts
 
 def facts(document: Document) -> ModelFacts:
     """The facts about a document, for a report."""
-    proto, graph = document.repaired, document.repaired.graph
+    proto, graph = document.proto, document.proto.graph
     stored = {tensor.name for tensor in graph.initializer}
     return ModelFacts(
         path=str(document.path) if document.path else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -10,8 +9,7 @@ from google.protobuf.message import DecodeError
 
 from mari_onnx.document.check import check
 from mari_onnx.document.document import Document, ModelLike
-from mari_onnx.document.external import PROTOBUF_LIMIT, external_bytes
-from mari_onnx.document.serialized import size
+from mari_onnx.document.external import PROTOBUF_LIMIT
 from mari_onnx.errors import ModelError, UserError
 
 AS_A_FILE = "Save the model to a file, and give the path of that."
@@ -23,18 +21,16 @@ def load(path: str | Path) -> Document:
     Raises UserError for a path that cannot be read, and ModelError for a file that is not a valid model; both name it.
     """
     path = Path(path)
-    proto = _parse(path)
-    document = Document(path, proto, path.parent, 0, path.resolve().parent if path.is_symlink() else None)
+    document = Document(path, _parse(path), path.parent, path.resolve().parent if path.is_symlink() else None)
     check(document)
-    return replace(document, bytes=path.stat().st_size + external_bytes(proto, path.parent))
+    return document
 
 
 def from_proto(proto: onnx.ModelProto, base_dir: str | Path | None = None) -> Document:
     """The document of a model in memory, whose external data lies in `base_dir`. Raises ModelError if it is invalid."""
-    base_dir = Path(base_dir) if base_dir is not None else None
-    document = Document(None, proto, base_dir, 0)
+    document = Document(None, proto, Path(base_dir) if base_dir is not None else None)
     check(document)
-    return replace(document, bytes=size(proto) + external_bytes(proto, base_dir))
+    return document
 
 
 def as_document(model: ModelLike) -> Document:

@@ -170,7 +170,7 @@ class _Selection:
         for _ in range(PASSES):
             start = best.cost
             for choice in reversed(self.b.choices):
-                limits.check("the plan was made")
+                limits.check(lambda: "the plan was made")
                 now = {t: best.resolve(t) for t in choice if best.read[t]}
                 if not now:
                     continue

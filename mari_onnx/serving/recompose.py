@@ -46,7 +46,7 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
         whole.add(part.proto, f"part{i}/")
     whole.add_last(parts[-1].proto)
     base_dir, linked = folders.popitem() if folders else (parts[-1].base_dir, None)
-    return Document(None, whole.model(parts[-1].proto), base_dir, parts[-1].bytes, linked)
+    return Document(None, whole.model(parts[-1].proto), base_dir, linked)
 
 
 def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInfoProto], mode: Mode) -> bool:

@@ -14,9 +14,9 @@ from tests.document.spoiled import domain_spelled_out, ranker
 
 def test_a_model_is_repaired_once_and_stays_the_user_s_own() -> None:
     model = ranker()
-    assert Document(None, model, None, 0).repaired is model
+    assert Document(None, model, None).repaired is model
     domain_spelled_out(model)
-    document = Document(None, model, None, 0)
+    document = Document(None, model, None)
     assert document.repaired is document.repaired
     assert document.repaired.graph.node[1].domain == ""
     assert document.proto.graph.node[1].domain == "ai.onnx"
