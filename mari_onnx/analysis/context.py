@@ -21,7 +21,7 @@ from mari_onnx.ir.axes import Axis, Dims, Refused, extents, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.expressions import Tensor
-from mari_onnx.ir.extents import Extent, Poly, symbols
+from mari_onnx.ir.extents import Extent, Poly, is_length, symbols
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.operators import traits_of
 from mari_onnx.report.model import Remark
@@ -223,6 +223,8 @@ class Context:
         return Value(op.proto.output[output], dims, dtype, array, parts, terms, factors)
 
 
+NO_LENGTH = "correct the numbers from which its shape is computed: no runtime makes such a tensor"
+
 Derived: TypeAlias = "list[Value] | Refused"
 Rule: TypeAlias = Callable[[Op, Context], Derived]
 
@@ -233,3 +235,16 @@ def uniform(ctx: Context, name: str, scalar: npt.NDArray[Any], shape: Sequence[E
     dims = new_dims(shape)
     array = Array(ctx.b.reshape(tensor, (1,) * len(dims)), tuple(() for _ in dims))
     return Value(name, dims, tensor.dtype, array)
+
+
+def bounded(derived: Derived) -> Derived:
+    """What a rule derived, or Refused where an axis would be longer than a runtime can count, or less than nothing.
+
+    A Tile by -2 or by 2**62 has such an axis. It fails in every call, and the model may have outputs without it.
+    """
+    if not isinstance(derived, Refused):
+        for value in derived:
+            for extent in extents(value.dims or ()):
+                if not is_length(extent):
+                    return Refused(f"an axis of `{value.name}` would be {extent} long", NO_LENGTH)
+    return derived

@@ -24,7 +24,7 @@ from mari_onnx import budget
 from mari_onnx.analysis.branches import branch_taken, if_on_one_row
 from mari_onnx.analysis.calls import Functions, is_shape, meets
 from mari_onnx.analysis.claims import claim
-from mari_onnx.analysis.context import Context, Derived, Op, Rule
+from mari_onnx.analysis.context import Context, Derived, Op, Rule, bounded
 from mari_onnx.analysis.counting import Counter
 from mari_onnx.analysis.equal_extents import merged, single
 from mari_onnx.analysis.loop_bodies import loop_on_one_row
@@ -221,8 +221,8 @@ class _Walk:
     def node(self, proto: onnx.NodeProto) -> None:
         """Derive the values of a node's outputs, name their tensors, and count the node's work."""
         self.budget.check(lambda: f"{proto.op_type} `{next(iter(proto.output), '')}` was analysed")
-        if proto.op_type == "Constant" and self._constant_node(proto):
-            return
+        if not proto.output or (proto.op_type == "Constant" and self._constant_node(proto)):
+            return  # an LSTM may leave out all its outputs
         inputs = tuple(self.values[i] if i else None for i in proto.input)
         op = Op(proto, inputs, self.model.opsets.get(proto.domain, 0))
         if (results := self._in_place(op)) is not None:
@@ -290,7 +290,7 @@ class _Walk:
     def _applied(self, rule: Rule, op: Op) -> Derived:
         """The result of the rule. A rule that raises an error counts as refused, with a remark that this is a bug."""
         try:
-            return rule(op, self.ctx)
+            return bounded(rule(op, self.ctx))
         except validate.InvalidError:
             raise
         except Exception as error:

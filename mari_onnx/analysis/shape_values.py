@@ -19,7 +19,7 @@ from onnx import TensorProto
 
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.ir.axes import extents, infer_shape
-from mari_onnx.ir.extents import compare, divide, ordered, product
+from mari_onnx.ir.extents import compare, divide, is_within, ordered, product
 from mari_onnx.ir.operators import OPERATORS
 
 Content: TypeAlias = npt.NDArray[Any]
@@ -44,7 +44,7 @@ def content(op: Op, ctx: Context) -> Content | None:
         return None
     result = np.asarray(evaluated, object)  # numpy returns a scalar instead of an array of rank 0
     largest = LARGEST.get(op.data.dtype, LARGEST[TensorProto.INT64])
-    if any(isinstance(e, int) and not -largest <= e <= largest for e in result.flat):
+    if not all(is_within(e, largest) for e in result.flat if e is not None):
         return None  # the result overflows in a runtime
     unknown = result.size > 0 and all(e is None for e in result.flat)
     return None if unknown or result.size > MAX_ELEMENTS else result

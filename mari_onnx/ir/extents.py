@@ -166,6 +166,16 @@ def ordered(a: Extent, b: Extent) -> tuple[Extent, Extent] | None:
     return (a, b) if all(c <= 0 for c in coefficients) else None
 
 
+def is_within(extent: Extent, largest: int) -> bool:
+    """Whether no number in the extent is larger, or less than the negative of that: 3*batch + 7 is within 7."""
+    return all(-largest <= c <= largest for _, c in _terms(extent))
+
+
+def is_length(extent: Extent) -> bool:
+    """Whether an axis can be so long: -8 is no length, and 2**63*batch is none that an integer of a runtime holds."""
+    return is_within(extent, 2**63 - 1) and not (isinstance(extent, int) and extent < 0)
+
+
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
     """The extent as a number, with `default` for symbols that `values` lacks: batch*20 at {batch: 3} is 60."""
     if isinstance(extent, int):

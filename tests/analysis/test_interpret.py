@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import mari_onnx
 from mari_onnx.analysis.context import Context, Derived, Op
@@ -114,6 +114,21 @@ def test_nodes_that_differ_in_an_attribute_are_two() -> None:
 def test_what_nobody_needs_is_not_written() -> None:
     result = rewrite_and_check(ranking("one", "dead = Exp (user) y = Relu (item)"))
     assert result.ops == ["Relu"]
+
+
+@pytest.mark.parametrize("left_out", [[], [""], ["", ""]])
+@pytest.mark.parametrize(("op_type", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_node_without_outputs(op_type: str, gates: int, left_out: list[str]) -> None:
+    """Every output of a recurrent operator may be left out, and onnxruntime runs it all the same."""
+    w, r = np.ones((1, gates * 2, 4), np.float32), np.ones((1, gates * 2, 2), np.float32)
+    proto = ranking("one", "x = Concat <axis = 1> (user, item) y = MatMul (x, v)", v=integers(7, 16), w=w, r=r)
+    for place in (0, len(proto.graph.node)):
+        node = helper.make_node(op_type, ["steps", "w", "r"], left_out, hidden_size=2)
+        proto.graph.node.insert(place, node)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((3, 1, 4), np.float32), "steps"))
+    result = rewrite_and_check(proto)
+    assert op_type not in result.ops
+    assert result.ops.count("Gemm") == 2
 
 
 # Shapes that nobody derives

@@ -155,6 +155,7 @@ def assert_unknown(proto: onnx.ModelProto, elements: Sequence[Any] | None = None
         ("t = Cast <to = 3> (k) s = Cast <to = 7> (t)", {"k": [300, 7]}, None),  # 300 is 44 in int8
         ("t = Cast <to = 6> (k) s = Cast <to = 7> (t)", {"k": [2**40, 7]}, [None, 7]),
         ("s = Add (k, k)", {"k": [2**62, 7]}, None),  # begins again at the smallest
+        ("t = Mul (shape, k) s = Mul (t, k)", {"k": 2**40}, None),  # so does a multiple of an extent
         ("t = Cast <to = 6> (k) u = Mul (t, t) s = Cast <to = 7> (u)", {"k": [2**20]}, None),
         ("e = Gather (shape, i) s = Range (z, e, o)", {"i": 0, "z": 0, "o": 1}, None),
         ("s = ReduceSum (shape)", {}, None),

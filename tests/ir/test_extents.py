@@ -12,6 +12,8 @@ from mari_onnx.ir.extents import (
     compare,
     divide,
     evaluate,
+    is_length,
+    is_within,
     ordered,
     positive,
     product,
@@ -157,6 +159,13 @@ def test_symbols_and_product() -> None:
     assert symbols(3) == set()
     assert product([]) == 1
     assert product([B, 2, L]) == 2 * B * L
+
+
+def test_what_an_axis_can_be() -> None:
+    assert all(map(is_length, (0, 7, 2**63 - 1, B - 8, (2**63 - 1) * B)))
+    assert not any(map(is_length, (-1, 2**63, 2**63 * B, B - 2**63)))
+    assert is_within(3 * B + 7, 7)
+    assert not is_within(B - 8, 7)
 
 
 def test_it_reads_well() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+import mari_onnx
 from mari_onnx.ir.extents import evaluate, product
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -219,6 +221,31 @@ def test_tables_of_reasons() -> None:
         assert any(r.next_step for r in result.remarks if r.op_type == op_type) == (
             op_type != "Dropout" or "yes" in body
         )
+
+
+@pytest.mark.parametrize("dead", [True, False])
+@pytest.mark.parametrize(("times", "long"), [(-2, "-8"), (2**62, str(2**64)), ("B", f"{2**64}*B")])
+def test_a_length_that_no_axis_can_have(times: int | str, long: str, dead: bool, tmp_path: Path) -> None:
+    """Such a Tile fails in every call. Nothing is concluded from it, and nothing else fails for it.
+
+    The check does not see it: it reads no external data, and knows of no extent.
+    """
+    repeats = "m = Mul (s, many) r = Concat <axis = 0> (one, m) t = Tile (rows, r)"
+    tail = "y = Neg (item)" if dead else "n = Shape (t) y = ConstantOfShape (n)"
+    proto = parse(
+        f"""g (float[1, 4] user, float[B, 3] item) => (float[?, ?] y) {{
+            s = Shape <end = 1> (item) e = Concat <axis = 0> (s, one) rows = Expand (user, e)
+            {repeats if times == "B" else "t = Tile (rows, times)"} {tail}
+        }}""",
+        one=[1],
+        **({"many": [2**62]} if times == "B" else {"times": [1, times]}),
+    )
+    onnx.save(proto, tmp_path / "model.onnx", save_as_external_data=True, size_threshold=0)
+    result = mari_onnx.optimize(tmp_path / "model.onnx", verify=False)
+    (said,) = (r for r in result.report.remarks if r.op_type == "Tile")
+    assert said.reason == f"an axis of `t` would be {long} long"
+    assert said.next_step
+    assert any(n.op_type == "Tile" for n in result.model.graph.node) != dead
 
 
 def test_tile_of_another_rank() -> None:
