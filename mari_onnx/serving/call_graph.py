@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.ir.operators import OPERATORS
+
+RANGE = 11
+"""The first opset that has Range."""
 
 
 def fed_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
@@ -63,11 +66,29 @@ class CallGraph:
 
     def row_numbers(self, rows: str, output: str) -> str:
         """Write the number of each row of a tensor: 0, 1, 2, ..."""
-        scalar = self.node("Reshape", [self.row_count(rows, output), self.ints("scalar", [])], f"{output}.scalar")
-        return self.node("Range", [self.ints("zero", 0), scalar, self.ints("step", 1)], output)
+        return self.numbers(self.row_count(rows, output), output)
+
+    def numbers(self, count: str, output: str) -> str:
+        """Write the numbers from 0 up to and without `count`, which has the shape [1]."""
+        scalar = self.node("Reshape", [count, self.ints("scalar", [])], f"{output}.scalar")
+        if self.opset >= RANGE:
+            return self.node("Range", [self.ints("zero", 0), scalar, self.ints("step", 1)], output)
+        outputs = [f"{output}.last", f"{output}.counted"]
+        self.nodes.append(helper.make_node("Loop", [scalar, "", self.ints("zero", 0)], outputs, body=_each_number()))
+        return self.node("Reshape", [outputs[1], self.ints("flat", [-1])], output)
 
     def ints(self, name: str, values: int | list[int]) -> str:
         """Write an int64 constant, a scalar or a list, and return its name."""
         constant = numpy_helper.from_array(np.array(values, np.int64), f"together.{name}")
         self.add(constant)
         return constant.name
+
+
+def _each_number() -> onnx.GraphProto:
+    """The body of a Loop that gives the number of each of its trips, and of the last one besides."""
+    names = ("trip", "goes_on", "before", "still", "last", "number")
+    kinds = [TensorProto.BOOL if name in ("goes_on", "still") else TensorProto.INT64 for name in names]
+    infos = [helper.make_tensor_value_info(f"together.{n}", kind, []) for n, kind in zip(names, kinds, strict=True)]
+    pairs = (("goes_on", "still"), ("trip", "last"), ("trip", "number"))
+    nodes = [helper.make_node("Identity", [f"together.{a}"], [f"together.{b}"]) for a, b in pairs]
+    return helper.make_graph(nodes, "each number", infos[:3], infos[3:])

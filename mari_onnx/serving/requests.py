@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from mari_onnx.document.graph_view import Model, is_named, shape_of
 from mari_onnx.document.signature import AS_IT_WAS, Signature
@@ -114,10 +113,11 @@ class ExistingIndex(SeveralRequests):
             padded = call.node("Concat", [flat, call.ints("none", [-1])], f"{name}.padded", axis=0)
             largest = call.node("ReduceMax", [padded], f"{name}.largest", keepdims=0)
             count = call.node("Add", [largest, call.ints("one", [1])], f"{name}.count")
-            zero = numpy_helper.from_array(np.zeros(1, np.int64))
-            zeros = call.node("ConstantOfShape", [count], f"{name}.zeros", value=zero)
-            own = call.row_numbers(flat, f"{name}.own")
-            call.node("ScatterElements", [zeros, flat, own], name, axis=0)
+            requests = call.numbers(count, f"{name}.requests")
+            each = call.node("Reshape", [requests, call.ints("column", [-1, 1])], f"{name}.each")
+            is_of = call.node("Equal", [each, padded], f"{name}.is_of")
+            found = call.node("Cast", [is_of], f"{name}.found", to=TensorProto.INT32)
+            call.node("ArgMax", [found], name, axis=1, keepdims=0)
         return name
 
 
@@ -165,8 +165,7 @@ class AddedIndex(SeveralRequests):
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
         """The rows of all candidates in reverse order, twice: the second half are requests without candidates."""
-        starts = [call.ints(f"down{i}", [i]) for i in (-1, -(2**62), 0)]
-        backwards = call.node("Slice", [name, *starts, call.ints("down-1", [-1])], f"{to}.backwards")
+        backwards = call.node("Gather", [name, _downwards(name, call, f"{to}.down")], f"{to}.backwards", axis=0)
         call.node("Concat", [backwards, backwards], to, axis=0)
 
 
@@ -178,6 +177,11 @@ def _count_down(index: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
     """
     dynamic = [i for i in call.inputs.values() if shape_of(i) and not isinstance(leading_extent(i), int)]
     some = next((i for i in dynamic if leading_extent(i) == leading_extent(index)), dynamic[0]).name
-    up = call.row_numbers(some, f"{to}.up")
-    last = call.node("Sub", [call.row_count(some, f"{to}.all"), call.ints("one", [1])], f"{to}.last")
-    call.node("Sub", [last, up], to)
+    _downwards(some, call, to)
+
+
+def _downwards(rows: str, call: CallGraph, to: str) -> str:
+    """Write the numbers of a tensor's rows, the last one first."""
+    up = call.row_numbers(rows, f"{to}.up")
+    last = call.node("Sub", [call.row_count(rows, f"{to}.all"), call.ints("one", [1])], f"{to}.last")
+    return call.node("Sub", [last, up], to)

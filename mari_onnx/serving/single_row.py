@@ -9,7 +9,7 @@ from functools import partial
 import onnx
 from onnx import TensorProto, helper
 
-from mari_onnx.document.graph_view import Model
+from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.signature import Signature
 from mari_onnx.report.model import RequestInput
 from mari_onnx.serving.call_graph import CallGraph, leading_extent
@@ -57,8 +57,9 @@ def _first_row(original: onnx.ValueInfoProto, call: CallGraph, to: str) -> None:
         shape = call.node("Shape", [source], f"{to}.shape")
         tail = call.slice(shape, 1, 2**62, f"{to}.tail")
         target = call.node("Concat", [call.ints("one", [1]), tail], f"{to}.row", axis=0)
-        zero = helper.make_tensor(f"together.zero{dtype}", dtype, [], [0])
+        rank = len(shape_of(original) or ())
+        zero = helper.make_tensor(f"together.zero{dtype}.{rank}", dtype, [1] * rank, [0])
         call.add(zero)
-        zeros = call.node("Expand", [zero.name, target], f"{to}.zeros")  # older than ConstantOfShape
+        zeros = call.node("Tile", [zero.name, target], f"{to}.zeros")  # older than Expand and ConstantOfShape
         source = call.node("Concat", [source, zeros], f"{to}.and_zeros", axis=0)
     call.slice(source, 0, 1, to)

@@ -64,6 +64,21 @@ def test_each_way_of_serving(model: onnx.ModelProto, serving: dict[str, Any]) ->
     assert not passed(model, spoiled(result.model), serving)
 
 
+@pytest.mark.parametrize(
+    "serving", [{"user_batch": "one"}, {"user_batch": "requests"}, {"request_index": "i"}], ids=str
+)
+@pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 13, 18, 21])
+def test_every_opset(serving: dict[str, Any], opset: int) -> None:
+    """Range and ScatterElements are of opset 11, a Slice backwards of 10, and ConstantOfShape and NonZero of 9."""
+    model = parse(f"g ({TYPES}) => (float[B, 2] y) {{ {BODY} }}", opset=opset, w=integers(7, 2), b=integers(2))
+    result = optimize(model, user_inputs=["user*"], **serving)
+    assert result.changed
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+    assert passed(model, result.model, serving, batches=[0, 5])
+    assert not passed(model, spoiled(result.model), serving)
+
+
 def test_a_call_without_candidates(model: onnx.ModelProto) -> None:
     servings: list[dict[str, Any]] = [
         {"user_batch": "one"},
