@@ -1,7 +1,8 @@
-"""Quantized nodes that come to stand side by side, and that onnxruntime would take for one.
+"""Quantized nodes that come to stand side by side, and that onnxruntime would take for one, or fail at.
 
     DequantizeLinear, QuantizeLinear        by two scales: one pair, with the finer of the two
     DequantizeLinear, MatMul or Gemm        MatMulNBits, whose other operand is rounded to 8 bits
+    DequantizeLinear, Reshape               of int8: a model that is not loaded
 
 Where the original has something between the two, they are kept apart: its scores would not be had otherwise. Where it
 has them side by side as well, they are written as they are, and onnxruntime does the same with both models.
@@ -30,6 +31,12 @@ from mari_onnx.ir.extents import Extent
 NEUTRAL = frozenset({"Identity", "Dropout", "Cast", "Expand"})
 """Operators that onnxruntime removes where they change nothing."""
 
+MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "MaxPool"})
+"""Operators behind which onnxruntime quantizes again what was dequantized before them."""
+
+MOVES_FAIL_FROM = 21
+"""The opset from which QuantizeLinear says its type, which onnxruntime then gets wrong."""
+
 GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 """The attributes of a Gemm that is a MatMul and an Add."""
 
@@ -48,43 +55,32 @@ def keep_apart(program: Program, model: Model, nodes: Sequence[Node], outputs: S
     if not any(node.op_type == "DequantizeLinear" for node in nodes):
         return False
     b = program.context.b
-    by_scale, exact = keep_scales_apart(b, nodes, model), keep_unfused(b, nodes, outputs, program, model)
-    return by_scale or exact
+    changed = [
+        keep_scales_apart(b, nodes, model),
+        keep_moves_apart(b, nodes, model),
+        keep_unfused(b, nodes, outputs, program, model),
+    ]
+    return any(changed)
 
 
 # Two scales
 
 
 def keep_scales_apart(b: Builder, nodes: Sequence[Node], model: Model) -> bool:
-    """Put a Concat of one tensor before each QuantizeLinear that only here comes to read a DequantizeLinear.
+    """Put something before each QuantizeLinear that only here comes to read a DequantizeLinear.
 
-    The original has something between the two, such as the Concat of user and item. onnxruntime does not look through
-    a Concat, and runs it on the quantized numbers. Returns whether there was such a node.
+    The original has something between the two, such as the Concat of user and item. Returns whether there was such a
+    node.
     """
-    found = [node for node in nodes if node.op_type == "QuantizeLinear" and _rescales(node, model)]
-    makers = {name: node for node in model.graph.node for name in node.output} if found else {}
-    found = [node for node in found if node.proto is None or not _is_quantized_again(node.proto, makers)]
-    for node in found:
-        source, *scales = node.inputs
-        assert source is not None
-        shape = source.known_shape
-        node.inputs = (b.make("Concat", [source], shape, axis=len(shape) - 1), *scales)
-    return bool(found)
+    return _put_between(b, [n for n in nodes if n.op_type == "QuantizeLinear" and _rescales(n, model)], model)
 
 
 def _rescales(quantize: Node, model: Model) -> bool:
-    """Whether a QuantizeLinear reads, perhaps through operators of `NEUTRAL`, what was quantized by another scale.
-
-    A scalar, which no Concat can give, does not count.
-    """
-    source = quantize.inputs[0]
-    if source is None or not source.shape:
+    """Whether a QuantizeLinear reads what was quantized by another scale."""
+    dequantize = _dequantized(quantize.inputs[0])
+    if dequantize is None:
         return False
-    while source is not None and source.op_type in NEUTRAL:
-        source = source.node.inputs[0]
-    if source is None or source.op_type != "DequantizeLinear":
-        return False
-    return not all(_same(a, b, model) for a, b in zip_longest(quantize.inputs[1:], source.node.inputs[1:]))
+    return not all(_same(a, b, model) for a, b in zip_longest(quantize.inputs[1:], dequantize.inputs[1:]))
 
 
 def _same(a: Tensor | None, b: Tensor | None, model: Model) -> bool:
@@ -94,9 +90,65 @@ def _same(a: Tensor | None, b: Tensor | None, model: Model) -> bool:
     return a.stored and b.stored and np.array_equal(fold(a, model.array_of), fold(b, model.array_of))
 
 
-def _is_quantized_again(quantize: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
-    """Whether a QuantizeLinear of the original itself reads a DequantizeLinear so."""
-    node = makers.get(quantize.input[0])
+# Elements of int8 that are moved
+
+
+def keep_moves_apart(b: Builder, nodes: Sequence[Node], model: Model) -> bool:
+    """Put something before each node of `MOVES` that only here comes to read what was dequantized from int8.
+
+    onnxruntime quantizes again behind such a node, from opset 21 on to another type than it says, and does not load the
+    model. Returns whether there was such a node.
+    """
+    if model.opset < MOVES_FAIL_FROM:
+        return False
+    return _put_between(b, [n for n in nodes if n.op_type in MOVES and _is_moved_int8(n.inputs[0])], model)
+
+
+def _is_moved_int8(t: Tensor | None) -> bool:
+    """Whether a tensor was dequantized from int8 by one scale, and not from a constant."""
+    dequantize = _dequantized(t)
+    if dequantize is None or len(dequantize.inputs) < 3 or dequantize.outputs[0].constant:
+        return False
+    x, scale, zero = dequantize.inputs
+    one = scale is not None and scale.shape in ((), (1,))
+    return one and zero is not None and x is not None and x.dtype == onnx.TensorProto.INT8
+
+
+# What is between the nodes of both
+
+
+def _put_between(b: Builder, nodes: Sequence[Node], model: Model) -> bool:
+    """Put between each node and what it reads a node that onnxruntime does not look through, if the original has one.
+
+    Such a node is a Concat of one tensor, which onnxruntime runs on the quantized numbers; of a scalar there is none,
+    and a Max of one stands there. Returns whether there was such a node.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output} if nodes else {}
+    found = [node for node in nodes if node.proto is None or not _reads_dequantized(node.proto, makers)]
+    for node in found:
+        source, *rest = node.inputs
+        assert source is not None
+        shape = source.known_shape
+        axis = {"axis": len(shape) - 1} if shape else {}
+        node.inputs = (b.make("Concat" if shape else "Max", [source], shape, **axis), *rest)
+    return bool(found)
+
+
+def _dequantized(t: Tensor | None) -> Node | None:
+    """The DequantizeLinear that a tensor comes from, perhaps through operators of `NEUTRAL`.
+
+    A tensor of unknown rank, which no Concat can take, is not looked at.
+    """
+    if t is None or t.shape is None:
+        return None
+    while t is not None and t.op_type in NEUTRAL:
+        t = t.node.inputs[0]
+    return t.node if t is not None and t.op_type == "DequantizeLinear" else None
+
+
+def _reads_dequantized(proto: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
+    """Whether a node of the original itself reads a DequantizeLinear so."""
+    node = makers.get(proto.input[0])
     while node is not None and node.op_type in NEUTRAL:
         node = makers.get(node.input[0])
     return node is not None and node.op_type == "DequantizeLinear"
