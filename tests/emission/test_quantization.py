@@ -59,7 +59,8 @@ def test_what_is_quantized_again_in_the_original_stays_as_it_is() -> None:
 @pytest.mark.parametrize("style", ["one", "tiled"])
 def test_a_number_that_is_quantized_again(style: str) -> None:
     """A Concat takes no scalar."""
-    body = """m = ReduceMax <keepdims = 0> (price) pq = QuantizeLinear (m, two, none) pd = DequantizeLinear (pq, two, none)
+    body = """m = ReduceMax <keepdims = 0> (price)
+        pq = QuantizeLinear (m, two, none) pd = DequantizeLinear (pq, two, none)
         t = Transpose (pd) s = Squeeze (t) q = QuantizeLinear (s, one, none) d = DequantizeLinear (q, one, none)
         x = Concat <axis = 1> (user, item) h = MatMul (x, w) y = Mul (h, d)"""
     scales: dict[str, Any] = {"one": np.float32(1), "two": np.float32(2), "none": np.uint8(128)}
@@ -86,12 +87,12 @@ def test_a_number_that_is_quantized_again(style: str) -> None:
 )
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
 @pytest.mark.parametrize("opset", [13, 21, 23])
-@pytest.mark.parametrize("scale", [np.float32(2), np.float32([2])], ids=["scalar", "vector"])
+@pytest.mark.parametrize("scale", [np.float32(2), np.full(1, np.float32(2))], ids=["scalar", "vector"])
 def test_what_was_dequantized_is_moved(opset: int, kind: type, move: str, scale: Any) -> None:
     """onnxruntime 1.32 does not load DequantizeLinear, Reshape of int8 from opset 21 on."""
     body = f"""q = QuantizeLinear (user, s, z) u = DequantizeLinear (q, s, z)
         n = Concat <axis = 1> (u, item) d = Slice (n, zero_, four_, one_) {move}"""
-    places = {"zero_": [0], "one_": [1], "two_": [2], "three_": [3], "four_": [4]}
+    places: dict[str, Any] = {"zero_": [0], "one_": [1], "two_": [2], "three_": [3], "four_": [4]}
     zero = np.ones(np.shape(scale), kind)
     proto = ranking("one", body, opset=opset, output="float[M, N] y", s=scale, z=zero, flat=[-1, 2], **places)
     proto.graph.output[0].type.tensor_type.ClearField("shape")
