@@ -28,10 +28,10 @@ from onnx import TensorProto
 from mari_onnx.analysis.context import BOOL, INT64, Context, Op
 from mari_onnx.analysis.equal_extents import single
 from mari_onnx.ir.arrays import fill
-from mari_onnx.ir.axes import Axis, Dims, flat
+from mari_onnx.ir.axes import Axis, Dims, extent_of, flat
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
-from mari_onnx.ir.extents import Extent, positive, product
+from mari_onnx.ir.extents import Extent, positive, product, symbol
 from mari_onnx.ir.forms import Array, IndexMap, State
 from mari_onnx.ir.operators import traits_of
 
@@ -48,8 +48,8 @@ CHOSEN: Mapping[int, npt.NDArray[np.generic]] = {
 }
 """The element types of which onnxruntime has a Where, each with an element on which no operator fails."""
 
-LOOKUPS = frozenset({"Gather", "GatherElements", "ScatterElements"})
-"""Operators whose integers are numbers of rows along an axis of the first input."""
+LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements"})
+"""Operators whose integers are numbers of rows along axes of the first input."""
 
 SIGN_AND_WHERE = 9
 """The opset from which there are these operators, and Scatter."""
@@ -80,7 +80,16 @@ def _looks_up_candidates(op: Op, ctx: Context) -> bool:
     """Whether the table of a lookup has a row for each candidate. Without candidates it has none, not even row 0."""
     if op.op_type not in LOOKUPS or op.data.dims is None:
         return False
-    return any(ctx.is_candidate(a) for a in op.data.dims[op.axis])
+    return any(ctx.is_candidate(a) for a in flat(_looked_up(op, op.data.dims)))
+
+
+def _looked_up(op: Op, table: Dims) -> Dims:
+    """The dimensions of a table along which a lookup has numbers of rows."""
+    if op.op_type != "GatherND":
+        return (table[op.axis],)
+    first, indices = op.attribute("batch_dims", 0), op.inputs[1]
+    width = None if indices is None or not indices.dims else extent_of(indices.dims[-1])
+    return table[first : first + width] if isinstance(width, int) else table[first:]
 
 
 def _or_zero(ctx: Context, array: Array, there: Array, dims: Dims) -> Array:
@@ -108,6 +117,36 @@ def harmless_operands(op: Op, ctx: Context, arrays: Sequence[Array], dims: Dims)
     `dims` are those of the result.
     """
     return [harmless(op, ctx, i, a, dims, [*arrays[:i], *arrays[i + 1 :]]) for i, a in enumerate(arrays)]
+
+
+def never_empty(op: Op, ctx: Context, array: Array, tensor: Tensor, dims: Dims, along: Sequence[int]) -> Tensor:
+    """The array's tensor, laid out as `dims`, in which a surplus row that has no element along some dimensions has one.
+
+    In a call without candidates, onnxruntime runs the ArgMax of a history that is empty, and not that of the one row
+    that is stored of it. The element is a 0. Rows that have elements get none.
+    """
+    traits = traits_of(op.op_type, op.proto.domain)
+    if traits is None or not traits.nonempty or ctx.opset < SIGN_AND_WHERE or not list(_surplus(ctx, [array], dims)):
+        return tensor
+    for i in along:
+        if not positive(tensor.known_shape[i]):
+            tensor = _with_an_element(ctx, tensor, i)
+    return tensor
+
+
+def _with_an_element(ctx: Context, tensor: Tensor, position: int) -> Tensor:
+    """The tensor with a zero behind its last element along a dimension that has none, and as it is otherwise."""
+    b, shape = ctx.b, tensor.known_shape
+    length = b.extents(np.array([shape[position]], object), INT64)
+    missing = b.make("Sub", [b.constant(np.array([1])), b.make("Sign", [length], (1,))], (1,))
+    others = [b.extents(np.array(part, object), INT64) for part in (shape[:position], shape[position + 1 :]) if part]
+    target = b.make("Concat", [*others[: bool(position)], missing, *others[bool(position) :]], (len(shape),), axis=0)
+    name = symbol(f"missing:{shape[position]}")
+    zeros = b.make(
+        "ConstantOfShape", [target], (*shape[:position], name, *shape[position + 1 :]), tensor.dtype, number=0
+    )
+    whole = (*shape[:position], shape[position] + name, *shape[position + 1 :])
+    return b.make("Concat", [tensor, zeros], whole, axis=position)
 
 
 def _may_fail(op: Op, i: int) -> bool:

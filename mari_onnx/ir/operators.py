@@ -41,8 +41,9 @@ class Traits:
     number, do not broadcast and keep their shape. `scalars` are the positions of inputs that onnx wants of rank 0,
     where runtimes take one element of any rank. `checked` are the positions of inputs of which some element makes the
     operator fail: an index out of its table, an integer 0 as divisor, a string that is cast and is no number, a NaN in
-    a Binarizer. `arithmetic` are the four operations, which distribute over a Transpose of both operands. `result` is
-    the element type of an elementwise result.
+    a Binarizer. A `nonempty` operator fails where its input has rows, and no element in a row. `arithmetic` are the
+    four operations, which distribute over a Transpose of both operands. `result` is the element type of an elementwise
+    result.
 
     `axis` is the default of the attribute `axis` from opset `one_axis_from` on, and `axis_before` is the default in
     earlier opsets, in which the operator works along that axis and all later ones (Softmax before opset 13;
@@ -64,6 +65,7 @@ class Traits:
     broadcasts_from: int = 7
     operands: int = MANY
     checked: tuple[int, ...] = ()
+    nonempty: bool = False
     scalars: tuple[int, ...] = ()
     arithmetic: bool = False
     result: Result = "first"
@@ -164,7 +166,7 @@ OPERATORS: Mapping[str, Traits] = {
     "LayerNormalization": replace(_NORMALIZATION, least=2, most=3, one_axis_from=NEVER, ns=0.6),
     "RMSNormalization": replace(_NORMALIZATION, least=2, most=2, one_axis_from=NEVER, ns=0.6),
     "LpNormalization": _NORMALIZATION,
-    **_each("ArgMax ArgMin", _EXTREME),
+    **_each("ArgMax ArgMin", replace(_EXTREME, nonempty=True)),
     "TopK": replace(_EXTREME, most=2, axis=-1),
     "CumSum": Traits(2, 2),  # its axis is an input
     # Channels and places

@@ -67,12 +67,48 @@ def test_a_row_that_no_candidate_refers_to(kind: str, opset: int) -> None:
 
 @pytest.mark.skipif(not RUNS_EMPTY, reason="this onnxruntime does not run without candidates")
 @pytest.mark.parametrize("style", ["one", "requests"])
-@pytest.mark.parametrize("body", ["y = Gather (item, user)", "i = Unsqueeze (user, one) y = GatherND (item, i)"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Gather (item, user)",
+        "i = Unsqueeze (user, one) y = GatherND (item, i)",
+        "i = Unsqueeze (user, one) j = Concat <axis = 1> (i, i) e = GatherND (item, j) y = Unsqueeze (e, one)",
+        "i = Unsqueeze (user, one) j = Expand (i, like) y = GatherElements (item, j)",
+    ],
+)
 def test_a_table_of_candidates_may_have_no_row(style: str, body: str) -> None:
     """Without candidates the original looks nothing up; the user's row 0 would be looked up among none."""
-    model = ranking(style, body, user="int64[]", item="float[4]", output="float[B, 4] y", one=[1])
+    model = ranking(style, body, user="int64[]", item="float[4]", output="float[B, N] y", one=[1], like=[1, 4])
     user = {"one": {"user_row": np.array([0])}, "requests": {"rows": np.array([0, 1]), "index": np.array([], int)}}
     assert_runs(model, rewrite(model).model, {**user[style], "item": np.empty((0, 4), np.float32)})
+
+
+@pytest.mark.skipif(not RUNS_EMPTY, reason="this onnxruntime does not run without candidates")
+@pytest.mark.parametrize("style", ["one", "tiled", "requests"])
+@pytest.mark.parametrize(
+    ("body", "op_type"),
+    [
+        ("p = ArgMax <axis = 1, keepdims = 0> (user) e = Gather (table, p) y = Add (e, item)", "ArgMax"),
+        ("p = ArgMin <axis = 1> (user) r = Reshape (p, flat) e = Gather (table, r) y = Add (e, item)", "ArgMin"),
+        ("p = ArgMax <axis = 1, select_last_index = 1> (user) e = Gather (table, p) s = Squeeze (e, one) "
+         "y = Add (s, item)", "ArgMax"),
+    ],
+)  # fmt: skip
+def test_a_history_may_be_empty_where_there_is_no_candidate(body: str, op_type: str, style: str) -> None:
+    """Without candidates the original looks at no history, and onnxruntime has no ArgMax of one that is empty."""
+    model = ranking(
+        style, body, user="float[L]", item="float[4]", output="float[B, N] y", table=TABLE, one=[1], flat=[-1]
+    )
+    result = rewrite_and_check(model)
+    assert op_type in result.ops
+    none = np.empty((0, 4), np.float32)
+    for length in (0, 3):
+        user = {
+            "one": {"user_row": integers(1, length)},
+            "tiled": {"user": integers(0, length)},
+            "requests": {"rows": integers(3, length), "index": np.array([], int)},
+        }
+        assert_runs(model, result.model, {**user[style], "item": none})
 
 
 def test_one_test_of_rows_for_all_lookups() -> None:

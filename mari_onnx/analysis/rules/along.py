@@ -25,6 +25,7 @@ from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import moments, normalized, pairs
+from mari_onnx.analysis.surplus_rows import never_empty
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
@@ -86,7 +87,7 @@ class _Along:
         x_dims = renamed(self.op.data.known_dims, part)
         array = fill(self.ctx.b, array, x_dims, [a for i in self.along for a in x_dims[i]])
         order = x_dims if self.in_place else in_order(array, x_dims, self.along)
-        tensor, _ = natural(self.ctx.b, array, order)
+        tensor = never_empty(self.op, self.ctx, array, natural(self.ctx.b, array, order)[0], order, self.along)
         missing = {a for d in x_dims for a in d if array.state(a) == "absent"}
         moved = dict(zip(x_dims, order, strict=True))
         layouts = [
