@@ -99,7 +99,7 @@ def lower(program: Program, model: Model) -> Lowered:
         nodes = needed(program, outputs)
     check_expressions("planning, before emission", outputs)
     arithmetic = ShapeArithmetic(program.providers, model.opset)
-    lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs), arithmetic)
+    lowered = Lowered(program, model, outputs, nodes, overlooked(nodes, outputs, model.opset), arithmetic)
     for node in nodes:
         _lower(lowered, node)
     lowered.lacking = lacking(arithmetic.code, model.opset)

@@ -158,15 +158,17 @@ def readers_of(nodes: Sequence[Node]) -> dict[Tensor, list[Node]]:
     return readers
 
 
-def overlooked(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> set[Tensor]:
+def overlooked(nodes: Sequence[Node], outputs: Sequence[Tensor], opset: int) -> set[Tensor]:
     """The outputs that onnxruntime would fuse away, or change, because it takes their only reader for all.
 
+    So are outputs of which the shape has to be written down (see `is_named_row`): that of an output is the original's.
     An Identity that also reads the tensor, and gives the output its name, prevents this.
     """
     readers = readers_of(nodes)
-    computed = (t for t in outputs if not (t.node.is_source or t.stored))
+    computed = [t for t in outputs if not (t.node.is_source or t.stored)]
     with_one_reader = [t for t in computed if len(readers.get(t, ())) == 1]
-    return {t for t in with_one_reader if is_lost_in_gemm(t, readers) or is_rounded(t, readers)}
+    rows = {t for t in computed if t in readers and is_named_row(t, opset)}
+    return rows | {t for t in with_one_reader if is_lost_in_gemm(t, readers) or is_rounded(t, readers)}
 
 
 def is_lost_in_gemm(output: Tensor, readers: Readers) -> bool:

@@ -95,3 +95,17 @@ def test_row_0_of_opset_10_has_an_extent_of_its_own() -> None:
     result = rewrite_and_check(ranking("tiled", body, user="float[40]", opset=10, w=integers(43, 16)))
     (said,) = (v for v in result.model.graph.value_info if v.name == "user.user")
     assert [d.dim_param or d.dim_value for d in said.type.tensor_type.shape.dim] == ["mari.row", 40]
+
+
+def test_row_0_of_opset_10_as_an_output() -> None:
+    """The shape of an output is not ours to write down; what is computed of the row has the shape of another tensor."""
+    body = """
+        first = Slice (user, zero, one, zero) h = Relu (first) x = Concat <axis = 1> (user, item) z = MatMul (x, w)
+        y = Relu (z)"""
+    proto = ranking("tiled", body, user="float[40]", opset=10, w=integers(43, 16), zero=[0], one=[1])
+    for name in ("first", "h"):
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    result = rewrite_and_check(proto)
+    (said,) = (v for v in result.model.graph.value_info if v.name == "user.user")
+    assert [d.dim_param or d.dim_value for d in said.type.tensor_type.shape.dim] == ["mari.row", 40]
+    assert [node.op_type for node in result.model.graph.node if node.output[0] == "first"] == ["Identity"]
