@@ -74,13 +74,16 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     """One elementwise node, whose result is stored along the union of the operands' stored axes.
 
     `dims` are those of the result, and the arrays have the same axes. `ranks` are the ranks of the operands' values, so
-    that a constant of lower rank, such as a bias [8] beside [B, L, 8], needs no Reshape.
+    that a constant of lower rank, such as a bias [8] beside [B, L, 8], needs no Reshape. An operand may have become one
+    of more dimensions: a divisor [1] that differs for rows [R, 2, 5] to which no candidate refers.
     """
     arrays = agree(b, arrays, dims)
     leading = _operand_that_leads(arrays, dims)
     if leading is not None:
         dims = leading.layout
         ranks = _ranks_within(arrays, ranks, leading)
+    else:
+        ranks = [max(rank, _rank(array, dims)) for array, rank in zip(arrays, ranks, strict=True)]
     spec, origin = spread(arrays, dims)
     tensors = [
         lay(b, array, tuple(d for d, i in zip(spec, origin, strict=True) if i >= len(dims) - rank))

@@ -185,6 +185,21 @@ def test_the_one_row_in_a_call_without_candidates(opset: int) -> None:
     assert_runs(model, result.model, {"user_row": np.array([4]), "item": integers(3, 4)})
 
 
+@pytest.mark.parametrize("operator", ["Mod", "Div"])
+@pytest.mark.parametrize("opset", [10, 13, 17])
+def test_a_divisor_of_fewer_dimensions(operator: str, opset: int) -> None:
+    """The divisor is 1 for rows that no candidate refers to, so that it has rows as well."""
+    model = parse(
+        f"""g (int64[1] divisor, int64[R, 2, 4] rows, int64[B] index) => (int64[B, 2, 4] y) {{
+            x = Gather (rows, index) y = {operator} (x, divisor) }}""",
+        opset=opset,
+    )
+    result = rewrite(model, ())
+    assert not result.refusals(operator)
+    rows = np.arange(24).reshape(3, 2, 4)
+    assert_runs(model, result.model, {"divisor": np.array([3]), "rows": rows, "index": np.array([2, 0, 0, 1])})
+
+
 def test_rows_that_a_mask_leaves_out() -> None:
     """The usual way around a division by zero."""
     body = """
