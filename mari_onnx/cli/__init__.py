@@ -60,15 +60,22 @@ class EndedError(KeyboardInterrupt):
 class Commands(click.Group):
     """The group of all commands: lists them in the order in which they were added, and sets the exit codes."""
 
+    _context: click.Context | None = None
+    """That of the run, which knows what was written."""
+
+    _said = False
+    """Whether it was said what ended the run."""
+
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command, as click does. What is left for here happens before or after the command itself."""
+        self._context, self._said = None, False
         try:
             return self._ended_by_signals(*args, **extra)
         except EndedError as ended:  # while the signals are set, or set back
-            sys.exit(BY_SIGNAL + ended.number)
+            sys.exit(self._stopped(ended))
 
     def _ended_by_signals(self, *args: Any, **extra: Any) -> Any:
         with _signals_raise() as came:
@@ -76,7 +83,7 @@ class Commands(click.Group):
                 return super().main(*args, **extra)
             except SystemExit:
                 if came:  # perhaps just before or after the command: click's own exit code is 1 then
-                    sys.exit(BY_SIGNAL + came[0])
+                    sys.exit(self._stopped(EndedError(came[0])))
                 raise
             except OSError as error:
                 if error.errno not in FULL:
@@ -87,9 +94,10 @@ class Commands(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:
-            return super().make_context(*args, **extra)
+            self._context = super().make_context(*args, **extra)
+            return self._context
         except KeyboardInterrupt as stopped:
-            sys.exit(_stopped(stopped, []))
+            sys.exit(self._stopped(stopped))
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -101,7 +109,7 @@ class Commands(click.Group):
             _say_written(ctx)
             ctx.exit(CANNOT_BE_USED)
         except KeyboardInterrupt as stopped:
-            ctx.exit(_stopped(stopped, options.written_files(ctx)))
+            ctx.exit(self._stopped(stopped))
         except BrokenPipeError:
             options.silence(sys.stdout)
             ctx.exit(NOBODY_READS)
@@ -109,6 +117,16 @@ class Commands(click.Group):
             if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
                 raise
             _fail(ctx, error)
+
+    def _stopped(self, stopped: KeyboardInterrupt) -> int:
+        """Say, once in a run, what was written before a signal ended the command; the exit code."""
+        number = stopped.number if isinstance(stopped, EndedError) else signal.SIGINT
+        if not self._said:
+            self._said = True
+            written = [] if self._context is None else options.written_files(self._context)
+            kind = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+            _say(kind, f"{_listed(written)} written, whole" if written else "nothing was written", None)
+        return BY_SIGNAL + number
 
 
 def _fail(ctx: click.Context, error: Exception) -> NoReturn:
@@ -136,14 +154,6 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
     )
     _say_written(ctx)
     ctx.exit(BUG)
-
-
-def _stopped(stopped: KeyboardInterrupt, written: Sequence[Path]) -> int:
-    """Say what was written before a signal ended the command; the exit code."""
-    number = stopped.number if isinstance(stopped, EndedError) else signal.SIGINT
-    kind = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
-    _say(kind, f"{_listed(written)} written, whole" if written else "nothing was written", None)
-    return BY_SIGNAL + number
 
 
 def _say_written(ctx: click.Context) -> None:

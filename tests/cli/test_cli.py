@@ -313,6 +313,31 @@ main(["inspect", "model.onnx"])
     assert (result.returncode, result.stderr) == (130, b"Interrupted: nothing was written\n")
 
 
+@pytest.mark.parametrize("after", ["Context.exit", "Group.main"])
+def test_a_signal_behind_the_command(model: Path, out: Path, after: str) -> None:
+    """The model is there already, and the message says so."""
+    code = f"""
+import signal, sys, click
+from mari_onnx.cli import main
+real = click.{after}
+def behind(*given, **named):
+    try:
+        return real(*given, **named)
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+click.{after} = behind
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+main(sys.argv[1:])
+"""
+    given = ["optimize", *arguments("optimize", model, out), "--no-verify", "-q"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, given)], capture_output=True, check=False, timeout=60
+    )
+    assert result.returncode == 143
+    assert result.stderr.decode().splitlines()[-1] == f"Ended by SIGTERM: {out} was written, whole"
+    assert result.stderr.count(b"Ended by") == 1
+
+
 @pytest.mark.parametrize("given", [["--help"], ["--version"], ["verify", "--help"]])
 def test_help_that_nobody_can_read(given: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
