@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from mari_onnx.analysis.context import Op
 from mari_onnx.document.graph_view import Model, Shape, shape_of
 from mari_onnx.document.scopes import all_nodes, bodies
+from mari_onnx.document.unsafe_nodes import is_unsafe, unsafe_nodes
 from mari_onnx.ir.axes import Dims, extents, new_dims
 from mari_onnx.ir.extents import Extent, rename, symbol
 from mari_onnx.ir.forms import Value
@@ -57,12 +58,15 @@ class Inference:
         unknown operator, of whose output the rank alone is stated.
 
         Below opset 11 onnx infers the shape of its input for a Squeeze or an Unsqueeze of a negative axis. The
-        standard has no negative axis there, and onnxruntime runs it. Such a node is unknown from the start.
+        standard has no negative axis there, and onnxruntime runs it. Such a node is unknown from the start, as one is
+        over which onnx would end the process.
         """
         copy = self._without_weights()
         if self.model.opset < NEGATIVE_AXES:
             for node in filter(_has_negative_axis, all_nodes(copy.graph)):
                 node.op_type += "OfNegativeAxis"
+        for node in unsafe_nodes(copy):
+            node.op_type += "OutOfRange"
         found = infer(copy)
         wrong = [node for node in copy.graph.node if node.op_type == "Attention" and _is_empty(found, node.output[0])]
         for node in wrong:
@@ -184,7 +188,7 @@ def types_of_one(op: Op) -> list[TensorType]:
     the shape [2*B, 4].
     """
     nothing: list[TensorType] = [(None, 0)] * len(op.proto.output)
-    if op.proto.domain not in ("", "ai.onnx") or bodies(op.proto):
+    if op.proto.domain not in ("", "ai.onnx") or bodies(op.proto) or is_unsafe(op.proto):
         return nothing
     one = _OneNode()
     for name, value in dict(zip(op.proto.input, op.inputs, strict=True)).items():

@@ -25,6 +25,7 @@ from mari_onnx.document.external import (
 from mari_onnx.document.repair import VERSIONS
 from mari_onnx.document.scopes import all_nodes
 from mari_onnx.document.serialized import copy_field
+from mari_onnx.document.unsafe_nodes import unsafe_nodes
 from mari_onnx.document.words import check_words
 from mari_onnx.errors import ModelError, UserError
 
@@ -49,6 +50,14 @@ def check(document: Document) -> None:
     for tensor in external_tensors(document.proto):
         external_file(document, tensor)
     _check_stored(document.proto, where)
+    for node in unsafe_nodes(document.repaired):
+        if reason := _why_not_loaded(document):
+            name = f"`{next(filter(None, node.output), node.name)}`"
+            raise ModelError(
+                f"{where} is not a valid ONNX model: an attribute of {node.op_type} {name} is out of range ({reason})",
+                "Correct the attribute, or export the model again.",
+            )
+        return
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:

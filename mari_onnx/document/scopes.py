@@ -62,8 +62,8 @@ def all_names(graph: onnx.GraphProto) -> Iterator[str]:
             yield from all_names(inner)
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node of a graph and of the bodies of its nodes."""
+def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph, or of a function, and of the bodies of its nodes."""
     for node in graph.node:
         yield node
         for inner in bodies(node):
