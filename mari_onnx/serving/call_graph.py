@@ -60,6 +60,19 @@ class CallGraph:
             return self.node("Slice", [source], output, starts=[start], ends=[stop], axes=[0])
         return self.node("Slice", [source, *(self.ints(f"at{i}", [i]) for i in (start, stop, 0))], output)
 
+    def take(self, source: str, rows: str, output: str) -> str:
+        """Write the rows of one of the original's inputs that have these numbers.
+
+        onnxruntime 1.32 gathers the first string of each row alone: strings are gathered along the last axis.
+        """
+        info = self.inputs[source]
+        rank = len(shape_of(info) or ())
+        if info.type.tensor_type.elem_type != TensorProto.STRING or rank < 2:
+            return self.node("Gather", [source, rows], output, axis=0)
+        columns = self.node("Transpose", [source], f"{output}.columns", perm=[*range(1, rank), 0])
+        taken = self.node("Gather", [columns, rows], f"{output}.taken", axis=rank - 1)
+        return self.node("Transpose", [taken], output, perm=[rank - 1, *range(rank - 1)])
+
     def row_count(self, rows: str, name: str) -> str:
         """Write the number of rows of a tensor, as [1]. The names of the nodes' outputs begin with `name`."""
         return self.slice(self.node("Shape", [rows], f"{name}.shape"), 0, 1, f"{name}.rows")

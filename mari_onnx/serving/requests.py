@@ -99,7 +99,7 @@ class ExistingIndex(SeveralRequests):
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
         """Row r of the result is the row of some candidate whose index is r."""
-        call.node("Gather", [name, self._positions(call)], to, axis=0)
+        call.take(name, self._positions(call), to)
 
     def _positions(self, call: CallGraph) -> str:
         """Write, for r from 0 to the largest index, the position of a candidate with index r, or 0 if there is none.
@@ -165,7 +165,7 @@ class AddedIndex(SeveralRequests):
 
     def _send_rows(self, name: str, call: CallGraph, to: str) -> None:
         """The rows of all candidates in reverse order, twice: the second half are requests without candidates."""
-        backwards = call.node("Gather", [name, _downwards(name, call, f"{to}.down")], f"{to}.backwards", axis=0)
+        backwards = call.take(name, _downwards(name, call, f"{to}.down"), f"{to}.backwards")
         call.node("Concat", [backwards, backwards], to, axis=0)
 
 

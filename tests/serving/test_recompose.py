@@ -79,6 +79,25 @@ def test_every_opset(serving: dict[str, Any], opset: int) -> None:
     assert not passed(model, spoiled(result.model), serving)
 
 
+@pytest.mark.parametrize(
+    "serving", [{"user_batch": "one"}, {"user_batch": "requests"}, {"request_index": "i"}], ids=str
+)
+def test_rows_of_strings(serving: dict[str, Any]) -> None:
+    """Of each row that onnxruntime gathers along the first axis, the first string alone is there."""
+    encode = "ai.onnx.ml.LabelEncoder <keys_strings = {}, values_int64s = {}, default_int64 = 0>"
+    keys, values = '["w0", "w1", "w2", "w3", "w4"]', "[1, 2, 3, 4, 5]"
+    model = parse(
+        f"""g (int64[B] i, string[B, 3] user, float[B, 3] item) => (float[B, 4] y) {{
+            n = {encode.replace("{}", keys, 1).replace("{}", values, 1)} (user) e = Gather (table, n)
+            f = Flatten (e) x = Concat <axis = 1> (f, item) y = MatMul (x, w) }}""",
+        domains=', "ai.onnx.ml" : 3', table=integers(6, 8), w=integers(27, 4),
+    )  # fmt: skip
+    result = optimize(model, user_inputs=["user*"], **serving)
+    assert result.changed
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+
+
 def test_a_call_without_candidates(model: onnx.ModelProto) -> None:
     servings: list[dict[str, Any]] = [
         {"user_batch": "one"},

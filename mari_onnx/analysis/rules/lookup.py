@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.facts import Selection
@@ -31,10 +32,12 @@ from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
 from mari_onnx.ir.expressions import fold
-from mari_onnx.ir.extents import Poly
+from mari_onnx.ir.extents import Poly, product
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.renaming import fresh, fuse
+
+STRING_BY_STRING = "look the strings up before they are gathered, or gather along the last axis"
 
 
 def gather(op: Op, ctx: Context) -> Derived:
@@ -46,6 +49,10 @@ def gather(op: Op, ctx: Context) -> Derived:
     if 0 in extents(indices.dims):  # stored without that dimension, an index would be looked up, and may be too large
         return Refused("Gather looks nothing up: its indices have an extent of 0")
     axis = op.axis % len(data.dims)
+    if data.dtype == TensorProto.STRING and product(extents(data.dims[axis + 1 :])) != 1:
+        return Refused(
+            "Gather of several strings at once, of which onnxruntime gives the first alone", STRING_BY_STRING
+        )
     if not data.constant and (not data.dims[axis] or any(indices.dims)) and _same_rows(ctx, data, axis):
         return [_any_row(op, data, indices.dims, axis)]
     chosen = None if len(indices.dims) > 1 else _numbers(ctx, indices)

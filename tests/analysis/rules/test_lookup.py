@@ -353,3 +353,36 @@ def test_a_gather_of_nothing_or_of_a_number(data: str) -> None:
     constants: dict[str, Any] = {"zero": [0]} if "zero" in data else {}
     result = rewrite(parse(text, domains=', "com.microsoft" : 1', ids=[2, 0], **constants))
     assert "Gather" in result.ops
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+def test_rows_of_several_strings_are_left_alone(opset: int) -> None:
+    """onnxruntime gives the first string of each row alone, and so the original's scores are those of empty strings."""
+    text = """g (string[R, 2] rows, int64[B] index, float[B, 4] item) => (float[B, 4] y) {
+        user = Gather (rows, index) n = ai.onnx.ml.LabelEncoder <keys_strings = ["a", "b"], values_int64s = [1, 2],
+            default_int64 = 0> (user) e = Gather (table, n) s = ReduceSum <keepdims = 0> (e, one) y = Add (s, item) }"""
+    model = parse(text, opset=opset, domains=', "ai.onnx.ml" : 3', table=integers(3, 4), one=[1])
+    result = rewrite(model, ())
+    assert result.ops == ["Gather", "LabelEncoder", "Gather", "ReduceSum", "Add"]
+    feeds = {
+        "rows": np.array([["a", "b"], ["b", "a"], ["a", "a"]], object), "index": np.array([2, 0, 1, 0]),
+        "item": integers(4, 4),
+    }  # fmt: skip
+    np.testing.assert_array_equal(evaluate(result.model, feeds)[0], evaluate(model, feeds)[0])
+
+
+def test_rows_of_several_strings_that_are_all_the_same() -> None:
+    body = """g = Gather (user, index) n = ai.onnx.ml.LabelEncoder <keys_strings = ["a", "b"], values_int64s = [1, 2],
+        default_int64 = 0> (g) e = Gather (table, n) s = ReduceSum <keepdims = 0> (e, one) y = Add (s, item)"""
+    model = ranking(
+        "tiled", body, user="string[2]", item="float[4]", output="float[B, 4] y", domains=', "ai.onnx.ml" : 3',
+        table=integers(3, 4), one=[1], index=[0],
+    )  # fmt: skip
+    result = rewrite(model)
+    assert result.refusals("Gather") == [
+        "Gather of several strings at once, of which onnxruntime gives the first alone"
+    ]
+    (remark,) = (r for r in result.remarks if r.status == "refused")
+    assert remark.next_step
+    given = {"user": np.array([["a", "b"]] * 3, object), "item": integers(3, 4)}
+    np.testing.assert_array_equal(evaluate(result.model, given)[0], evaluate(model, given)[0])
