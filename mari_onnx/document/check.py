@@ -38,6 +38,10 @@ BITS = {
 """The bits of an element, by its type; other types than these are not checked."""
 
 
+MOST_ELEMENTS = 2**59
+"""The elements that an array can have, also where one more extent is 0 and it has none: its bytes are counted."""
+
+
 def check(document: Document) -> None:
     """Raise `ModelError` unless the model is valid ONNX, or onnxruntime loads it, and its external data is there.
 
@@ -117,7 +121,7 @@ def _check_stored(proto: onnx.ModelProto, where: str) -> None:
             raise ModelError(f"{where} stores the tensor {tensor.name!r} twice", "Export the model again.")
         seen.add(tensor.name)
     for tensor in all_tensors(proto):
-        if any(extent < 0 for extent in tensor.dims):
+        if any(extent < 0 for extent in tensor.dims) or math.prod(filter(None, tensor.dims)) > MOST_ELEMENTS:
             raise ModelError(
                 f"tensor {tensor.name!r} of {where} has the shape {list(tensor.dims)}",
                 "Copy or export the model again.",

@@ -78,6 +78,7 @@ def _raw(kind: int, dims: list[int], count: int) -> TensorProto:
         (_raw(TensorProto.INT4, [3], 3), "has 3 bytes, and its shape needs 2"),
         (_raw(TensorProto.FLOAT, [0], 4), "has 4 bytes, and its shape needs 0"),
         (_raw(TensorProto.FLOAT, [-4, -6], 96), r"has the shape \[-4, -6\]"),
+        (_raw(TensorProto.INT64, [0, 2**62], 0), rf"has the shape \[0, {2**62}\]"),
         (
             TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], float_data=[1]),
             "has 1 elements, and .* needs 2",
