@@ -27,8 +27,8 @@ from tests.suite.runs import FAULTS, FINE, Outcome, examine, verify
 from tests.suite.settings import NotApplicableError, Variation, declarations, variations, verified, wrap
 from tests.suite.workers import EndedError, Say, run, serve
 
-SECONDS = 120
-"""How long a run may take; onnxruntime does not end on some of the tests."""
+SECONDS = 330
+"""How long a run may take; a command ends within 300 by itself, and onnxruntime alone does not on some of the tests."""
 
 
 @cache
