@@ -129,7 +129,7 @@ class Inference:
         `scores`.
         """
         of_model = [self.output(op, i) for i in range(len(op.proto.output))]
-        complete = all(shape is not None and None not in shape for shape, _ in of_model)
+        complete = all(shape and None not in shape for shape, _ in of_model)
         of_node: list[TensorType] = [(None, 0)] * len(of_model) if complete else types_of_one(op)
         return [
             (_dims(name, shape, node_shape, known, same), dtype or node_dtype)
@@ -162,8 +162,10 @@ def _dims(
 ) -> Dims | None:
     """The dims of output `name`; None where both shapes are unknown.
 
-    `of_model` is the shape in the model, `of_node` the shape that follows from the node's inputs.
+    `of_model` is the shape in the model, `of_node` the shape that follows from the node's inputs. A shape without
+    extents may be a number's, and is also written where none is known: runtimes go by the node.
     """
+    of_model = None if of_node and not of_model else of_model
     if of_model is None and of_node is None:
         return None
     rank = len(of_node or ()) if of_model is None else len(of_model)

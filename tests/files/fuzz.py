@@ -242,8 +242,13 @@ OURS = {MODEL, DATA, "whole.onnx", "command.json", "stdout", "stderr"}
 
 
 def _names_something(said: str) -> bool:
-    """Whether the message of exit code 2 names a file, or the tensor, node or option that it is about."""
-    return said.startswith("Error: ") and re.search(rf"\.onnx|\.data|'|`| -|the model has|{REFUSED}", said) is not None
+    """Whether the message of exit code 2 names a file, or the tensor, node or option that it is about.
+
+    Where a case has taken long, a traceback stands before the message.
+    """
+    message = re.search(r"^Error: .*", said, re.MULTILINE | re.DOTALL)
+    named = rf"\.onnx|\.data|'|`| -|the model has|there is not enough memory|{REFUSED}"
+    return message is not None and re.search(named, message[0]) is not None
 
 
 def _last(said: str) -> str:
