@@ -5,10 +5,13 @@ Example: W_user is Slice(W, rows 0 to 4). Its elements are computed here, and ar
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mari_onnx.document.external import is_external
 from mari_onnx.emission.names import unique
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.expressions import Tensor, fold
@@ -16,13 +19,46 @@ from mari_onnx.ir.expressions import Tensor, fold
 CONSTANT_OF_ANY_TYPE = 9
 """The opset from which a Constant is of any type."""
 
+PARAMETERS = 64
+"""Integers up to which a tensor may be a parameter, such as the axes of a Slice. One number of any type may be one."""
+
+INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
-def write_constant(emission: Emission, tensor: Tensor, name: str) -> None:
-    """Write a stored tensor under this name; an initializer of the original that keeps its name is not copied."""
+def write_constant(emission: Emission, tensor: Tensor, name: str, *, inline: bool = False) -> None:
+    """Write a stored tensor under this name; an initializer of the original that keeps its name is not copied.
+
+    With `inline`, external data becomes part of the model.
+    """
+    if inline:
+        initialize(emission, name, numpy_helper.from_array(emission.model.array_of(tensor.node.payload), name))
+        return
     is_original = tensor.op_type == "<initializer>" and tensor.node.payload.name == name
     initialize(emission, name, tensor.node.payload if is_original else tensor)
+
+
+def read_at_load(emission: Emission) -> set[Tensor]:
+    """The external parameters of nodes of which a parameter has become a constant.
+
+    Where all parameters of a node are stored, such as those of a Range, onnxruntime computes its shape when it loads
+    the model, and fails over one whose data is external.
+    """
+    found: set[Tensor] = set()
+    stored = emission.model.initializers
+    for node in emission.lowered.nodes:
+        names = node.proto.input if node.proto is not None else ()
+        pairs = zip(names, node.inputs, strict=False)
+        if any(t is not None and t.stored and name not in stored for name, t in pairs):
+            found.update(t for t in node.inputs if t is not None and _is_external_parameter(t))
+    return found
+
+
+def _is_external_parameter(t: Tensor) -> bool:
+    if t.op_type != "<initializer>" or not is_external(t.node.payload):
+        return False
+    return bool(math.prod(t.node.payload.dims) <= (PARAMETERS if t.dtype in INTEGERS else 1))
 
 
 def initialize(emission: Emission, name: str, constant: Tensor | onnx.TensorProto) -> None:

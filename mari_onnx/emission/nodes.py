@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mari_onnx.emission.constants import initialize, write_constant
+from mari_onnx.emission.constants import initialize, read_at_load, write_constant
 from mari_onnx.emission.names import unique
 from mari_onnx.emission.protos import new_node, renamed_node, say_of
 from mari_onnx.emission.runtime_quirks import attended, is_described, is_named_row, unused_symbol
@@ -22,13 +22,15 @@ from mari_onnx.ir.extents import ROW, symbol
 def write_code(emission: Emission) -> None:
     """Write every item of the lowered code, and an Identity for each output whose tensor has another name."""
     lowered = emission.lowered
+    inline = read_at_load(emission)
     for item in lowered.code:
         if isinstance(item, Integers):
             _write_integers(emission, item)
         elif isinstance(item, Instruction):
             _write_instruction(emission, item)
         elif item.outputs[0].stored:
-            write_constant(emission, item.outputs[0], emission.names[item.outputs[0]])
+            stored = item.outputs[0]
+            write_constant(emission, stored, emission.names[stored], inline=stored in inline)
         else:
             _write_original(emission, item)
     emission.names.update((tensor, name_of(emission, operand)) for tensor, operand in lowered.stands.items())

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto
 
 import mari_onnx
 from mari_onnx.document.save import save
@@ -75,3 +76,24 @@ def test_tables_that_are_joined_are_not_copied(tmp_path: Path) -> None:
     given = {"user": np.tile(integers(1, 64), (3, 1)), "ids": np.array([0, rows, 2 * rows - 1])}
     found, wanted = (ort.InferenceSession(tmp_path / f"{name}.onnx").run(None, given) for name in ("fast", "model"))
     np.testing.assert_array_equal(found[0], wanted[0])
+
+
+def test_a_parameter_beside_one_that_became_a_constant(tmp_path: Path) -> None:
+    """onnxruntime then looks into all parameters of a Range when it loads the model, and not into external data."""
+    body = """
+        none = Constant <value = int64 {0}> () shape = Shape (item) rank = Size (shape) flag = Equal (rank, none)
+        limit = If (flag) <
+            then_branch = a () => (float t) { t = Neg (four) }, else_branch = b () => (float e) { e = Identity (four) }>
+        r = Range (zero, limit, one) i = Mul (item, r) x = Concat <axis = 1> (user, i)"""
+    numbers: dict[str, Any] = {"zero": np.float32(0), "one": np.float32(1), "four": np.float32(4)}
+    proto = ranking(
+        "tiled", f"{body} y = MatMul (x, w)", user="float[40]", item="float[4]", w=integers(44, 64), **numbers
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path, save_as_external_data=True, size_threshold=0, location="model.data")
+    result = mari_onnx.optimize(path, user_inputs=["user"])
+    assert result.changed
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+    kept = {t.name: t.data_location == TensorProto.EXTERNAL for t in result.model.graph.initializer}
+    assert (kept["zero"], kept["one"]) == (False, False)
