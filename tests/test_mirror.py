@@ -19,8 +19,10 @@ TRIVIAL = 40
 
 ELSEWHERE = {
     "__init__.py": ("test_api.py", "it hands on what api.py has"),
+    "analysis/all_rows.py": ("analysis/test_turns.py", "nodes on all rows are those of a loop"),
     "analysis/context.py": ("analysis/test_interpret.py", "what rules are given; the interpreter gives it"),
     "analysis/facts.py": ("analysis/rules/test_mask.py", "records that one rule leaves for another"),
+    "analysis/offsets.py": ("analysis/test_turns.py", "offsets are those of the bags that a loop goes over"),
     "analysis/shape_inference.py": ("analysis/test_interpret.py", "shapes are seen where a program is interpreted"),
     "analysis/tiled_inputs.py": (
         "analysis/rules/test_lookup.py",

@@ -178,6 +178,9 @@ class Facts:
     multiplied: dict[Tensor, MultipliedRows] = field(default_factory=dict)
     """Products of such rows, pair by pair (see `rules.pairs`)."""
 
+    collected: dict[Tensor, Value] = field(default_factory=dict)
+    """The tensors of a sequence, one in each turn of a loop, as one tensor [turns, ...] (see `turns`)."""
+
     def selection(self, places: Value) -> Selection | None:
         """The selection whose places these are, one in each row; None where no mask is known to have given them."""
         found = self.selections.get(places.array.tensor)

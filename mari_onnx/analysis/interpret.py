@@ -266,7 +266,9 @@ class _Walk:
         if not self.premises.whole.isdisjoint(op.proto.output):
             return self._or_unchanged(op, FAILED, "")
         if op.op_type in WITH_BODIES and op.proto.domain in ("", "ai.onnx"):
-            return self._or_unchanged(op, self._on_one_row(op), WITH_BODIES[op.op_type].__module__.rpartition(".")[2])
+            on_one_row = WITH_BODIES[op.op_type]
+            derived = on_one_row(self, op, self._captured(op))
+            return self._or_unchanged(op, derived, on_one_row.__module__.rpartition(".")[2])
         derivation = self._by_rule(op)
         if elements is not None:
             derivation.values[0] = derivation.values[0].changed(content=elements)
@@ -355,15 +357,13 @@ class _Walk:
             return None
         if not meets(self.ctx, op) and not all(map(is_shape, self.body(body, {}))):
             return None
-        self.read_counts.update(name for node in body.node for name in reads_of_elements(node))
-        self.read_counts.subtract(reads(op.proto))
-        return self._outputs_of(body, {})
+        return self.in_place(op, body, {})
 
-    def _on_one_row(self, op: Op) -> Derived:
-        """The outputs of a node with bodies that runs on one row."""
-        if not any(map(repeats, self._read(op))):
-            return Refused(f"no input of {op.op_type} repeats")
-        return WITH_BODIES[op.op_type](self, op, self._captured(op))
+    def in_place(self, op: Op, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
+        """The outputs of the nodes of a graph, which stand for a node."""
+        self.read_counts.update(name for node in graph.node for name in reads_of_elements(node))
+        self.read_counts.subtract(reads(op.proto))
+        return self._outputs_of(graph, inputs)
 
     def _captured(self, op: Op) -> dict[str, Value]:
         """The values that the node's bodies read by name."""

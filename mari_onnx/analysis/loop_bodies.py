@@ -1,5 +1,7 @@
 """Scan and Loop on one row: if no input differs from candidate to candidate, the loop runs once for the request.
 
+A Loop over rows, such as that of an EmbeddingBag, is not run at all: nodes on all rows stand for it (see `turns`).
+
     Scan(h (B d), x (L B d))  runs on h (1 d), x (L 1 d) where neither differs from candidate to candidate
 
 The body has to treat the candidates independently (see `one_row`).
@@ -19,6 +21,7 @@ from itertools import cycle
 
 import onnx
 
+from mari_onnx.analysis.all_rows import Rows
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.one_row import (
     Walk,
@@ -32,6 +35,7 @@ from mari_onnx.analysis.one_row import (
     stored,
     within,
 )
+from mari_onnx.analysis.turns import AllTurns, Collected, all_turns
 from mari_onnx.ir.arrays import plain, stored_shape
 from mari_onnx.ir.axes import Dims, Refused, dim, extents
 from mari_onnx.ir.extents import symbol
@@ -46,6 +50,12 @@ def loop_on_one_row(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[V
 
     Refused where an input differs from candidate to candidate, and where the body may mix rows of candidates.
     """
+    if op.op_type == "Loop":
+        turns = all_turns(walk.ctx, op, walk.values, walk.model.producers)
+        if isinstance(turns, AllTurns):
+            return _of_all_turns(walk, op, turns, captured)
+        if turns is not None:
+            return turns
     loop = _loop(walk.ctx, op, captured)
     if isinstance(loop, Refused):
         return loop
@@ -55,6 +65,31 @@ def loop_on_one_row(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[V
     loop = loop.with_rows(row)
     results = _results_of_one_row(walk, loop)
     return results if isinstance(results, Refused) else _written(loop, results, row)
+
+
+def _of_all_turns(walk: Walk, op: Op, turns: AllTurns, captured: Mapping[str, Value]) -> list[Value]:
+    """The outputs of a loop by the nodes that stand for all of its turns."""
+    rows = [each.added if isinstance(each, Collected) else each for each in turns.outputs]
+    names = [each.name for each in rows if isinstance(each, Rows)]
+    graph = onnx.GraphProto(node=turns.nodes.nodes, output=[onnx.ValueInfoProto(name=name) for name in names])
+    found = iter(walk.in_place(op, graph, turns.nodes.given))
+    values: list[Value] = []
+    for each, name in zip(turns.outputs, op.proto.output, strict=True):
+        value = each if isinstance(each, Value) else next(found)
+        if isinstance(each, Collected):
+            value = _sequence(walk, op, value, captured, len(values))
+        values.append(value.named(name))
+    return values
+
+
+def _sequence(walk: Walk, op: Op, rows: Value, captured: Mapping[str, Value], position: int) -> Value:
+    """A sequence that the loop makes: the original's, with the note that these rows are its tensors."""
+    b = walk.ctx.b
+    inputs = [None if v is None else plain(b, v) for v in op.inputs]
+    read = [(name, plain(b, v)) for name, v in captured.items()]
+    made = b.again(op.proto, inputs, [(None, 0)] * len(op.proto.output), read)
+    walk.ctx.facts.collected[made[position]] = rows
+    return Value("", None, 0, Array(made[position], ()))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Protocol
 import onnx
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.document.graph_view import Model
 from mari_onnx.ir.arrays import fill, mapped, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dims, Refused, flat
 from mari_onnx.ir.cost import reachable
@@ -30,6 +31,11 @@ class Walk(Protocol):
     """The part of the interpreter that bodies need."""
 
     ctx: Context
+    values: dict[str, Value]
+    model: Model
+
+    def in_place(self, op: Op, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
+        """The outputs of the nodes of a graph, which stand for a node."""
 
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """The outputs of a body with these inputs. Remarks and findings of the body are dropped."""

@@ -25,7 +25,10 @@ def explained(ctx: Context, op: Op, read: Sequence[Value], value: Value, left: R
     """The output of a node with its chain of reasons, or with the node that stopped it.
 
     `read` are the inputs and the captures of the node. `left` is why the node is left as it is, None if it is not.
+    A sequence has the chain of the tensors in it.
     """
+    if (rows := ctx.facts.collected.get(value.array.tensor)) is not None:
+        return value.changed(because=rows.because, stopped=rows.stopped)
     if not any(v.because or v.stopped for v in read):
         return value.changed(because=(), stopped=None) if value.because or value.stopped else value
     written_out = left is not None and any(_lacks(ctx, v) for v in read)

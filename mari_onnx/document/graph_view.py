@@ -133,3 +133,8 @@ class Model:
     def makers(self) -> dict[tuple[str, ...], onnx.NodeProto]:
         """The nodes of the document's own model, which has no repairs, by the tuple of their outputs' names."""
         return {tuple(node.output): node for node in self.document.proto.graph.node}
+
+    @cached_property
+    def producers(self) -> dict[str, onnx.NodeProto]:
+        """The node that makes each tensor, by name."""
+        return {name: node for node in self.graph.node for name in node.output if name}

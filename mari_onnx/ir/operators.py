@@ -140,6 +140,7 @@ OPERATORS: Mapping[str, Traits] = {
     "Expand": Traits(2, 2, foldable=True),
     "Tile": Traits(2, 2),
     "Concat": Traits(1, MANY, along=True, foldable=True),  # its axis must be given
+    "ConcatFromSequence": Traits(1, 1),
     "Slice": Traits(1, 5, axes_input_from=10, foldable=True),
     "Split": Traits(1, 2, axis=0, along=True),
     "Gather": Traits(2, 2, axis=0, foldable=True, checked=(1,)),

@@ -27,8 +27,10 @@ from mari_onnx.analysis.rules import (
     mask,
     product,
     quantized,
+    ranges,
     recurrent,
     relabel,
+    sequence,
     spatial,
 )
 from mari_onnx.ir.operators import CLASSICAL, FUSED_OPERATORS, ONNXRUNTIME, named
@@ -55,6 +57,8 @@ RULES: dict[str, Rule] = {
     "Gather": lookup.gather,
     "GatherND": lookup.gather_nd,
     "OneHot": lookup.one_hot,
+    "Range": ranges.range_,
+    "ConcatFromSequence": sequence.concat_from_sequence,
     "NonZero": mask.nonzero,
     "ScatterND": mask.scatter_nd,
     "MatMul": product.matmul,

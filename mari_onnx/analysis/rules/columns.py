@@ -25,7 +25,7 @@ from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
 from mari_onnx.ir.arrays import cut, natural, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, renamed
-from mari_onnx.ir.extents import Extent, Poly, divide, symbol
+from mari_onnx.ir.extents import Extent, Poly, divide, ordered, symbol
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
 from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
 from mari_onnx.ir.renaming import fuse
@@ -105,6 +105,8 @@ def slice_(op: Op, ctx: Context) -> Derived:
         return _stepped(op, ctx, starts, ends, positions, steps)
     for position, start, end in zip(positions, starts, ends, strict=True):
         span = Span(position, start, end)
+        if len(positions) == 1 and (left := _left_over(value, span)) is not None:
+            return _of_length(op, ctx, position, left)
         if len(positions) == 1 and _drops_steps(ctx, value, span):
             return _of_some_length(op, ctx, span.position)
         taken = _sliced(op, ctx, value, span)
@@ -120,6 +122,15 @@ def _drops_steps(ctx: Context, value: Value, span: Span) -> bool:
     if _is_everything(span, extent_of(here)) or (_is_first(span) and _row_0(value, span.position) is not None):
         return False
     return isinstance(extent_of(here), Poly) and not any(map(ctx.is_candidate, here))
+
+
+def _left_over(value: Value, span: Span) -> Extent | None:
+    """How much x[1:] of [B + 1] is; None for what is not everything but the first so many of an unknown extent."""
+    extent = extent_of(value.known_dims[span.position])
+    if isinstance(extent, int) or span.start == 0 or not _is_everything(replace(span, start=0), extent):
+        return None
+    first, left = ordered(0, span.start), ordered(0, extent - span.start)
+    return left[1] if first == (0, span.start) and left is not None and left[0] == 0 else None
 
 
 def _is_everything(span: Span, extent: Extent) -> bool:
@@ -166,13 +177,18 @@ def _row_0(value: Value, position: int) -> Value | None:
 def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
     """The original node, along an axis of unknown extent: the extent of the result is a new symbol."""
     left = symbol(name := f"{op.name}.{position}")
-    dims = list(op.data.known_dims)
-    dims[position] = dim(left, name)
-    derived = run_along(op, ctx, [position], [(tuple(dims), op.data.dtype)], op.inputs[1:])
+    derived = _of_length(op, ctx, position, left)
     if not isinstance(derived, Refused):
         tensor = derived[0].array.tensor
         ctx.providers.setdefault(name, (tensor, tensor.known_shape.index(left)))
     return derived
+
+
+def _of_length(op: Op, ctx: Context, position: int, length: Extent) -> Derived:
+    """The original node, along an axis of which it leaves so much."""
+    dims = list(op.data.known_dims)
+    dims[position] = dim(length, str(length))
+    return run_along(op, ctx, [position], [(tuple(dims), op.data.dtype)], op.inputs[1:])
 
 
 def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:

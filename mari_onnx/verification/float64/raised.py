@@ -155,6 +155,8 @@ class _Retyping:
         if node.op_type == "ConstantOfShape" and not node.attribute:
             zero = numpy_helper.from_array(np.zeros(1, self.dtype))
             node.attribute.append(onnx.helper.make_attribute("value", zero))
+        if node.op_type == "SequenceEmpty" and not node.attribute and TensorProto.FLOAT in self.sources:
+            node.attribute.append(onnx.helper.make_attribute("dtype", self.target))
 
     def tensor(self, tensor: TensorProto) -> None:
         if tensor.data_type in self.sources:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mari_onnx.ir.axes import extent_of
+from mari_onnx.ir.axes import extent_of, extents
+from mari_onnx.ir.extents import Extent, symbol
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
 CONCAT = "x = Concat <axis = 1> (user, item)"
@@ -309,3 +310,13 @@ def test_row_0_of_a_product_has_no_factors_of_all_rows() -> None:
     result = rewrite_and_check(ranking("tiled", body, one=[1], start=[0], w=integers(8, 3)))
     assert result.program.values["x"].factors is not None
     assert result.program.values["r"].factors is None
+
+
+@pytest.mark.parametrize(("start", "extent"), [(1, symbol("B")), (0, symbol("B") + 1), (2, symbol("t.0"))])
+def test_all_but_the_first_of_one_more_than_there_are_candidates(start: int, extent: Extent) -> None:
+    """Offsets of bags, and where these end: of B + 1 numbers all but the first are B, and all but two may be none."""
+    body = """f = Relu (item) c = Concat <axis = 0> (f, f1) t = Slice (c, from_, end)
+        s = ReduceSum (t, first) u = Relu (user) p = Add (u, s) y = Add (p, item)"""
+    given: dict[str, Any] = {"f1": integers(1, 4), "from_": [start], "end": [2**62], "first": [0]}
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", **given))
+    assert extents(result.program.values["t"].known_dims)[0] == extent

@@ -93,6 +93,7 @@ MAKERS: dict[Maker, int] = {
     elements.scatter_elements: 1,
     elements.by_member: 2,
     bodies.scan: 1,
+    bodies.bags: 2,
     bodies.loop: 2,
     spatial.pad: 2,
     spatial.triangle: 1,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import helper
 
-from tests.property.graphs import BOOL, FLOAT, INT64, LOCAL, B, L, Writer
+from mari_onnx.ir.extents import Extent
+from tests.property.graphs import BOOL, FLOAT, INT64, LOCAL, B, L, Made, UnfitError, Writer
 from tests.property.operators.ranges import hull, span
 
 
@@ -90,6 +93,58 @@ def loop(w: Writer) -> None:
     body = helper.make_graph(nodes, "largest", given, results)
     trips, yes = w.constant(np.array(times, np.int64)), w.constant(np.array(True))
     w.write_all("Loop", [trips, yes, h], outputs, body=body)
+
+
+def bags(w: Writer) -> None:
+    """EmbeddingBag: a loop over rows of ids, which collects a row for each, or adds it to a sequence."""
+    if w.opset < 13:  # axes of Unsqueeze and ReduceSum as inputs
+        raise UnfitError
+    ids = w.pick(lambda m: m.dtype == INT64 and m.rank == 2 and 0 <= m.low <= m.high <= 40 and _is_rows(m.shape))
+    width, columns = int(str(ids.shape[1])), w.between(1, 3)
+    table = w.numbers([ids.high + 1, columns])
+    at0, zero, last = (w.constant(np.array(v, np.int64)) for v in (0, [0], [2**62]))
+    rows = w.write("Gather", [w.write("Shape", [ids], [2], (0, 40), INT64), at0], [], (0, 40), INT64)
+    step = w.constant(np.array(width, np.int64))
+    size = w.write("Mul", [rows, step], [], (0, 40 * width), INT64)
+    offsets = w.write("Range", [at0, size, step], [ids.shape[0]], (0, 40 * width), INT64)
+    flat = w.write("Reshape", [ids, w.ints([-1])], [ids.shape[0] * width], (ids.low, ids.high), INT64)
+    whole = w.write("Unsqueeze", [size, zero], [1], (0, 40 * width), INT64)
+    every = w.write("Concat", [offsets, whole], [ids.shape[0] + 1], (0, 40 * width), INT64, axis=0)
+    ends = w.write("Slice", [every, w.ints([1]), last, zero], [ids.shape[0]], (0, 40 * width), INT64)
+    sequence, wrong = w.chance(40), w.chance(20)
+    reduction = "ReduceSum" if w.opset < 18 else w.choice(["ReduceSum", "ReduceMax"])
+    w.count += 1
+    i, go, on, start, stop, a, b = (f"b{w.count}_{n}" for n in ("i", "go", "on", "start", "stop", "a", "b"))
+    bag, found, row = (f"b{w.count}_{n}" for n in ("bag", "e", "r"))
+    nodes = [
+        helper.make_node("Gather", [every.name, i], [start]),
+        helper.make_node("Gather", [(every if wrong else ends).name, i], [stop]),
+        helper.make_node("Unsqueeze", [start, zero.name], [a]),
+        helper.make_node("Unsqueeze", [stop, zero.name], [b]),
+        helper.make_node("Slice", [flat.name, a, b, zero.name], [bag]),
+        helper.make_node("Gather", [table.name, bag], [found]),
+        helper.make_node("ReduceSum" if wrong else reduction, [found, zero.name], [row], keepdims=int(sequence)),
+        helper.make_node("Identity", [go], [on]),
+    ]
+    given = [helper.make_tensor_value_info(i, INT64, []), helper.make_tensor_value_info(go, BOOL, [])]
+    results, bounds = [helper.make_tensor_value_info(on, BOOL, [])], (-2 * width, 2 * width)
+    yes, shape = w.constant(np.array(True)), (ids.shape[0], columns)
+    if not sequence:
+        results.append(helper.make_tensor_value_info(row, FLOAT, [columns]))
+        body = helper.make_graph(nodes, "bags", given, results)
+        w.write_all("Loop", [rows, yes], [(shape, bounds, FLOAT)], body=body)
+        return
+    before, after = f"{row}_before", f"{row}_after"
+    nodes.append(helper.make_node("SequenceInsert", [before, row], [after]))
+    given.append(helper.make_tensor_sequence_value_info(before, FLOAT, [1, columns]))
+    results.append(helper.make_tensor_sequence_value_info(after, FLOAT, [1, columns]))
+    body = helper.make_graph(nodes, "bags", given, results)
+    listed = w.hidden("Loop", [rows.name, yes.name, w.hidden("SequenceEmpty", [])], body=body)
+    w.write("ConcatFromSequence", [Made(listed, (), FLOAT, 0, 0)], shape, bounds, FLOAT, axis=0)
+
+
+def _is_rows(shape: Sequence[Extent]) -> bool:
+    return not isinstance(shape[0], int) and isinstance(shape[1], int) and shape[1] > 0
 
 
 def without_rule(w: Writer) -> None:

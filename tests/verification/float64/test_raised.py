@@ -36,6 +36,30 @@ def test_everything_is_raised() -> None:
     assert model.graph.input[0].type.tensor_type.elem_type == 1
 
 
+@pytest.mark.parametrize("empty", ["SequenceEmpty ()", "SequenceEmpty <dtype = 1> ()"])
+def test_a_sequence_has_the_type_of_what_is_added(empty: str) -> None:
+    """As the bags of an EmbeddingBag are collected. A SequenceEmpty that names no type is one of float32."""
+    model = parse(
+        f"""f (float[B, 2] x) => (float[N, 2] y) {{
+            v = {empty}
+            n, rows = Loop <body = b (int64 i, bool c, int64 t, seq(float[1, 2]) v0)
+                => (bool d, int64 t1, seq(float[1, 2]) v1) {{
+                    t1 = Add (t, one) to = Unsqueeze (t1, first) k = Unsqueeze (t, first)
+                    row = Slice (x, k, to, first) v1 = SequenceInsert (v0, row) d = Less (t1, two)
+                }}> (, yes, zero, v)
+            y = ConcatFromSequence <axis = 0> (rows)
+        }}""",
+        zero=np.int64(0),
+        one=np.int64(1),
+        two=np.int64(2),
+        first=np.array([0]),
+        yes=np.bool_(True),
+    )
+    source = Source("reference", as_document(raised(model)))
+    x = np.array([[1 / 3, 2 / 3], [3, 4]], np.float32)
+    assert np.array_equal(source.runner(source.session())(raise_feeds({"x": x}))["y"], x.astype(np.float64))
+
+
 def test_large_constants_are_cast_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mari_onnx.verification.float64.raised._LARGE", 16)
     model = raised(models.tower())

@@ -1,0 +1,50 @@
+"""Range: how many numbers it gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx.analysis.context import Context, Op
+from mari_onnx.analysis.rules.ranges import range_
+from mari_onnx.ir.axes import Refused, extents
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.extents import symbol
+from tests.graphs import integers, ranking, rewrite_and_check
+
+NUMBERS: dict[str, Any] = {
+    "at0": np.int64(0), "at1": np.int64(1), "four": np.int64(4), "minus4": np.int64(-4), "last": [1],
+    "w": integers(4, 4),
+}  # fmt: skip
+
+COUNTS = "s = Shape <start = 0, end = 1> (item) b = Squeeze (s) n = Mul (b, four)"
+
+
+@pytest.mark.parametrize("bounds", ["at0, n, four", "n, at0, minus4", "at0, b, at1"])
+def test_the_graph(bounds: str) -> None:
+    body = f"""{COUNTS} r = Range ({bounds}) f = Cast <to = 1> (r) c = Unsqueeze (f, last)
+        u = Relu (user) v = Add (u, c) y = Add (v, item)"""
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", **NUMBERS))
+    assert extents(result.program.values["r"].known_dims) == (symbol("B"),)
+
+
+@pytest.mark.parametrize("bounds", ["at0, b, four", "four, b, at1", "at0, m, at1"])
+def test_how_many_is_not_known(bounds: str) -> None:
+    body = f"""{COUNTS} i = Cast <to = 7> (user) m0 = ReduceMax <keepdims = 0> (i) m = Abs (m0)
+        r = Range ({bounds}) f = Cast <to = 1> (r) t = ReduceSum <keepdims = 0> (f)
+        v = Mul (item, t) y = MatMul (v, w)"""
+    result = rewrite_and_check(ranking("tiled", body, item="float[4]", **NUMBERS))
+    assert "Range" in result.ops
+    value = result.program.values["r"]
+    assert extents(value.known_dims) == (symbol("r.0"),)
+    assert value.stopped is None, "the user's numbers are as many for each candidate"
+
+
+def test_bounds_that_are_not_known() -> None:
+    node = onnx.helper.make_node("Range", ["a", "b", "c"], ["r"])
+    found = range_(Op(node, (None, None, None), 17), Context(Builder(), CostModel(1), onnx.numpy_helper.to_array))
+    assert found == Refused("how many numbers Range gives is computed by the model")
