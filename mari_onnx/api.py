@@ -59,6 +59,7 @@ def optimize(
     request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
+    dynamic_batch: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
     **limits: Unpack[Limits],
@@ -82,6 +83,10 @@ def optimize(
 
     `report.calls` says in words what the caller has to send.
 
+    `dynamic_batch` makes a leading extent that was fixed at export, such as 200 in all inputs, one that may be any
+    number. With `verify` the result is also compared with the model as it was exported, at that number, and with itself
+    for fewer candidates. Raises UserError where the graph does not allow it, or candidates depend on each other.
+
     `limits` are `timeout`, the seconds that analysis and verification may take (300), and `max_memory`, the gigabytes
     of memory in one process (8). The models run in a child process. Where that is over its limits, or onnxruntime
     crashes in it, the verification fails with a note that says so.
@@ -92,7 +97,9 @@ def optimize(
     Raises UserError where the analysis is over its time or memory.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    settings = Settings(
+        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch
+    )
     with within(**limits):
         document = as_document(model)
         with blaming(document):
@@ -110,6 +117,7 @@ def inspect(
     request_key: str | Sequence[str] = (),
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
+    dynamic_batch: bool = False,
     **limits: Unpack[Limits],
 ) -> Report:
     """The report on what `optimize` would do with the same arguments, and why. No model is written.
@@ -117,7 +125,9 @@ def inspect(
     Raises UserError as `optimize` does.
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
-    settings = Settings(_names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates)
+    settings = Settings(
+        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch
+    )
     with within(**limits):
         document = as_document(model)
         with blaming(document):
@@ -144,6 +154,7 @@ def split(
     batch: int = DEFAULT_BATCH,
     user_batch: UserBatch = ONE,
     request_index: str | None = None,
+    dynamic_batch: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
     **limits: Unpack[Limits],
@@ -159,7 +170,7 @@ def split(
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
-    settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs))
+    settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs), dynamic_batch=dynamic_batch)
     with within(**limits):
         document = as_document(model)
         with blaming(document):

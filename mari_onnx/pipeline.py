@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 import onnx
 
+from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.attempts import Outcome, first_that_passes
@@ -37,6 +38,7 @@ from mari_onnx.partition.partition import partition
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Command, Configuration, Cost, Remark, Report
+from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
@@ -57,7 +59,8 @@ class Settings:
     `user_inputs` and `item_inputs` are globs over names of inputs. `batch` is the number of candidates at which costs
     are counted.
 
-    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are.
+    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
+    `dynamic_batch` a number of candidates that was fixed at export is made a symbol first.
     """
 
     user_inputs: tuple[str, ...]
@@ -65,6 +68,7 @@ class Settings:
     mode: Mode
     item_inputs: tuple[str, ...] = ()
     allow_no_candidates: bool = False
+    dynamic_batch: bool = False
 
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""
@@ -74,14 +78,14 @@ class Settings:
             if command == "split"
             else {"allow_no_candidates": self.allow_no_candidates}
         )
-        return Configuration({**options, **own})
+        return Configuration({**options, **own, "dynamic_batch": self.dynamic_batch})
 
 
 def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Write a model that computes the request's part once. See `mari_onnx.optimize`."""
     say = progress or silent
     say("reading", 0, 3)
-    document = as_document(model)
+    document = as_read(model, settings, verified=verified)
     say("analysing", 1, 3)
     reading = roles(document, settings)
 
@@ -106,7 +110,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     """Cut the model into a user model, perhaps an item model, and a ranking model. See `mari_onnx.split`."""
     say = progress or silent
     say("reading", 0, 3)
-    document = as_document(model)
+    document = as_read(model, settings, verified=verified)
     say("analysing", 1, 3)
     reading = roles(document, settings, cut=True)
 
@@ -132,7 +136,25 @@ def leaving(reading: Reading, whole: frozenset[str]) -> Reading:
 
 def inspect(model: ModelLike, settings: Settings) -> Report:
     """The report on what `optimize` would do, and why."""
-    return described("inspect", best_plan(roles(as_document(model), settings), settings.batch), settings)
+    document = as_read(model, settings, verified=False)
+    return described("inspect", best_plan(roles(document, settings), settings.batch), settings)
+
+
+def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> Document:
+    """The document of a model, on request with a dynamic batch. Raises UserError where the graph does not allow one.
+
+    Where it is `verified`, it was run beside the model as it was exported, and with fewer candidates.
+    """
+    document = as_document(model)
+    if not settings.dynamic_batch:
+        return document
+    dynamic, batch = with_dynamic_batch(document)
+    check(dynamic)
+    if verified:
+        from mari_onnx.verification.fewer_candidates import check_fewer_candidates
+
+        check_fewer_candidates(document, dynamic, batch)
+    return dynamic
 
 
 def roles(document: Document, settings: Settings, *, cut: bool = False) -> Reading:
@@ -165,14 +187,16 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     remarks = [with_next_step(remark) for remark in plan.program.context.remarks]
     if any(remark.status == "broken" for remark in remarks):
         blame(document)
+    if (fixed := fixed_batch(plan.reading.model)) is not None:
+        remarks.append(of_fixed_batch(plan.reading.model.inputs[0].name, fixed))
     if lacking := plan.lowered.lacking:
         name = plan.reading.model.graph.output[0].name
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
     return Report(
         command, __version__, facts(document), found.inputs, tuple(remarks),
         cost(plan.program.work, settings.batch), cost(plan.work, settings.batch),
-        calls=found.mode.instructions(found.tiled), changed=settings.mode.demanded or plan.pays,
-        configuration=settings.configuration(command),
+        calls=found.mode.instructions(found.tiled), configuration=settings.configuration(command),
+        changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
     )  # fmt: skip
 
 
@@ -181,6 +205,15 @@ def with_next_step(remark: Remark) -> Remark:
     if remark.status != "refused" or remark.next_step:
         return remark
     return replace(remark, next_step=EARLIER)
+
+
+def of_fixed_batch(name: str, batch: int) -> Remark:
+    """The remark on a model that takes one number of candidates alone."""
+    return Remark(
+        "refused", FIXED_BATCH, "", "", name,
+        f"the number of candidates is fixed at {batch}, the leading extent of all inputs, so that no axis counts them",
+        next_step="export with a dynamic batch axis, or let --dynamic-batch make it one",
+    )  # fmt: skip
 
 
 def cost(work: Work, batch: int) -> Cost:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import mari_onnx
-from mari_onnx import UserError, inspect, optimize, verify
+from mari_onnx import UserError, inspect, optimize, split, verify
 from mari_onnx.emission.graft import graft
 from tests.graphs import assert_same, integers, parse, ranking
 
@@ -261,3 +261,24 @@ def test_without_a_user_nothing_is_rewritten() -> None:
     body = " ".join(f"a{i} = MatMul (item, w)" for i in range(4)) + " y = Sum (a0, a1, a2, a3)"
     model = parse(f"g (float[B, 64] item) => (float[B, 64] y) {{ {body} }}", w=integers(64, 64))
     assert optimize(model).model.SerializeToString() == model.SerializeToString()
+
+
+FIXED = """
+    g (float[6, 64] user, float[6, 64] item) => (float[6, 32] y)
+        { x = Concat <axis = 1> (user, item) y = MatMul (x, w) }
+"""
+
+
+def test_a_batch_that_was_fixed_at_export() -> None:
+    model = parse(FIXED, w=integers(128, 32))
+    told = optimize(model, user_inputs="user")
+    assert not told.changed
+    assert "fixed at 6" in told.report.remarks[-1].reason
+    result = optimize(model, user_inputs="user", dynamic_batch=True)
+    assert result.report.verification is not None and result.report.verification.passed
+    assert result.report.cost_after is not None and result.report.cost_before is not None
+    assert result.report.cost_after.macs < 0.6 * result.report.cost_before.macs
+    assert [i.type.tensor_type.shape.dim[0].dim_param for i in result.model.graph.input] == ["batch", "batch"]
+    assert inspect(model, user_inputs="user", dynamic_batch=True).changed
+    parts = split(model, user_inputs="user", dynamic_batch=True)
+    assert parts.report.verification is not None and parts.report.verification.passed

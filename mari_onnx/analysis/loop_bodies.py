@@ -68,11 +68,17 @@ def loop_on_one_row(walk: Walk, op: Op, captured: Mapping[str, Value]) -> list[V
 
 
 def _of_all_turns(walk: Walk, op: Op, turns: AllTurns, captured: Mapping[str, Value]) -> list[Value]:
-    """The outputs of a loop by the nodes that stand for all of its turns."""
+    """The outputs of a loop by the nodes that stand for all of its turns.
+
+    Their tensors are no tensors of the original, so that the loop is what they are said to come from.
+    """
     rows = [each.added if isinstance(each, Collected) else each for each in turns.outputs]
     names = [each.name for each in rows if isinstance(each, Rows)]
     graph = onnx.GraphProto(node=turns.nodes.nodes, output=[onnx.ValueInfoProto(name=name) for name in names])
     found = iter(walk.in_place(op, graph, turns.nodes.given))
+    made = {name for node in graph.node for name in node.output}
+    origins = {t: origin for t, origin in walk.ctx.origins.items() if origin.value in made}
+    walk.ctx.origins.update((t, replace(o, value=op.name, form=t.op_type, rule="turns")) for t, o in origins.items())
     values: list[Value] = []
     for each, name in zip(turns.outputs, op.proto.output, strict=True):
         value = each if isinstance(each, Value) else next(found)

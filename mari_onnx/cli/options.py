@@ -77,6 +77,13 @@ request_index = click.option(
     "--user-batch requests.",
 )
 
+dynamic_batch = click.option(
+    "--dynamic-batch",
+    is_flag=True,
+    help="Make a number of candidates that was fixed at export, such as 200 in the leading extent of all inputs, any "
+    "number. Refused where the graph does not allow it.",
+)
+
 _ASKED = [
     user_inputs,
     batch,
@@ -111,6 +118,7 @@ _ASKED = [
         help="Allow all inputs to be the user's, so that every candidate gets the same answer: for a tower of the user "
         "alone.",
     ),
+    dynamic_batch,
 ]
 
 
@@ -118,8 +126,8 @@ def asked(command: Command) -> Command:
     """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
 
     The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard`,
-    `allow_no_candidates` and the options of `bounded`, which `mari_onnx.optimize` and `mari_onnx.inspect` take by these
-    names.
+    `allow_no_candidates`, `dynamic_batch` and the options of `bounded`, which `mari_onnx.optimize` and
+    `mari_onnx.inspect` take by these names.
     """
     command = bounded(command)
     for option in reversed(_ASKED):

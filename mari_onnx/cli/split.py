@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     help="Rows that the user model takes: one, or one for each of several requests.",
 )
 @options.request_index
+@options.dynamic_batch
 @options.bounded
 @options.writing
 def split(

@@ -38,6 +38,10 @@ WARNING = ("!", "bold yellow")
 _DECLARE = "--user-input 'user_*' names those that do"
 
 
+FIXED_BATCH = "batch"
+"""The rule of a remark on a number of candidates that was fixed at export."""
+
+
 Row: TypeAlias = tuple[str, Callable[[float], str], list[float]]
 """A row of a table: its label, the function that writes its numbers, and the numbers."""
 
@@ -146,14 +150,21 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     where = f"written to {report.written}" if report.written else "nothing was written"
     if not report.changed:
         where = where if report.written is None else f"{where} as it was"
-        why = "" if report.request_inputs else f", because no input is known to belong to the request ({_DECLARE})"
-        return (*MARKS["as is"], f"Nothing can be gained here{why}: {where}")
+        return (*MARKS["as is"], f"Nothing can be gained here{_why_nothing(report)}: {where}")
     gain = _gain(report.cost_before, report.cost_after)
     gain = gain[:1].upper() + gain[1:]
     if report.verification is None:
         return (*WARNING, f"{gain}, not verified: {where}")
     mark = WARNING if report.left_out else MARKS[True]
     return (*mark, f"{gain}, the same predictions{_condition(report)}{_without(report)}: {where}")
+
+
+def _why_nothing(report: Report) -> str:
+    """Why nothing is gained, and what would help, where that is known of the whole model."""
+    fixed = next((remark for remark in report.remarks if remark.rule == FIXED_BATCH), None)
+    if fixed is not None:
+        return f", because {fixed.reason} ({fixed.next_step})"
+    return "" if report.request_inputs else f", because no input is known to belong to the request ({_DECLARE})"
 
 
 def left_out(report: Report) -> Iterator[str]:
@@ -202,9 +213,9 @@ def _gain(before: Cost | None, after: Cost | None) -> str:
 def _prospect(report: Report) -> str:
     if report.cost_before and report.cost_after and report.changed:
         return f"To be gained: {_gain(report.cost_before, report.cost_after)}"
-    if not report.request_inputs:
+    if not report.request_inputs and not _why_nothing(report).startswith(", because the number"):
         return f"No input is known to belong to the request: {_DECLARE}"
-    return "Nothing can be gained here"
+    return f"Nothing can be gained here{_why_nothing(report)}"
 
 
 NAMED = 3

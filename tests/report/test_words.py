@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from mari_onnx.pipeline import of_fixed_batch
 from mari_onnx.report.model import Command, Report, RequestInput, Verification
 from mari_onnx.report.words import count, judged, microseconds, ratio, size, small
 from tests.report import reports
@@ -76,6 +77,16 @@ def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is
     declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
     assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
     assert "--user-input" in judged(reports.UNCHANGED)[2]
+
+
+def test_a_number_of_candidates_that_is_fixed() -> None:
+    fixed = replace(reports.UNCHANGED, remarks=(of_fixed_batch("user", 200),))
+    said = (
+        "Nothing can be gained here, because the number of candidates is fixed at 200, the leading extent of all "
+        "inputs, so that no axis counts them (export with a dynamic batch axis, or let --dynamic-batch make it one)"
+    )
+    assert judged(fixed)[2] == f"{said}: written to out.onnx as it was"
+    assert judged(replace(fixed, command="inspect"))[2] == said
 
 
 @pytest.mark.parametrize("command", get_args(Command))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx
 from onnx import helper
 
-from mari_onnx.ir.extents import Extent
 from tests.property.graphs import BOOL, FLOAT, INT64, LOCAL, B, L, Made, UnfitError, Writer
 from tests.property.operators.ranges import hull, span
 
@@ -99,7 +96,7 @@ def bags(w: Writer) -> None:
     """EmbeddingBag: a loop over rows of ids, which collects a row for each, or adds it to a sequence."""
     if w.opset < 13:  # axes of Unsqueeze and ReduceSum as inputs
         raise UnfitError
-    ids = w.pick(lambda m: m.dtype == INT64 and m.rank == 2 and 0 <= m.low <= m.high <= 40 and _is_rows(m.shape))
+    ids = w.pick(lambda m: m.dtype == INT64 and 0 <= m.low <= m.high <= 40 and _is_rows(m))
     width, columns = int(str(ids.shape[1])), w.between(1, 3)
     table = w.numbers([ids.high + 1, columns])
     at0, zero, last = (w.constant(np.array(v, np.int64)) for v in (0, [0], [2**62]))
@@ -143,8 +140,11 @@ def bags(w: Writer) -> None:
     w.write("ConcatFromSequence", [Made(listed, (), FLOAT, 0, 0)], shape, bounds, FLOAT, axis=0)
 
 
-def _is_rows(shape: Sequence[Extent]) -> bool:
-    return not isinstance(shape[0], int) and isinstance(shape[1], int) and shape[1] > 0
+def _is_rows(made: Made) -> bool:
+    """Rows of ids, as many as there are candidates, say."""
+    if made.rank != 2 or made.is_index or isinstance(made.shape[0], int):
+        return False
+    return isinstance(made.shape[1], int) and made.shape[1] > 0
 
 
 def without_rule(w: Writer) -> None:
