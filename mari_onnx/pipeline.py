@@ -45,9 +45,6 @@ from mari_onnx.version import __version__
 
 NEWER_OPSET = "export the model for a newer opset"
 
-EARLIER = "compute it before the user's rows are repeated, or from constants, where the exported code allows that"
-"""What may be done about any node that is left as it is."""
-
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of steps done, and the number of all steps."""
 
@@ -184,7 +181,7 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
     document = plan.reading.model.document
-    remarks = [with_next_step(remark) for remark in plan.program.context.remarks]
+    remarks = list(plan.program.context.remarks)
     if any(remark.status == "broken" for remark in remarks):
         blame(document)
     if (fixed := fixed_batch(plan.reading.model)) is not None:
@@ -198,13 +195,6 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
         calls=found.mode.instructions(found.tiled), configuration=settings.configuration(command),
         changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
     )  # fmt: skip
-
-
-def with_next_step(remark: Remark) -> Remark:
-    """The remark; a refusal has a next step, that of the rule or the one that holds for all nodes."""
-    if remark.status != "refused" or remark.next_step:
-        return remark
-    return replace(remark, next_step=EARLIER)
 
 
 def of_fixed_batch(name: str, batch: int) -> Remark:

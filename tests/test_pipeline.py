@@ -12,9 +12,9 @@ import mari_onnx
 from mari_onnx import pipeline
 from mari_onnx.analysis import input_roles
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.reasons import EARLIER
 from mari_onnx.analysis.rules import RULES
 from mari_onnx.ir.policy import POLICY
-from mari_onnx.pipeline import EARLIER
 from mari_onnx.planning import plan, search
 from tests.graphs import integers, parse, ranking
 

@@ -68,6 +68,11 @@ def shape_of(v: Operand) -> tuple[Extent, ...]:
     return extents(v.known_dims) if isinstance(v, Value) else v.shape
 
 
+def axis_of(node: onnx.NodeProto) -> int:
+    """The axis of a Gather."""
+    return next((a.i for a in node.attribute if a.name == "axis"), 0)
+
+
 def is_scalar(v: Operand | Chosen) -> bool:
     """Whether an operand is one number in each turn."""
     return not isinstance(v, Chosen) and shape_of(v) == ()
@@ -149,7 +154,7 @@ class AllRows:
         """A lookup of rows of ids in a table, a reduction, an Unsqueeze, or a sum that is divided by a count."""
         first, second = read[0], read[1] if len(read) > 1 else None
         like, flags = node.output[0], {a.name: a.i for a in node.attribute}
-        if node.op_type == "Gather" and isinstance(first, Value) and isinstance(second, Rows) and not flags.get("axis"):
+        if node.op_type == "Gather" and isinstance(first, Value) and isinstance(second, Rows) and not axis_of(node):
             rest = shape_of(first)[1:]
             return Rows(self.emit("Gather", [self.readable(first), second.name], like), (*second.shape, *rest))
         if not isinstance(first, Rows | Chosen):

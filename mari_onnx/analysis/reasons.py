@@ -17,8 +17,14 @@ from mari_onnx.analysis.context import Context, Op
 from mari_onnx.ir.axes import Refused, flat
 from mari_onnx.ir.forms import Array, Stop, Value
 
+EARLIER = "compute it before the user's rows are repeated, or from constants, where the exported code allows that"
+"""What may be done about any node that is left as it is."""
+
 NAMED_INPUTS, NAMED_REASONS = 3, 8
 """How many inputs of a node, and how many nodes of a chain of reasons, a remark names."""
+
+
+TOWER = "more of them there, and fewer behind it, make calls cheaper"
 
 
 def explained(ctx: Context, op: Op, read: Sequence[Value], value: Value, left: Refused | None) -> Value:
@@ -69,10 +75,11 @@ def stop_of(read: Iterable[Value]) -> Stop | None:
 def _here(ctx: Context, op: Op, read: Sequence[Value], left: Refused | None) -> Stop:
     """The node as the one that stopped its own output."""
     if left is not None:
-        return Stop(op.name, op.op_type, f"is left as it is: {left.reason}", left.next_step, left=True)
+        return Stop(op.name, op.op_type, f"is left as it is: {left.reason}", left.next_step or EARLIER, left=True)
+    before = f"layers that read the user alone run once where they come before `{op.name}`"
     if any(varies(ctx, v) for v in read):
-        return Stop(op.name, op.op_type, "needs the user's values and the candidates' together")
-    return Stop(op.name, op.op_type, "works along the candidates")
+        return Stop(op.name, op.op_type, "needs the user's values and the candidates' together", f"{before}: {TOWER}")
+    return Stop(op.name, op.op_type, "works along the candidates", before)
 
 
 def side(ctx: Context, array: Array) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mari_onnx.analysis.context import Context, Op
-from mari_onnx.analysis.reasons import side, stop_of, varies
+from mari_onnx.analysis.reasons import EARLIER, side, stop_of, varies
 from mari_onnx.ir.axes import Dims, Refused, extents, show
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.extents import ROW, Extent, symbol
@@ -13,6 +13,14 @@ from mari_onnx.ir.forms import IndexMap, Value
 from mari_onnx.report.model import Remark, Status
 
 VARIES = "every row and every column of it varies with the candidate"
+
+
+NARROWER = "nothing of it is the same for two candidates: narrower rows, or fewer of them, make it cheaper"
+AHEAD = (
+    "if one of these inputs holds the user, name it with -u; what the items alone need can be computed before any "
+    "request: `split --item-input`"
+)
+"""What may be done about a product of both sides, and about one of the candidates' side."""
 
 
 class Why(NamedTuple):
@@ -58,7 +66,9 @@ def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent,
 def explain_left(op: Op, ctx: Context, why: Refused) -> None:
     """Add the remark on a node that is left as it is and lost something: what it reads had to be written out."""
     ctx.remarks.append(
-        Remark("refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
+        Remark(
+            "refused", op.op_type, op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step or EARLIER
+        )
     )
 
 
@@ -81,7 +91,7 @@ def _left(op: Op, left: Refused) -> Why:
     """Why a product is left as it is, with the node that stopped what it multiplies."""
     stop = stop_of(_multiplied(op))
     if stop is None:
-        return Why(left.reason, left.next_step)
+        return Why(left.reason, left.next_step or EARLIER)
     return Why(f"{left.reason}; {stop}", left.next_step or stop.next_step)
 
 
@@ -93,14 +103,14 @@ def _whole(op: Op, ctx: Context, value: Value) -> Why:
     stop = stop_of(sides)
     if any(v.because for v in sides) and not (stop and stop.left):
         if sum(not v.constant for v in sides) > 1:
-            return Why("it multiplies the user's values by the candidates'")
+            return Why("it multiplies the user's values by the candidates'", NARROWER)
         return Why(
             f"a part of its input is the user's, but one product of all of it takes less time for {ctx.cost.batch} "
             "candidates",
             "a larger --batch, if calls have more candidates",
         )
     if stop is None:
-        return Why(f"{VARIES}: it is computed from the candidates' inputs alone")
+        return Why(f"{VARIES}: it is computed from the candidates' inputs alone", AHEAD)
     return Why(f"{VARIES}: {stop}", stop.next_step)
 
 

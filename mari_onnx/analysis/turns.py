@@ -12,6 +12,8 @@ The dynamo exporter collects rows in a sequence, and divides the sum of the last
 the first branch is traced with t = B - 1, and both branches have to give the same. With a padding index a loop in the
 loop goes over the places of the bag, and keeps those with other ids: a Where, of a place p that is a symbol.
 
+A loop of one turn, as over the one bag of a user's row, is its body, of turn 0.
+
 Holds when each turn reads rows of its own and nothing of the turns before it, and when the number of turns is known
 before the first. Rounding: the mean of the last bag is computed as that of the others.
 """
@@ -27,7 +29,7 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx.analysis import all_rows
-from mari_onnx.analysis.all_rows import INTEGERS, AllRows, Chosen, Fixed, NotTracedError, Rows, is_scalar
+from mari_onnx.analysis.all_rows import INTEGERS, AllRows, Chosen, Fixed, NotTracedError, Rows, axis_of, is_scalar
 from mari_onnx.analysis.context import INT64, Context, Op
 from mari_onnx.analysis.offsets import Progression, elements_of, progression
 from mari_onnx.analysis.one_row import counts
@@ -88,9 +90,9 @@ def all_turns(
     except NotTracedError:
         return None
     try:
-        return trace.loop() if counts(ctx, trace.turns) else None
+        return trace.loop() if trace.turns == 1 or counts(ctx, trace.turns) else None
     except NotTracedError as why:
-        return Refused(f"a Loop over the candidates is not understood: {why}", AS_A_SUM)
+        return None if trace.turns == 1 else Refused(f"a Loop over the candidates is not understood: {why}", AS_A_SUM)
 
 
 class _Trace:
@@ -102,8 +104,8 @@ class _Trace:
     def __init__(self, ctx: Context, op: Op, values: Mapping[str, Value], makers: Mapping[str, onnx.NodeProto]) -> None:
         self.ctx, self.op, self.values, self.makers = ctx, op, values, makers
         self.nodes = AllRows(ctx.b, op.opset, values)
-        self.turn: Extent = TURN
         self.turns = self._turns()
+        self.turn: Extent = 0 if self.turns == 1 else TURN
         self.place: Extent | None = None
         self.width: int = 0
         self.compared: dict[str, tuple[str, Extent, Extent]] = {}
@@ -112,15 +114,17 @@ class _Trace:
         body: onnx.GraphProto = self.op.attribute("body")
         starts = [self._start(name) for name in self.op.proto.input[2:]]
         env: Env = {
-            body.input[0].name: self.nodes.number(TURN, INT64),
+            body.input[0].name: self.nodes.number(self.turn, INT64),
             body.input[1].name: self.nodes.number(True, TensorProto.BOOL),
         }
-        env.update((i.name, self._counted(s, TURN)) for i, s in zip(body.input[2:], starts, strict=True))
+        env.update((i.name, self._counted(s, self.turn)) for i, s in zip(body.input[2:], starts, strict=True))
         condition, *after = self._graph(body, env)
-        if self.op.input(0) is None:
+        if self.turns == 1:
+            goes_on = self.op.input(0) is not None or (isinstance(condition, Value) and _is(condition, False))
+        elif self.op.input(0) is None:
             goes_on = self.compared.get(body.output[0].name) == ("Less", TURN + 1, self.turns)
         else:
-            goes_on = isinstance(condition, Value) and _is_true(condition)
+            goes_on = isinstance(condition, Value) and _is(condition, True)
         if not goes_on:
             raise NotTracedError("whether it goes on is decided in each turn")
         states = [self._end(state, start) for state, start in zip(after, starts, strict=False)]
@@ -136,8 +140,10 @@ class _Trace:
         trips, condition = self.op.input(0), self.op.input(1)
         if trips is not None:
             given = elements_of(trips)
-            if given is not None and (condition is None or _is_true(condition)):
+            if given is not None and (condition is None or _is(condition, True)):
                 return _one(given)
+        elif condition is not None and _is(condition, True):
+            return 1  # if the body says so, which is seen when it is traced
         elif (maker := self.makers.get(self.op.proto.input[1])) is not None and maker.op_type == "Less":
             first, last = (elements_of(self._outer(name)) for name in maker.input)
             if first is not None and last is not None and _one(first) == 0:
@@ -164,7 +170,7 @@ class _Trace:
         """A state after the last turn. Raises unless the counter grows by one in each."""
         if isinstance(state, Collected) and state.added is not None:
             return state
-        following, end = (self._counted(start, turn) for turn in (TURN + 1, self.turns))
+        following, end = (self._counted(start, turn) for turn in (self.turn + 1, self.turns))
         if isinstance(state, Value) and isinstance(following, Value) and _alike(state, following):
             return end
         raise NotTracedError("it keeps a state from turn to turn")
@@ -179,9 +185,9 @@ class _Trace:
 
     def _stored(self, tensor: TensorProto) -> Traced:
         """A constant of the body: its elements where they are integers, else one among the nodes."""
-        if tensor.data_type in (*INTEGERS, TensorProto.BOOL):
-            return self.nodes.number(self.ctx.array_of(tensor).astype(object), tensor.data_type)
-        return self.nodes.stored(tensor)
+        known = tensor.data_type in (*INTEGERS, TensorProto.BOOL)
+        elements = self.ctx.array_of(tensor).astype(object) if known else None
+        return self.nodes.stored(tensor) if elements is None else self.nodes.number(elements, tensor.data_type)
 
     # Nodes of the body
 
@@ -216,7 +222,8 @@ class _Trace:
     def _of_numbers(self, op: Op) -> Traced | None:
         """A node that reads no row: an entry of offsets, the rows of a turn, or the arithmetic of its number."""
         name, given = op.proto.input[0], [elements_of(v) for v in op.inputs[1:]]
-        if op.op_type in ("Gather", "Slice") and all(e is not None and e.size == 1 for e in given):
+        located = op.op_type in ("Gather", "Slice") and elements_of(op.data) is None
+        if located and all(e is not None and e.size == 1 for e in given):
             places = [_one(e) for e in given if e is not None]
             offsets = progression(name, self.values, self.makers)
             shape = (1,) if op.op_type == "Slice" or given[0] is None else given[0].shape
@@ -245,7 +252,7 @@ class _Trace:
             return None
         ahead = index - self.turn
         last = ahead + self.turns - 1
-        if _axis(op.proto) or not isinstance(ahead, int) or ahead < 0 or compare(last, offsets.count) != -1:
+        if axis_of(op.proto) or not isinstance(ahead, int) or ahead < 0 or compare(last, offsets.count) != -1:
             return None
         return offsets.entry(index)
 
@@ -278,7 +285,7 @@ class _Trace:
         if isinstance(first, Places):
             return self._of_places(node, first, second)
         if isinstance(second, Places):
-            whole = node.op_type == "Gather" and isinstance(first, Value) and not _axis(node)
+            whole = node.op_type == "Gather" and isinstance(first, Value) and not axis_of(node)
             rows = self._row(node.input[0], self.turn * self.width, self.width) if whole else None
             return None if rows is None or second.kept is None else Chosen(rows, second.kept)
         operands = [v for v in read if isinstance(v, Rows | Fixed | Value | Chosen)]
@@ -309,7 +316,7 @@ class _Trace:
             return [self._either(node, condition, *both) for both in results]
         kind, a, b = self.compared.get(node.input[0], ("", 0, 0))
         last = self.turns - 1
-        if kind != "Equal" or a - b not in (TURN - last, last - TURN) or self.turn != TURN:
+        if kind != "Equal" or self.turn != TURN or a - b not in (TURN - last, last - TURN):
             raise NotTracedError("a branch of its body depends on what it reads")
         self.turn = last
         first = self._graph(then, {name: self._in_turn(value, last) for name, value in env.items()})
@@ -376,13 +383,9 @@ def _one(elements: Content) -> Extent:
     return found
 
 
-def _axis(node: onnx.NodeProto) -> int:
-    return next((a.i for a in node.attribute if a.name == "axis"), 0)
-
-
-def _is_true(value: Value) -> bool:
+def _is(value: Value, known: bool) -> bool:
     elements = elements_of(value)
-    return elements is not None and elements.size == 1 and elements.item() is True
+    return elements is not None and elements.size == 1 and elements.item() is known
 
 
 def _alike(value: Value, other: Value) -> bool:

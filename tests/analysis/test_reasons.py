@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mari_onnx.analysis.reasons import EARLIER, TOWER
 from mari_onnx.ir.forms import Stop, Value
 from tests.graphs import integers, ranking, rewrite
 
@@ -31,9 +32,10 @@ def test_the_node_that_ends_a_chain_is_handed_on() -> None:
     assert found["f"] is None
     assert found["d"] is not None
     assert str(found["d"]) == "`h` (Softmax) needs the user's values and the candidates' together"
+    assert found["d"].next_step == f"layers that read the user alone run once where they come before `h`: {TOWER}"
 
 
 def test_a_node_that_is_left_as_it_is() -> None:
     found = stops()
-    assert found["t"] == Stop("det", "Det", "is left as it is: no rule for ai.onnx.Det", left=True)
+    assert found["t"] == Stop("det", "Det", "is left as it is: no rule for ai.onnx.Det", EARLIER, left=True)
     assert found["k"] == found["t"]

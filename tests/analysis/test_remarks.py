@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mari_onnx.analysis.remarks import VARIES
+from mari_onnx.analysis.reasons import EARLIER, TOWER
+from mari_onnx.analysis.remarks import AHEAD, VARIES
 from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 
@@ -18,16 +19,16 @@ def test_remarks_say_what_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("body", "reason", "step"),
     [
-        ("y = MatMul (item, w)", f"{VARIES}: it is computed from the candidates' inputs alone"),
-        ("h = MatMul (user_row, w) y = Add (h, item)", "computed once for the request already"),
+        ("y = MatMul (item, w)", f"{VARIES}: it is computed from the candidates' inputs alone", AHEAD),
+        ("h = MatMul (user_row, w) y = Add (h, item)", "computed once for the request already", None),
     ],
 )
-def test_remarks_on_what_stays(body: str, reason: str) -> None:
+def test_remarks_on_what_stays(body: str, reason: str, step: str | None) -> None:
     text = f"g (float[1, 3] user_row, float[B, 3] item) => (float[B, 3] y) {{ {body} }}"
     (remark,) = rewrite_and_check(parse(text, w=integers(3, 3))).remarks
-    assert (remark.status, remark.reason) == ("as is", reason)
+    assert (remark.status, remark.reason, remark.next_step) == ("as is", reason, step)
 
 
 def test_a_node_without_its_first_output_is_named_by_the_next() -> None:
@@ -50,7 +51,8 @@ def test_a_product_names_the_node_that_needs_both(style: str) -> None:
     body = "x = Concat <axis = 1> (user, item) a = MatMul (x, w) h = Relu (a) n = Neg (h) y = MatMul (n, v)"
     result = rewrite_and_check(ranking(style, body, w=integers(7, 4), v=integers(4, 2)))
     reason = f"{VARIES}: `h` (Relu) needs the user's values and the candidates' together"
-    assert product(result) == ("as is", reason, None)
+    step = f"layers that read the user alone run once where they come before `h`: {TOWER}"
+    assert product(result) == ("as is", reason, step)
 
 
 def test_a_product_far_behind_a_node_without_a_rule_names_it() -> None:
@@ -59,13 +61,14 @@ def test_a_product_far_behind_a_node_without_a_rule_names_it() -> None:
         z = Mul (q, item) x = Concat <axis = 1> (z, user) a = Softmax (x) b = Mul (a, x) y = MatMul (b, w)"""
     result = rewrite(ranking("one", body, square=[-1, 2, 2], one=[1], w=integers(7, 2)))
     reason = f"{VARIES}: `d` (Det) is left as it is: no rule for ai.onnx.Det"
-    assert product(result) == ("as is", reason, None)
+    assert product(result) == ("as is", reason, EARLIER)
 
 
 def test_a_product_names_the_node_that_works_along_the_candidates() -> None:
     body = "s = Softmax <axis = 0> (user) y = MatMul (s, w)"
     result = rewrite_and_check(ranking("one", body, w=integers(4, 2)), rtol=1e-5)
-    assert product(result)[1] == f"{VARIES}: `s` (Softmax) works along the candidates"
+    step = "layers that read the user alone run once where they come before `s`"
+    assert product(result)[1:] == (f"{VARIES}: `s` (Softmax) works along the candidates", step)
 
 
 def test_a_product_of_both_sides() -> None:

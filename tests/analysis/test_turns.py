@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,25 @@ def test_a_bag_of_padding_alone() -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 4), np.int64), "zeros"))
     model.graph.node.insert(0, onnx.helper.make_node("Mul", ["user", "zeros"], ["nothing_"]))
     rewrite_and_check(model)
+
+
+@pytest.mark.parametrize("model", [sequenced, padded])
+def test_the_one_bag_of_a_user(model: Callable[[str], onnx.ModelProto]) -> None:
+    """The bags are expanded behind the loop, and the exporter knows that there is one."""
+    text = onnx.printer.to_text(model("one"))
+    before = "ids = Abs (user)"
+    assert before in text
+    once = onnx.parser.parse_model(text.replace(before, "ids = Abs (user_row)"))
+    for node in once.graph.node:
+        if node.output[0] == "bags":
+            node.output[0] = "bag"
+    place = next(i for i, node in enumerate(once.graph.node) if node.output[0] == "x")
+    once.graph.node.insert(place, onnx.helper.make_node("Expand", ["bag", "rows6"], ["bags"]))
+    rows = onnx.helper.make_node("Concat", ["batch", "six"], ["rows6"], axis=0)
+    once.graph.node.insert(place, rows)
+    once.graph.initializer.append(onnx.numpy_helper.from_array(np.array([6]), "six"))
+    result = rewrite_and_check(once, **CLOSE)
+    assert of_the_user(result)
 
 
 @pytest.mark.parametrize(
