@@ -23,6 +23,7 @@ ELSEWHERE = {
     "analysis/context.py": ("analysis/test_interpret.py", "what rules are given; the interpreter gives it"),
     "analysis/facts.py": ("analysis/rules/test_mask.py", "records that one rule leaves for another"),
     "analysis/offsets.py": ("analysis/test_turns.py", "offsets are those of the bags that a loop goes over"),
+    "analysis/rescaling.py": ("analysis/rules/test_quantized.py", "what quantized products make of their sums"),
     "analysis/shape_inference.py": ("analysis/test_interpret.py", "shapes are seen where a program is interpreted"),
     "analysis/tiled_inputs.py": (
         "analysis/rules/test_lookup.py",

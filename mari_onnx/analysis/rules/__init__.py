@@ -117,6 +117,7 @@ FUSED: dict[str, Rule] = {
     "MultiHeadAttention": attention.attention,
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
+    "QGemm": quantized.product,
     "QLinearConcat": quantized.joined,
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), quantized.arithmetic),
 }

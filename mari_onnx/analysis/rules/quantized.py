@@ -7,7 +7,7 @@
     MatMulNBits([a b], W)   = MatMulNBits(a, Wa) + MatMulNBits(b, Wb), where a ends with a block of W
     QLinearConcat(a, b)     = Concat(QLinearConcat(a), QLinearConcat(b)), each quantized again by itself
     QLinearAdd, QLinearMul  are elementwise
-    QLinearMatMul([a b], W) = the sum of the integer products of a and b, times the scales, quantized
+    QLinearMatMul, QGemm([a b], W) = the sum of the integer products of a and b, times the scales, quantized
     DynamicQuantizeLinear   takes the same range from one row as from B equal rows
     DynamicQuantizeLinear([a b]), with scale s and zero point z, is [QuantizeLinear(a, s, z) QuantizeLinear(b, s, z)]
 
@@ -28,16 +28,16 @@ that sum, and depends on the order of the columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.remarks import explain_product
+from mari_onnx.analysis.rescaling import FLOAT, INT32, UINT8, added_to_sum, bias_of, last_step, of_result
 from mari_onnx.analysis.rules import concat
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_forms
@@ -47,7 +47,7 @@ from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, extents, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
-from mari_onnx.ir.expressions import Tensor, fold
+from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Terms, Value
@@ -55,8 +55,6 @@ from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import Piece, bounds, groups, merge
 from mari_onnx.ir.renaming import rename_value
 from mari_onnx.ir.sums import add_up
-
-FLOAT, UINT8, INT8, INT32 = (onnx.TensorProto.DataType.Value(name) for name in ("FLOAT", "UINT8", "INT8", "INT32"))
 
 
 def quantize(op: Op, ctx: Context) -> Derived:
@@ -229,7 +227,7 @@ def _quantized_by(ctx: Context, x: Value, scales: list[Tensor], arrays: list[Arr
 
 
 def product(op: Op, ctx: Context) -> Derived:
-    """MatMulInteger and QLinearMatMul with a weight: the rows are independent, and sums of integers can be split."""
+    """MatMulInteger, QLinearMatMul and QGemm with a weight: rows are independent, and sums of integers can be split."""
     x, since = op.data, ctx.b.count
     weight_input = 1 if op.op_type == "MatMulInteger" else 3
     w = op.inputs[weight_input]
@@ -237,14 +235,21 @@ def product(op: Op, ctx: Context) -> Derived:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(w.dims) != 2 or len(x.dims) < 2:
         return Refused(f"{op.op_type} of two computed values")
-    per_row = [op.input(i) for i in ((2,) if weight_input == 1 else (1, 2, 6, 7))]
+    if op.attribute("transA", 0):
+        return Refused("QGemm with transA = 1 has its rows last", "export the layer as a Linear")
+    of_y = of_result(op)
+    per_row = [op.input(2)] if weight_input == 1 else [op.input(1), op.input(2), *of_y]
     if any(v is not None and (v.dims is None or extent_of(flat(v.dims)) != 1) for v in per_row):
         return Refused(f"{op.op_type} with a scale or zero point for each row")
-    result = op.input(7)
-    dtype = INT32 if result is None else result.dtype
+    bias = bias_of(op)
+    if bias is not None and (bias.dims is None or extent_of(flat(bias.dims[:-1])) != 1):
+        return Refused(f"{op.op_type} with a bias for each row")
+    dtype = INT32 if weight_input == 1 else FLOAT if of_y[1] is None else of_y[1].dtype
+    if op.attribute("transB", 0):
+        w = w.with_dims(w.dims[::-1])
     of_columns = aligned(ctx, x, w)
     if isinstance(of_columns, Refused):
-        return _by_rows(op, ctx, tuple(Axis(a.extent, a.name) for a in w.dims[1]), dtype)
+        return _by_rows(op, ctx, tuple(Axis(a.extent, a.name) for a in w.known_dims[1]), dtype)
     derived = run_along(op, ctx, [len(x.dims) - 1], [(of_columns.dims, dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
@@ -259,7 +264,7 @@ def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, sinc
     All products have the zero points of the whole. The columns are cut as the input is. They are not cut into terms: a
     sum of bytes wraps around, and the sum of their products does not.
     """
-    parts, last = product.x.parts, _last_step(op, ctx, product)
+    parts, last = product.x.parts, last_step(op, ctx, product.dims)
     ways = [] if parts is None or parts.axis not in product.contracted else ways_to_cut(ctx, parts)
     if parts is None or not ways or last is None:
         return whole
@@ -276,7 +281,7 @@ def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, sinc
     products = products_by_names(ctx, replace(product, write=write), parts.axis, columns)
     if len(products) < 2:
         return whole
-    terms = Terms(tuple((1, array) for array in products))
+    terms = Terms(tuple((1, array) for array in (*products, *added_to_sum(op, ctx, product.dims))))
     added = priced(ctx.cost, last(add_up(ctx.b, terms, product.dims)), since, inherited)
     unsplit = priced(ctx.cost, whole.array, since, price_whole([op.data]))
     if unsplit.price <= added.price:
@@ -285,35 +290,6 @@ def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, sinc
         return whole.changed(array=added)
     terms = priced(ctx.cost, terms, since, inherited)
     return whole.changed(array=added, terms=ctx.terms_beside(terms, added, op.name))
-
-
-def _last_step(op: Op, ctx: Context, product: WeightProduct) -> Callable[[Array], Array] | None:
-    """What makes the node's output of the sum of integers: for MatMulInteger nothing, for QLinearMatMul its rounding.
-
-    The sum is multiplied by the scales in one number, as runtimes do, and quantized by scale 1. None if a scale is
-    computed by the model, or if the types are none of 8 bits.
-    """
-    if op.op_type == "MatMulInteger":
-        return lambda array: array
-    of_x, of_w, of_y, zero_point = (op.inputs[i] for i in (1, 4, 6, 7))
-    assert of_x is not None and of_w is not None and of_y is not None and zero_point is not None
-    scales = [v.array.tensor for v in (of_x, of_w, of_y)]
-    if not all(t.stored and t.dtype == FLOAT for t in scales) or zero_point.dtype not in (UINT8, INT8):
-        return None
-    x_scale, w_scale, y_scale = (fold(t, ctx.array_of) for t in scales)
-    factor = x_scale.reshape(()) * w_scale.reshape(() if w_scale.size == 1 else -1) / y_scale.reshape(())
-    dims, b = product.dims, ctx.b
-    scale = Array(b.constant(factor), (dims[-1],) if factor.size > 1 else ())
-    one, zero = b.constant(np.ones((), np.float32)), b.reshape(plain(b, zero_point), ())
-
-    def quantized(array: Array) -> Array:
-        array = pointwise(b, [array], [len(dims)], dims, lambda ts, s: b.make("Cast", ts, s, FLOAT, to=FLOAT))
-        array = pointwise(b, [array, scale], [len(dims), factor.ndim], dims, lambda ts, s: b.make("Mul", ts, s))
-        return pointwise(
-            b, [array], [len(dims)], dims, lambda ts, s: b.make("QuantizeLinear", [*ts, one, zero], s, zero_point.dtype)
-        )
-
-    return quantized
 
 
 def packed(op: Op, ctx: Context) -> Derived:

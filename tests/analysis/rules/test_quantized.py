@@ -205,6 +205,48 @@ def test_a_layer_of_quantized_operators(style: str, order: str) -> None:
     assert len(np.unique(found)) > 10
 
 
+@styles
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("quantized", [True, False])
+@pytest.mark.parametrize("columns", [False, True])
+def test_a_quantized_gemm(style: str, transposed: int, quantized: bool, columns: bool) -> None:
+    """A Linear as onnxruntime's static quantizer writes it, with a bias of integers, quantized again or not."""
+    rng = np.random.default_rng(0)
+    w = rng.integers(-100, 100, (120, 192)).astype(np.int8)
+    more = "c, sy, zy" if quantized else "c"
+    body = f"""u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi)
+        x = com.microsoft.QLinearConcat <axis = 1> (sx, zx, u, su, zu, i, si, zi)
+        y = com.microsoft.QGemm <alpha = 0.5, transB = {transposed}> (x, sx, zx, w, of_w, zws, {more})"""
+    kind = "uint8" if quantized else "float"
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": f"{kind}[B, 192] y"}
+    of_w = rng.choice([0.5, 0.25, 0.011], 192).astype(np.float32) if columns else np.float32(0.5)
+    given: dict[str, Any] = {"of_w": of_w, "zws": np.zeros(192 if columns else (), np.int8),
+             "c": rng.integers(-999, 999, 192).astype(np.int32)}  # fmt: skip
+    model = ranking(style, body, **types, **QOPERATOR, **given, domains=FUSED_DOMAIN, w=w.T if transposed else w)
+    result = rewrite_and_check(model, rtol=0.0 if quantized else 1e-6)
+    requests = 4 if style == "requests" else 1
+    assert result.plan.work.macs == (requests * 80 + MANY * 40) * 192
+    found = evaluate(result.model, feeds(model, 7))[0]
+    assert len(np.unique(found)) > 50
+
+
+@styles
+@pytest.mark.parametrize(
+    ("more", "attributes", "reason"),
+    [
+        ("z8, c1, sy, zy", "<transA = 1>", "QGemm with transA = 1 has its rows last"),
+        ("z8, c2, sy, zy", "", "QGemm with a bias for each row"),
+    ],
+)
+def test_a_quantized_gemm_that_is_refused(style: str, more: str, attributes: str, reason: str) -> None:
+    body = f"""u = QuantizeLinear (user, su, zu) h = com.microsoft.QGemm {attributes} (u, su, zu, w, sw, {more})
+        d = DequantizeLinear (h, sy, zy) s = ReduceSum <keepdims = 0> (d) y = Add (item, s)"""
+    wide: dict[str, Any] = {"w": integers(4, 3).astype(np.int8), "z8": np.int8(0), "c1": np.ones(3, np.int32)}
+    given = {**wide, "c2": np.ones((2, 3), np.int32)}
+    result = rewrite(ranking(style, body, **QOPERATOR, **given, domains=FUSED_DOMAIN, opset=17))
+    assert reason in result.refusals("QGemm")
+
+
 def test_quantized_columns_of_the_item_alone_stay_one_node() -> None:
     body = """u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi)
         x = com.microsoft.QLinearConcat <axis = 1> (sx, zx, i, si, zi, i, su, zu)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from mari_onnx.ir.operators import ONNXRUNTIME
 from tests.property.graphs import FLOAT, UnfitError, Writer
 from tests.property.operators.ranges import product_range, span
 
@@ -55,6 +56,12 @@ def quantize(w: Writer) -> None:
     n = w.between(1, 3)
     weight = w.constant(np.array([w.between(-2, 2) for _ in range(width * n)]).astype(np.int8).reshape(width, n))
     point = [w.constant(np.array(w.between(0, 2)).astype(np.int8))] if w.chance(60) else []
+    if axis is None and x.rank == 2 and w.chance(20):
+        scales = [*inputs, weight, *inputs, w.constant(np.zeros(n, np.int32)), *inputs]
+        made = w.write("QGemm", [q, *scales], [x.shape[0], n], (-128, 127), TensorProto.INT8, exact=False,
+                       domain=ONNXRUNTIME)  # fmt: skip
+        w.write("DequantizeLinear", [made, *inputs], made.shape, (-260, 254), FLOAT, exact=False)
+        return
     if axis is None and w.chance(30):
         scales = [*inputs, weight, *inputs, *inputs]
         made = w.write("QLinearMatMul", [q, *scales], [*x.shape[:-1], n], (-128, 127), TensorProto.INT8, exact=False)
