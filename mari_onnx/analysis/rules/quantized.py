@@ -230,7 +230,7 @@ def product(op: Op, ctx: Context) -> Derived:
     """MatMulInteger, QLinearMatMul and QGemm with a weight: rows are independent, and sums of integers can be split."""
     x, since = op.data, ctx.b.count
     weight_input = 1 if op.op_type == "MatMulInteger" else 3
-    w = op.inputs[weight_input]
+    w = op.input(weight_input)
     if x.dims is None or w is None or w.dims is None:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(w.dims) != 2 or len(x.dims) < 2:
