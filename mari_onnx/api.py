@@ -60,6 +60,7 @@ def optimize(
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
     dynamic_batch: bool = False,
+    assume_masked: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
     **limits: Unpack[Limits],
@@ -81,6 +82,11 @@ def optimize(
         user_batch="requests"   tiled inputs have a row for each of R requests: `user` [R, 4]. An integer input [B]
                                 selects the row of each candidate: `request_index`, or a new input if that is None.
 
+    A causal mask of -inf keeps what stands before a candidate in a sequence apart from it. One of a finite number, such
+    as -1e9, does so only where scores of attention are not as large. Where the graph gives no bound of the scores,
+    `assume_masked` vouches that they are below 4,000 in magnitude. `report.assumed` has the nodes that
+    needed it.
+
     `report.calls` says in words what the caller has to send.
 
     `dynamic_batch` makes a leading extent that was fixed at export, such as 200 in all inputs, one that may be any
@@ -98,7 +104,8 @@ def optimize(
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(
-        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch
+        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch,
+        assume_masked=assume_masked,
     )
     with within(**limits):
         document = as_document(model)
@@ -118,6 +125,7 @@ def inspect(
     guard: GuardName | None = None,
     allow_no_candidates: bool = False,
     dynamic_batch: bool = False,
+    assume_masked: bool = False,
     **limits: Unpack[Limits],
 ) -> Report:
     """The report on what `optimize` would do with the same arguments, and why. No model is written.
@@ -126,7 +134,8 @@ def inspect(
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(
-        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch
+        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch,
+        assume_masked=assume_masked,
     )
     with within(**limits):
         document = as_document(model)
@@ -155,6 +164,7 @@ def split(
     user_batch: UserBatch = ONE,
     request_index: str | None = None,
     dynamic_batch: bool = False,
+    assume_masked: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
     **limits: Unpack[Limits],
@@ -170,7 +180,9 @@ def split(
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
-    settings = Settings(_names(user_inputs), batch, mode, _names(item_inputs), dynamic_batch=dynamic_batch)
+    settings = Settings(
+        _names(user_inputs), batch, mode, _names(item_inputs), dynamic_batch=dynamic_batch, assume_masked=assume_masked
+    )
     with within(**limits):
         document = as_document(model)
         with blaming(document):

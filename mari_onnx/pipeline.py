@@ -57,7 +57,8 @@ class Settings:
     are counted.
 
     With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
-    `dynamic_batch` a number of candidates that was fixed at export is made a symbol first.
+    `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
+    of attention are taken to be so small that a mask of -1e4 gives the weight 0.
     """
 
     user_inputs: tuple[str, ...]
@@ -66,6 +67,7 @@ class Settings:
     item_inputs: tuple[str, ...] = ()
     allow_no_candidates: bool = False
     dynamic_batch: bool = False
+    assume_masked: bool = False
 
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""
@@ -75,7 +77,9 @@ class Settings:
             if command == "split"
             else {"allow_no_candidates": self.allow_no_candidates}
         )
-        return Configuration({**options, **own, "dynamic_batch": self.dynamic_batch})
+        return Configuration(
+            {**options, **own, "dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
+        )
 
 
 def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
@@ -168,7 +172,7 @@ def roles(document: Document, settings: Settings, *, cut: bool = False) -> Readi
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:
         raise UserError(f"input `{shared[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
-    return read(graph, input_roles, tuple(items), cut=cut)
+    return read(graph, input_roles, tuple(items), cut=cut, assume_masked=settings.assume_masked)
 
 
 def require_writable(plan: Plan) -> None:
@@ -194,6 +198,7 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
         cost(plan.program.work, settings.batch), cost(plan.work, settings.batch),
         calls=found.mode.instructions(found.tiled), configuration=settings.configuration(command),
         changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
+        assumed=tuple(plan.program.context.facts.assumed),
     )  # fmt: skip
 
 
@@ -229,7 +234,8 @@ def verify(
     # Constants are moved and never computed, so that in float64 both models have the same constants.
     whole = together(document, parts, input_roles.mode)
     batch = report.cost_before.batch if report.cost_before else None
-    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks)
+    assumed = bool(report.assumed)
+    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks, small_scores=assumed)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
     notes: list[str] = []

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from mari_onnx.analysis.facts import Facts
+from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.analysis.pricing import spared_by_sum
 from mari_onnx.document.provenance import Origin
 from mari_onnx.ir.axes import Axis, Dims, Refused, extents, new_dims
@@ -22,7 +23,7 @@ from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, Poly, is_length, symbols
-from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Blocks, Factors, Parts, Terms, Value
 from mari_onnx.ir.operators import traits_of
 from mari_onnx.report.model import Remark
 
@@ -149,11 +150,24 @@ class Context:
     taken_again: Collection[str] = ()
     """Tensors from which the original takes a constant again, so that the bias before has to be added last."""
 
+    assume_masked: bool = False
+    """Whether the caller vouches for the size of attention scores (see `rules.blocks`)."""
+
     on_one_row: bool = False
     """Whether the nodes run as they are on one row of the candidates, as those of a body do."""
 
     output_extents: frozenset[Poly] = frozenset()
     """Symbols that are extents of every output. If one of them is 0 in a call, all outputs are empty."""
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """Between which numbers the elements of tensors lie."""
+        return Intervals(self.array_of, self.opset)
+
+    @cached_property
+    def assumed_intervals(self) -> Intervals:
+        """The same, where scores of attention are as small as the caller vouches for."""
+        return Intervals(self.array_of, self.opset)
 
     def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of the value `name`, whose array is their sum `total`. None where both might be computed.
@@ -214,13 +228,14 @@ class Context:
         parts: Parts | None = None,
         terms: Terms | None = None,
         factors: Factors | None = None,
+        blocks: Blocks | None = None,
         output: int = 0,
     ) -> Value:
         """An output of the node with its forms. An array that is the only form has the price 0: there is no choice."""
-        if array.price and parts is None and terms is None and factors is None:
+        if array.price and parts is None and terms is None and factors is None and blocks is None:
             array = replace(array, price=0.0)
         dtype = op.data.dtype if dtype is None else dtype
-        return Value(op.proto.output[output], dims, dtype, array, parts, terms, factors)
+        return Value(op.proto.output[output], dims, dtype, array, parts, terms, factors, blocks=blocks)
 
 
 NO_LENGTH = "correct the numbers from which its shape is computed: no runtime makes such a tensor"

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from mari_onnx.ir.axes import Axis, extents
+from mari_onnx.ir.axes import Axis, Dims, extents
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, product
 from mari_onnx.ir.forms import Array, Parts, Value
+from mari_onnx.ir.part_by_part import Run
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,19 @@ class PairProducts:
 
 
 @dataclass(frozen=True)
+class CutProduct:
+    """A tensor is the product x @ w, of which w is in parts along its columns, and x may be in parts along its rows.
+
+    `dims` are those of the product. `run` multiplies two parts, with their axes renamed.
+    """
+
+    x: Value
+    w: Value
+    dims: Dims
+    run: Run
+
+
+@dataclass(frozen=True)
 class Picked:
     """A tensor holds rows of `source` along `axis`: those at constant `places`, in that order."""
 
@@ -172,8 +186,14 @@ class Facts:
     pair_products: dict[Tensor, PairProducts] = field(default_factory=dict)
     """Products of all rows with all columns (see `rules.pairs`)."""
 
+    cut_products: dict[Tensor, CutProduct] = field(default_factory=dict)
+    """Products that may be cut into blocks (see `rules.blocks`)."""
+
     picked: dict[Tensor, Picked] = field(default_factory=dict)
     """Rows that constants select (see `rules.columns`)."""
+
+    assumed: dict[str, None] = field(default_factory=dict)
+    """Nodes whose masks are believed because the caller vouches for the size of the scores (see `rules.blocks`)."""
 
     multiplied: dict[Tensor, MultipliedRows] = field(default_factory=dict)
     """Products of such rows, pair by pair (see `rules.pairs`)."""

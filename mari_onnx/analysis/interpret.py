@@ -116,7 +116,7 @@ class _Walk:
             Builder(), cost, model.array_of, model.opset, candidates, read_counts=self.read_counts,
             output_extents=of_outputs, repeated=frozenset(same.get(s, s) for s in premises.repeated),
             sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
-            taken_again=taken_again(model.graph, model.initializers),
+            taken_again=taken_again(model.graph, model.initializers), assume_masked=premises.assume_masked,
         )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}

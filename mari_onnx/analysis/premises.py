@@ -29,7 +29,8 @@ class Premises:
     by declaration. `items` are inputs that depend on the item alone, if values that depend on these alone are to be
     told apart. `signature` is how the written model's inputs and outputs differ from the original's.
     `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
-    split does not see the candidates. The nodes that compute a tensor in `whole` stay as they are, because their
+    split does not see the candidates. With `assume_masked`, scores of attention are taken to be small (see
+    `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their
     rewrite failed the verification.
     """
 
@@ -43,6 +44,7 @@ class Premises:
     equal: tuple[tuple[Extent, Extent], ...] = ()
     items: Collection[str] = ()
     computes_all_rows: bool = False
+    assume_masked: bool = False
     whole: frozenset[str] = frozenset()
 
     def cost_model(self, batch: int) -> CostModel:

@@ -32,11 +32,11 @@ from mari_onnx.ir.axes import Dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel, inputs_of
 from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.forms import Array, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import Run, part_by_part
 from mari_onnx.ir.parts import join
 
-Form = TypeVar("Form", Array, Parts, Terms)
+Form = TypeVar("Form", Array, Parts, Terms, Blocks)
 
 
 def priced(cost: CostModel, form: Form, since: int, inherited: float, spared: float = 0.0) -> Form:
@@ -48,8 +48,8 @@ def priced(cost: CostModel, form: Form, since: int, inherited: float, spared: fl
     return form if price == form.price else replace(form, price=price)
 
 
-def tensors_of(form: Array | Parts | Terms) -> list[Tensor]:
-    """The tensors that a form stores: one of an array, one for each piece of parts, one for each summand of terms."""
+def tensors_of(form: Array | Parts | Terms | Blocks) -> list[Tensor]:
+    """The tensors that a form stores: one of an array, one for each piece of parts, summand of terms, or block."""
     match form:
         case Array():
             return [form.tensor]
@@ -57,6 +57,8 @@ def tensors_of(form: Array | Parts | Terms) -> list[Tensor]:
             return [array.tensor for _, array in form.pieces]
         case Terms():
             return [array.tensor for _, array in form.signed]
+        case Blocks():
+            return [array.tensor for line in form.grid for array in line]
 
 
 def price_in_order(b: Builder, cost: CostModel, array: Array, dims: Dims, since: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.input_roles import InputRoles
 from mari_onnx.analysis.interpret import Program, interpret
@@ -31,12 +31,15 @@ class Reading:
         return self.interpreted(batch).work
 
 
-def read(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Reading:
+def read(
+    model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False, assume_masked: bool = False
+) -> Reading:
     """The model with these roles. Values that depend on the inputs `items` alone are marked as the items'.
 
-    `cut` says that the written model will be cut into several.
+    `cut` says that the written model will be cut into several. `assume_masked` says that scores of attention are small.
     """
-    return Reading(model, roles, premises_of(model, roles, items, cut=cut))
+    premises = replace(premises_of(model, roles, items, cut=cut), assume_masked=assume_masked)
+    return Reading(model, roles, premises)
 
 
 def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Premises:

@@ -48,11 +48,16 @@ def _because(ctx: Context, op: Op, read: Sequence[Value], value: Value) -> tuple
     Example: `Gather(table, user_id)`, then `user_id: declared by 'user_*'`.
     """
     first = next((v for v in read if v.because), None)
-    whole = value.parts is None and value.terms is None
+    whole = value.parts is None and value.terms is None and not _has_block_of_user(ctx, value)
     if first is None or value.dims is None or (whole and side(ctx, value.array) == "item"):
         return ()
     names = list(op.proto.input) if len(op.proto.input) <= NAMED_INPUTS else [first.name, "..."]
     return (f"{op.op_type}({', '.join(names)})", *first.because)[:NAMED_REASONS]
+
+
+def _has_block_of_user(ctx: Context, value: Value) -> bool:
+    grid = value.blocks.grid if value.blocks is not None else ()
+    return any(side(ctx, array) == "user" and not array.tensor.constant for line in grid for array in line)
 
 
 def _stop(ctx: Context, op: Op, read: Sequence[Value], because: Sequence[str], left: Refused | None) -> Stop | None:

@@ -57,6 +57,7 @@ KEYS = {
     "guard": Key("guard", (bool, str), _either("true", "false", *map(_quoted, names.GUARDS)), names.GUARDS),
     "allow-no-candidates": Key("allow_no_candidates", (bool,), "true or false"),
     "dynamic-batch": Key("dynamic_batch", (bool,), "true or false"),
+    "assume-masked": Key("assume_masked", (bool,), "true or false"),
     "verify-batches": Key("batches", (list,), "a list of whole numbers"),
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),

@@ -84,6 +84,13 @@ dynamic_batch = click.option(
     "number. Refused where the graph does not allow it.",
 )
 
+assume_masked = click.option(
+    "--assume-masked",
+    is_flag=True,
+    help="Vouch that scores of attention are below 4,000 in magnitude, so that a mask of a finite number such as -1e9 "
+    "hides the candidates from the user's history. Not needed for masks of -inf, and where the graph gives a bound.",
+)
+
 _ASKED = [
     user_inputs,
     batch,
@@ -119,6 +126,7 @@ _ASKED = [
         "alone.",
     ),
     dynamic_batch,
+    assume_masked,
 ]
 
 
@@ -126,7 +134,7 @@ def asked(command: Command) -> Command:
     """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
 
     The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard`,
-    `allow_no_candidates`, `dynamic_batch` and the options of `bounded`, which `mari_onnx.optimize` and
+    `allow_no_candidates`, `dynamic_batch`, `assume_masked` and the options of `bounded`, which `mari_onnx.optimize` and
     `mari_onnx.inspect` take by these names.
     """
     command = bounded(command)

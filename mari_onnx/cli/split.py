@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 )
 @options.request_index
 @options.dynamic_batch
+@options.assume_masked
 @options.bounded
 @options.writing
 def split(

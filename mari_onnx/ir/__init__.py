@@ -3,7 +3,7 @@
     extents, axes               how long a dimension is, and which named axes it is a product of
     expressions, unique_nodes   the graph of nodes that may be written, each expression once
     builder                     records nodes in that graph, and simplifies moves of data as it does
-    forms                       `Value` and its forms: Array, Parts, Terms, Factors
+    forms                       `Value` and its forms: Array, Parts, Terms, Factors, Blocks
     arrays, parts, sums, ...    operations on forms
     cost, policy                estimated times, and how large a gain has to be
     validate                    checks of all of these while tests run

@@ -8,6 +8,7 @@ cheaper forms of it:
     Parts   a concatenation that has not been written out
     Terms   a sum that has not been added up
     Factors a product, element by element, that has not been multiplied out
+    Blocks  a matrix that is cut along its rows and its columns
 
 Soundness is one invariant: *every form of a value evaluates to that value, for all legal inputs.*
 
@@ -157,9 +158,35 @@ class Factors:
         return replace(self, left=change(self.left), right=change(self.right))
 
 
-Form: TypeAlias = Array | Parts | Terms | Factors
+@dataclass(frozen=True)
+class Blocks:
+    """A matrix cut along its axes `row` and `column`: `grid[r][c]` has the rows `rows[r]` and the columns `columns[c]`.
 
-F = TypeVar("F", Array, Parts, Terms, Factors)
+    Example: the scores q k' of 31 tokens of the user, and one of the candidate, are four blocks. That of the user's
+    rows and columns (31 31) is the same for all candidates. `row` is None where the matrix is not cut along its rows.
+    """
+
+    row: Axis | None
+    column: Axis
+    rows: tuple[Axis | None, ...]
+    columns: tuple[Axis, ...]
+    grid: tuple[tuple[Array, ...], ...]
+    price: float = 0.0
+
+    def around(self, r: int, c: int) -> dict[Axis, tuple[Axis, ...]]:
+        """The renaming of the matrix's axes to those of a block."""
+        row = self.rows[r]
+        return {self.column: (self.columns[c],), **({self.row: (row,)} if self.row and row else {})}
+
+    def each(self, change: Callable[[Array, int, int], Array]) -> Blocks:
+        """The blocks with each array changed; `change` also gets the block's place."""
+        grid = tuple(tuple(change(a, r, c) for c, a in enumerate(line)) for r, line in enumerate(self.grid))
+        return replace(self, grid=grid)
+
+
+Form: TypeAlias = Array | Parts | Terms | Factors | Blocks
+
+F = TypeVar("F", Array, Parts, Terms, Factors, Blocks)
 
 
 def stores_only(form: Form, axes: Collection[Axis]) -> bool:
@@ -176,6 +203,13 @@ def stores_only(form: Form, axes: Collection[Axis]) -> bool:
             return all(stores_only(array, axes) for _, array in form.signed)
         case Factors():
             return stores_only(form.left, axes) and stores_only(form.right, axes)
+        case Blocks():
+            cut = [a for a in (form.row, form.column) if a is not None]
+            return all(a in axes for a in cut) and all(
+                stores_only(array, {*axes, *(s for new in form.around(r, c).values() for s in new)})
+                for r, line in enumerate(form.grid)
+                for c, array in enumerate(line)
+            )
 
 
 @dataclass(frozen=True)
@@ -204,6 +238,7 @@ class Known(TypedDict, total=False):
     parts: Parts | None
     terms: Terms | None
     factors: Factors | None
+    blocks: Blocks | None
     written: Array | None
     content: npt.NDArray[Any] | None
     because: tuple[str, ...]
@@ -232,6 +267,7 @@ class Value:
     because: tuple[str, ...] = ()
     written: Array | None = None
     stopped: Stop | None = None
+    blocks: Blocks | None = None
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """The forms that the value has, each with its kind, which is the name of its field."""
@@ -240,6 +276,7 @@ class Value:
             ("parts", self.parts),
             ("terms", self.terms),
             ("factors", self.factors),
+            ("blocks", self.blocks),
             ("written", self.written),
         )
         return ((kind, form) for kind, form in forms if form is not None)
@@ -266,6 +303,7 @@ class Value:
             parts=kept(self.parts),
             terms=kept(self.terms),
             factors=kept(self.factors),
+            blocks=kept(self.blocks),
             written=kept(self.written),
             content=None,
         )
@@ -284,11 +322,18 @@ class Value:
         same = all(getattr(self, kind) is form for kind, form in known.items())
         return self if same else replace(self, **known)
 
-    def each_form(self, dims: Dims, arrays: Callable[[Array], Array], parts: Callable[[Parts], Parts | None]) -> Value:
+    def each_form(
+        self,
+        dims: Dims,
+        arrays: Callable[[Array], Array],
+        parts: Callable[[Parts], Parts | None],
+        blocks: Callable[[Blocks], Blocks | None],
+    ) -> Value:
         """The value with other axes in dimensions of the same extents, each of its forms rewritten for that.
 
         `arrays` rewrites an array that holds the value, a term or a factor. `parts` rewrites all pieces, or returns
-        None where the new axes cannot be cut into pieces. `content` is kept, since the shape does not change.
+        None where the new axes cannot be cut into pieces, and `blocks` does so for blocks. `content` is kept, since the
+        shape does not change.
         """
         return replace(
             self,
@@ -296,6 +341,7 @@ class Value:
             parts=self.parts and parts(self.parts),
             terms=self.terms and self.terms.each(arrays),
             factors=self.factors and self.factors.each(arrays),
+            blocks=self.blocks and blocks(self.blocks),
             array=arrays(self.array),
             written=self.written and arrays(self.written),
         )

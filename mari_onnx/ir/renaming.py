@@ -16,7 +16,7 @@ from mari_onnx.ir.arrays import fill, lay
 from mari_onnx.ir.axes import Axis, Dim, Dims, Renaming, dim, flat, renamed
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import divide, product
-from mari_onnx.ir.forms import Array, Parts, Value
+from mari_onnx.ir.forms import Array, Blocks, Parts, Value
 
 
 def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array:
@@ -50,6 +50,15 @@ def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts
     return Parts(new_axes[0], tuple(pieces), parts.price, tuple(apart))
 
 
+def rename_blocks(b: Builder, blocks: Blocks, dims: Dims, names: Renaming) -> Blocks | None:
+    """The same blocks with other axes. None where the axis of the rows or of the columns is split."""
+    row, column = (names.get(a, (a,)) if a else () for a in (blocks.row, blocks.column))
+    if len(column) != 1 or len(row) > 1 or (blocks.row and not row):
+        return None
+    moved = blocks.each(lambda a, r, c: rename_array(b, a, renamed(dims, blocks.around(r, c)), names))
+    return replace(moved, row=row[0] if row else None, column=column[0])
+
+
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
     """The value with other axes in all of its forms."""
     if not names:
@@ -60,6 +69,7 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
         new_dims,
         arrays=lambda array: rename_array(b, array, dims, names),
         parts=lambda parts: rename_parts(b, parts, dims, names),
+        blocks=lambda blocks: rename_blocks(b, blocks, dims, names),
     )
 
 
@@ -82,6 +92,7 @@ def fuse(b: Builder, value: Value, position: int) -> Value:
         (*dims[:position], whole, *dims[position + 1 :]),
         arrays=lambda array: _fuse_array(b, array, dims, position, whole),
         parts=lambda parts: _fuse_parts(b, parts, dims, position, whole),
+        blocks=lambda _: None,
     )
 
 

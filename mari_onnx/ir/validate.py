@@ -25,7 +25,7 @@ from mari_onnx.ir.axes import Axis, extents, flat, show
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Node, Tensor, first_input
 from mari_onnx.ir.extents import ROW, Extent, compare, product, symbol, total
-from mari_onnx.ir.forms import Array, Factors, Form, IndexMap, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Blocks, Factors, Form, IndexMap, Parts, Terms, Value
 
 ENABLED = bool(os.environ.get("MARI_ONNX_DEBUG"))
 
@@ -73,6 +73,8 @@ def _check_form(where: str, form: Form, axes: set[Axis], dtype: int) -> None:
         case Factors():
             _check_array(where, form.left, axes, dtype)
             _check_array(where, form.right, axes, dtype)
+        case Blocks():
+            _check_blocks(where, form, axes, dtype)
         case _:
             assert_never(form)
 
@@ -89,6 +91,26 @@ def _check_parts(where: str, parts: Parts, axes: set[Axis], dtype: int) -> None:
         _check_array(where, array, around, dtype)
         if apart is not None:
             _check_form(f"{where}, a part", apart, around, dtype)
+
+
+def _check_blocks(where: str, blocks: Blocks, axes: set[Axis], dtype: int) -> None:
+    subs: list[Axis] = []
+    for axis, cut in ((blocks.row, blocks.rows), (blocks.column, blocks.columns)):
+        if axis is None:
+            continue
+        of_axis = [sub for sub in cut if sub is not None]
+        width = total(sub.extent for sub in of_axis)
+        _require(axis in axes, where, f"blocks along {axis}, which is no axis of the value")
+        _require(width == axis.extent, where, f"blocks of {width} in all along an axis of {axis.extent}")
+        subs.extend(of_axis)
+    _require(_once(subs) and axes.isdisjoint(subs), where, "a block without axes of its own")
+    shape = {(len(blocks.grid), len(line)) for line in blocks.grid}
+    _require(shape == {(len(blocks.rows), len(blocks.columns))}, where, f"a grid of {shape}")
+    for r, line in enumerate(blocks.grid):
+        for c, array in enumerate(line):
+            around = blocks.around(r, c)
+            own = {s for new in around.values() for s in new}
+            _check_array(where, array, (axes - set(around)) | own, dtype)
 
 
 def _check_array(where: str, array: Array, axes: set[Axis], dtype: int) -> None:

@@ -319,7 +319,8 @@ class Report:
 
     `calls` says in words what the caller of the written model has to send, and what the model returns. `changed` says
     whether anything could be gained; `written` is the path of the written model, None if none was written. `left_out`
-    are rewrites that failed the verification and were left out.
+    are rewrites that failed the verification and were left out. `assumed` are the nodes whose masks are believed
+    because the caller vouched for the size of attention scores.
     """
 
     command: Command
@@ -338,4 +339,5 @@ class Report:
     configuration: Configuration | None = None
     split: Split | None = None
     left_out: tuple[LeftOut, ...] = ()
+    assumed: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION

@@ -227,6 +227,17 @@ def _condition(report: Report) -> str:
 
     A result that takes a request's row once has no such condition, although the original was called with equal rows.
     """
+    conditions = [_identical(report), _small_scores(report)]
+    return " and".join(filter(None, conditions))
+
+
+def _small_scores(report: Report) -> str:
+    """What the caller vouched for, where a mask is believed because of that."""
+    return " where attention scores are below 4,000 in magnitude (--assume-masked)" if report.assumed else ""
+
+
+def _identical(report: Report) -> str:
+    """Which rows have to be identical."""
     if report.verification is None:
         return ""
     keys, tiled = report.verification.keys, {i.name for i in report.request_inputs if i.rows == "tiled"}

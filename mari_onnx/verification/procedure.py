@@ -113,6 +113,9 @@ def _calls(
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
     chosen = {} if known.moved else _changed_ids(models, traced)
     drawn = Drawn(inputs, traced, known.tiled, known.keys, options.seed, effort, batches, notes, chosen)
+    if known.small_scores and effort.edges:
+        drawn.small_scores = True
+        notes.append("features far from 0 were not drawn: attention scores are taken to be small (--assume-masked)")
     first = drawn.cases()[0] if drawn.needed else None
     if effort.edges and first is not None:
         drawn.centres = centres(models[0], features_of(inputs, traced.bounds), drawn.feeds(first))

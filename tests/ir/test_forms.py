@@ -9,7 +9,7 @@ import numpy as np
 
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.forms import Factors, Form, IndexMap, Parts, Terms, Value, stores_only
+from mari_onnx.ir.forms import Blocks, Factors, Form, IndexMap, Parts, Terms, Value, stores_only
 from mari_onnx.ir.renaming import rename_value
 from tests.ir.values import D, F, L, stored
 from tests.property.evaluate import forms as evaluated
@@ -62,11 +62,19 @@ def known_in_every_form(b: Builder) -> Value:
     parts = Parts(D, ((one, stored(b, (one,))), (two, stored(b, (L,), (two,)))))
     terms, factors = Terms(((1, whole), (-1, stored(b, (D,))))), Factors(whole, stored(b, (L,)))
     content = np.empty((5, 3), object)
-    return Value("v", ((L,), (D,)), 1, whole, parts, terms, factors, content, ("v was declared",), whole)
+    up, down, left, right = Axis(2), Axis(3), Axis(1), Axis(2)
+    grid = tuple(tuple(stored(b, (row,), (column,)) for column in (left, right)) for row in (up, down))
+    blocks = Blocks(L, D, (up, down), (left, right), grid)
+    because = ("v was declared",)
+    return Value("v", ((L,), (D,)), 1, whole, parts, terms, factors, content, because, whole, blocks=blocks)
 
 
 def kinds(value: Value) -> list[str]:
-    return [kind for kind in ("parts", "terms", "factors", "written", "content") if getattr(value, kind) is not None]
+    return [
+        kind
+        for kind in ("parts", "terms", "factors", "blocks", "written", "content")
+        if getattr(value, kind) is not None
+    ]
 
 
 def test_a_name_is_all_that_an_identity_changes(b: Builder) -> None:
@@ -76,7 +84,7 @@ def test_a_name_is_all_that_an_identity_changes(b: Builder) -> None:
 
 def test_other_dims_keep_every_form_but_the_content(b: Builder) -> None:
     turned = known_in_every_form(b).with_dims(((D,), (F,), (L,)))
-    assert kinds(turned) == ["parts", "terms", "factors", "written"]
+    assert kinds(turned) == ["parts", "terms", "factors", "blocks", "written"]
 
 
 def test_other_dims_keep_no_form_that_is_stored_along_an_axis_that_they_lack(b: Builder) -> None:
@@ -95,6 +103,6 @@ def test_each_form_is_rewritten(b: Builder) -> None:
     after = rename_value(b, before, {L: (called,)})
     assert kinds(after) == kinds(before)
     axes = {called, D}
-    forms = (after.array, after.written, after.parts, after.terms, after.factors)
+    forms = (after.array, after.written, after.parts, after.terms, after.factors, after.blocks)
     assert all(form is not None and stores_only(form, axes) for form in forms)
     assert not any(form is None or stores_only(form, {L, D}) for form in (after.array, after.terms, after.factors))

@@ -22,7 +22,7 @@ from mari_onnx.emission import lower, write
 from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import ROW, Extent, evaluate
-from mari_onnx.ir.forms import Array, Factors, Form, IndexMap, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Blocks, Factors, Form, IndexMap, Parts, Terms, Value
 
 Ndarray = npt.NDArray[Any]
 
@@ -78,6 +78,8 @@ def arrays(form: Form) -> list[Array]:
             return [array for _, array in form.signed]
         case Factors():
             return [form.left, form.right]
+        case Blocks():
+            return [array for line in form.grid for array in line]
         case _:
             assert_never(form)
 
@@ -144,10 +146,25 @@ class Forms:
                 pieces = [self._spread(a, [*axes[:at], s, *axes[at + 1 :]]) for s, a in zip(subs, own, strict=True)]
                 assert sum(p.shape[at] for p in pieces) == self.extent(form.axis.extent)
                 return np.concatenate(pieces, at)
+            case Blocks():
+                return self._of_blocks(form, axes)
             case Array():
                 return self._of_array(form, axes)
             case _:
                 assert_never(form)
+
+    def _of_blocks(self, form: Blocks, axes: list[Axis]) -> Ndarray:
+        lines = []
+        for row, line in zip(form.rows, form.grid, strict=True):
+            assert form.row is None or row is not None, "rows that are cut have an axis each"
+            cut = [row if a is form.row and row is not None else a for a in axes]
+            at = cut.index(form.column)
+            blocks = [
+                self._spread(array, [*cut[:at], column, *cut[at + 1 :]])
+                for column, array in zip(form.columns, line, strict=True)
+            ]
+            lines.append(np.concatenate(blocks, at))
+        return lines[0] if form.row is None else np.concatenate(lines, axes.index(form.row))
 
     def _of_array(self, array: Array, axes: list[Axis]) -> Ndarray:
         named = [a for d in array.layout for a in d]

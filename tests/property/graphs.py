@@ -243,7 +243,8 @@ class Writer:
             self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         else:
             self.initializers.append(tensor)
-        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array  # a mask may be of -inf
+        low, high = (int(finite.min()), int(finite.max())) if finite.size else (0, 0)
         return Made(name, tuple(array.shape), helper.np_dtype_to_tensor_dtype(array.dtype), low, high, constant=True)
 
     def numbers(self, shape: Sequence[int], low: int = -2, high: int = 2) -> Made:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from tests.property.graphs import BOOL, FLOAT, INT64, B, Made, R, UnfitError, Writer
 from tests.property.operators.ranges import broadcast, count, hull, span, times
@@ -452,6 +453,60 @@ def sequence(w: Writer) -> None:
         dense(w, x, 2)
 
 
+def tokens(w: Writer) -> None:
+    """Attention over the history and the candidate as one sequence, under a mask that hides the candidate, or not."""
+    keys = history(w)
+    length, width = keys.shape[1:]
+    if not isinstance(length, int) or not isinstance(width, int) or length > 8:
+        raise UnfitError
+    item = of_items(w, 2)
+    if item.shape[1] != width:
+        item = dense(w, item, width, bias=False)
+    x = w.write("Concat", [keys, unsqueezed(w, item, 1)], (B, length + 1, width), hull(keys, item), axis=1)
+    q, k, v = (dense(w, x, width, bias=w.chance(30)) if w.chance(70) else x for _ in range(3))
+    turned = w.write("Transpose", [k], (B, width, length + 1), span(k), perm=[0, 2, 1])
+    bound = q.size * k.size * width
+    scores = w.write("MatMul", [q, turned], (B, length + 1, length + 1), (-bound, bound))
+    mask = _hiding(w, length + 1)
+    if w.chance(60):
+        weights = _weights(w, scores, mask)
+    else:
+        scores = w.write("Relu", [scores], scores.shape, (0, bound))
+        hidden = w.constant(mask.astype(np.float32))
+        weights = w.write("Mul", either(w, scores, hidden), scores.shape, (0, bound))
+    bound = weights.size * v.size * (length + 1)
+    y = w.write("MatMul", [weights, v], x.shape, (-bound, bound))
+    y = calculated(w, "Add", x, y)
+    place = w.constant(np.array(w.choice([-1, length, 0]), np.int64))
+    w.write("Gather", [y, place], (B, width), span(y), axis=1)
+
+
+def _hiding(w: Writer, n: int) -> npt.NDArray[np.bool_]:
+    """Which tokens each token sees: those before it; now and then with a leak, or the other way round."""
+    mask = np.tri(n, dtype=np.bool_)
+    match w.choice(["causal", "causal", "causal", "leak", "turned", "none"]):
+        case "leak":
+            mask[0, -1] = True
+        case "turned":
+            return mask.T
+        case "none":
+            return np.ones_like(mask)
+    return mask
+
+
+def _weights(w: Writer, scores: Made, mask: npt.NDArray[np.bool_]) -> Made:
+    """The Softmax of masked scores. Under a finite mask nothing is hidden from scores that may be large."""
+    filler = np.float32(w.choice([-np.inf, -np.inf, -1e9, -8.0]))
+    bounded = w.write("Tanh", [scores], scores.shape, (-1, 1), exact=False) if w.chance(40) else scores
+    if w.chance(50):
+        added = w.constant(np.where(mask, 0, filler).astype(np.float32))
+        masked = w.write("Add", either(w, bounded, added), scores.shape, span(bounded), exact=False)
+    else:
+        operands = [w.constant(mask), bounded, w.constant(np.array(filler))]
+        masked = w.write("Where", operands, scores.shape, span(bounded), FLOAT, exact=False)
+    return w.write("Softmax", [masked], scores.shape, (0, 1), exact=False, axis=2)
+
+
 BLOCKS = {
     features: 8,
     packed_lookup: 6,
@@ -465,6 +520,7 @@ BLOCKS = {
     din: 4,
     normalized: 2,
     sequence: 2,
+    tokens: 3,
     scaled: 4,
 }
 """What writes a block, and how often it is chosen."""

@@ -41,7 +41,7 @@ GIVEN = "as given"
 KINDS = (
     *(
         f"{within}{kind}"
-        for within in ("", "parts ", "terms ", "factors ", "apart ")
+        for within in ("", "parts ", "terms ", "factors ", "apart ", "blocks ")
         for kind in ("missing an axis", "row map", "index map")
     ),
     GIVEN,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import priced
-from mari_onnx.analysis.rules import moments, normalized, pairs
+from mari_onnx.analysis.rules import blocks, moments, normalized, pairs
 from mari_onnx.analysis.surplus_rows import never_empty
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
@@ -106,7 +106,12 @@ def softmax(op: Op, ctx: Context) -> Derived:
     rank = len(op.data.dims)
     axis = op.axis % max(rank, 1)
     along = [axis] if op.opset >= OPERATORS[op.op_type].one_axis_from else range(axis, rank)
-    return run_along(op, ctx, along, [(op.data.dims, op.data.dtype)])
+    since, outputs = ctx.b.count, [(op.data.dims, op.data.dtype)]
+    derived = run_along(op, ctx, along, outputs)
+    if op.op_type != "Softmax" or isinstance(derived, Refused) or list(along) != [rank - 1]:
+        return derived
+    node = _Along(op, ctx, along, outputs, [], in_place=False)
+    return [blocks.softmax(ctx, op.data, derived[0], lambda array, part: node.run(array, part)[0], since)]
 
 
 def cumsum(op: Op, ctx: Context) -> Derived:

@@ -19,8 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.analysis.rules.attention_parts import written_out
 from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
@@ -96,10 +98,28 @@ def attention(op: Op, ctx: Context) -> Derived:
         for i, (dims, array) in enumerate(zip(outputs, results, strict=True))
         if op.proto.output[i]
     ]
+    values[0] = _or_written_out(op, ctx, inputs, values[0], since)
     # The scores q k^T and the weighted sum of v are two products.
     length = extent_of(inputs.dims(K)[-2]) * 2
     explain_product(op, ctx, values[0].changed(array=results[0]), inputs.values[Q], length, since)
     return values
+
+
+def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: Value, since: int) -> Value:
+    """The result, with the user's rows apart where the keys are in parts along the sequence."""
+    q, k, v, mask = (inputs.values.get(role) for role in (Q, K, V, MASK))
+    if q is None or k is None or v is None or set(inputs.values) > {Q, K, V, MASK}:
+        return whole
+    other = written_out(op, ctx, q, k, v, mask)
+    if other is None or other.parts is None:
+        return whole
+    array = priced(ctx.cost, whole.array, since, sum(value.array.price for value in inputs.values.values()))
+    aligned = broadcast([whole.known_dims, other.known_dims])
+    assert not isinstance(aligned, Refused), "both have the shape of the node's output"
+    _, (of_whole, of_other) = aligned
+    whole = rename_value(ctx.b, whole.changed(array=array), of_whole)
+    other = rename_value(ctx.b, other, of_other)
+    return whole.changed(array=min(whole.array, other.array, key=lambda a: a.price), parts=other.parts)
 
 
 def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:

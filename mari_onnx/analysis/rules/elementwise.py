@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
-from mari_onnx.analysis.rules import moments, pairs, relabel
+from mari_onnx.analysis.rules import blocks, moments, pairs, relabel
 from mari_onnx.analysis.surplus_rows import harmless_operands
 from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
@@ -65,7 +65,7 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     unknown, or if the operands' extents are not proven equal.
     """
     count = _operands(op)
-    present = [v for v in op.inputs[:count] if v is not None]
+    present = [v.changed(blocks=blocks.blocks_of(ctx, v)) for v in op.inputs[:count] if v is not None]
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(present) > 1 and not _broadcasts(op):
@@ -194,7 +194,8 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
     if _takes_bias(op, ctx) and len(values) == 2:
         array = _or_gemm(ctx, operation, array, since)
     factors = _factors(operation) if op.op_type == "Mul" else None
-    result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors)
+    cut = blocks.block_by_block(op, ctx, values, dims, operation.run, since)
+    result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors, blocks=cut)
     return result.changed(written=_as_written(operation))
 
 

@@ -19,20 +19,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.facts import PairProducts
+from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Derived, Op
+from mari_onnx.analysis.facts import CutProduct, PairProducts
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import price_in_order, priced, whole_or_joined
 from mari_onnx.analysis.remarks import explain_product
+from mari_onnx.analysis.rules import blocks
 from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, forms_of, linear, transposed
 from mari_onnx.analysis.weight_product import GemmAttributes, WeightProduct, swapped
 from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.attention_heads import Heads
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
-from mari_onnx.ir.broadcasting import Write, agree, result_via
+from mari_onnx.ir.broadcasting import Write, agree, pointwise, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
-from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.forms import Array, Parts, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
 
@@ -104,7 +105,13 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     made = min(since, array.tensor.node.serial - 1)
     run = partial(_of_parts, ctx, product)
     array, parts = whole_or_joined(ctx.b, ctx.cost, (x, w), product.dims, array, run, since)
+    summed = blocks.contracted(ctx, x, w, product.dims, run, since)
+    if summed is not None:
+        inherited = x.array.price + w.array.price
+        array = min(array if array.price else priced(ctx.cost, array, since, inherited), summed[0], key=_price)
+        parts = min((p for p in (parts, summed[1]) if p is not None), key=_price, default=None)
     value = ctx.result(op, product.dims, array, parts=parts)
+    blocks.remember(ctx, value, CutProduct(x, w, product.dims, run))
     explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), made)
     inherited = x.array.price + (0.0 if symmetric else w.array.price)
     price = priced(ctx.cost, value.array, since, inherited).price
@@ -113,6 +120,10 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     if ctx.read_counts.get(value.name) == 1 and equal_ranks and pair.in_parts:
         ctx.facts.pair_products[value.array.tensor] = pair
     return [value]
+
+
+def _price(form: Array | Parts) -> float:
+    return form.price
 
 
 def _with_stored_weights(
@@ -204,7 +215,8 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
     """The cheapest array of the product.
 
     The ways are: each side on the axes that it is stored along, the leading axes in the stored order, the heads of an
-    attention as the outermost axis, and leading axes that one side lacks as rows.
+    attention as the outermost axis, leading axes that one side lacks as rows, and a product without rows and columns
+    element by element.
     """
     since = ctx.b.count
     left = fill(ctx.b, product.left.array, product.left.dims, product.left.dims[-1])
@@ -221,8 +233,28 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
         array = other if ctx.cost.price([other.tensor], since) < ctx.cost.price([array.tensor], since) else array
         as_rows.append(_as_rows(ctx, way))
         as_rows.append(_as_rows(ctx, way.transposed))
-    ways = [array, *(rows for rows in as_rows if rows is not None)]
+    ways = [array, *(way for way in (*as_rows, _entry_by_entry(ctx, product)) if way is not None)]
     return min(ways, key=lambda way: price_in_order(ctx.b, ctx.cost, way, product.dims, since))
+
+
+def _entry_by_entry(ctx: Context, product: MatrixProduct) -> Array | None:
+    """A product of one row and one column, or over one entry, as Mul and maybe ReduceSum. None for all others.
+
+    Example: q (B h 1 d) @ k (B h d 1) are B * h products of one number each, which runtimes make one by one.
+    """
+    *lead, rows, columns = product.dims
+    contracted = product.left.dims[-1]
+    over_one, one_entry = extent_of(contracted) == 1, extent_of(rows) == extent_of(columns) == 1
+    if not (one_entry or over_one) or product.left.array.tensor.dtype not in (FLOAT, DOUBLE):
+        return None
+    dims = (*lead, rows, columns) if over_one else (*lead, contracted)
+    ranks = [len(dims)] * 2
+    multiplied = pointwise(ctx.b, product.arrays, ranks, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))
+    if over_one:
+        return multiplied
+    tensor, layout = natural(ctx.b, multiplied, dims)
+    summed = ctx.b.make("ReduceSum", [tensor], tensor.known_shape[:-1], axes=(len(lead),), keepdims=0)
+    return Array(summed, layout[:-1], multiplied.via)
 
 
 def _in_stored_order(ctx: Context, product: MatrixProduct) -> Array:

@@ -1,0 +1,357 @@
+"""The interval of a result from those of the operands, operator by operator (see `intervals`).
+
+Where(causal, 0, -1e9)       [0 0] where `causal` is true, [-1e9 -1e9] where it is false
+And(false, padding)          false, whatever `padding` is
+x @ W                        at most the largest |x| times the sum of |W|, column by column
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+
+from mari_onnx.analysis.interval import (
+    Interval,
+    Numbers,
+    add,
+    around,
+    between,
+    both,
+    either,
+    equal,
+    less,
+    less_or_equal,
+    multiply,
+    negative,
+    reciprocal,
+    square,
+    truth,
+)
+from mari_onnx.ir.expressions import Node, Tensor
+from mari_onnx.ir.extents import ROW, divide, product, symbol
+from mari_onnx.ir.operators import named
+
+
+@dataclass(frozen=True)
+class Use:
+    """A node whose interval is asked for: its first output, and the intervals of its inputs that are there."""
+
+    tensor: Tensor
+    node: Node
+    inputs: list[Interval]
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.known_shape)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return dict(self.node.attributes).get(name, default)
+
+    def input(self, i: int) -> Tensor:
+        return [t for t in self.node.inputs if t is not None][i]
+
+
+Rule: TypeAlias = Callable[[Use], Interval | None]
+
+
+# Arithmetic
+
+
+def _sum_of(use: Use) -> Interval:
+    first, *rest = use.inputs
+    for other in rest:
+        first = add(first, other)
+    return first
+
+
+def _product_of(use: Use) -> Interval:
+    if use.input(0) is use.input(1):
+        return square(use.inputs[0])
+    return multiply(*use.inputs)
+
+
+def _quotient(use: Use) -> Interval:
+    """Integers are divided without a rest."""
+    found = multiply(use.inputs[0], reciprocal(use.inputs[1]))
+    whole = onnx.helper.tensor_dtype_to_np_dtype(use.tensor.dtype).kind in "iu"
+    return Interval(np.trunc(found.low), np.trunc(found.high)) if whole else found
+
+
+def _power(use: Use) -> Interval | None:
+    base, exponent = use.inputs
+    return square(base) if exponent.is_known and np.all(exponent.low == 2) else None
+
+
+def _monotone(function: Callable[[Numbers], Numbers]) -> Rule:
+    """A function that never decreases."""
+    return lambda use: Interval(function(use.inputs[0].low), function(use.inputs[0].high))
+
+
+def _within(low: float, high: float, *, zero: bool = False) -> Rule:
+    """A function between two numbers; `zero` says that it is exactly 0 where its argument is."""
+
+    def rule(use: Use) -> Interval:
+        if zero and use.inputs[0].is_zero:
+            return between(0, 0, use.rank)
+        return between(low, high, use.rank)
+
+    return rule
+
+
+def _gated(use: Use) -> Interval:
+    """A product x * g(x), with g from 0 to 1, such as Gelu and Swish; it is 0 where x is."""
+    x = use.inputs[0]
+    return Interval(np.minimum(x.low, 0), np.maximum(x.high, 0))
+
+
+# Comparisons and logic: false is 0 and true is 1
+
+
+def _flipped(rule: Callable[[Interval, Interval], Interval]) -> Rule:
+    return lambda use: rule(use.inputs[1], use.inputs[0])
+
+
+def _straight(rule: Callable[[Interval, Interval], Interval]) -> Rule:
+    return lambda use: rule(use.inputs[0], use.inputs[1])
+
+
+def _not(use: Use) -> Interval:
+    return Interval(1 - use.inputs[0].high, 1 - use.inputs[0].low)
+
+
+def _exclusive_or(a: Interval, b: Interval) -> Interval:
+    same = equal(a, b)
+    return Interval(1 - same.high, 1 - same.low)
+
+
+def _where(use: Use) -> Interval:
+    condition, yes, no = use.inputs
+    low = np.minimum(np.where(condition.high > 0, yes.low, np.inf), np.where(condition.low < 1, no.low, np.inf))
+    high = np.maximum(np.where(condition.high > 0, yes.high, -np.inf), np.where(condition.low < 1, no.high, -np.inf))
+    return Interval(low, high)
+
+
+def _extreme(function: Callable[[Numbers, Numbers], Numbers]) -> Rule:
+    def rule(use: Use) -> Interval:
+        low, high = use.inputs[0].low, use.inputs[0].high
+        for other in use.inputs[1:]:
+            low, high = function(low, other.low), function(high, other.high)
+        return Interval(low, high)
+
+    return rule
+
+
+def _clip(use: Use) -> Interval | None:
+    """Clip with bounds as inputs; both have to be there, as the place of one tells which it is."""
+    if len(use.inputs) != 3:
+        return None
+    x, least, most = use.inputs
+    low, high = least.low.min(), most.high.max()
+    return Interval(np.minimum(np.maximum(x.low, low), high), np.minimum(np.maximum(x.high, low), high))
+
+
+def _cast(use: Use) -> Interval:
+    x, to = use.inputs[0], use.tensor.dtype
+    if to == onnx.TensorProto.BOOL:
+        return truth((x.low == 0) & (x.high == 0), (x.low > 0) | (x.high < 0))
+    if onnx.helper.tensor_dtype_to_np_dtype(to).kind in "iu":
+        return Interval(np.trunc(x.low), np.trunc(x.high))
+    return x
+
+
+def _is_nan(use: Use) -> Interval:
+    """A number that is known is none; of all others nothing is known."""
+    x = use.inputs[0]
+    return truth((x.low == x.high) & np.isfinite(x.low), np.zeros(x.low.shape, np.bool_))
+
+
+# Moves
+
+
+def _reshaped(use: Use) -> Interval:
+    """The dimensions in front that are not cut alike become one entry each; those at the end keep theirs."""
+    x, (source, target) = use.inputs[0], (use.input(0).known_shape, use.tensor.known_shape)
+    if all(e == 1 for e in x.low.shape):
+        return x.whole(use.rank)
+    if all(isinstance(e, int) for e in (*source, *target)):
+        shape = [int(str(e)) for e in target]
+        full = [int(str(e)) for e in source]
+        return Interval(np.broadcast_to(x.low, full).reshape(shape), np.broadcast_to(x.high, full).reshape(shape))
+    end = _common(source[::-1], target[::-1])
+    kept = x.over(range(len(source) - end))
+    shape_of_kept = (*(1,) * (len(target) - end), *kept.low.shape[len(source) - end :])
+    return Interval(kept.low.reshape(shape_of_kept), kept.high.reshape(shape_of_kept))
+
+
+def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many extents two shapes have in common, from the first one on."""
+    same = 0
+    for e, f in zip(a, b, strict=False):
+        if e != f:
+            break
+        same += 1
+    return same
+
+
+def _transposed(use: Use) -> Interval:
+    perm, x = use.attribute("perm"), use.inputs[0]
+    return Interval(x.low.transpose(perm), x.high.transpose(perm))
+
+
+def _expanded(use: Use) -> Interval:
+    return use.inputs[0]
+
+
+def _sliced(use: Use) -> Interval:
+    axis, x = use.attribute("axis"), use.inputs[0]
+    if x.low.shape[axis] == 1 or not isinstance(use.input(0).known_shape[axis], int):
+        return x.over([axis])
+    index = [slice(None)] * use.rank
+    index[axis] = slice(use.attribute("start"), use.attribute("stop"))
+    return Interval(x.low[tuple(index)], x.high[tuple(index)])
+
+
+def _joined(use: Use) -> Interval:
+    axis = use.attribute("axis") % use.rank
+    extents = [use.input(i).known_shape[axis] for i in range(len(use.inputs))]
+    pieces = [
+        x if isinstance(e, int) else x.over([axis]) for x, e in zip(use.inputs, extents, strict=True)
+    ]  # fmt: skip
+    if not all(isinstance(e, int) for e in extents):
+        pieces = [x.over([axis]) for x in pieces]
+    shape = np.broadcast_shapes(*(_without(x.low.shape, axis) for x in pieces))
+    whole = []
+    for ends in ([x.low for x in pieces], [x.high for x in pieces]):
+        full = [
+            np.broadcast_to(a, (*shape[:axis], e if isinstance(e, int) else 1, *shape[axis + 1 :]))
+            for a, e in zip(ends, extents, strict=True)
+        ]
+        whole.append(np.concatenate(full, axis))
+    joined = Interval(*whole)
+    return joined if all(isinstance(e, int) for e in extents) else joined.over([axis])
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def _gathered(use: Use) -> Interval:
+    """Known places along an axis; else all elements along it together."""
+    axis, (x, places), table = use.attribute("axis", 0) % len(use.input(0).known_shape), use.inputs, use.input(0)
+    extent, rank_of_places = table.known_shape[axis], len(use.input(1).known_shape)
+    known = places.is_known and isinstance(extent, int) and places.low.shape == use.input(1).known_shape
+    if known and x.low.shape[axis] != 1:
+        at = places.low.astype(np.int64)
+        return Interval(x.low.take(at, axis, mode="wrap"), x.high.take(at, axis, mode="wrap"))
+    every = x.over([axis])
+    shape = (*every.low.shape[:axis], *(1,) * rank_of_places, *every.low.shape[axis + 1 :])
+    return Interval(every.low.reshape(shape), every.high.reshape(shape))
+
+
+MOVES: frozenset[str] = frozenset({"Reshape", "Transpose", "Expand", "Slice", "Concat", "Gather"})
+"""Moves of data have attributes of their own where a rule made them. Those of the original are not read here."""
+
+KEEPS_ELEMENTS = named(lambda t: t.view or t.foldable) | {"Tile", "Split", "GatherElements", "GatherND"}
+"""Operators of which each element is one of the first input."""
+
+
+# Products and normalizations
+
+
+def _matrix_product(use: Use) -> Interval | None:
+    """A sum of as many products as the contracted extent, which has to be a number."""
+    x, w = use.inputs[:2]
+    transposed = use.attribute("transB", 0)
+    contracted = use.input(1).known_shape[-1 if transposed else -2] if len(use.input(1).known_shape) > 1 else None
+    if not isinstance(contracted, int) or use.attribute("transA", 0) or use.attribute("alpha", 1.0) != 1.0:
+        return None
+    if not use.input(1).constant or len(use.input(1).known_shape) != 2:
+        most = contracted * x.magnitude.max(initial=0) * w.magnitude.max(initial=0)
+        bound = between(-most, most, use.rank)
+    else:
+        weight = w.magnitude.T if transposed else w.magnitude
+        rows = x.over(range(len(x.low.shape) - 1)).magnitude.reshape(-1)
+        full = np.broadcast_to(weight, (contracted, weight.shape[1]))
+        columns = np.broadcast_to(rows, (contracted,)) @ full
+        bound = around(np.nan_to_num(columns, nan=np.inf, posinf=np.inf).reshape(*(1,) * (use.rank - 1), -1))
+    if len(use.inputs) < 3:
+        return bound
+    factor = between(float(use.attribute("beta", 1.0)), float(use.attribute("beta", 1.0)), 0)
+    return add(bound, multiply(use.inputs[2], factor))
+
+
+def _standardized(use: Use) -> Interval | None:
+    """The largest of n numbers whose squares have the mean 1 is sqrt(n), before scale and shift."""
+    extents = use.input(0).known_shape[use.attribute("axis", -1) :]
+    count = product(extents)
+    if not isinstance(count, int):
+        return None
+    result = multiply(around(np.full((1,) * use.rank, math.sqrt(count))), use.inputs[1])
+    return add(result, use.inputs[2]) if len(use.inputs) > 2 else result
+
+
+def _summed(use: Use) -> Interval | None:
+    """As many numbers as there are along the axes; a tiled input has one row, or none in a call without candidates."""
+    if use.node.proto is None and all(use.input(0).known_shape[axis] == symbol(ROW) for axis in use.attribute("axes")):
+        return Interval(*(x.squeeze(tuple(use.attribute("axes"))) for x in (use.inputs[0].low, use.inputs[0].high)))
+    count = divide(product(use.input(0).known_shape), product(use.tensor.known_shape))
+    if not isinstance(count, int):
+        return None
+    whole = use.inputs[0].whole(use.rank)
+    return Interval(np.minimum(whole.low * count, 0), np.maximum(whole.high * count, 0))
+
+
+def _of_elements(use: Use) -> Interval:
+    return use.inputs[0].whole(use.rank)
+
+
+RULES: Mapping[str, Rule] = {
+    "Add": _sum_of,
+    "Sum": _sum_of,
+    "Sub": lambda use: add(use.inputs[0], negative(use.inputs[1])),
+    "Neg": lambda use: negative(use.inputs[0]),
+    "Mul": _product_of,
+    "Div": _quotient,
+    "Reciprocal": lambda use: reciprocal(use.inputs[0]),
+    "Pow": _power,
+    "Abs": lambda use: Interval(np.sqrt(square(use.inputs[0]).low), use.inputs[0].magnitude),
+    "Sqrt": _monotone(lambda x: np.sqrt(np.maximum(x, 0))),
+    "Relu": _monotone(lambda x: np.maximum(x, 0)),
+    "Identity": lambda use: use.inputs[0],
+    **dict.fromkeys(("Sigmoid", "Softmax", "HardSigmoid"), _within(0, 1)),
+    **dict.fromkeys(("Tanh", "Erf", "Sin"), _within(-1, 1, zero=True)),
+    "Cos": _within(-1, 1),
+    **dict.fromkeys(("Gelu", "Swish", "HardSwish", "Mish", "QuickGelu"), _gated),
+    "And": _straight(both),
+    "Or": _straight(either),
+    "Xor": _straight(_exclusive_or),
+    "Not": _not,
+    "Less": _straight(less),
+    "Greater": _flipped(less),
+    "LessOrEqual": _straight(less_or_equal),
+    "GreaterOrEqual": _flipped(less_or_equal),
+    "Equal": _straight(equal),
+    "Where": _where,
+    "Max": _extreme(np.maximum),
+    "Min": _extreme(np.minimum),
+    "Clip": _clip,
+    "Cast": _cast,
+    "IsNaN": _is_nan,
+    "Reshape": _reshaped,
+    "Transpose": _transposed,
+    "Expand": _expanded,
+    "Slice": _sliced,
+    "Concat": _joined,
+    "Gather": _gathered,
+    "MatMul": _matrix_product,
+    "Gemm": _matrix_product,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _standardized),
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _of_elements),
+    "ReduceSum": _summed,
+}
+"""By operator: the interval of the result from those of the inputs, None where nothing is known."""

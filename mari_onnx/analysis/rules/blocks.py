@@ -1,0 +1,237 @@
+"""Attention over one sequence of the user's tokens and the candidates': matrices cut along rows and columns.
+
+    [q_u; q_i] @ [k_u; k_i]'             = [q_u k_u'  q_u k_i'; q_i k_u'  q_i k_i']
+    f(blocks, mask)                      = f(block, mask of the block), block by block
+    Softmax([s_uu s_ui])                 = [Softmax(s_uu) 0], if the mask makes every weight of s_ui exactly 0
+    [p_uu 0; p_iu p_ii] @ [v_u; v_i]     = [p_uu v_u; p_iu v_u + p_ii v_i]
+
+Under a causal mask no row of the user's history sees the candidate. The rows of the history are the user's then, in
+every layer, and the keys and values of the history are shared by all candidates. Serving systems for language models
+keep them in a cache of keys and values; here they are found in the graph.
+
+A block of the Softmax is left out if each of its logits is -inf, or if, in each row, its largest possible logit lies so
+far below a logit of another block that exp of the difference is 0 (see `UNDERFLOW`). The second case needs bounds of
+the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the caller
+may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is left
+out if it is 0.
+
+Holds for any numbers that are finite. A NaN or an infinity in a candidate's token makes the original's rows of the
+user NaN as well, as 0 times NaN is NaN, and these rows alone differ. Rounding: sums are added block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from onnx import helper
+
+from mari_onnx.analysis.context import DOUBLE, Context, Op
+from mari_onnx.analysis.facts import CutProduct
+from mari_onnx.analysis.interval import Interval, Numbers
+from mari_onnx.analysis.intervals import Intervals
+from mari_onnx.analysis.pricing import priced
+from mari_onnx.ir.arrays import cut
+from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
+from mari_onnx.ir.blocks import grid_of, of_rows
+from mari_onnx.ir.extents import total
+from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
+from mari_onnx.ir.part_by_part import Run
+from mari_onnx.ir.parts import bounds, join
+from mari_onnx.ir.sums import add_up
+
+UNDERFLOW = 104.0
+"""How far below the largest logit of its row one has the weight 0 in float32: exp(-104) is less than half of the
+smallest number, 1.4e-45. Half precision is computed in float32, or underflows before."""
+
+LARGEST_SCORE = 4000.0
+"""With `--assume-masked`, scores of attention are smaller than this. A mask of -1e4, the largest that is usual, is then
+2,000 below every score."""
+
+UNDERFLOW_OF_DOUBLE = 746.0
+"""The same in float64: exp(-746) is less than half of 4.9e-324."""
+
+ROUNDING: dict[int, float] = {
+    helper.np_dtype_to_tensor_dtype(np.dtype(t)): 16 * float(np.finfo(t).eps) for t in ("f2", "f4", "f8")
+}
+"""How much larger, in proportion, a computed bound may be than the exact one."""
+
+
+def remember(ctx: Context, value: Value, product: CutProduct) -> None:
+    """Note that a product may be cut into blocks, if its right side is in parts along the columns.
+
+    The blocks are made when a rule asks for them: most products in parts have readers that take the parts.
+    """
+    parts = product.w.parts
+    if parts is not None and product.w.known_dims[-1] == (parts.axis,) and bounds(parts) is not None:
+        ctx.facts.cut_products[value.array.tensor] = product
+
+
+def blocks_of(ctx: Context, value: Value) -> Blocks | None:
+    """The blocks of a value: those that it has, or those of the product that it is."""
+    product = ctx.facts.cut_products.get(value.array.tensor)
+    if value.blocks is not None or product is None or set(flat(product.dims)) != set(flat(value.known_dims)):
+        return value.blocks
+    since, x, w = ctx.b.count, product.x, product.w
+    columns = of_rows(w.parts) if w.parts is not None else None
+    if columns is None or w.parts is None:
+        return None
+    row: Axis | None = None
+    lines: list[tuple[Axis | None, Array]] = [(None, x.array)]
+    if x.parts is not None and x.known_dims[-2] == (x.parts.axis,) and bounds(x.parts) is not None:
+        row, lines = x.parts.axis, list(x.parts.pieces)
+    made = Blocks(row, columns.column, tuple(sub for sub, _ in lines), columns.columns, columns.grid * len(lines))
+    made = made.each(lambda right, r, c: product.run([lines[r][1], right], made.around(r, c)))
+    if ctx.assume_masked:
+        assumed = {array.tensor: LARGEST_SCORE for line in made.grid for array in line}
+        ctx.assumed_intervals.assumed.update(assumed)
+    inherited = w.parts.price + (x.parts.price if row is not None and x.parts is not None else x.array.price)
+    return priced(ctx.cost, made, since, inherited)
+
+
+def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, run: Run, since: int) -> Blocks | None:
+    """An elementwise operation on the operands' blocks. None where no operand has blocks, or they cannot be aligned."""
+    like = next((v.blocks for v in operands if v.blocks is not None), None)
+    if like is None or any(a is not None and (a,) not in dims for a in (like.row, like.column)):
+        return None
+    grids = [grid_of(ctx.b, v, like) for v in operands]
+    found = [grid for grid in grids if grid is not None]
+    if len(found) < len(grids):
+        return None
+
+    def block(_: Array, r: int, c: int) -> Array:
+        arrays = [grid[r][c] for grid in found]
+        return _as_it_is(op, ctx, arrays) or run(arrays, like.around(r, c))
+
+    made = like.each(block)
+    inherited = sum(v.blocks.price if v.blocks is not None else v.array.price for v in operands)
+    return priced(ctx.cost, made, since, inherited)
+
+
+def _as_it_is(op: Op, ctx: Context, arrays: Sequence[Array]) -> Array | None:
+    """The operand that a block is equal to: x + 0 is x, and Where(true, x, y) is x. None where there is none."""
+    if op.op_type == "Add":
+        return next((b for a, b in (arrays, arrays[::-1]) if a.tensor.constant and _is(ctx, a, 0)), None)
+    if op.op_type == "Where" and arrays[0].tensor.constant:
+        return next((arrays[i] for i, truth in ((1, 1), (2, 0)) if _is(ctx, arrays[0], truth)), None)
+    return None
+
+
+def _is(ctx: Context, array: Array, number: float) -> bool:
+    """Whether each element is known to be this number."""
+    interval = ctx.intervals.of(array.tensor)
+    return interval.is_known and bool(np.all(interval.low == number))
+
+
+def softmax(ctx: Context, x: Value, whole: Value, run: Callable[[Array, Renaming], Array], since: int) -> Value:
+    """The Softmax along the last dimension, in blocks; `whole` is its result as it is known so far.
+
+    Blocks of one row are joined, so that one Softmax runs over all of them, and cut apart again. Blocks that have no
+    weight are left out before.
+    """
+    blocks = blocks_of(ctx, x)
+    if blocks is None or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
+        return whole
+    lines = []
+    for r, line in enumerate(blocks.grid):
+        masked = _masked(ctx.intervals, blocks, r)
+        if not masked and ctx.assume_masked and (masked := _masked(ctx.assumed_intervals, blocks, r)):
+            ctx.facts.assumed[whole.name] = None
+        kept = [c for c in range(len(line)) if c not in masked]
+        row = {a: new for a, new in blocks.around(r, 0).items() if a is not blocks.column}
+        lines.append(_over(ctx, blocks, r, kept, renamed(x.known_dims, row), run))
+    made = priced(
+        ctx.cost, Blocks(blocks.row, blocks.column, blocks.rows, blocks.columns, tuple(lines)), since, blocks.price
+    )
+    array = priced(ctx.cost, whole.array, since, x.array.price)
+    return whole.changed(array=array, blocks=made)
+
+
+def _over(
+    ctx: Context, blocks: Blocks, r: int, kept: Sequence[int], dims: Dims, run: Callable[[Array, Renaming], Array]
+) -> tuple[Array, ...]:
+    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the row."""
+    zero = Array(ctx.b.constant(np.zeros((), helper.tensor_dtype_to_np_dtype(blocks.grid[r][0].tensor.dtype))), ())
+    width = total(blocks.columns[c].extent for c in kept)
+    axis = Axis(width, blocks.column.name)
+    around = renamed(dims, {blocks.column: (axis,)})
+    row = {a: new for a, new in blocks.around(r, 0).items() if a is not blocks.column}
+    joined = join(ctx.b, [(blocks.columns[c], blocks.grid[r][c]) for c in kept], axis, around)
+    weights = run(joined, {**row, blocks.column: (axis,)})
+    line, start = [], 0
+    for c, column in enumerate(blocks.columns):
+        if c not in kept:
+            line.append(zero)
+            continue
+        width_here = column.extent
+        assert isinstance(width_here, int)
+        line.append(cut(ctx.b, weights, axis, start, start + width_here, column))
+        start += width_here
+    return tuple(line)
+
+
+def _masked(known: Intervals, blocks: Blocks, r: int) -> list[int]:
+    """The blocks of a row whose weights in a Softmax are exactly 0, whatever the inputs are."""
+    line = blocks.grid[r]
+    if len(line) < 2:
+        return []
+    row, dtype = blocks.rows[r], line[0].tensor.dtype
+    intervals = [known.of(array.tensor) for array in line]
+    lows = [_by_row(i, a, row, s, low=True) for i, a, s in zip(intervals, line, blocks.columns, strict=True)]
+    highs = [_by_row(i, a, row, s, low=False) for i, a, s in zip(intervals, line, blocks.columns, strict=True)]
+    largest = lows[0]
+    for low in lows[1:]:
+        largest = np.maximum(largest, low)
+    distance = UNDERFLOW_OF_DOUBLE if dtype == DOUBLE else UNDERFLOW
+    masked = []
+    for c, high in enumerate(highs):
+        with np.errstate(invalid="ignore"):
+            apart = largest - high >= distance + ROUNDING.get(dtype, 1.0) * (np.abs(largest) + np.abs(high))
+        if np.all((high == -np.inf) | (apart & np.isfinite(high))):
+            masked.append(c)
+    return masked if len(masked) < len(line) else []
+
+
+def _by_row(interval: Interval, array: Array, row: Axis | None, column: Axis, *, low: bool) -> Numbers:
+    """For each row of a block, the largest logit that it may have, or with `low` one that it has at least.
+
+    Where rows are not told apart there is one entry for all of them.
+    """
+    alone = [i for i, d in enumerate(array.layout) if row is not None and d == (row,)]
+    columns = tuple(i for i, d in enumerate(array.layout) if d == (column,))
+    numbers = interval.low if low else interval.high
+    numbers = numbers.max(columns, keepdims=True) if columns else numbers
+    others = tuple(i for i in range(numbers.ndim) if i not in alone)
+    reduced = numbers.min(others) if low else numbers.max(others)
+    return np.asarray(reduced).reshape(-1)
+
+
+def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: int) -> tuple[Array, Parts | None] | None:
+    """The product x @ w as a sum over the blocks of x, without those that are 0: an array, and the rows as parts.
+
+    `dims` are those of the product. None where x has no blocks, or is not
+    cut along its columns.
+    """
+    blocks = blocks_of(ctx, x)
+    if blocks is None or x.known_dims[-1] != (blocks.column,):
+        return None
+    of_w = grid_of(ctx.b, w, Blocks(None, blocks.column, (None,), blocks.columns, ()))
+    if of_w is None:
+        return None
+    rows = []
+    for r, line in enumerate(blocks.grid):
+        around = renamed(dims, {blocks.row: (sub,)}) if blocks.row and (sub := blocks.rows[r]) else dims
+        products = [
+            run([array, right], blocks.around(r, c))
+            for c, (array, right) in enumerate(zip(line, of_w[0], strict=True))
+            if not _is(ctx, array, 0)
+        ]
+        if not products:
+            return None
+        rows.append(add_up(ctx.b, Terms(tuple((1, p) for p in products), of_products=True), around))
+    inherited = blocks.price + (w.parts.price if w.parts is not None else w.array.price)
+    if blocks.row is None:
+        return priced(ctx.cost, rows[0], since, inherited), None
+    pieces = tuple((sub, array) for sub, array in zip(blocks.rows, rows, strict=True) if sub is not None)
+    parts = priced(ctx.cost, Parts(blocks.row, pieces), since, inherited)
+    return priced(ctx.cost, join(ctx.b, pieces, blocks.row, dims), since, inherited), parts

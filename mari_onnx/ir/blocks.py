@@ -1,0 +1,103 @@
+"""Operations on matrices that are cut into blocks along their rows and columns.
+
+of_rows      parts [a b] along the columns, as blocks of one row
+block        the rows 0 to 31 and the column 31 of a mask (32 32), or of any value that broadcasts to it
+join         the blocks of one row side by side, one row under the other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mari_onnx.ir.arrays import cut, sub_array
+from mari_onnx.ir.axes import Axis, Dims, renamed
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.forms import Array, Blocks, Parts, Value
+from mari_onnx.ir.parts import bounds, merge, pieces_between
+from mari_onnx.ir.parts import join as join_pieces
+
+
+def of_rows(parts: Parts) -> Blocks | None:
+    """Parts along the columns as blocks of one row; None where a width is no number."""
+    if bounds(parts) is None:
+        return None
+    columns = tuple(Axis(sub.extent, sub.name) for sub, _ in parts.pieces)
+    line = tuple(sub_array({sub: new}, a) for (sub, a), new in zip(parts.pieces, columns, strict=True))
+    return Blocks(None, parts.axis, (None,), columns, (line,), parts.price)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The indices [low, high) of an axis, which are those of the axis `sub`."""
+
+    axis: Axis
+    low: int
+    high: int
+    sub: Axis
+
+
+def _spans(axis: Axis | None, pieces: Sequence[Axis | None]) -> list[list[_Span]] | None:
+    """The span of each piece of an axis, in a list of one; an empty list where the axis is not cut."""
+    if axis is None:
+        return [[]]
+    at = [0]
+    for piece in pieces:
+        if piece is None or not isinstance(piece.extent, int):
+            return None
+        at.append(at[-1] + piece.extent)
+    if at[-1] != axis.extent:
+        return None
+    return [[_Span(axis, low, high, sub)] for sub, (low, high) in zip(pieces, pairwise(at), strict=True) if sub]
+
+
+def grid_of(b: Builder, value: Value, like: Blocks) -> list[list[Array]] | None:
+    """The value's blocks with the rows and columns of `like`; None where a width is no number."""
+    if value.blocks is not None and (names := _alike(value.blocks, like)) is not None:
+        return [[sub_array(names, array) for array in line] for line in value.blocks.grid]
+    rows, columns = _spans(like.row, like.rows), _spans(like.column, like.columns)
+    if rows is None or columns is None:
+        return None
+    return [[_block(b, value, [*row, *column]) for column in columns] for row in rows]
+
+
+def _alike(own: Blocks, like: Blocks) -> dict[Axis, Axis] | None:
+    """The axes of blocks as those of others with the same rows and columns; None where theirs are cut elsewhere."""
+    if (own.row, own.column, len(own.rows), len(own.columns)) != (
+        like.row, like.column, len(like.rows), len(like.columns),
+    ):  # fmt: skip
+        return None
+    pairs = list(zip((*own.rows, *own.columns), (*like.rows, *like.columns), strict=True))
+    if any((a and a.extent) != (n and n.extent) for a, n in pairs):
+        return None
+    return {a: n for a, n in pairs if a is not None and n is not None}
+
+
+def _block(b: Builder, value: Value, spans: Sequence[_Span]) -> Array:
+    """The value within some spans. Where it is in parts along one of them, the parts are taken."""
+    array, rest, parts = value.array, list(spans), value.parts
+    for span in spans:
+        if parts is not None and parts.axis is span.axis and bounds(parts) is not None:
+            own, array = merge(b, pieces_between(b, parts, span.low, span.high), span.axis, value.known_dims)
+            array = sub_array({own: span.sub}, array)
+            rest.remove(span)
+    for span in rest:
+        array = cut(b, array, span.axis, span.low, span.high, span.sub)
+    return array
+
+
+def join(b: Builder, blocks: Blocks, dims: Dims) -> Array:
+    """The whole matrix as one array; `dims` are those of the value."""
+    lines = [row_of(b, blocks, r, dims) for r in range(len(blocks.rows))]
+    if blocks.row is None:
+        return lines[0]
+    pieces = [(sub, line) for sub, line in zip(blocks.rows, lines, strict=True) if sub is not None]
+    return join_pieces(b, pieces, blocks.row, dims)
+
+
+def row_of(b: Builder, blocks: Blocks, r: int, dims: Dims) -> Array:
+    """One row of blocks as an array with all columns."""
+    row = blocks.rows[r]
+    around = renamed(dims, {blocks.row: (row,)}) if blocks.row and row else dims
+    return join_pieces(b, list(zip(blocks.columns, blocks.grid[r], strict=True)), blocks.column, around)

@@ -1,0 +1,82 @@
+"""What is known of tensors before any call: constants that operators compute, and bounds of what inputs may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mari_onnx.analysis.interval import Interval
+from tests.graphs import integers, ranking, rewrite
+
+
+def interval(body: str, tensor: str = "t", *, opset: int = 17, **constants: Any) -> Interval:
+    """The interval of a tensor in a graph of a user and items."""
+    body = f"{body} rest = Concat <axis = 1> (user, item) y = MatMul (rest, w)"
+    used = {name: a for name, a in {"w": integers(7, 2), **constants}.items() if name in body}
+    program = rewrite(ranking("one", body, opset=opset, **used)).program
+    return program.context.intervals.of(program.values[tensor].array.tensor)
+
+
+def test_a_constant_that_operators_compute() -> None:
+    """Trilu has no rule: onnx's reference implementation computes it."""
+    found = interval("tri = Trilu <upper = 0> (ones3) none = Equal (tri, nought) t = Where (none, filler, nought)",
+                     ones3=np.ones((3, 3), np.float32), nought=np.float32(0), filler=np.float32(-np.inf))  # fmt: skip
+    np.testing.assert_array_equal(found.low, np.where(np.tri(3), 0, -np.inf))
+    assert found.is_known
+
+
+def test_positions_that_are_compared() -> None:
+    body = "row = Range (start, stop, step) column = Unsqueeze (row, last) t = LessOrEqual (row, column)"
+    found = interval(body, start=np.array(0), stop=np.array(4), step=np.array(1), last=[1])
+    np.testing.assert_array_equal(found.high, np.tri(4))
+
+
+def test_an_input_may_be_any_number() -> None:
+    found = interval("t = Neg (user)")
+    assert (found.low.max(), found.high.min()) == (-np.inf, np.inf)
+
+
+def test_a_mask_with_an_unknown_part() -> None:
+    found = interval("there = Greater (user, nought) t = And (there, stored)",
+                     nought=np.float32(0), stored=np.array([True, False, True, False]))  # fmt: skip
+    np.testing.assert_array_equal(found.high.reshape(-1), [1, 0, 1, 0])
+    assert not found.low.any()
+
+
+@pytest.mark.parametrize(
+    ("body", "bound"),
+    [
+        ("t = LayerNormalization <axis = -1> (user, scale4, shift4)", 2 * 3 + 1),
+        ("s = Sigmoid (user) t = MatMul (s, weight)", 4 * 3),
+        ("t = Tanh (user)", 1),
+        ("sq = Mul (user, user) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e) "
+         "i = Reciprocal (r) t = Mul (user, i)", 2),
+        ("sq = Pow (user, two) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e) "
+         "t = Div (user, r)", 2),
+    ],
+    ids=["layer norm", "linear", "tanh", "rms norm", "rms norm by a division"],
+)  # fmt: skip
+def test_what_bounds_a_tensor(body: str, bound: float) -> None:
+    found = interval(body, scale4=np.full(4, 3, np.float32), shift4=np.ones(4, np.float32), two=np.float32(2),
+                     weight=np.full((4, 2), 3, np.float32), little=np.float32(1e-6))  # fmt: skip
+    assert found.magnitude.max() == pytest.approx(bound, rel=1e-5)
+
+
+def test_a_negative_epsilon_bounds_nothing() -> None:
+    body = """sq = Mul (user, user) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e)
+        t = Div (user, r)"""
+    assert interval(body, little=np.float32(-0.5)).magnitude.max() == np.inf
+
+
+def test_ids_are_looked_up_in_a_table_of_numbers() -> None:
+    found = interval("ids = Cast <to = 7> (user) rows = Gather (table, ids) t = Flatten (rows)",
+                     table=np.array([[1, -2], [3, 4]], np.float32))  # fmt: skip
+    assert (float(found.low.min()), float(found.high.max())) == (-2, 4)
+
+
+def test_half_precision_has_no_number_beyond_its_largest() -> None:
+    body = "low = Mul (stored, many) t = Cast <to = 10> (low)"
+    found = interval(body, stored=np.array([-1, -2], np.float32), many=np.float32(1e9))
+    assert np.all(found.high == -np.inf)

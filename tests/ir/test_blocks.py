@@ -1,0 +1,63 @@
+"""Matrices that are cut along their rows and columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mari_onnx.ir.axes import Axis
+from mari_onnx.ir.blocks import grid_of, join, of_rows, row_of
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
+from mari_onnx.ir.forms import Blocks, Parts, Value
+from tests.ir.values import stored
+
+B, ROW, COLUMN = Axis(7, "B"), Axis(5, "row"), Axis(4, "column")
+UP, DOWN, LEFT, RIGHT = Axis(3, "up"), Axis(2, "down"), Axis(3, "left"), Axis(1, "right")
+DIMS = ((B,), (ROW,), (COLUMN,))
+
+
+def blocks(b: Builder) -> Blocks:
+    grid = tuple(tuple(stored(b, (B,), (row,), (column,)) for column in (LEFT, RIGHT)) for row in (UP, DOWN))
+    return Blocks(ROW, COLUMN, (UP, DOWN), (LEFT, RIGHT), grid)
+
+
+def test_a_mask_is_cut_as_the_scores_are(b: Builder) -> None:
+    mask = Value("mask", DIMS, 1, stored(b, (ROW,), (COLUMN,)))
+    grid = grid_of(b, mask, blocks(b))
+    assert grid is not None
+    assert [[a.layout for a in line] for line in grid] == [[((r,), (c,)) for c in (LEFT, RIGHT)] for r in (UP, DOWN)]
+    assert [[a.tensor.shape for a in line] for line in grid] == [[(3, 3), (3, 1)], [(2, 3), (2, 1)]]
+
+
+def test_parts_along_the_columns_are_taken_as_they_are(b: Builder) -> None:
+    left, right = Axis(3), Axis(1)
+    parts = Parts(COLUMN, ((left, stored(b, (left,))), (right, stored(b, (B,), (right,)))))
+    value = Value("padding", DIMS, 1, stored(b, (B,), (COLUMN,)), parts)
+    grid = grid_of(b, value, blocks(b))
+    assert grid is not None
+    assert [[a.layout for a in line] for line in grid] == [[((LEFT,),), ((B,), (RIGHT,))]] * 2
+
+
+def test_blocks_of_the_same_places_are_renamed(b: Builder) -> None:
+    own = blocks(b)
+    again = grid_of(b, Value("m", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own), own)
+    assert again == [list(line) for line in own.grid]
+
+
+def test_a_width_that_is_no_number(b: Builder) -> None:
+    some = Axis(symbol("L"))
+    like = replace(blocks(b), column=some, columns=(some,))
+    assert grid_of(b, Value("m", ((ROW,), (some,)), 1, stored(b, (ROW,))), like) is None
+
+
+def test_parts_as_one_row(b: Builder) -> None:
+    left, right = Axis(3), Axis(1)
+    found = of_rows(Parts(COLUMN, ((left, stored(b, (left,))), (right, stored(b, (right,)))), price=7.0))
+    assert found is not None
+    assert (found.row, found.rows, [c.extent for c in found.columns], found.price) == (None, (None,), [3, 1], 7.0)
+    assert not {left, right} & set(found.columns)
+
+
+def test_the_whole_matrix(b: Builder) -> None:
+    assert join(b, blocks(b), DIMS).tensor.shape == (B.extent, 5, 4)
+    assert row_of(b, blocks(b), 1, DIMS).tensor.shape == (B.extent, 2, 4)
