@@ -39,7 +39,7 @@ LIMITS: dict[str, Any] = {"timeout": 300.0, "max_memory": 8.0}
 
 AS_EXPORTED: dict[str, Any] = {
     "user_batch": "tiled", "request_index": None, "request_key": (), "guard": None, "allow_no_candidates": False,
-    "dynamic_batch": False,
+    "dynamic_batch": False, "assume_masked": False,
     **LIMITS,
 }  # fmt: skip
 """What optimize and inspect are told where nothing is said of how the model is served."""

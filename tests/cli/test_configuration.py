@@ -24,6 +24,7 @@ request-key = ["user_id"]
 guard = "output"
 allow-no-candidates = true
 dynamic-batch = true
+assume-masked = true
 verify-batches = [1, 5]
 seed = 3
 rtol = 1e-5
@@ -135,7 +136,7 @@ def test_the_command_line_wins(folder: Path) -> None:
     assert found["file"] == str(path)
     expected = {
         "user_inputs": ["user*"], "batch": 200, "user_batch": "tiled", "request_index": None, "request_key": [],
-        "guard": "nan", "allow_no_candidates": False, "dynamic_batch": False,
+        "guard": "nan", "allow_no_candidates": False, "dynamic_batch": False, "assume_masked": False,
     }  # fmt: skip
     assert found["options"] == expected
     found = report(folder, "--batch", "300", "--guard=off", "-u", "user")

@@ -60,6 +60,7 @@ def test_a_failed_verification_writes_the_report_alone(engine: Engine, run: Run,
     [
         (["--allow-no-candidates"], {"allow_no_candidates": True}),
         (["--dynamic-batch"], {"dynamic_batch": True}),
+        (["--assume-masked"], {"assume_masked": True}),
         (["--guard"], {"guard": "nan"}),
         (["--guard=output"], {"guard": "output"}),
         (["--guard", "--guard=off"], {}),

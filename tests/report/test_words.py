@@ -69,6 +69,11 @@ def test_the_condition_of_a_verdict(report: Report, tiled: int, keys: tuple[str,
     assert said in verdict(report, tiled, keys)
 
 
+def test_what_the_caller_vouched_for_is_in_the_verdict() -> None:
+    said = verdict(replace(reports.OPTIMIZED, assumed=("p",)), 1)
+    assert "where the rows of `user0` are identical and where attention scores are below 4,000" in said
+
+
 def test_a_row_that_is_sent_once_has_no_condition() -> None:
     assert ", the same predictions: " in verdict(reports.OPTIMIZED, 2, rows="one")
 

@@ -209,11 +209,14 @@ def _by_row(interval: Interval, array: Array, row: Axis | None, column: Axis, *,
 def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: int) -> tuple[Array, Parts | None] | None:
     """The product x @ w as a sum over the blocks of x, without those that are 0: an array, and the rows as parts.
 
-    `dims` are those of the product. None where x has no blocks, or is not
-    cut along its columns.
+    `dims` are those of the product. None where x has no blocks, is not cut along its columns, or has no block of zeros
+    in any of several rows.
     """
     blocks = blocks_of(ctx, x)
     if blocks is None or x.known_dims[-1] != (blocks.column,):
+        return None
+    empty = {(r, c) for r, line in enumerate(blocks.grid) for c, array in enumerate(line) if _is(ctx, array, 0)}
+    if blocks.row is not None and not empty:  # every row has seen the candidates
         return None
     of_w = grid_of(ctx.b, w, Blocks(None, blocks.column, (None,), blocks.columns, ()))
     if of_w is None:
@@ -224,7 +227,7 @@ def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: in
         products = [
             run([array, right], blocks.around(r, c))
             for c, (array, right) in enumerate(zip(line, of_w[0], strict=True))
-            if not _is(ctx, array, 0)
+            if (r, c) not in empty
         ]
         if not products:
             return None

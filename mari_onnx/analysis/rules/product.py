@@ -105,13 +105,14 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     made = min(since, array.tensor.node.serial - 1)
     run = partial(_of_parts, ctx, product)
     array, parts = whole_or_joined(ctx.b, ctx.cost, (x, w), product.dims, array, run, since)
-    summed = blocks.contracted(ctx, x, w, product.dims, run, since)
+    of_block = partial(_of_parts, ctx, product, entries=True)
+    summed = blocks.contracted(ctx, x, w, product.dims, of_block, since)
     if summed is not None:
         inherited = x.array.price + w.array.price
         array = min(array if array.price else priced(ctx.cost, array, since, inherited), summed[0], key=_price)
         parts = min((p for p in (parts, summed[1]) if p is not None), key=_price, default=None)
     value = ctx.result(op, product.dims, array, parts=parts)
-    blocks.remember(ctx, value, CutProduct(x, w, product.dims, run))
+    blocks.remember(ctx, value, CutProduct(x, w, product.dims, of_block))
     explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), made)
     inherited = x.array.price + (0.0 if symmetric else w.array.price)
     price = priced(ctx.cost, value.array, since, inherited).price
@@ -204,19 +205,22 @@ def _matrix_product(op: Op, ctx: Context, x: Value, w: Value) -> MatrixProduct:
     return MatrixProduct(left, right, dims, (len(x.known_dims), len(w.known_dims)), write)
 
 
-def _of_parts(ctx: Context, product: MatrixProduct, arrays: list[Array], part: Renaming) -> Array:
+def _of_parts(
+    ctx: Context, product: MatrixProduct, arrays: list[Array], part: Renaming, *, entries: bool = False
+) -> Array:
     """The product of parts of the sides; a side without parts, such as weights (n k m) of n tokens, is cut as well."""
     sides = zip(arrays, (product.left, product.right), strict=True)
     left, right = (Operand(array, renamed(side.dims, part)) for array, side in sides)
-    return multiply(ctx, replace(product, left=left, right=right, dims=renamed(product.dims, part)))
+    of_parts = replace(product, left=left, right=right, dims=renamed(product.dims, part))
+    return multiply(ctx, of_parts, entries=entries)
 
 
-def multiply(ctx: Context, product: MatrixProduct) -> Array:
+def multiply(ctx: Context, product: MatrixProduct, *, entries: bool = False) -> Array:
     """The cheapest array of the product.
 
     The ways are: each side on the axes that it is stored along, the leading axes in the stored order, the heads of an
-    attention as the outermost axis, leading axes that one side lacks as rows, and a product without rows and columns
-    element by element.
+    attention as the outermost axis, leading axes that one side lacks as rows, and with `entries` a product without rows
+    and columns element by element.
     """
     since = ctx.b.count
     left = fill(ctx.b, product.left.array, product.left.dims, product.left.dims[-1])
@@ -233,7 +237,8 @@ def multiply(ctx: Context, product: MatrixProduct) -> Array:
         array = other if ctx.cost.price([other.tensor], since) < ctx.cost.price([array.tensor], since) else array
         as_rows.append(_as_rows(ctx, way))
         as_rows.append(_as_rows(ctx, way.transposed))
-    ways = [array, *(way for way in (*as_rows, _entry_by_entry(ctx, product)) if way is not None)]
+    as_rows += [_entry_by_entry(ctx, product)] if entries else []
+    ways = [array, *(way for way in as_rows if way is not None)]
     return min(ways, key=lambda way: price_in_order(ctx.b, ctx.cost, way, product.dims, since))
 
 

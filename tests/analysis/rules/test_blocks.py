@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+import mari_onnx
 from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.analysis.reasons import side
@@ -96,6 +97,18 @@ def test_the_caller_may_vouch_for_the_size() -> None:
     reading = read(graph, roles_of(graph, ["user"], MANY), assume_masked=True)
     context = best_plan(reading, MANY).program.context
     assert list(context.facts.assumed) == ["p"]
+
+
+def test_what_was_vouched_for_is_reported_and_kept_to_when_verifying() -> None:
+    """Features near 1e6 would make scores of 1e12, beside which -1e9 masks nothing."""
+    graph = model("tiled", ADDED, mask=filled(CAUSAL, -1e9))
+    result = mari_onnx.optimize(graph, user_inputs="user", batch=MANY, assume_masked=True)
+    found = result.report.verification
+    assert found is not None
+    assert found.passed
+    assert result.report.assumed == ("p",)
+    assert not {"far", "large"} & {one.case for one in found.differences}
+    assert any("--assume-masked" in note for note in found.notes)
 
 
 def test_a_mask_that_is_just_not_far_enough() -> None:

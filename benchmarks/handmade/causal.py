@@ -1,0 +1,138 @@
+"""A decoder that ranks: two causal layers over the user's history and the candidate, scored by the candidate's token.
+
+By hand: the history runs through the layers once. Each candidate is one row that meets the keys of the history as a
+product of rows, and its own key beside it; one Softmax goes over both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.handmade.family import Constants, Family, Weights, expand
+
+LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 2, 2
+STEPS, HEAD, INNER = LENGTH + 1, WIDTH // HEADS, 4 * WIDTH
+
+
+def _exported(i: int) -> str:
+    """Layer i as an exporter writes it, from x{i} to x{i+1}, both [batch, steps, width]."""
+    projected = " ".join(
+        f"""{p}{i}_m = MatMul (n{i}, W_{p}{i}) {p}{i}_r = Reshape ({p}{i}_m, heads)
+            {p}{i} = Transpose <perm = [0, 2, 1, 3]> ({p}{i}_r)"""
+        for p in "qkv"
+    )
+    return f"""
+    n{i} = LayerNormalization (x{i}, norm{i}_W, norm{i}_b)
+    {projected}
+    kt{i} = Transpose <perm = [0, 1, 3, 2]> (k{i})
+    products{i} = MatMul (q{i}, kt{i})
+    scores{i} = Mul (products{i}, scale)
+    masked{i} = Add (scores{i}, mask)
+    weights{i} = Softmax <axis = -1> (masked{i})
+    mixed{i} = MatMul (weights{i}, v{i})
+    back{i} = Transpose <perm = [0, 2, 1, 3]> (mixed{i})
+    merged{i} = Reshape (back{i}, whole)
+    out{i} = MatMul (merged{i}, W_o{i})
+    y{i} = Add (x{i}, out{i})
+    m{i} = LayerNormalization (y{i}, norm{i}_W, norm{i}_b)
+    inner{i} = MatMul (m{i}, W_1{i})
+    act{i} = Relu (inner{i})
+    outer{i} = MatMul (act{i}, W_2{i})
+    x{i + 1} = Add (y{i}, outer{i})"""
+
+
+def _inner(side: str, i: int) -> str:
+    """The end of layer i for rows of one side, from their attention `{side}{i}_mix` on."""
+    s = f"{side}{i}"
+    return f"""
+    {s}_out = MatMul ({s}_mix, W_o{i})
+    {s}_y = Add ({side}{i}_x, {s}_out)
+    {s}_m = LayerNormalization ({s}_y, norm{i}_W, norm{i}_b)
+    {s}_inner = MatMul ({s}_m, W_1{i})
+    {s}_act = Relu ({s}_inner)
+    {s}_outer = MatMul ({s}_act, W_2{i})
+    {side}{i + 1}_x = Add ({s}_y, {s}_outer)"""
+
+
+def _by_hand(i: int) -> str:
+    """Layer i of the history h [length, width] and of the candidates c [batch, width]."""
+    last = i == LAYERS - 1
+    history = f"""
+    h{i}_n = LayerNormalization (h{i}_x, norm{i}_W, norm{i}_b)
+    h{i}_km = MatMul (h{i}_n, W_k{i})
+    h{i}_kr = Reshape (h{i}_km, history_heads)
+    h{i}_k = Transpose <perm = [1, 2, 0]> (h{i}_kr)
+    h{i}_vm = MatMul (h{i}_n, W_v{i})
+    h{i}_vr = Reshape (h{i}_vm, history_heads)
+    h{i}_v = Transpose <perm = [1, 0, 2]> (h{i}_vr)"""
+    of_history = f"""
+    h{i}_qm = MatMul (h{i}_n, W_q{i})
+    h{i}_qr = Reshape (h{i}_qm, history_heads)
+    h{i}_q = Transpose <perm = [1, 0, 2]> (h{i}_qr)
+    h{i}_s = MatMul (h{i}_q, h{i}_k)
+    h{i}_scaled = Mul (h{i}_s, scale)
+    h{i}_masked = Add (h{i}_scaled, history_mask)
+    h{i}_p = Softmax <axis = -1> (h{i}_masked)
+    h{i}_pv = MatMul (h{i}_p, h{i}_v)
+    h{i}_back = Transpose <perm = [1, 0, 2]> (h{i}_pv)
+    h{i}_mix = Reshape (h{i}_back, rows)
+    {_inner("h", i)}"""
+    candidate = f"""
+    c{i}_n = LayerNormalization (c{i}_x, norm{i}_W, norm{i}_b)
+    {" ".join(f"c{i}_{p}m = MatMul (c{i}_n, W_{p}{i}) c{i}_{p} = Reshape (c{i}_{p}m, history_heads)" for p in "qkv")}
+    c{i}_qt = Transpose <perm = [1, 0, 2]> (c{i}_q)
+    c{i}_s = MatMul (c{i}_qt, h{i}_k)
+    c{i}_qk = Mul (c{i}_q, c{i}_k)
+    c{i}_sum = ReduceSum <keepdims = 1> (c{i}_qk, two)
+    c{i}_own = Transpose <perm = [1, 0, 2]> (c{i}_sum)
+    c{i}_all = Concat <axis = 2> (c{i}_s, c{i}_own)
+    c{i}_scaled = Mul (c{i}_all, scale)
+    c{i}_p = Softmax <axis = -1> (c{i}_scaled)
+    c{i}_ph, c{i}_po = Split <axis = 2> (c{i}_p, widths)
+    c{i}_pv = MatMul (c{i}_ph, h{i}_v)
+    c{i}_vt = Transpose <perm = [1, 0, 2]> (c{i}_v)
+    c{i}_pov = Mul (c{i}_po, c{i}_vt)
+    c{i}_sum2 = Add (c{i}_pv, c{i}_pov)
+    c{i}_back = Transpose <perm = [1, 0, 2]> (c{i}_sum2)
+    c{i}_mix = Reshape (c{i}_back, rows)
+    {_inner("c", i)}"""
+    return history + ("" if last else of_history) + candidate
+
+
+EXPORT = f"""
+    {expand("history_ids", "history_rows", "item_id", LENGTH)}
+    item1 = Unsqueeze (item_id, one)
+    ids = Concat <axis = 1> (history_rows, item1)
+    embedded = Gather (item_table, ids)
+    x0 = Add (embedded, position)
+    {" ".join(map(_exported, range(LAYERS)))}
+    last = Gather <axis = 1> (x{LAYERS}, place)
+    logit = MatMul (last, W_score)
+    score = Sigmoid (logit)"""
+
+BY_HAND = f"""
+    history_e = Gather (item_table, history_ids)
+    history = Squeeze (history_e, zero)
+    h0_x = Add (history, history_position)
+    item_e = Gather (item_table, item_id)
+    c0_x = Add (item_e, item_position)
+    {" ".join(map(_by_hand, range(LAYERS)))}
+    logit = MatMul (c{LAYERS}_x, W_score)
+    score = Sigmoid (logit)"""
+
+
+def family() -> Family:
+    w = Weights()
+    mask = np.where(np.tri(STEPS, dtype=bool), 0, -np.inf).astype(np.float32)
+    position = w.table(WIDTH, STEPS)
+    constants: Constants = {"item_table": w.table(WIDTH), "one": [1], "two": [2], "zero": [0], "place": LENGTH}
+    constants |= {"position": position, "history_position": position[:LENGTH], "item_position": position[LENGTH]}
+    constants |= {"mask": mask, "history_mask": mask[:LENGTH, :LENGTH], "scale": w.scalar(HEAD**-0.5)}
+    constants |= {"heads": [0, STEPS, HEADS, HEAD], "whole": [-1, STEPS, WIDTH], "widths": [LENGTH, 1]}
+    constants |= {"history_heads": [-1, HEADS, HEAD], "rows": [-1, WIDTH], "W_score": w.matrix(WIDTH, 1)}
+    for i in range(LAYERS):
+        constants |= {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "qkvo"}
+        constants |= {f"W_1{i}": w.matrix(WIDTH, INNER), f"W_2{i}": w.matrix(INNER, WIDTH)}
+        constants |= {f"norm{i}_W": 1 + w.bias(WIDTH), f"norm{i}_b": w.bias(WIDTH)}
+    inputs = f"int64[1, {LENGTH}] history_ids, int64[batch] item_id"
+    return Family(f"({inputs}) => (float[batch, 1] score)", EXPORT, BY_HAND, constants)
