@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
 from mari_onnx.analysis.interval import (
+    LARGEST,
     Interval,
     Numbers,
     add,
@@ -176,7 +178,7 @@ def _is_nan(use: Use) -> Interval:
 def _reshaped(use: Use) -> Interval:
     """The dimensions in front that are not cut alike become one entry each; those at the end keep theirs."""
     x, (source, target) = use.inputs[0], (use.input(0).known_shape, use.tensor.known_shape)
-    if all(e == 1 for e in x.low.shape):
+    if all(e == 1 for e in x.low.shape) or math.prod(e for e in target if isinstance(e, int)) > LARGEST:
         return x.whole(use.rank)
     if all(isinstance(e, int) for e in (*source, *target)):
         shape = [int(str(e)) for e in target]
@@ -217,23 +219,19 @@ def _sliced(use: Use) -> Interval:
 
 
 def _joined(use: Use) -> Interval:
+    """The entries side by side, where the extents along the axis are numbers; else all of them together."""
     axis = use.attribute("axis") % use.rank
-    extents = [use.input(i).known_shape[axis] for i in range(len(use.inputs))]
-    pieces = [
-        x if isinstance(e, int) else x.over([axis]) for x, e in zip(use.inputs, extents, strict=True)
-    ]  # fmt: skip
-    if not all(isinstance(e, int) for e in extents):
-        pieces = [x.over([axis]) for x in pieces]
-    shape = np.broadcast_shapes(*(_without(x.low.shape, axis) for x in pieces))
-    whole = []
-    for ends in ([x.low for x in pieces], [x.high for x in pieces]):
-        full = [
-            np.broadcast_to(a, (*shape[:axis], e if isinstance(e, int) else 1, *shape[axis + 1 :]))
-            for a, e in zip(ends, extents, strict=True)
-        ]
-        whole.append(np.concatenate(full, axis))
-    joined = Interval(*whole)
-    return joined if all(isinstance(e, int) for e in extents) else joined.over([axis])
+    extents = [e for i in range(len(use.inputs)) if isinstance(e := use.input(i).known_shape[axis], int)]
+    shape = np.broadcast_shapes(*(_without(x.low.shape, axis) for x in use.inputs))
+    if len(extents) < len(use.inputs) or math.prod(shape) * sum(extents) > LARGEST:
+        together = [x.over([axis]) for x in use.inputs]
+        return Interval(reduce(np.minimum, (x.low for x in together)), reduce(np.maximum, (x.high for x in together)))
+
+    def joined(ends: Sequence[Numbers]) -> Numbers:
+        widths = zip(ends, extents, strict=True)
+        return np.concatenate([np.broadcast_to(a, (*shape[:axis], e, *shape[axis + 1 :])) for a, e in widths], axis)
+
+    return Interval(joined([x.low for x in use.inputs]), joined([x.high for x in use.inputs]))
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

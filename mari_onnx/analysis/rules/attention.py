@@ -108,7 +108,7 @@ def attention(op: Op, ctx: Context) -> Derived:
 def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: Value, since: int) -> Value:
     """The result, with the user's rows apart where the keys are in parts along the sequence."""
     q, k, v, mask = (inputs.values.get(role) for role in (Q, K, V, MASK))
-    if q is None or k is None or v is None or set(inputs.values) > {Q, K, V, MASK}:
+    if q is None or k is None or v is None or not set(inputs.values) <= {Q, K, V, MASK}:
         return whole
     other = written_out(op, ctx, q, k, v, mask)
     if other is None or other.parts is None:

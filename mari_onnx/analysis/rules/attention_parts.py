@@ -68,6 +68,8 @@ class _Steps:
         q, k = self._scaled("queries", q), self._scaled("keys", k)
         dims = k.known_dims
         scores = self._step(matmul, "MatMul", "scores", q, k.with_dims((*dims[:-2], dims[-1], dims[-2])))
+        if self.op.attribute("is_causal", 0) and mask is not None:
+            raise _StopError  # a row may have no column under both, and some under either
         if self.op.attribute("is_causal", 0):
             scores = self._masked(scores, self._causal(q, k))
         if mask is not None:

@@ -51,6 +51,12 @@ def test_a_row_that_attends_to_nothing_is_0() -> None:
     assert "ReduceMax" in result.ops
 
 
+def test_two_masks_may_leave_a_row_nothing() -> None:
+    later = np.triu(np.ones_like(CAUSAL), 1)
+    result = of_operator(f"Attention <{HEADS}, is_causal = 1> (q, k, v, mask)", mask=later)
+    assert not history_is_the_users(result)
+
+
 @pytest.mark.parametrize("attribute", ["softcap = 2.0", "qk_matmul_output_mode = 1"])
 def test_what_is_not_written_out(attribute: str) -> None:
     result = rewrite(
