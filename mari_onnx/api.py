@@ -104,7 +104,11 @@ def optimize(
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(
-        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch,
+        _names(user_inputs),
+        batch,
+        mode,
+        allow_no_candidates=allow_no_candidates,
+        dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
     )
     with within(**limits):
@@ -134,7 +138,11 @@ def inspect(
     """
     mode = mode_of(user_batch, request_index, _names(request_key), guard)
     settings = Settings(
-        _names(user_inputs), batch, mode, allow_no_candidates=allow_no_candidates, dynamic_batch=dynamic_batch,
+        _names(user_inputs),
+        batch,
+        mode,
+        allow_no_candidates=allow_no_candidates,
+        dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
     )
     with within(**limits):
