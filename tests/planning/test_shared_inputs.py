@@ -48,6 +48,14 @@ def test_gates_mix_the_experts_in_one_product(style: str) -> None:
     assert (result.ops.count("Softmax"), result.ops.count("MatMul")) == (1, 1)
 
 
+def test_siblings_beside_a_tensor_of_unknown_rank() -> None:
+    """The elements of the target of the Reshape are known at run time alone, and so is how many there are."""
+    body = "x = Concat <axis = 1> (user, item)" + gemms(2)
+    body += " extents = Compress (list, yes) t = Reshape (item, extents) y = Concat <axis = 1> (g0, g1, t)"
+    model = ranking("one", body, list=[-1, 3], yes=np.ones(2, np.bool_), **linears(2, 7, 3))
+    assert "Reshape" in rewrite_and_check(model).ops
+
+
 def test_normalization_and_bias_of_each_sibling() -> None:
     body = gemms(3, "item")
     for i in range(3):
