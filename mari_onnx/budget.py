@@ -40,17 +40,23 @@ def _largest_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-@dataclass(frozen=True)
+OFTEN = 0.02
+"""Seconds between two looks at the memory of the process, each of which may take a millisecond where threads run."""
+
+
+@dataclass
 class Budget:
     """What a command may take: `timeout` seconds, and `max_memory` gigabytes in each of its processes.
 
-    `start` and `memory` are the time and the memory of this process, in seconds and gigabytes, when it began.
+    `start` and `memory` are the time and the memory of this process, in seconds and gigabytes, when it began, and
+    `looked` is when its memory was last looked at.
     """
 
     timeout: float = TIMEOUT
     max_memory: float = MAX_MEMORY
     start: float = field(default_factory=time.monotonic)
     memory: float = field(default_factory=_largest_memory)
+    looked: float = field(default=0.0, init=False)
 
     @property
     def left(self) -> float:
@@ -61,6 +67,9 @@ class Budget:
         """Raise UserError where this process took more; `doing` says in words what it was about to do."""
         if self.left < 0:
             raise UserError(f"{self.timeout:g} s were over before {doing()}", LONGER)
+        if (now := time.monotonic()) - self.looked < OFTEN:
+            return
+        self.looked = now
         if _largest_memory() - self.memory > self.max_memory:
             raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing()}", LARGER)
 

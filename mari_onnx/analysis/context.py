@@ -259,7 +259,7 @@ def bounded(derived: Derived) -> Derived:
     """
     if not isinstance(derived, Refused):
         for value in derived:
-            for extent in extents(value.dims or ()):
-                if not is_length(extent):
-                    return Refused(f"an axis of `{value.name}` would be {extent} long", NO_LENGTH)
+            wrong = next((e for e in extents(value.dims or ()) if not is_length(e)), None)
+            if wrong is not None:
+                return Refused(f"an axis of `{value.name}` would be {wrong} long", NO_LENGTH)
     return derived

@@ -13,6 +13,7 @@ symbol stands for the extent of some axis, which is never negative. This fact al
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 Monomial: TypeAlias = tuple[str, ...]
@@ -171,6 +172,7 @@ def is_within(extent: Extent, largest: int) -> bool:
     return all(-largest <= c <= largest for _, c in _terms(extent))
 
 
+@lru_cache(maxsize=2**12)
 def is_length(extent: Extent) -> bool:
     """Whether an axis can be so long: -8 is no length, and 2**63*batch is none that an integer of a runtime holds."""
     return is_within(extent, 2**63 - 1) and not (isinstance(extent, int) and extent < 0)

@@ -31,6 +31,7 @@ from mari_onnx.analysis.facts import CutProduct
 from mari_onnx.analysis.interval import Interval, Numbers
 from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.analysis.pricing import priced
+from mari_onnx.analysis.reasons import side
 from mari_onnx.ir.arrays import cut
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
@@ -134,8 +135,9 @@ def softmax(ctx: Context, x: Value, whole: Value, run: Callable[[Array, Renaming
         return whole
     lines = []
     for r, line in enumerate(blocks.grid):
-        masked = _masked(ctx.intervals, blocks, r)
-        if not masked and ctx.assume_masked and (masked := _masked(ctx.assumed_intervals, blocks, r)):
+        gains = any(side(ctx, array) == "user" for array in line)  # else no block of the row lacks the candidates
+        masked = _masked(ctx.intervals, blocks, r) if gains else []
+        if gains and not masked and ctx.assume_masked and (masked := _masked(ctx.assumed_intervals, blocks, r)):
             ctx.facts.assumed[whole.name] = None
         kept = [c for c in range(len(line)) if c not in masked]
         row = {a: new for a, new in blocks.around(r, 0).items() if a is not blocks.column}
