@@ -38,7 +38,7 @@ from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.operators import traits_of
 from mari_onnx.ir.part_by_part import Run, part_by_part
 from mari_onnx.ir.parts import join
-from mari_onnx.ir.renaming import rename_value
+from mari_onnx.ir.renaming import fresh, rename_value
 from mari_onnx.ir.sums import add_up, terms_of
 
 SUMS = ("Add", "Sub", "Neg", "Sum")
@@ -72,6 +72,7 @@ def elementwise(op: Op, ctx: Context) -> Derived:
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(present) > 1 and not _broadcasts(op):
         return Refused(f"{op.op_type} does not broadcast in opset {op.opset}")
+    present = _in_one_order(ctx, present)
     aligned = broadcast([v.known_dims for v in present])
     if isinstance(aligned, Refused):
         return aligned
@@ -104,6 +105,19 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     if op.op_type == "Mul":
         pairs.remember(ctx, op, value)
     return [value]
+
+
+def _in_one_order(ctx: Context, operands: list[Value]) -> list[Value]:
+    """The operands; one that has the axes of the first in another order within a dimension gets new ones.
+
+    Example: x [B (2 4)], and x transposed to [B (4 2)]. The second gets the factors (2 2 2) of both, and no axis of x.
+    """
+    first, *rest = operands
+    out = [first]
+    for value in rest:
+        pairs = zip(reversed(first.known_dims), reversed(value.known_dims), strict=False)
+        out.append(fresh(ctx.b, value) if any(d != e and not set(d).isdisjoint(e) for d, e in pairs) else value)
+    return out
 
 
 def _broadcasts(op: Op) -> bool:

@@ -62,6 +62,13 @@ def test_lower_ranks_and_scalars(style: str) -> None:
     assert "Expand" not in result.ops
 
 
+def test_axes_in_another_order() -> None:
+    """Rows of (2 4) beside the same rows as (4 2)."""
+    body = """a = Reshape (item, apart) t = Transpose <perm = [0, 2, 1]> (a)
+        b = Reshape (a, flat) r = Reshape (t, flat) m = Mul (b, r) y = Add (m, user)"""
+    rewrite_and_check(ranking("one", body, user="float[8]", item="float[8]", apart=[-1, 2, 4], flat=[-1, 8]))
+
+
 def test_an_optional_input_that_is_left_out() -> None:
     model = ranking("one", "a = Clip (user, low, high) y = Mul (a, item)", item="float[4]", high=np.float32(1))
     next(n for n in model.graph.node if n.op_type == "Clip").input[1] = ""
