@@ -6,6 +6,7 @@ budget; what may take long asks it at each step, and the child process that runs
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,9 @@ class Budget:
             raise UserError(f"more than {self.max_memory:g} GB of memory were taken before {doing()}", LARGER)
 
 
+OBJECTS = 50_000
+"""How many more objects there are before garbage is looked for; Python's own number is 700."""
+
 LONGER = "--timeout SECONDS allows more time"
 LARGER = "--max-memory GB allows more memory"
 
@@ -87,12 +91,18 @@ def current() -> Budget:
 
 @contextmanager
 def within(timeout: float = TIMEOUT, max_memory: float = MAX_MEMORY) -> Iterator[None]:
-    """Give what is done inside a budget of seconds and gigabytes. Raises UserError for one that is not positive."""
+    """Give what is done inside a budget of seconds and gigabytes. Raises UserError for one that is not positive.
+
+    Garbage is collected less often inside: what a walk over a graph makes lives until its end, and looking through it
+    for garbage took 6 % of the time.
+    """
     for name, value in {"timeout": timeout, "max_memory": max_memory}.items():
         if not value > 0:
             raise UserError(f"{name} is {value:g}, and nothing can be done in that", "Give a number larger than 0.")
-    token = _CURRENT.set(Budget(timeout, max_memory))
+    token, before = _CURRENT.set(Budget(timeout, max_memory)), gc.get_threshold()
+    gc.set_threshold(max(before[0], OBJECTS) if before[0] else 0, *before[1:])
     try:
         yield
     finally:
+        gc.set_threshold(*before)
         _CURRENT.reset(token)

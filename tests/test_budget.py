@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -21,6 +22,13 @@ def test_a_budget_is_that_of_the_command_around() -> None:
         assert (current().timeout, current().max_memory) == (5, 2)
         assert 4 < current().left <= 5
     assert current().timeout == budget.TIMEOUT
+
+
+def test_garbage_is_collected_as_before_afterwards() -> None:
+    before = gc.get_threshold()
+    with within():
+        assert gc.get_threshold() == (budget.OBJECTS, *before[1:])
+    assert gc.get_threshold() == before
 
 
 @pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": float("nan")}, {"max_memory": -1}])
