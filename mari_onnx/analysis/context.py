@@ -125,8 +125,14 @@ class Context:
     proven_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
     """Pairs of extents that an operator proves equal, because the original fails on inputs where they differ."""
 
+    needed_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
+    """Pairs of extents of axes of one name that an operator, here or in a body, needs to be equal."""
+
     row_selectors: dict[str, set[str]] = field(default_factory=dict)
     """Symbols of axes whose rows an index selects, each with those of the index: {R: {B}} of `user[req_index]`."""
+
+    indexed: dict[Tensor, Extent] = field(default_factory=dict)
+    """For each index of requests, how many rows the first tensor has of which it selects."""
 
     providers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     """For each symbol a tensor and the position of a dimension that has this extent, from which it can be read."""
@@ -168,6 +174,11 @@ class Context:
     def assumed_intervals(self) -> Intervals:
         """The same, where scores of attention are as small as the caller vouches for."""
         return Intervals(self.array_of, self.opset)
+
+    @property
+    def found_equal(self) -> list[tuple[Extent, Extent]]:
+        """Pairs of extents that are equal: proven, or needed and of one name."""
+        return [*self.proven_equal, *self.needed_equal]
 
     def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of the value `name`, whose array is their sum `total`. None where both might be computed.

@@ -13,7 +13,7 @@ depends on the serving mode; see `mari_onnx.serving.mode`.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -21,6 +21,7 @@ import onnx
 
 from mari_onnx.analysis.interpret import interpret
 from mari_onnx.analysis.premises import NOTHING
+from mari_onnx.analysis.shared_symbols import leading_names, settle_symbols
 from mari_onnx.document.graph_view import Model, is_named, shape_of
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import CostModel
@@ -74,6 +75,7 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     """
     declared = mode.declared({name: f"declared by {glob!r}" for name, glob in declared_inputs(model, globs).items()})
     mode.check(model)
+    settle_symbols(model, batch)
     evidence = _Evidence(declared, _leading_axes(model, batch))
     roles = {info.name: role for info in model.inputs if (role := _role(info, evidence)) is not None}
     tiled = tuple(name for name, role in roles.items() if role is _Role.TILED)
@@ -95,7 +97,7 @@ def check_candidates(model: Model, given: InputRoles) -> None:
     """
     declared = {i.name for i in given.inputs} | {given.mode.options.request_index}
     counted = set(given.candidates)
-    if not given.tiled or any(_may_differ(i, counted) for i in model.inputs if i.name not in declared):
+    if not given.tiled or any(_may_differ(model, i, counted) for i in model.inputs if i.name not in declared):
         return
     shown = ", ".join(f"`{name}`" for name in given.tiled[:SHOWN])
     more = f" and {len(given.tiled) - SHOWN} more" if len(given.tiled) > SHOWN else ""
@@ -110,40 +112,47 @@ SHOWN = 10
 """How many names a message has at most."""
 
 
-def _may_differ(info: onnx.ValueInfoProto, candidates: Collection[str]) -> bool:
+def _may_differ(model: Model, info: onnx.ValueInfoProto, candidates: Set[str]) -> bool:
     """Whether an input that nobody declared has, or may have, the candidates' axis: in the first place or another."""
     shape = shape_of(info)
     if shape is None:
         return True
-    return any(not isinstance(e, int) and (i == 0 or not e or e in candidates) for i, e in enumerate(shape))
+    return any(
+        i == 0 or not e or not is_named(e) or not candidates.isdisjoint({e, model.axis_symbol(info.name, i, e)})
+        for i, e in enumerate(shape)
+        if not isinstance(e, int)
+    )
 
 
 @dataclass(frozen=True)
 class LeadingAxes:
     """The dynamic leading axes of a model's inputs, as symbols that count their rows.
 
-    `stated` has the exporter's symbol of each input. `proven` has the same with one symbol for all that the graph
-    proves equal: Add(user [A, 4], item [B, 4]) makes A and B one. `selected` are symbols of axes whose rows the model
-    selects. `by_index` are those of them from which the rows of another input select, as in Gather(user, req_index).
-    The rest is selected by a mask or a TopK, which may select some of the items.
+    `stated` has the symbol of each input. `proven` has the same with one symbol for all that the graph proves equal:
+    Concat(user [A, 4], item [B, 4]) makes A and B one. `named` has the exporter's name of each axis that has one. It
+    decides about declared inputs whose axis no operator needs to be equal to another. `selected` are symbols of axes
+    whose rows the model selects. `by_index` are those of them from which the rows of another input select, as in
+    Gather(user, req_index). The rest is selected by a mask or a TopK, which may select some of the items.
     """
 
     stated: Mapping[str, str]
     proven: Mapping[str, str]
+    named: Mapping[str, str]
     selected: frozenset[str] = frozenset()
     by_index: frozenset[str] = frozenset()
 
 
 def _leading_axes(model: Model, batch: int) -> LeadingAxes:
-    stated = model.leading_symbols
+    stated, names = model.leading_symbols, leading_names(model)
     if len(set(stated.values())) <= 1:
-        return LeadingAxes(stated, stated)
+        return LeadingAxes(stated, stated, names)
     program = interpret(model, NOTHING, CostModel(batch))
     proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
     selected, counts = program.context.row_selectors, set(proven.values())
     return LeadingAxes(
         stated,
         proven,
+        names,
         frozenset(selected),
         frozenset(rows for rows, index_symbols in selected.items() if index_symbols & counts),
     )
@@ -159,6 +168,10 @@ class _Evidence:
             symbol for name, symbol in axes.proven.items() if name not in declared and symbol not in axes.by_index
         }
         """The symbols that may count candidates: those of inputs that are neither declared nor selected by an index."""
+        self.names = {axes.named.get(name) for name, symbol in axes.proven.items() if symbol in self.candidates} - {
+            None
+        }
+        """The exporter's names of these axes."""
 
 
 class _Role(Enum):
@@ -187,10 +200,10 @@ def _is_of_another_axis(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:
 
     The rows of `user` [R, 4] beside `item` [B, 3] may all be different, and keeping only the first would be wrong.
     """
-    symbol = evidence.axes.proven.get(info.name)
+    symbol, name = evidence.axes.proven.get(info.name), evidence.axes.named.get(info.name)
     if info.name not in evidence.declared or symbol is None or not evidence.candidates:
         return False
-    return is_named(symbol) and symbol not in evidence.candidates
+    return is_named(symbol) and symbol not in evidence.candidates and name not in evidence.names
 
 
 def _is_tiled(info: onnx.ValueInfoProto, evidence: _Evidence) -> bool:

@@ -12,7 +12,7 @@ A node without a rule, and one whose rule refuses, stays as it is: its inputs ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -21,14 +21,15 @@ import onnx
 from onnx import TensorProto
 
 from mari_onnx import budget
+from mari_onnx.analysis.as_it_is import as_it_is
 from mari_onnx.analysis.branches import branch_taken, if_on_one_row
 from mari_onnx.analysis.calls import Functions, is_shape, meets
 from mari_onnx.analysis.claims import claim
 from mari_onnx.analysis.context import Context, Derived, Op, Rule, bounded
 from mari_onnx.analysis.counting import Counter
-from mari_onnx.analysis.equal_extents import merged, single
-from mari_onnx.analysis.loop_bodies import loop_on_one_row
-from mari_onnx.analysis.premises import FAILED, Premises
+from mari_onnx.analysis.equal_extents import merged
+from mari_onnx.analysis.loop_bodies import look_into_bodies, loop_on_one_row
+from mari_onnx.analysis.premises import FAILED, NOTHING, Premises
 from mari_onnx.analysis.reasons import explained, repeats, varies
 from mari_onnx.analysis.remarks import explain_left, explain_whole
 from mari_onnx.analysis.rules import rule_for
@@ -40,14 +41,12 @@ from mari_onnx.document.provenance import Origin
 from mari_onnx.document.scopes import captures, reads, reads_of_elements
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir import validate
-from mari_onnx.ir.arrays import plain
-from mari_onnx.ir.axes import Dims, Refused, extents, new_dims
+from mari_onnx.ir.axes import Dims, Refused, UnprovenError, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import NO_WORK, PRODUCTS, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.extents import Extent, rename, symbol, symbols
 from mari_onnx.ir.forms import Array, IndexMap, Value
-from mari_onnx.ir.operators import traits_of
 from mari_onnx.report.model import Remark
 from mari_onnx.serving.rows import OneRow
 
@@ -72,7 +71,7 @@ class Program:
     values: dict[str, Value]
     outputs: list[Value]
     providers: dict[str, tuple[Tensor, int]]
-    same: dict[str, str] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
     signature: Signature = AS_IT_WAS
     work: Work = NO_WORK
 
@@ -82,10 +81,27 @@ def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
     same = merged({}, premises.equal, cost.reference)
     while True:
         walk = _Walk(model, premises, cost, same)
-        walk.graph(model.graph)
-        found = merged(same, walk.ctx.proven_equal, cost.reference)
-        if found == same:
+        for node in model.graph.node:
+            walk.node(node)
+        if (found := walk.equal()) == same:
             return walk.program()
+        same = found
+
+
+def equal_symbols(model: Model, cost: CostModel, enough: Callable[[Mapping[str, str]], bool]) -> Mapping[str, str]:
+    """The symbols of axes that are equal without any premises, as a map from each to the representative of its class.
+
+    The walk goes no further than to the node at which those that were found are `enough`.
+    """
+    same: Mapping[str, str] = {}
+    while True:
+        walk = _Walk(model, NOTHING, cost, same)
+        for node in model.graph.node:
+            walk.node(node)
+            if walk.ctx.found_equal and enough(walk.equal()):
+                break
+        if (found := walk.equal()) == same or enough(found):
+            return found
         same = found
 
 
@@ -106,7 +122,7 @@ class _Derivation:
 class _Walk:
     """One walk. `same` maps each symbol to the one that represents all that are equal to it."""
 
-    def __init__(self, model: Model, premises: Premises, cost: CostModel, same: dict[str, str]) -> None:
+    def __init__(self, model: Model, premises: Premises, cost: CostModel, same: Mapping[str, str]) -> None:
         self.model, self.premises, self.same = model, premises, same
         self.inputs = {info.name: info for info in (*model.inputs, *premises.signature.inputs)}
         candidates = frozenset(same.get(c, c) for c in premises.candidates)
@@ -123,6 +139,7 @@ class _Walk:
         self.providers = self.ctx.providers
         self.inference, self.functions = Inference(model), Functions(model)
         self.budget = budget.current()
+        self._begin()
 
     def program(self) -> Program:
         """The result of the walk."""
@@ -133,18 +150,20 @@ class _Walk:
 
     # Inputs and constants
 
-    def graph(self, graph: onnx.GraphProto) -> None:
-        """Interpret the whole graph: constants, inputs, then nodes."""
+    def _begin(self) -> None:
+        """Take the constants and the inputs."""
         for proto in self.model.initializers.values():
             self._initializer(proto)
-        for sparse in graph.sparse_initializer:
+        for sparse in self.model.graph.sparse_initializer:
             self._sparse(sparse)
         for info in self.model.inputs:
             self._input(info)
         for info in self.premises.signature.inputs:
             self._provide_extents(self._input_tensor(info.name))
-        for node in graph.node:
-            self.node(node)
+
+    def equal(self) -> dict[str, str]:
+        """The map `same`, extended by what was found since."""
+        return merged(self.same, self.ctx.found_equal, self.ctx.cost.reference)
 
     def _initializer(self, proto: onnx.TensorProto) -> None:
         self.values[proto.name] = self._constant(proto.name, self.ctx.b.initializer(proto), tuple(proto.dims))
@@ -172,8 +191,9 @@ class _Walk:
         dtype = info.type.tensor_type.elem_type if info.type.HasField("tensor_type") else 0
         if shape is None:
             return None, dtype
-        extents = [symbol(e or f"{name}.{i}") if not isinstance(e, int) else e for i, e in enumerate(shape)]
-        return tuple(rename(e, self.same) for e in extents), dtype
+        stated = self.model.axis_symbol
+        named = [e if isinstance(e, int) else symbol(stated(name, i, e)) for i, e in enumerate(shape)]
+        return tuple(rename(e, self.same) for e in named), dtype
 
     def _input_tensor(self, name: str) -> Tensor:
         """The tensor of an input as the original takes it."""
@@ -247,7 +267,7 @@ class _Walk:
 
         Until then, a Slice of Concat(x, y) is one of x, whose first extent has another name than the Concat's.
         """
-        return merged(self.same, self.ctx.proven_equal, ()) == self.same
+        return self.equal() == self.same
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
         """Take the output of a Constant node as a constant; False if the node holds no tensor."""
@@ -266,8 +286,10 @@ class _Walk:
         if not self.premises.whole.isdisjoint(op.proto.output):
             return self._or_unchanged(op, FAILED, "")
         if op.op_type in WITH_BODIES and op.proto.domain in ("", "ai.onnx"):
-            on_one_row = WITH_BODIES[op.op_type]
-            derived = on_one_row(self, op, self._captured(op))
+            on_one_row, captured = WITH_BODIES[op.op_type], self._captured(op)
+            if self.inference.claimed:
+                look_into_bodies(self, op, captured)
+            derived = on_one_row(self, op, captured)
             return self._or_unchanged(op, derived, on_one_row.__module__.rpartition(".")[2])
         derivation = self._by_rule(op)
         if elements is not None:
@@ -295,6 +317,9 @@ class _Walk:
             return bounded(rule(op, self.ctx))
         except validate.InvalidError:
             raise
+        except UnprovenError as need:
+            self.ctx.needed_equal += need.pairs
+            return Refused(f"{need} are not known to be equal")
         except Exception as error:
             bug = f"a bug in mari-onnx: {type(error).__name__}: {error}"
             step = "the node is left as it is; please report this, with the model if you can share it"
@@ -308,41 +333,12 @@ class _Walk:
         dtype, dims = self.inference.dtype(op), new_dims(elements.shape)
         return Value(op.name, dims, dtype, Array(self.ctx.b.extents(elements, dtype), dims), content=elements)
 
-    # Nodes that stay as they are
-
     def _unchanged(self, op: Op, why: Refused) -> list[Value]:
         """The outputs of the original node on its original inputs, each with an array as its only form."""
-        inputs = [None if v is None else self._operand(op, i, v) for i, v in enumerate(op.inputs)]
-        captured = [(name, plain(self.ctx.b, value)) for name, value in self._captured(op).items()]
-        types = self.inference.output_types(op, self.providers, self.same)
-        shapes = [None if dims is None else extents(dims) for dims, _ in types]
-        tensors = self.ctx.b.again(
-            op.proto, inputs, [(shape, dtype) for shape, (_, dtype) in zip(shapes, types, strict=True)], captured
-        )
-        for tensor, shape in zip(tensors, shapes, strict=True):
-            self._provide_new_extents(op, tensor, shape or ())
         if any(map(repeats, self._read(op))) and not isinstance(why, Broken) and op.op_type not in PRODUCTS:
             explain_left(op, self.ctx, why)
-        values = []
-        for name, t, shape, (dims, dtype) in zip(op.proto.output, tensors, shapes, types, strict=True):
-            # An equal node may have been made before, with other symbols for the same extents. Those are kept.
-            dims_of_t = dims if dims is None or t.shape in (None, shape) else new_dims(t.shape)
-            values.append(Value(name, dims_of_t, dtype, Array(t, dims_of_t or ())))
-        return values
-
-    def _provide_new_extents(self, op: Op, tensor: Tensor, shape: Sequence[Extent]) -> None:
-        """Note that symbols which no input has can be read from the shape of an output."""
-        for position, extent in enumerate(shape):
-            if not isinstance(extent, int) and (name := single(extent)):
-                self.providers.setdefault(name, (tensor, position))
-                if op.op_type == "NonZero":  # it finds at most as many places as its input has elements
-                    self.ctx.cost.assume(name, extents(op.data.dims or ()))
-
-    def _operand(self, op: Op, i: int, value: Value) -> Tensor:
-        """What the node reads: a number as a scalar where onnx wants one, which the branch of an If need not give."""
-        tensor, traits = plain(self.ctx.b, value), traits_of(op.op_type, op.proto.domain)
-        one = value.dims is not None and all(e == 1 for e in extents(value.dims))
-        return self.ctx.b.reshape(tensor, ()) if one and traits and i in traits.scalars else tensor
+        types = self.inference.output_types(op, self.providers, self.same)
+        return as_it_is(op, self.ctx, self._captured(op), types)
 
     # Bodies and functions
 

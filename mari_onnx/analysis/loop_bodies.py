@@ -37,7 +37,7 @@ from mari_onnx.analysis.one_row import (
 )
 from mari_onnx.analysis.turns import AllTurns, Collected, all_turns
 from mari_onnx.ir.arrays import plain, stored_shape
-from mari_onnx.ir.axes import Dims, Refused, dim, extents
+from mari_onnx.ir.axes import Dims, Refused, dim, extents, needed_equal
 from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.forms import Array, State, Value
 
@@ -96,6 +96,15 @@ def _sequence(walk: Walk, op: Op, rows: Value, captured: Mapping[str, Value], po
     made = b.again(op.proto, inputs, [(None, 0)] * len(op.proto.output), read)
     walk.ctx.facts.collected[made[position]] = rows
     return Value("", None, 0, Array(made[position], ()))
+
+
+def look_into_bodies(walk: Walk, op: Op, captured: Mapping[str, Value]) -> None:
+    """Interpret the bodies of a node with what they read as it is, to find which axes they need to be equal."""
+    if op.op_type == "If":
+        for name in ("then_branch", "else_branch"):
+            walk.body(op.attribute(name), {})
+    elif not isinstance(loop := _loop(walk.ctx, op, captured), Refused):
+        _results_of_one_row(walk, loop)
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,11 @@ def _results_of_one_row(walk: Walk, loop: _LoopNode) -> list[Value] | Refused:
         return Refused(f"the body of {op.op_type} is not known to treat candidates independently")
     results = results[first // 2 :]
     before = inputs[: loop.states]
-    if any(extents(v.known_dims) != extents(s.known_dims) for v, s in zip(results, before, strict=False)):
+    states = [(extents(v.known_dims), extents(s.known_dims)) for v, s in zip(results, before, strict=False)]
+    if any(after != at_first for after, at_first in states):
+        for after, at_first in states:
+            for a, b in zip(after, at_first, strict=False):
+                ctx.needed_equal += needed_equal(a, b)
         return Refused(f"a state of {op.op_type} changes its shape")
     if len(results) > loop.states and op.attribute("scan_output_axes"):
         return Refused(f"{op.op_type} with outputs along other axes than the first")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.input_roles import InputRoles
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.premises import Premises
+from mari_onnx.analysis.shared_symbols import leading_names
 from mari_onnx.document.graph_view import Model
 from mari_onnx.ir.cost import Work
 from mari_onnx.ir.extents import symbol
@@ -44,7 +45,11 @@ def read(
 
 def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Premises:
     """The premises of a model whose inputs have these roles."""
-    leading = model.leading_symbols
+    own, names = model.leading_symbols, leading_names(model)
+    # The caller repeats a row for each of the candidates, and the exporter's name says for those of which inputs.
+    counted_by = {names[i]: s for i, s in own.items() if i in names and s in roles.candidates and i not in roles.tiled}
+    named = {i: counted_by[names[i]] for i in roles.tiled if names.get(i) in counted_by}
+    leading = {**own, **named}
     selected = {leading[name] for name in roles.of_requests if name not in roles.tiled}
     mode, requests = roles.mode, requests_symbol(model)
     counted = mode.counted(leading, roles.tiled)
@@ -58,7 +63,10 @@ def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *,
         rows=mode.rows(requests),
         signature=mode.signature(leading, roles.tiled, requests),
         reasons={i.name: i.reason for i in roles.inputs},
-        equal=tuple((symbol(equal[0]), symbol(other)) for other in equal[1:]),
+        equal=(
+            *((symbol(named[name]), symbol(own[name])) for name in named),
+            *((symbol(equal[0]), symbol(other)) for other in equal[1:]),
+        ),
         items=items,
         computes_all_rows=cut,
     )

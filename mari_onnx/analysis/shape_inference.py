@@ -21,11 +21,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from mari_onnx.analysis.context import Op
-from mari_onnx.document.graph_view import Model, Shape, shape_of
+from mari_onnx.document.graph_view import NO_NAME, Model, Shape, shape_of
 from mari_onnx.document.scopes import all_nodes, bodies
 from mari_onnx.document.unsafe_nodes import is_unsafe, unsafe_nodes
 from mari_onnx.ir.axes import Dims, extents, new_dims
-from mari_onnx.ir.extents import Extent, rename, symbol
+from mari_onnx.ir.extents import CLAIM, Extent, claim, rename, symbol, symbols
 from mari_onnx.ir.forms import Value
 
 SMALL = 1024
@@ -75,6 +75,20 @@ class Inference:
                 extent.Clear()
             copy.graph.value_info.append(info)
         return infer(copy) if wrong else found
+
+    @cached_property
+    def claimed(self) -> set[str]:
+        """The exporter's names of axes of inputs that are equal where an operator needs that."""
+        return {claim(s) for s in self.model.symbols.values() if CLAIM in s}
+
+    @cached_property
+    def named(self) -> dict[str, str]:
+        """By the symbol of an input's axis that has an ambiguous name, this name, where it says something."""
+        shapes = {info.name: shape_of(info) or [] for info in self.model.inputs}
+        found = {s: str(shapes[name][axis]) for (name, axis), s in self.model.symbols.items()}
+        twice = {e for shape in shapes.values() for e in shape if isinstance(e, str) and shape.count(e) > 1}
+        names = set(found.values()) - twice - {NO_NAME}
+        return {s: name for s, name in {**found, **{name: name for name in names}}.items() if name in names}
 
     def _without_weights(self) -> onnx.ModelProto:
         """A copy of the model with the elements of small tensors alone: inference reads shapes, and no weights."""
@@ -129,10 +143,11 @@ class Inference:
         `scores`.
         """
         of_model = [self.output(op, i) for i in range(len(op.proto.output))]
-        complete = all(shape and None not in shape for shape, _ in of_model)
+        names = _Names(known, same, self.model.ambiguous, self.claimed, _claims(op, self.named))
+        complete = all(shape and names.tell(shape) for shape, _ in of_model)
         of_node: list[TensorType] = [(None, 0)] * len(of_model) if complete else types_of_one(op)
         return [
-            (_dims(name, shape, node_shape, known, same), dtype or node_dtype)
+            (_dims(name, shape, node_shape, names), dtype or node_dtype)
             for name, (shape, dtype), (node_shape, node_dtype) in zip(op.proto.output, of_model, of_node, strict=True)
         ]
 
@@ -153,13 +168,49 @@ class Inference:
                 return op.data.dtype
 
 
-def _dims(
-    name: str,
-    of_model: Shape | None,
-    of_node: Sequence[Extent | None] | None,
-    known: Container[str],
-    same: Mapping[str, str],
-) -> Dims | None:
+@dataclass(frozen=True)
+class _Names:
+    """What the exporter's names of extents stand for.
+
+    `known` and `same` are those of `Inference.output_types`. A name in `ambiguous` is that of axes whose extents may
+    differ, and one in `claimed` is that of axes which are equal where an operator needs that. `claims` has those that
+    the node's inputs have of one axis alone, with the symbol of the axis.
+    """
+
+    known: Container[str]
+    same: Mapping[str, str]
+    ambiguous: Container[str]
+    claimed: Container[str]
+    claims: Mapping[str, str]
+
+    def tell(self, shape: Shape) -> bool:
+        """Whether all extents of a shape are numbers, or names that stand for something."""
+        return all(e is not None and (e not in self.ambiguous or e in self.claims) for e in shape)
+
+    def extent(self, name: str, position: int, stated: str | None, inferred: Extent | None) -> Extent:
+        """The extent of an axis of the output `name`, of which the model says `stated`, and its node `inferred`."""
+        if stated is not None and stated in self.claims:
+            return symbol(self.claims[stated])
+        if stated is not None and stated in self.known and stated not in self.ambiguous:
+            return rename(symbol(stated), self.same)
+        if inferred is not None:
+            return inferred
+        new = f"{name}.{position}"
+        return rename(symbol(f"{stated}{CLAIM}{new}" if stated in self.claimed else new), self.same)
+
+
+def _claims(op: Op, named: Mapping[str, str]) -> dict[str, str]:
+    """By the exporter's name, the symbol of this name that the inputs of a node have; none where they have several."""
+    found: dict[str, set[str]] = {}
+    for value in op.inputs:
+        for s in {s for extent in extents(value.dims or ()) for s in symbols(extent)} if value is not None else ():
+            name = claim(s) if CLAIM in s else named.get(s)
+            if name is not None:
+                found.setdefault(name, set()).add(s)
+    return {name: several.pop() for name, several in found.items() if len(several) == 1}
+
+
+def _dims(name: str, of_model: Shape | None, of_node: Sequence[Extent | None] | None, names: _Names) -> Dims | None:
     """The dims of output `name`; None where both shapes are unknown.
 
     `of_model` is the shape in the model, `of_node` the shape that follows from the node's inputs. A shape without
@@ -173,12 +224,7 @@ def _dims(
         of_node = [None] * rank
     shape: list[Extent] = []
     for position, (stated, inferred) in enumerate(zip(of_model or [None] * rank, of_node, strict=True)):
-        if isinstance(stated, int):
-            shape.append(stated)
-        elif stated is not None and stated in known:
-            shape.append(rename(symbol(stated), same))
-        else:
-            shape.append(rename(symbol(f"{name}.{position}"), same) if inferred is None else inferred)
+        shape.append(stated if isinstance(stated, int) else names.extent(name, position, stated, inferred))
     return new_dims(shape)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -33,12 +35,17 @@ def _extent(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dim.dim_param or None
 
 
+NO_NAME = "?"
+"""What scripts write for an extent that they do not name."""
+
+
 def is_named(symbol: str) -> bool:
     """Whether the exporter chose the symbol, so that axes with other symbols may have other extents.
 
-    `batch` is such a symbol. `unk__7` and `user.0` were made up for an axis without a name.
+    `batch` is such a symbol. `unk__7` and `user.0` were made up for an axis without a name, and `?` says that it has
+    none.
     """
-    return not symbol.startswith("unk__") and "." not in symbol
+    return not symbol.startswith("unk__") and "." not in symbol and symbol != NO_NAME
 
 
 class Model:
@@ -55,6 +62,28 @@ class Model:
         self.initializers = {t.name: t for t in self.graph.initializer if t.name not in overridable}
         self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
         self._arrays: dict[int, tuple[onnx.TensorProto, npt.NDArray[Any]]] = {}
+        self.symbols: Mapping[tuple[str, int], str] = {}
+        self.settled = False
+
+    def with_symbols(self, symbols: Mapping[tuple[str, int], str]) -> Model:
+        """The same graph with other symbols of some axes of inputs, by the input's name and the axis' position."""
+        other = copy(self)
+        other.symbols = symbols
+        return other
+
+    def settle(self, symbols: Mapping[tuple[str, int], str]) -> None:
+        """Give axes of inputs other symbols than the exporter, because axes of one name may have other extents."""
+        self.symbols, self.settled = symbols, True
+
+    def axis_symbol(self, name: str, axis: int, stated: str | None) -> str:
+        """The symbol of an input's axis that the exporter calls `stated`; `user.0` where that says nothing."""
+        return self.symbols.get((name, axis)) or stated or f"{name}.{axis}"
+
+    @property
+    def ambiguous(self) -> set[str]:
+        """The exporter's names of axes of which some have another symbol: a tensor may have the one or the other."""
+        shapes = {info.name: shape_of(info) or [] for info in self.inputs}
+        return {s for name, axis in self.symbols if isinstance(s := shapes[name][axis], str)}
 
     @property
     def opset(self) -> int:
@@ -103,14 +132,14 @@ class Model:
             count.update(name for name in reads_of_elements(node) if not lost or name not in needed)
         return count
 
-    @cached_property
+    @property
     def leading_symbols(self) -> dict[str, str]:
         """By input, the symbol of its leading axis, where that is dynamic; `user.0` where it has no name."""
         found = {}
         for info in self.inputs:
             shape = shape_of(info)
             if shape and not isinstance(shape[0], int):
-                found[info.name] = shape[0] or f"{info.name}.0"
+                found[info.name] = self.axis_symbol(info.name, 0, shape[0])
         return found
 
     @cached_property
@@ -118,11 +147,11 @@ class Model:
         """The symbols that graph inputs give to their extents."""
         return {e for info in self.inputs for e in shape_of(info) or () if isinstance(e, str)}
 
-    @cached_property
+    @property
     def output_symbols(self) -> set[str]:
         """The symbols that occur in the shape of every graph output."""
         found = [{e for e in shape_of(o) or () if isinstance(e, str)} for o in self.graph.output]
-        return set.intersection(*found) if found else set()
+        return set.intersection(*found) - self.ambiguous if found else set()
 
     @cached_property
     def names(self) -> set[str]:

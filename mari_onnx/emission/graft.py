@@ -1,12 +1,15 @@
 """Grafting: the original document with the written nodes and initializers instead of its own.
 
-Everything else is copied field by field: inputs, outputs, metadata, doc strings, functions, opset imports.
+Everything else is copied field by field: inputs, outputs, metadata, doc strings, functions, opset imports. Axes of
+inputs that have one name, which says nothing, get names of their own.
 """
 
 from __future__ import annotations
 
 import onnx
 
+from mari_onnx.analysis.shared_symbols import axes_without_name
+from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.constants import folded
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.axes import extents
@@ -34,8 +37,27 @@ def graft(emission: Emission) -> onnx.ModelProto:
     original_infos = [v for v in source.graph.value_info if v.name in produced and _still_holds(emission, v.name)]
     new = emission.infos.keys() - {v.name for v in (*original_infos, *source.graph.output)}
     out.graph.value_info.extend([*original_infos, *(info for name, info in emission.infos.items() if name in new)])
+    _tell_apart(emission.model, out.graph)
     emission.program.signature.apply(out.graph)
     return out
+
+
+def _tell_apart(model: Model, graph: onnx.GraphProto) -> None:
+    """Give axes of inputs whose name says nothing names of their own, in place, and have no shape say the common one.
+
+    onnxruntime puts a tensor [?, 4] into the memory of another [?, 4], and fails where they are of different sizes.
+    """
+    apart = axes_without_name(model)
+    names = set[str]()
+    for info in graph.input if apart else ():
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if (info.name, axis) in apart:
+                names.add(dim.dim_param)
+                dim.dim_param = apart[info.name, axis]
+    for info in graph.value_info if names else ():
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.Clear()
 
 
 def _annotated(graph: onnx.GraphProto) -> set[str]:

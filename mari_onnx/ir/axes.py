@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
-from mari_onnx.ir.extents import Extent, Poly, compare, divide, product
+from mari_onnx.ir.extents import Extent, Poly, claim, claimed, compare, divide, product, symbol, symbols
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,6 +35,37 @@ Dims: TypeAlias = tuple[Dim, ...]
 
 Renaming: TypeAlias = Mapping[Axis, tuple[Axis, ...]]
 """The axes that take the place of an axis: {K: (K')} replaces K by K', {320: (20 16)} cuts one axis into two."""
+
+
+class UnprovenError(Exception):
+    """Extents that an operator needs to be equal are equal if axes of one name are, and that is not known yet.
+
+    `pairs` are the extents of those axes.
+    """
+
+    def __init__(self, left: Extent, right: Extent, pairs: list[tuple[Extent, Extent]]) -> None:
+        super().__init__(f"{left} and {right}")
+        self.pairs = pairs
+
+
+def needed_equal(left: Extent, right: Extent) -> list[tuple[Extent, Extent]]:
+    """The extents of axes of one name that are equal if both extents are, or one and a multiple of the other.
+
+    Example: batch@user.0*4 and batch@item.0*4 give the pair of batch@user.0 and batch@item.0.
+    """
+    a, b = claimed(left), claimed(right)
+    if (a, b) == (left, right) or not (a == b or divide(a, b) is not None or divide(b, a) is not None):
+        return []
+    by_name: dict[str, list[str]] = {}
+    for s in sorted(symbols(left) | symbols(right)):
+        by_name.setdefault(claim(s), []).append(s)
+    return [(symbol(s), symbol(t)) for alike in by_name.values() for s, t in pairwise(alike)]
+
+
+def require_proof(left: Extent, right: Extent) -> None:
+    """Raise UnprovenError where the extents, or one and a multiple of the other, are equal if axes of one name are."""
+    if pairs := needed_equal(left, right):
+        raise UnprovenError(left, right, pairs)
 
 
 @dataclass(frozen=True)
@@ -126,6 +158,8 @@ def refine(a: Sequence[Axis], b: Sequence[Axis]) -> tuple[list[Axis], dict[Axis,
     Each step compares the outermost extents of both products. If the smaller divides the larger, it is the next factor,
     and the quotient is compared with the next axis of the other product. Otherwise no common factorization is proven,
     and the result is None.
+
+    Raises UnprovenError where there is one if axes of one name are equal.
     """
     left, right = _Factors(a), _Factors(b)
     common: list[Axis] = []
@@ -143,6 +177,7 @@ def refine(a: Sequence[Axis], b: Sequence[Axis]) -> tuple[list[Axis], dict[Axis,
             left.cut(factor)
             right.cut(factor, rest)
         else:
+            require_proof(left.extent, right.extent)
             return None
         common.append(factor)
     return None if left.axes or right.axes else (common, left.changes, right.changes)
@@ -237,12 +272,16 @@ def infer_shape(target: Sequence[Extent], source: Sequence[Extent], allow_zero: 
     """The shape that Reshape gives a tensor of shape `source`: `target` with 0 (copy) and -1 (infer) filled in.
 
     None where an extent cannot be inferred. Example: target [0, -1] of [B, 20, 16] is [B, 320].
+
+    Raises UnprovenError where it can be inferred if axes of one name are equal.
     """
     shape = [source[i] if e == 0 and not allow_zero and i < len(source) else e for i, e in enumerate(target)]
     if -1 in shape:
         known = product(e for e in shape if e != -1)
         missing = divide(product(source), known) if known != 0 else None
         if missing is None:
+            if known != 0:
+                require_proof(product(source), known)
             return None
         shape = [missing if e == -1 else e for e in shape]
     return shape if all(compare(e, -1) == 1 for e in shape) else None

@@ -24,6 +24,11 @@ ROW = "row:0"
 0 in a call without. It is no identifier, so that no exporter names an extent so."""
 
 
+CLAIM = "@"
+"""Stands in the symbol `batch@user.0` of an axis that the exporter calls `batch`, as it may call others (see
+`analysis.shared_symbols`). It is in no identifier."""
+
+
 class Poly:
     """A polynomial with at least one symbol in it; arithmetic that loses the last symbol gives an int.
 
@@ -176,6 +181,16 @@ def is_within(extent: Extent, largest: int) -> bool:
 def is_length(extent: Extent) -> bool:
     """Whether an axis can be so long: -8 is no length, and 2**63*batch is none that an integer of a runtime holds."""
     return is_within(extent, 2**63 - 1) and not (isinstance(extent, int) and extent < 0)
+
+
+def claim(name: str) -> str:
+    """The exporter's name of a symbol: `batch` of `batch@user.0`, and of `batch` itself."""
+    return name.partition(CLAIM)[0]
+
+
+def claimed(extent: Extent) -> Extent:
+    """The extent as it is if all axes of one name are equal: batch@user.0*4 is batch*4."""
+    return rename(extent, {s: claim(s) for s in symbols(extent)})
 
 
 def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:

@@ -50,8 +50,9 @@ class SeveralRequests(SentOnce):
         return Signature(tuple((name, requests) for name in tiled))
 
     def feed(self, info: onnx.ValueInfoProto, original: onnx.ValueInfoProto | None) -> Feed | None:
-        extent = leading_extent(info)
+        extent = leading_extent(info)  # `item.0` is what the written model calls an axis of no name, or of a shared one
         changed = original is not None and isinstance(extent, str) and extent != leading_extent(original)
+        changed = changed and is_named(str(extent))
         return partial(self._send_rows, info.name) if changed else None
 
     @abstractmethod

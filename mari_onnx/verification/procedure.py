@@ -19,6 +19,7 @@ from mari_onnx.verification.comparison import Comparison, Progress
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.centres import centres
+from mari_onnx.verification.inputs.different_extents import drawn_apart
 from mari_onnx.verification.inputs.draw import Input, features_of, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.notes import noted
@@ -79,12 +80,18 @@ def compare(
         for info in models[0].proto.graph.input
         if shape_of(info) is None
     ]
-    traced = _traced(models[0], inputs, notes)
+    runs = answering(models[0].runner(sessions[0])), answering(models[1].runner(sessions[1]))
+    traced, unknown = _traced(models[0], inputs, options)
+    if options.inputs is None:
+        apart = drawn_apart(inputs, traced, known.tiled, runs, notes)
+        if apart != inputs:  # the reference may run on these, and not on those of one extent
+            inputs = apart
+            traced, unknown = _traced(models[0], inputs, options)
+    notes += unknown
     calls = _calls(models, inputs, traced, known, options, notes)
     tolerance = None
     if options.rtol is not None or options.atol is not None:
         tolerance = Tolerance(options.rtol or 0.0, options.atol or 0.0)
-    runs = answering(models[0].runner(sessions[0])), answering(models[1].runner(sessions[1]))
     order = order_of_outputs(*sessions)
     comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved, order)
     if options.runtime != DEFAULT_RUNTIME:
@@ -108,7 +115,6 @@ def _calls(
     """The calls to run: recorded ones where there are some, else drawn ones as the effort asks."""
     effort = EFFORTS[options.effort]
     batches = _batches(inputs, known, options, notes)
-    traced = traced.overridden(options.input_ranges, inputs)
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
     chosen = {} if known.moved else _changed_ids(models, traced)
@@ -152,13 +158,13 @@ MOST = 2_000
 """The most candidates that are run without being asked for: in float64, activations of more may not fit into memory."""
 
 
-def _traced(source: Source, inputs: Sequence[Input], notes: list[str]) -> Trace:
+def _traced(source: Source, inputs: Sequence[Input], options: Options) -> tuple[Trace, list[str]]:
+    """What is traced, with the ranges that were given instead, and notes on what could not be traced."""
     try:
         traced = trace(source, inputs)
     except RunError as error:
-        notes.append(f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1")
-        return Trace({})
+        problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
+        return Trace({}).overridden(options.input_ranges, inputs), [problem]
     unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
-    if unknown:
-        notes.append(f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}")
-    return traced
+    notes = [f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"] if unknown else []
+    return traced.overridden(options.input_ranges, inputs), notes

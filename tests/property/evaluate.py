@@ -16,6 +16,7 @@ import onnx
 import onnxruntime as ort
 
 from mari_onnx.analysis.interpret import Program
+from mari_onnx.analysis.shared_symbols import settle_symbols
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import lower, write
@@ -103,7 +104,9 @@ class Forms:
         self.names = {tensor: f"stored.{i}" for i, tensor in enumerate(stored)}
         outputs = [Value(name, None, t.dtype, Array(t, ())) for t, name in self.names.items()]
         wanted = with_outputs(original, {name: t.dtype for t, name in self.names.items()})
-        lowered = lower(replace(program, outputs=outputs), Model(from_proto(original).with_proto(wanted)))
+        model = Model(from_proto(original).with_proto(wanted))
+        settle_symbols(model, program.context.cost.batch)
+        lowered = lower(replace(program, outputs=outputs), model)
         if lowered.lacking:
             raise LackingError(lowered.lacking)
         self.model = write(lowered).model

@@ -176,6 +176,7 @@ class Writer:
     inexact: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
     wanted: Made | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> int:
@@ -392,13 +393,19 @@ class Writer:
             elif own == 9:
                 said.append(None)
             else:
-                said.append(f"{extent}_{name}" if own == 8 or (tiled and own >= 5) else str(extent))
+                said.append(f"{extent}_{name}" if own == 8 or (tiled and own >= 5) else self.said(extent))
         self.infos.append(helper.make_tensor_value_info(name, dtype, said))
         self.made.append(made)
         self.sources.append(Source(made, tiled))
         return made
 
+    def said(self, extent: Extent) -> str:
+        """What the model calls an extent: scripts give one name to the candidates and to the length of a history."""
+        return self.names.get(str(extent), str(extent))
+
     def write_inputs(self) -> None:
+        if self.chance(8):
+            self.names = self.choice([{"L": "B"}, {"L": "R"}, {"L": "B", "R": "B"}, dict.fromkeys("BRL", "?")])
         tails: list[tuple[Extent, ...]] = [(4,), (2,), (3,), (2, 3), (4, 2), (L, 2), (L, 4), (), (1,), (1, 4), (4, 1)]
         for i in range(self.between(1, 2)):
             self._input(f"item{i}", (B,), self.choice(tails))
@@ -575,7 +582,7 @@ def dress(w: Writer, model: onnx.ModelProto) -> None:
     for made in w.made:
         if made.name not in outputs and any(made.name in n.output for n in graph.node) and w.chance(30):
             said = [e if isinstance(e, int) else None if w.chance(50) else str(e) for e in made.shape]
-            simple = [e if not isinstance(e, str) or e in LARGEST else None for e in said]
+            simple = [w.names.get(e, e) if e in LARGEST else e if isinstance(e, int) else None for e in said]
             info = helper.make_tensor_value_info(made.name, made.dtype, simple, f"of {made.name}")
             graph.value_info.append(info)
 

@@ -21,7 +21,7 @@ from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.rules.columns import with_dim
 from mari_onnx.analysis.tiled_inputs import Pieces, concat_as_sent
 from mari_onnx.ir.arrays import lay, sub_array
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed, show
 from mari_onnx.ir.extents import Poly, total
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
@@ -191,6 +191,12 @@ def _align(ctx: Context, values: list[Value], position: int | None) -> list[Valu
 
     Refused if the extents of a dimension are not proven equal.
     """
+    first = extents(values[0].known_dims)
+    pairs = [pair for v in values[1:] for pair in enumerate(zip(first, extents(v.known_dims), strict=True))]
+    if unequal := [pair for i, pair in pairs if i != position and pair[0] != pair[1]]:
+        # Concat itself proves that they are equal: on inputs where they differ, the original fails.
+        ctx.proven_equal += unequal
+        return Refused("extents {} and {} are not known to be equal".format(*unequal[0]))
     out = [values[0]]
     for value in values[1:]:
         names: dict[Axis, Dim] = {}
@@ -200,9 +206,7 @@ def _align(ctx: Context, values: list[Value], position: int | None) -> list[Valu
                 continue
             refined = refine(left, right)
             if refined is None:
-                # Concat itself proves that they are equal: on inputs where they differ, the original fails.
-                ctx.proven_equal.append((extent_of(left), extent_of(right)))
-                return Refused(f"extents {extent_of(left)} and {extent_of(right)} are not known to be equal")
+                return Refused(f"the axes of {show((left,))} and {show((right,))} are not known to be equal")
             names.update(refined[2])
             if refined[1]:
                 out = [rename_value(ctx.b, v, refined[1]) for v in out]

@@ -30,9 +30,9 @@ from mari_onnx.analysis.rules.columns import Places, pick, select
 from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
-from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed
+from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed, require_proof
 from mari_onnx.ir.expressions import fold
-from mari_onnx.ir.extents import Poly, product
+from mari_onnx.ir.extents import Poly, claimed, product
 from mari_onnx.ir.forms import Array, IndexMap, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.renaming import fresh, fuse
@@ -124,6 +124,9 @@ def _through(op: Op, ctx: Context, data: Value, indices: Value) -> Value:
     rows = data.known_dims[0][0]
     if not ctx.facts.is_selected(axis):
         ctx.note_selected_rows(data, indices, 0)
+    if claimed(axis.extent) != claimed(rows.extent):
+        # Rows that one index selects are rows of the same requests, and are computed together.
+        require_proof(ctx.indexed.setdefault(index, rows.extent), rows.extent)
     candidates = Axis(axis.extent, axis.name)
     dims = ((candidates,), *data.known_dims[1:])
     layout = renamed(data.array.layout, {rows: (candidates,)})

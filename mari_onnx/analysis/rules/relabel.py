@@ -21,7 +21,7 @@ import numpy as np
 
 from mari_onnx.analysis.context import Context, Derived, Op, uniform
 from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.ir.axes import Dim, Dims, Refused, dim, extents, infer_shape
+from mari_onnx.ir.axes import Dim, Dims, Refused, dim, extents, infer_shape, require_proof
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.extents import Extent, Poly, product
 from mari_onnx.ir.forms import Value
@@ -149,6 +149,7 @@ def expand(op: Op, ctx: Context) -> Derived:
         elif extent == 1 or extent == product(a.extent for a in d):
             dims.append(d)
         else:
+            require_proof(product(a.extent for a in d), extent)
             return Refused(f"Expand of extent {product(a.extent for a in d)} to {extent}, not proven equal")
     return _as(op, op.data, tuple(dims))
 

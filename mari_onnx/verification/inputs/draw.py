@@ -19,6 +19,15 @@ REQUESTS = 3
 LENGTH = 5
 """The extent of a dynamic axis that counts neither candidates nor requests, such as the length of a history."""
 
+APART = " of "
+"""Stands in the symbol `N of history[1]` of an axis that need not be equal to others named `N`."""
+
+LENGTHS_APART = (4, 6, 9)
+"""The extents of such inner axes, in turn: they differ from `LENGTH`, and mostly from the number of candidates."""
+
+MORE_ROWS = 3
+"""By so many such a leading axis is longer than there are candidates."""
+
 LARGE, LARGE_HALF = 1000.0, 30.0
 """The magnitude of a large feature; the second is that of half precision, whose range sums of it must not leave."""
 
@@ -87,13 +96,13 @@ def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> se
     """The symbols of the axes that count candidates.
 
     They are the symbols of leading axes, of which there may be several, because an exporter may name the batch of each
-    input differently. Those in `requests`, and those that are also the symbol of an inner axis, are left out. Where no
-    input has a dynamic leading axis, the inner ones count candidates.
+    input differently. Those in `requests`, those that are also the symbol of an inner axis, and those of axes that are
+    drawn apart, are left out. Where no input has a dynamic leading axis, the inner ones count candidates.
     """
     inputs = list(inputs)
     inner = {dim for each in inputs for dim in each.dims[1:] if isinstance(dim, str)}
     leading = {each.rows for each in inputs if each.rows is not None}
-    return (leading - inner or leading or inner) - set(requests)
+    return {s for s in leading - inner or leading or inner if APART not in s} - set(requests)
 
 
 def extents(inputs: Iterable[Input], batch: int, requests: Collection[str] = ()) -> dict[str, int]:
@@ -101,7 +110,10 @@ def extents(inputs: Iterable[Input], batch: int, requests: Collection[str] = ())
     inputs = list(inputs)
     symbols = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
     batches = batch_symbols(inputs, requests)
-    return {s: batch if s in batches else REQUESTS if s in requests else LENGTH for s in symbols}
+    apart = sorted(s for s in symbols if APART in s)
+    rows = {each.rows for each in inputs}
+    own = {s: batch + MORE_ROWS if s in rows else LENGTHS_APART[i % len(LENGTHS_APART)] for i, s in enumerate(apart)}
+    return {s: batch if s in batches else REQUESTS if s in requests else LENGTH for s in symbols} | own
 
 
 def draw(

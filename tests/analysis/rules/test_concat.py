@@ -182,6 +182,14 @@ def test_what_concat_cannot_prove() -> None:
     assert "Concat" in result.ops
 
 
+def test_factors_that_do_not_fit() -> None:
+    """Both have 60 rows, in 6 blocks of 10 and in 10 of 6: neither is known in the other's blocks."""
+    text = "g (float[1, 1, 4] user, float[10, 6, 3] item) => (float[60, 7] y)"
+    body = "u = Expand (user, blocks) r = Reshape (u, flat) s = Reshape (item, flat2) x = Concat <axis = 1> (r, s)"
+    result = rewrite(parse(f"{text} {{ {body} y = Relu (x) }}", blocks=[6, 10, 4], flat=[60, 4], flat2=[60, 3]))
+    assert result.refusals("Concat") == ["the axes of [(6 10)] and [(10 6)] are not known to be equal"]
+
+
 def test_the_graph() -> None:
     """Relu is done to each part; what varies with the candidate is put together before the user's part is repeated."""
     body = f"{CONCAT} r = Relu (x) y = Concat <axis = 1> (r, item)"
