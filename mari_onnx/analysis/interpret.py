@@ -41,7 +41,7 @@ from mari_onnx.document.provenance import Origin
 from mari_onnx.document.scopes import captures, reads, reads_of_elements
 from mari_onnx.document.signature import AS_IT_WAS, Signature
 from mari_onnx.ir import validate
-from mari_onnx.ir.axes import Dims, Refused, UnprovenError, new_dims
+from mari_onnx.ir.axes import Dims, Refused, UnprovenError, needed_equal, new_dims
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import NO_WORK, PRODUCTS, CostModel, Work
 from mari_onnx.ir.expressions import Tensor, fold
@@ -377,6 +377,8 @@ class _Walk:
         self.counter = counter.apart()
         self.providers = self.ctx.providers
         results = self._outputs_of(graph, inputs)
+        for pair in self.ctx.proven_equal[len(ctx.proven_equal) :]:
+            ctx.needed_equal += needed_equal(*pair)
         self.ctx, self.counter, self.providers = ctx, counter, ctx.providers
         return results
 

@@ -40,16 +40,6 @@ def leading_names(model: Model) -> dict[str, str]:
     return {info: name for name, those in names.items() for info, axis in those if axis == 0}
 
 
-def axes_without_name(model: Model) -> dict[Place, str]:
-    """The axes of inputs whose name says nothing, with the symbols that stand for them."""
-    return {
-        place: _own(place)
-        for name, those in _places(model).items()
-        if not _says_something(name, those)
-        for place in those
-    }
-
-
 def _says_something(name: str, places: Sequence[Place]) -> bool:
     """Whether a name is the exporter's word that these axes, which have it, are equal."""
     return name != NO_NAME and len({each for each, _ in places}) == len(places)
@@ -57,7 +47,8 @@ def _says_something(name: str, places: Sequence[Place]) -> bool:
 
 def _symbols(model: Model, batch: int) -> dict[Place, str]:
     """The symbols of those axes for which the exporter's name does not stand."""
-    places, apart = _places(model), axes_without_name(model)
+    places = _places(model)
+    apart = {p: _own(p) for name, those in places.items() if not _says_something(name, those) for p in those}
     shared = {name: those for name, those in places.items() if _says_something(name, those) and len(those) > 1}
     leading = {info: name for name, those in shared.items() if not any(a for _, a in those) for info, _ in those}
     believed = set(leading.values()) - names_in_doubt(model, leading)

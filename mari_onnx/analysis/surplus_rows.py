@@ -134,6 +134,18 @@ def never_empty(op: Op, ctx: Context, array: Array, tensor: Tensor, dims: Dims, 
     return tensor
 
 
+def never_without_rows(ctx: Context, table: Tensor, ids: Array, dims: Dims, along: Sequence[int]) -> Tensor:
+    """The table of a lookup, in which a dimension that may have no row has one if surplus rows are looked up in it.
+
+    `dims` are the dims of the ids, and `along` are the dimensions of the table that they have numbers of rows of. In a
+    call without candidates the original looks nothing up, and the table may be empty.
+    """
+    empty = [i for i in along if not positive(table.known_shape[i])]
+    for i in empty if list(_surplus(ctx, [ids], dims)) else ():
+        table = _with_an_element(ctx, table, i)
+    return table
+
+
 def _with_an_element(ctx: Context, tensor: Tensor, position: int) -> Tensor:
     """The tensor with a zero behind its last element along a dimension that has none, and as it is otherwise."""
     b, shape = ctx.b, tensor.known_shape

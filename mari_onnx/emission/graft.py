@@ -1,15 +1,13 @@
 """Grafting: the original document with the written nodes and initializers instead of its own.
 
 Everything else is copied field by field: inputs, outputs, metadata, doc strings, functions, opset imports. Axes of
-inputs that have one name, which says nothing, get names of their own.
+inputs that have one name, and are not known to be equal, get names of their own.
 """
 
 from __future__ import annotations
 
 import onnx
 
-from mari_onnx.analysis.shared_symbols import axes_without_name
-from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.constants import folded
 from mari_onnx.emission.state import Emission
 from mari_onnx.ir.axes import extents
@@ -37,23 +35,24 @@ def graft(emission: Emission) -> onnx.ModelProto:
     original_infos = [v for v in source.graph.value_info if v.name in produced and _still_holds(emission, v.name)]
     new = emission.infos.keys() - {v.name for v in (*original_infos, *source.graph.output)}
     out.graph.value_info.extend([*original_infos, *(info for name, info in emission.infos.items() if name in new)])
-    _tell_apart(emission.model, out.graph)
+    _tell_apart(emission, out.graph)
     emission.program.signature.apply(out.graph)
     return out
 
 
-def _tell_apart(model: Model, graph: onnx.GraphProto) -> None:
-    """Give axes of inputs whose name says nothing names of their own, in place, and have no shape say the common one.
+def _tell_apart(emission: Emission, graph: onnx.GraphProto) -> None:
+    """Give axes of inputs that may differ from others of their name their own, in place. No shape says the common one.
 
-    onnxruntime puts a tensor [?, 4] into the memory of another [?, 4], and fails where they are of different sizes.
+    onnxruntime puts a tensor [N, 4] into the memory of another [N, 4], and fails where they are of different sizes.
     """
-    apart = axes_without_name(model)
+    apart, same = emission.model.symbols, emission.program.same
     names = set[str]()
     for info in graph.input if apart else ():
         for axis, dim in enumerate(info.type.tensor_type.shape.dim):
-            if (info.name, axis) in apart:
-                names.add(dim.dim_param)
-                dim.dim_param = apart[info.name, axis]
+            own, common = apart.get((info.name, axis)), dim.dim_param
+            if own is not None and same.get(own, own) != same.get(common, common):
+                names.add(common)
+                dim.dim_param = own
     for info in graph.value_info if names else ():
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_param in names:

@@ -16,7 +16,7 @@ from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import read
 from mari_onnx.document import provenance
 from mari_onnx.document.check import check
-from mari_onnx.document.graph_view import Model
+from mari_onnx.document.graph_view import Model, is_named
 from mari_onnx.document.read import from_proto
 from mari_onnx.document.scopes import captures
 from mari_onnx.emission import lower, write
@@ -204,9 +204,9 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
 def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
     """All that was not rewritten is there, byte for byte: what reads and makes the same tensors is the same node.
 
-    Axes of inputs whose common name says nothing have names of their own, and no shape has the common one.
+    Axes of inputs that may differ from others of their name may have names of their own. No shape has the common one.
     """
-    original = _told_apart(original) if original.graph.input != result.graph.input else original
+    original = _told_apart(original, result)
     for message, other, rewritten in (
         (original, result, ("graph", "metadata_props")),
         (original.graph, result.graph, ("node", "initializer", "value_info")),
@@ -230,16 +230,16 @@ def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
                 raise BrokenError(f"another {kind} of {proto.name}")
 
 
-def _told_apart(original: onnx.ModelProto) -> onnx.ModelProto:
-    """The original with names of their own for the axes of its inputs whose common name says nothing."""
-    told, common = onnx.ModelProto(), {"?"}
+def _told_apart(original: onnx.ModelProto, result: onnx.ModelProto) -> onnx.ModelProto:
+    """The original with the names that axes of inputs have in the result, where these are made up."""
+    told, common = onnx.ModelProto(), set[str]()
     told.CopyFrom(original)
-    shapes = [[dim.dim_param for dim in info.type.tensor_type.shape.dim] for info in told.graph.input]
-    common |= {name for shape in shapes for name in shape if name and shape.count(name) > 1}
-    for info in told.graph.input:
-        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
-            if dim.dim_param in common:
-                dim.dim_param = f"{info.name}.{axis}"
+    for before, after in zip(told.graph.input, result.graph.input, strict=True):
+        dims = (info.type.tensor_type.shape.dim for info in (before, after))
+        for there, here in zip(*dims, strict=True):
+            if here.dim_param != there.dim_param and there.dim_param and not is_named(here.dim_param):
+                common.add(there.dim_param)
+                there.dim_param = here.dim_param
     for info in told.graph.value_info:
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_param in common:

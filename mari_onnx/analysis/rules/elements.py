@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.surplus_rows import harmless
+from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.ir.arrays import alike, fill, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, extent_of, refine
 from mari_onnx.ir.expressions import Tensor
@@ -121,7 +121,10 @@ def _in_common(
     arrays = alike(ctx.b, arrays, [v.known_dims for v in out], shared)
     arrays[1] = harmless(op, ctx, 1, arrays[1], out[1].known_dims)
     laid = [natural(ctx.b, array, v.known_dims) for array, v in zip(arrays, out, strict=True)]
-    return Rows(out, arrays, [t for t, _ in laid], [layout for _, layout in laid])
+    tensors = [t for t, _ in laid]
+    if op.op_type in ("GatherElements", "GatherND"):
+        tensors[0] = never_without_rows(ctx, tensors[0], arrays[1], out[1].known_dims, written[0])
+    return Rows(out, arrays, tensors, [layout for _, layout in laid])
 
 
 def _result(op: Op, ctx: Context, rows: Rows, like: int) -> Derived:

@@ -27,7 +27,7 @@ from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
 from mari_onnx.analysis.rules.columns import Places, pick, select
-from mari_onnx.analysis.surplus_rows import harmless
+from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed, require_proof
@@ -213,7 +213,8 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
         rows = harmless(op, ctx, 1, arrays[0], of_ids)
         ids, layout = natural(ctx.b, rows, of_ids)
         whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *rows.via)
-        return Array(ctx.again(op, [table, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
+        some = never_without_rows(ctx, table, rows, of_ids, [axis])
+        return Array(ctx.again(op, [some, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 
     array = priced(ctx.cost, run([indices.array], {}), since, data.array.price + indices.array.price)
     parts = part_by_part(ctx.b, [indices], dims, run)

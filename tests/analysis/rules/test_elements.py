@@ -196,11 +196,11 @@ def test_rows_that_are_selected_are_no_rows_that_the_caller_repeats(node: str) -
     [
         ("GatherElements <axis = 1> (u, i)", "GatherElements of inputs whose extents B and M may differ"),
         ("ScatterElements <axis = 1> (u, i, u)", "ScatterElements of inputs whose extents B and M may differ"),
-        ("ReverseSequence (u, l)", "ReverseSequence of inputs whose extents 5 and M may differ"),
+        ("ReverseSequence (u, l)", "ReverseSequence of inputs whose extents 5 and K may differ"),
     ],
 )
 def test_extents_that_may_differ(node: str, reason: str) -> None:
-    text = "g (float[1, 5] user, float[B, 5] item, int64[M, 5] i, int64[M] l) => (float[N, 5] y)"
+    text = "g (float[1, 5] user, float[B, 5] item, int64[M, 5] i, int64[K] l) => (float[N, 5] y)"
     result = rewrite(parse(f"{text} {{ s = Shape (item) u = Expand (user, s) y = {node} }}", opset=18))
     assert result.refusals(node.split()[0]) == [reason]
 
