@@ -94,6 +94,15 @@ def test_a_body_needs_its_inputs_to_be_equal() -> None:
     assert settled(model).symbols == {}
 
 
+def test_a_function_needs_its_inputs_to_be_equal() -> None:
+    model = parse("g (float[4, L] a, float[3, L] b) => (float[M] y) { y = acme.Both (a, b) }", domains=', "acme" : 1')
+    function = (
+        '<domain: "acme", opset_import: ["" : 17]> Both (a, b) => (r) { c = Concat <axis = 0> (a, b) r = Neg (c) }'
+    )
+    model.functions.append(onnx.parser.parse_function(function))
+    assert settled(model).symbols == {}
+
+
 def test_the_symbols_are_settled_once() -> None:
     graph = settled(pooled("N, N", "N"))
     before = graph.symbols

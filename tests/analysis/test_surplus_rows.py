@@ -84,6 +84,35 @@ def test_a_table_of_candidates_may_have_no_row(style: str, body: str) -> None:
 
 
 @pytest.mark.skipif(not RUNS_EMPTY, reason="this onnxruntime does not run without candidates")
+@pytest.mark.parametrize("style", ["one", "requests"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "e = GatherND <batch_dims = 1> (user, first) y = Add (e, item)",
+        "u = Unsqueeze (first, one) v = Expand (u, four) e = GatherElements <axis = 1> (user, v) "
+        "q = Squeeze (e, one) y = Add (q, item)",
+    ],
+)
+def test_a_history_that_is_looked_up_may_be_empty_where_there_is_no_candidate(style: str, body: str) -> None:
+    """The first step of a history of any length is the user's, and is looked up once for each request."""
+    first = """
+        s = Shape (item) n = Slice (s, zero, one) k = Concat <axis = 0> (n, one) f = ConstantOfShape (k)
+        first = Cast <to = 7> (f)
+    """
+    model = ranking(
+        style, first + body, user="float[L, 4]", item="float[4]", output="float[B, N] y", zero=[0], one=[1],
+        four=[1, 1, 4],
+    )  # fmt: skip
+    result = rewrite(model)
+    for length in (0, 3):
+        user = {
+            "one": {"user_row": integers(1, length, 4)},
+            "requests": {"rows": integers(3, length, 4), "index": np.array([], int)},
+        }
+        assert_runs(model, result.model, {**user[style], "item": np.empty((0, 4), np.float32)})
+
+
+@pytest.mark.skipif(not RUNS_EMPTY, reason="this onnxruntime does not run without candidates")
 @pytest.mark.parametrize("style", ["one", "tiled", "requests"])
 @pytest.mark.parametrize(
     ("body", "op_type"),

@@ -141,3 +141,21 @@ def test_an_initializer_that_an_annotation_names_stays() -> None:
     result = rewrite_and_check(proto).model
     assert "scale" in {t.name for t in result.graph.initializer}
     assert result.graph.quantization_annotation == proto.graph.quantization_annotation
+
+
+def test_axes_that_may_differ_have_names_of_their_own() -> None:
+    """onnxruntime puts one tensor [B, 1] into the memory of another, so that no two of other sizes are called so."""
+    text = "g (float[B, 4] rows, int64[B] index, float[B, 3] item, float[B, 2] other) => (float[M, 2] y)"
+    body = """
+        g = Gather (rows, index) h = MatMul (g, v) x = Concat <axis = 1> (h, item, other) y = MatMul (x, w)
+    """
+    proto = parse(f"{text} {{ {body} }}", v=integers(4, 2), w=integers(7, 2))
+    for name in ("g", "h"):
+        proto.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", None]))
+    result = rewrite(proto, ()).model
+    names = {info.name: info.type.tensor_type.shape.dim[0].dim_param for info in result.graph.input}
+    assert names == {"rows": "rows.0", "index": "B", "item": "B", "other": "B"}
+    assert not any(dim.dim_param == "B" for info in result.graph.value_info for dim in info.type.tensor_type.shape.dim)
+    index = np.array([0, 2, 1, 1, 0, 2, 2])
+    given = {"rows": integers(3, 4), "index": index, "item": integers(7, 3), "other": integers(7, 2)}
+    np.testing.assert_array_equal(evaluate(result, given)[0], evaluate(proto, given)[0])
