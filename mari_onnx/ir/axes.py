@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TypeAlias
 
 from mari_onnx.ir.extents import Extent, Poly, claim, claimed, compare, divide, product, symbol, symbols
@@ -51,15 +50,21 @@ class UnprovenError(Exception):
 def needed_equal(left: Extent, right: Extent) -> list[tuple[Extent, Extent]]:
     """The extents of axes of one name that are equal if both extents are, or one and a multiple of the other.
 
-    Example: batch@user.0*4 and batch@item.0*4 give the pair of batch@user.0 and batch@item.0.
+    Example: batch@user.0*4 and batch@item.0*4 give the pair of batch@user.0 and batch@item.0. There is none if it may
+    be one pair or another: of N@rows.1*N@index.0 and N@item.0, in a Reshape of [index.0, rows.1] to [item.0, -1].
     """
     a, b = claimed(left), claimed(right)
     if (a, b) == (left, right) or not (a == b or divide(a, b) is not None or divide(b, a) is not None):
         return []
-    by_name: dict[str, list[str]] = {}
-    for s in sorted(symbols(left) | symbols(right)):
-        by_name.setdefault(claim(s), []).append(s)
-    return [(symbol(s), symbol(t)) for alike in by_name.values() for s, t in pairwise(alike)]
+    pairs: list[tuple[Extent, Extent]] = []
+    own, others = symbols(left) - symbols(right), symbols(right) - symbols(left)
+    for name in sorted({claim(s) for s in own} & {claim(s) for s in others}):
+        s, *more = [s for s in own if claim(s) == name]
+        t, *further = [t for t in others if claim(t) == name]
+        if more or further:
+            return []
+        pairs.append((symbol(s), symbol(t)))
+    return pairs
 
 
 def require_proof(left: Extent, right: Extent) -> None:

@@ -31,6 +31,7 @@ def settled(model: onnx.ModelProto) -> Model:
 
 
 TARGET = "s = Shape (b) n = Slice (s, zero, one) t = Concat <axis = 0> (n, minus) y = Reshape (a, t)"
+EITHER = f"c = Gather (a, i) {TARGET.replace('(a, t)', '(c, t)')}"
 BY_INDEX = "c = Gather (a, i) d = Gather (b, i) y = Concat <axis = 1> (c, d)"
 ALL = {("a", 0): "a.0", ("a", 1): "a.1", ("b", 0): "b.0"}
 
@@ -50,6 +51,8 @@ ALL = {("a", 0): "a.0", ("a", 1): "a.1", ("b", 0): "b.0"}
         ("float[B, L] a, float[B, L] b, float[B] c", "d = Add (a, b) e = Unsqueeze (c, one) y = Mul (d, e)", {}),
         # A target shape that is read off another input.
         ("float[B, 4] a, float[B, 3] b", TARGET, {}),
+        # An operator needs one of two pairs to be equal, and may need either.
+        ("float[4, B, 3] a, float[B, 3] b, int64[B] i", EITHER, {("a", 1): "a.1", ("i", 0): "i.0"}),
         # One index selects rows of both.
         ("float[R, 4] a, float[R, 3] b, int64[B] i", BY_INDEX, {}),
         # Of an operator without a rule the exporter says that its rows are those of its input.

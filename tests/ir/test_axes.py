@@ -14,6 +14,7 @@ from mari_onnx.ir.axes import (
     extents,
     flat,
     infer_shape,
+    needed_equal,
     new_dims,
     refine,
     renamed,
@@ -23,6 +24,7 @@ from mari_onnx.ir.axes import (
 from mari_onnx.ir.extents import Extent, symbol
 
 B, L = symbol("B"), symbol("L")
+N_USER, N_ITEM, N_STEPS = symbol("N@user.0"), symbol("N@item.0"), symbol("N@user.1")
 
 
 def axes(*given: Extent) -> list[Axis]:
@@ -203,3 +205,20 @@ def test_reshape(before: list[list[Extent]], after: list[Extent], result: list[l
 )
 def test_infer_shape(wanted: list[Extent], have: list[Extent], zero: bool, result: list[Extent] | None) -> None:
     assert infer_shape(wanted, have, zero) == result
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "pairs"),
+    [
+        (N_USER * 4, N_ITEM * 4, [(N_USER, N_ITEM)]),
+        (N_USER * 4, N_ITEM, [(N_USER, N_ITEM)]),
+        (N_USER * N_STEPS, N_ITEM * N_STEPS, [(N_USER, N_ITEM)]),
+        # It may be the one pair or the other.
+        (N_USER * N_STEPS, N_ITEM, []),
+        (N_USER * 4, N_ITEM * 3, []),
+        (N_USER, N_USER, []),
+        (N_USER, symbol("M"), []),
+    ],
+)
+def test_extents_of_axes_of_one_name(left: Extent, right: Extent, pairs: list[tuple[Extent, Extent]]) -> None:
+    assert needed_equal(left, right) == pairs
