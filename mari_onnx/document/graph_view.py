@@ -82,7 +82,7 @@ class Model:
     @property
     def ambiguous(self) -> set[str]:
         """The exporter's names of axes of which some have another symbol: a tensor may have the one or the other."""
-        shapes = {info.name: shape_of(info) or [] for info in self.inputs}
+        shapes = {info.name: shape_of(info) or [] for info in self.inputs if self.symbols}
         return {s for name, axis in self.symbols if isinstance(s := shapes[name][axis], str)}
 
     @property
