@@ -30,6 +30,7 @@ from mari_onnx.document.check import blame, check
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import stamp_assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
@@ -99,6 +100,7 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
             return Outcome(MappingProxyType({}), report, document)
         say("writing", 2, 3)
         result = write(plan.lowered).model
+        stamp_assumed(result, report.assumed)
         report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
         if verified:
             report = verify(report, document, [result], reading.roles, progress)
@@ -123,6 +125,8 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
         for part in parts.models.values():
             check(document.with_proto(part))
         report = replace(described("split", plan, settings), changed=True, split=parts.report)
+        for part in parts.models.values():
+            stamp_assumed(part, report.assumed)
         if verified:
             report = verify(report, document, list(parts.models.values()), reading.roles, progress)
         return Outcome(parts.models, report, document)

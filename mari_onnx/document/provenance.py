@@ -11,13 +11,16 @@ that the optimizer adds are not listed either, because they are no form of an or
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
 
 import onnx
 
 KEY = "mari_onnx.provenance"
 """The key of the entry in `metadata_props`."""
+
+ASSUMED = "mari_onnx.assumed"
+"""The key of the entry that says what the caller vouched for, where the model relies on that."""
 
 WHOLE = "whole"
 """The name of the form that has every element of the original tensor."""
@@ -51,6 +54,21 @@ def stamp(proto: onnx.ModelProto, origins: Mapping[str, Origin]) -> None:
     if origins:
         entries = {name: astuple(origins[name]) for name in sorted(origins)}
         proto.metadata_props.add(key=KEY, value=json.dumps(entries, ensure_ascii=False, separators=(",", ":")))
+
+
+def stamp_assumed(proto: onnx.ModelProto, nodes: Collection[str]) -> None:
+    """Write into a model's metadata that it relies on small scores of attention, before the Softmaxes `nodes`.
+
+    A model that is optimized again still relies on what it did before, so that an earlier entry is added to.
+    """
+    if not nodes:
+        return
+    said = f"attention scores before {', '.join(nodes)} are below 4,000 in magnitude (--assume-masked)"
+    for entry in proto.metadata_props:
+        if entry.key == ASSUMED:
+            entry.value = entry.value if said in entry.value else f"{entry.value}; {said}"
+            return
+    proto.metadata_props.add(key=ASSUMED, value=said)
 
 
 def read(proto: onnx.ModelProto) -> dict[str, Origin]:

@@ -7,7 +7,7 @@ import json
 import onnx
 import pytest
 
-from mari_onnx.document.provenance import KEY, Origin, read, stamp
+from mari_onnx.document.provenance import ASSUMED, KEY, Origin, read, stamp, stamp_assumed
 from tests.graphs import parse
 
 ORIGINS = {"z.user": Origin("z", "user", "product"), "a": Origin("a", "whole", "")}
@@ -60,3 +60,19 @@ def test_an_entry_of_somebody_else(model: onnx.ModelProto, text: str) -> None:
 def test_the_order_does_not_depend_on_that_of_the_mapping(model: onnx.ModelProto) -> None:
     stamp(model, dict(reversed(ORIGINS.items())))
     assert list(json.loads(props(model)[0][1])) == ["a", "z.user"]
+
+
+def test_what_was_vouched_for_is_said_once() -> None:
+    proto = onnx.ModelProto()
+    stamp_assumed(proto, ())
+    assert not proto.metadata_props
+    stamp_assumed(proto, ("p", "q"))
+    stamp_assumed(proto, ("r",))
+    stamp_assumed(proto, ("r",))
+    stamp_assumed(proto, ())
+    (entry,) = proto.metadata_props
+    assert entry.key == ASSUMED
+    assert [said.split(" are ")[0] for said in entry.value.split("; ")] == [
+        "attention scores before p, q",
+        "attention scores before r",
+    ]
