@@ -64,6 +64,12 @@ def test_what_bounds_a_tensor(body: str, bound: float) -> None:
     assert found.magnitude.max() == pytest.approx(bound, rel=1e-5)
 
 
+def test_a_row_divided_by_the_mean_of_another_is_not_bounded() -> None:
+    body = """c = Transpose (user) x = MatMul (c, user) sq = Mul (x, x) mean = ReduceMean <axes = [1]> (sq)
+        e = Add (mean, little) r = Sqrt (e) turned = Reshape (r, across) t = Div (x, turned)"""
+    assert interval(body, little=np.float32(1e-6), across=[1, 4]).magnitude.max() == np.inf
+
+
 def test_a_negative_epsilon_bounds_nothing() -> None:
     body = """sq = Mul (user, user) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e)
         t = Div (user, r)"""
