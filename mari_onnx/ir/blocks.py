@@ -1,8 +1,7 @@
 """Operations on matrices that are cut into blocks along their rows and columns.
 
 of_rows      parts [a b] along the columns, as blocks of one row
-block        the rows 0 to 31 and the column 31 of a mask (32 32), or of any value that broadcasts to it
-join         the blocks of one row side by side, one row under the other
+grid_of      the rows 0 to 31 and the column 31 of a mask (32 32), and so on, as the blocks of scores are cut
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mari_onnx.ir.arrays import cut, sub_array
-from mari_onnx.ir.axes import Axis, Dims, renamed
+from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.forms import Array, Blocks, Parts, Value
 from mari_onnx.ir.parts import bounds, merge, pieces_between
-from mari_onnx.ir.parts import join as join_pieces
 
 
 def of_rows(parts: Parts) -> Blocks | None:
@@ -85,19 +83,3 @@ def _block(b: Builder, value: Value, spans: Sequence[_Span]) -> Array:
     for span in rest:
         array = cut(b, array, span.axis, span.low, span.high, span.sub)
     return array
-
-
-def join(b: Builder, blocks: Blocks, dims: Dims) -> Array:
-    """The whole matrix as one array; `dims` are those of the value."""
-    lines = [row_of(b, blocks, r, dims) for r in range(len(blocks.rows))]
-    if blocks.row is None:
-        return lines[0]
-    pieces = [(sub, line) for sub, line in zip(blocks.rows, lines, strict=True) if sub is not None]
-    return join_pieces(b, pieces, blocks.row, dims)
-
-
-def row_of(b: Builder, blocks: Blocks, r: int, dims: Dims) -> Array:
-    """One row of blocks as an array with all columns."""
-    row = blocks.rows[r]
-    around = renamed(dims, {blocks.row: (row,)}) if blocks.row and row else dims
-    return join_pieces(b, list(zip(blocks.columns, blocks.grid[r], strict=True)), blocks.column, around)

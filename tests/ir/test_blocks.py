@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mari_onnx.ir.axes import Axis
-from mari_onnx.ir.blocks import grid_of, join, of_rows, row_of
+from mari_onnx.ir.blocks import grid_of, of_rows
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.forms import Blocks, Parts, Value
@@ -56,8 +56,3 @@ def test_parts_as_one_row(b: Builder) -> None:
     assert found is not None
     assert (found.row, found.rows, [c.extent for c in found.columns], found.price) == (None, (None,), [3, 1], 7.0)
     assert not {left, right} & set(found.columns)
-
-
-def test_the_whole_matrix(b: Builder) -> None:
-    assert join(b, blocks(b), DIMS).tensor.shape == (B.extent, 5, 4)
-    assert row_of(b, blocks(b), 1, DIMS).tensor.shape == (B.extent, 2, 4)

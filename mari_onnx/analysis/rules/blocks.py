@@ -140,8 +140,7 @@ def softmax(ctx: Context, x: Value, whole: Value, run: Callable[[Array, Renaming
         if gains and not masked and ctx.assume_masked and (masked := _masked(ctx.assumed_intervals, blocks, r)):
             ctx.facts.assumed[whole.name] = None
         kept = [c for c in range(len(line)) if c not in masked]
-        row = {a: new for a, new in blocks.around(r, 0).items() if a is not blocks.column}
-        lines.append(_over(ctx, blocks, r, kept, renamed(x.known_dims, row), run))
+        lines.append(_over(ctx, blocks, r, kept, x.known_dims, run))
     made = priced(
         ctx.cost, Blocks(blocks.row, blocks.column, blocks.rows, blocks.columns, tuple(lines)), since, blocks.price
     )
@@ -152,14 +151,13 @@ def softmax(ctx: Context, x: Value, whole: Value, run: Callable[[Array, Renaming
 def _over(
     ctx: Context, blocks: Blocks, r: int, kept: Sequence[int], dims: Dims, run: Callable[[Array, Renaming], Array]
 ) -> tuple[Array, ...]:
-    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the row."""
+    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the matrix."""
     zero = Array(ctx.b.constant(np.zeros((), helper.tensor_dtype_to_np_dtype(blocks.grid[r][0].tensor.dtype))), ())
     width = total(blocks.columns[c].extent for c in kept)
     axis = Axis(width, blocks.column.name)
-    around = renamed(dims, {blocks.column: (axis,)})
-    row = {a: new for a, new in blocks.around(r, 0).items() if a is not blocks.column}
-    joined = join(ctx.b, [(blocks.columns[c], blocks.grid[r][c]) for c in kept], axis, around)
-    weights = run(joined, {**row, blocks.column: (axis,)})
+    of_row = {**blocks.around(r, 0), blocks.column: (axis,)}
+    joined = join(ctx.b, [(blocks.columns[c], blocks.grid[r][c]) for c in kept], axis, renamed(dims, of_row))
+    weights = run(joined, of_row)
     line, start = [], 0
     for c, column in enumerate(blocks.columns):
         if c not in kept:
