@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.handmade.family import Constants, Family, Weights, expand
+from benchmarks.handmade import tokens
+from benchmarks.handmade.family import Constants, Family, Weights
+from benchmarks.handmade.tokens import LAYERS, STEPS, WIDTH
 
-LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 2, 2
-STEPS, HEAD, INNER = LENGTH + 1, WIDTH // HEADS, 4 * WIDTH
+INNER = 4 * WIDTH
 
 
 def _exported(i: int) -> str:
@@ -60,14 +61,14 @@ def _by_hand(i: int) -> str:
     history = f"""
     h{i}_n = LayerNormalization (h{i}_x, norm{i}_W, norm{i}_b)
     h{i}_km = MatMul (h{i}_n, W_k{i})
-    h{i}_kr = Reshape (h{i}_km, history_heads)
+    h{i}_kr = Reshape (h{i}_km, rows_of_heads)
     h{i}_k = Transpose <perm = [1, 2, 0]> (h{i}_kr)
     h{i}_vm = MatMul (h{i}_n, W_v{i})
-    h{i}_vr = Reshape (h{i}_vm, history_heads)
+    h{i}_vr = Reshape (h{i}_vm, rows_of_heads)
     h{i}_v = Transpose <perm = [1, 0, 2]> (h{i}_vr)"""
     of_history = f"""
     h{i}_qm = MatMul (h{i}_n, W_q{i})
-    h{i}_qr = Reshape (h{i}_qm, history_heads)
+    h{i}_qr = Reshape (h{i}_qm, rows_of_heads)
     h{i}_q = Transpose <perm = [1, 0, 2]> (h{i}_qr)
     h{i}_s = MatMul (h{i}_q, h{i}_k)
     h{i}_scaled = Mul (h{i}_s, scale)
@@ -79,7 +80,7 @@ def _by_hand(i: int) -> str:
     {_inner("h", i)}"""
     candidate = f"""
     c{i}_n = LayerNormalization (c{i}_x, norm{i}_W, norm{i}_b)
-    {" ".join(f"c{i}_{p}m = MatMul (c{i}_n, W_{p}{i}) c{i}_{p} = Reshape (c{i}_{p}m, history_heads)" for p in "qkv")}
+    {" ".join(f"c{i}_{p}m = MatMul (c{i}_n, W_{p}{i}) c{i}_{p} = Reshape (c{i}_{p}m, rows_of_heads)" for p in "qkv")}
     c{i}_qt = Transpose <perm = [1, 0, 2]> (c{i}_q)
     c{i}_s = MatMul (c{i}_qt, h{i}_k)
     c{i}_qk = Mul (c{i}_q, c{i}_k)
@@ -99,40 +100,11 @@ def _by_hand(i: int) -> str:
     return history + ("" if last else of_history) + candidate
 
 
-EXPORT = f"""
-    {expand("history_ids", "history_rows", "item_id", LENGTH)}
-    item1 = Unsqueeze (item_id, one)
-    ids = Concat <axis = 1> (history_rows, item1)
-    embedded = Gather (item_table, ids)
-    x0 = Add (embedded, position)
-    {" ".join(map(_exported, range(LAYERS)))}
-    last = Gather <axis = 1> (x{LAYERS}, place)
-    logit = MatMul (last, W_score)
-    score = Sigmoid (logit)"""
-
-BY_HAND = f"""
-    history_e = Gather (item_table, history_ids)
-    history = Squeeze (history_e, zero)
-    h0_x = Add (history, history_position)
-    item_e = Gather (item_table, item_id)
-    c0_x = Add (item_e, item_position)
-    {" ".join(map(_by_hand, range(LAYERS)))}
-    logit = MatMul (c{LAYERS}_x, W_score)
-    score = Sigmoid (logit)"""
+def _layer(w: Weights, i: int) -> Constants:
+    constants: Constants = {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "qkvo"}
+    return constants | {f"W_1{i}": w.matrix(WIDTH, INNER), f"W_2{i}": w.matrix(INNER, WIDTH)}
 
 
 def family() -> Family:
-    w = Weights()
     mask = np.where(np.tri(STEPS, dtype=bool), 0, -np.inf).astype(np.float32)
-    position = w.table(WIDTH, STEPS)
-    constants: Constants = {"item_table": w.table(WIDTH), "one": [1], "two": [2], "zero": [0], "place": LENGTH}
-    constants |= {"position": position, "history_position": position[:LENGTH], "item_position": position[LENGTH]}
-    constants |= {"mask": mask, "history_mask": mask[:LENGTH, :LENGTH], "scale": w.scalar(HEAD**-0.5)}
-    constants |= {"heads": [0, STEPS, HEADS, HEAD], "whole": [-1, STEPS, WIDTH], "widths": [LENGTH, 1]}
-    constants |= {"history_heads": [-1, HEADS, HEAD], "rows": [-1, WIDTH], "W_score": w.matrix(WIDTH, 1)}
-    for i in range(LAYERS):
-        constants |= {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "qkvo"}
-        constants |= {f"W_1{i}": w.matrix(WIDTH, INNER), f"W_2{i}": w.matrix(INNER, WIDTH)}
-        constants |= {f"norm{i}_W": 1 + w.bias(WIDTH), f"norm{i}_b": w.bias(WIDTH)}
-    inputs = f"int64[1, {LENGTH}] history_ids, int64[batch] item_id"
-    return Family(f"({inputs}) => (float[batch, 1] score)", EXPORT, BY_HAND, constants)
+    return tokens.family(tokens.exported(_exported), tokens.by_hand(_by_hand), mask, _layer)

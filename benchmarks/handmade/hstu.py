@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.handmade.family import Constants, Family, Weights, expand
-
-LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 2, 2
-STEPS, HEAD = LENGTH + 1, WIDTH // HEADS
+from benchmarks.handmade import tokens
+from benchmarks.handmade.family import Constants, Family, Weights
+from benchmarks.handmade.tokens import LAYERS, STEPS, WIDTH
 
 
 def _silu(x: str, y: str) -> str:
@@ -94,39 +93,10 @@ def _by_hand(i: int) -> str:
     return history + ("" if last else of_history) + candidate
 
 
-EXPORT = f"""
-    {expand("history_ids", "history_rows", "item_id", LENGTH)}
-    item1 = Unsqueeze (item_id, one)
-    ids = Concat <axis = 1> (history_rows, item1)
-    embedded = Gather (item_table, ids)
-    x0 = Add (embedded, position)
-    {" ".join(map(_exported, range(LAYERS)))}
-    last = Gather <axis = 1> (x{LAYERS}, place)
-    logit = MatMul (last, W_score)
-    score = Sigmoid (logit)"""
-
-BY_HAND = f"""
-    history_e = Gather (item_table, history_ids)
-    history = Squeeze (history_e, zero)
-    h0_x = Add (history, history_position)
-    item_e = Gather (item_table, item_id)
-    c0_x = Add (item_e, item_position)
-    {" ".join(map(_by_hand, range(LAYERS)))}
-    logit = MatMul (c{LAYERS}_x, W_score)
-    score = Sigmoid (logit)"""
+def _layer(w: Weights, i: int) -> Constants:
+    return {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "uqkvo"}
 
 
 def family() -> Family:
-    w = Weights()
     mask = (np.tri(STEPS) / STEPS).astype(np.float32)
-    position = w.table(WIDTH, STEPS)
-    constants: Constants = {"item_table": w.table(WIDTH), "one": [1], "two": [2], "zero": [0], "place": LENGTH}
-    constants |= {"position": position, "history_position": position[:LENGTH], "item_position": position[LENGTH]}
-    constants |= {"mask": mask, "history_mask": mask[:LENGTH, :LENGTH], "share": mask[-1, -1]}
-    constants |= {"heads": [0, STEPS, HEADS, HEAD], "whole": [-1, STEPS, WIDTH]}
-    constants |= {"rows_of_heads": [-1, HEADS, HEAD], "rows": [-1, WIDTH], "W_score": w.matrix(WIDTH, 1)}
-    for i in range(LAYERS):
-        constants |= {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "uqkvo"}
-        constants |= {f"norm{i}_W": 1 + w.bias(WIDTH), f"norm{i}_b": w.bias(WIDTH)}
-    inputs = f"int64[1, {LENGTH}] history_ids, int64[batch] item_id"
-    return Family(f"({inputs}) => (float[batch, 1] score)", EXPORT, BY_HAND, constants)
+    return tokens.family(tokens.exported(_exported), tokens.by_hand(_by_hand), mask, _layer)
