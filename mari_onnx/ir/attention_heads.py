@@ -146,7 +146,9 @@ class Heads:
             return None
         if scaled.get("transB"):
             weight = self.b.transpose(weight, (1, 0))
-        *rows, k = x.known_shape
+        (*rows, width), k = x.known_shape, weight.known_shape[0]
+        if isinstance(width, int) and width != k:  # a product that onnxruntime refuses
+            return None
         weight = self.b.slice(weight, 1, *span)
         each = (span[1] - span[0]) // count
         moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))

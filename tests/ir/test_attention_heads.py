@@ -8,7 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from mari_onnx.ir.attention_heads import Heads
+from mari_onnx.ir.axes import Axis
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.forms import Array
+from tests.graphs import LENGTH, STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -182,6 +186,28 @@ def test_an_item_asks_a_history(style: str) -> None:
     result = rewrite_and_check(ranking(style, body, **types, **constants, heads_of_k=[-1, 5, 4, 16], one2=[2]))
     if style == "one":
         assert moved(result) == [[0, 2, 1], [1, 0, 2]]  # the keys, and the way back
+
+
+@styles
+def test_a_width_that_is_a_symbol_is_not_taken_for_that_of_the_weight(style: str) -> None:
+    """The item is [B, L], and the weight [5, 64] is cut by its own rows."""
+    body = """
+        m = MatMul (item, wq) b = Add (m, bq) h = Reshape (b, heads) q = Transpose <perm = [0, 2, 1, 3]> (h)
+        k0 = MatMul (user, wk) k1 = Reshape (k0, heads_of_k) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+        s = MatMul (q, k) y = Squeeze (s, two)
+    """
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[L]", "output": "float[B, 4, 5] y"}
+    constants: dict[str, Any] = {"wq": integers(LENGTH, 64), "bq": integers(64), "wk": integers(4, 64, seed=1)}
+    constants |= {"heads": [-1, 1, 4, 16], "heads_of_k": [-1, 5, 4, 16], "two": [2]}
+    rewrite_and_check(ranking(style, body, **types, **constants))
+
+
+def test_a_product_that_onnxruntime_refuses_is_left_alone() -> None:
+    """Its weight has 5 rows and its input 3 columns, where onnx infers no shape: its weight has no heads."""
+    b, heads, size = Builder(), Axis(4), Axis(16)
+    x, w = b.constant(integers(2, 3)), b.constant(integers(5, 64))
+    array = Array(b.make("MatMul", [x, w], (2, 64)), ((Axis(2),), (heads, size)))
+    assert Heads(b, {}, b.count).outermost(array, {heads}) is array
 
 
 def test_what_others_read_is_not_computed_twice() -> None:
