@@ -46,8 +46,10 @@ def read(
 def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *, cut: bool = False) -> Premises:
     """The premises of a model whose inputs have these roles."""
     own, names = model.leading_symbols, leading_names(model)
-    # The caller repeats a row for each of the candidates, and the exporter's name says for those of which inputs.
-    counted_by = {names[i]: s for i, s in own.items() if i in names and s in roles.candidates and i not in roles.tiled}
+    # The caller repeats a row for each of the candidates, and the exporter's name says for those of which inputs. Of
+    # axes with that name that are not proven equal, the one that kept the name as its symbol counts candidates.
+    counting = [i for i, s in own.items() if i in names and s in roles.candidates and i not in roles.tiled]
+    counted_by = {names[i]: own[i] for i in sorted(counting, key=lambda i: own[i] == names[i])}
     named = {i: counted_by[names[i]] for i in roles.tiled if names.get(i) in counted_by}
     leading = {**own, **named}
     selected = {leading[name] for name in roles.of_requests if name not in roles.tiled}

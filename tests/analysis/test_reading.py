@@ -41,6 +41,17 @@ def test_a_row_that_the_caller_repeats() -> None:
     assert found.rows == FIRST_ROW
 
 
+def test_a_row_that_the_caller_repeats_for_one_of_several_axes() -> None:
+    """All have one name, and no node reads two of them: the rows of the user are as many as those of the item."""
+    model = parse(
+        "g (float[B, 3] item, float[B, 4] user, float[B, 2] context) => (float[B, 3] y, float[M, 2] z, float[N, 4] u)"
+        "{ y = Neg (item) z = Neg (context) u = Neg (user) }"
+    )
+    found = reading(model, ["user"]).premises
+    assert found.candidates == ("B", "context.0")
+    assert (symbol("B"), symbol("user.0")) in found.equal
+
+
 def test_rows_of_requests() -> None:
     """The symbol that counts them is that of the input whose rows an index selects."""
     found = reading(ranking("requests", BODY, **WEIGHTS), ["rows"]).premises
