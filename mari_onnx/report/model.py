@@ -117,7 +117,7 @@ class Difference:
     absolute distance that is allowed. `float64` is the largest difference in float64, of which `float64_bound` is
     allowed. `error` is the largest distance of the optimized output, in its own precision, from the reference's float64
     result. These three are None where there is no float64 result. `failure` is the kind of failure, None for a
-    comparison that passed, and `message` describes it.
+    comparison that passed, and `message` describes it, or why a value past the bound is no failure.
     """
 
     batch: int
@@ -191,6 +191,23 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Values of one output that moved by a whole step, in a model that rounds on the way, over all usual cases.
+
+    Of `values`, `moved` are those in which the models differ by more than a sum in another order does. Without the
+    runtime's optimizations the two are at most `apart_without` apart. These optimizations alone move `by_runtime`
+    values of the reference, by at most `furthest_by_runtime`. Both distances are shares of the output's scale.
+    """
+
+    output: str
+    values: int
+    moved: int
+    by_runtime: int
+    furthest_by_runtime: float
+    apart_without: float
+
+
+@dataclass(frozen=True)
 class Verification:
     """Every comparison that was made, and whether all of them passed. `notes` say what was not checked.
 
@@ -210,6 +227,7 @@ class Verification:
     effort: str = "standard"
     runtime: str = "onnxruntime"
     rankings: tuple[Ranking, ...] = ()
+    moved: tuple[Moved, ...] = ()
     divergence: Divergence | None = None
     tiled: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from mari_onnx.report.model import (
     Cost,
     Difference,
     Divergence,
+    Moved,
     Report,
     Split,
     Structure,
@@ -139,7 +140,7 @@ def judged(report: Report) -> tuple[str, str, str]:
         case "split":
             return _optimized(report) if report.split is None else _was_split(report, report.split)
         case "verify":
-            return (*MARKS[True], _same(verification, _condition(report)))
+            return (*MARKS[True], _same(report))
         case "inspect":
             return (*MARKS["as is"], _prospect(report))
         case _:
@@ -156,7 +157,7 @@ def _optimized(report: Report) -> tuple[str, str, str]:
     if report.verification is None:
         return (*WARNING, f"{gain}, not verified: {where}")
     mark = WARNING if report.left_out else MARKS[True]
-    return (*mark, f"{gain}, the same predictions{_condition(report)}{_without(report)}: {where}")
+    return (*mark, f"{gain}, {_predictions(report)}{_without(report)}: {where}")
 
 
 def _why_nothing(report: Report) -> str:
@@ -196,7 +197,7 @@ def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
     where = ", ".join(part.written for part in split.parts if part.written)
     where = f"written to {where}" if where else "nothing was written"
     verified = report.verification is not None
-    same = f"the same predictions{_condition(report)}{_without(report)}" if verified else "not verified"
+    same = f"{_predictions(report)}{_without(report)}" if verified else "not verified"
     mark = MARKS[True] if verified and not report.left_out else WARNING
     return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 
@@ -256,7 +257,30 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
 
 
-def _same(verification: Verification | None, condition: str) -> str:
+def _predictions(report: Report) -> str:
+    """What was shown of the predictions: on which calls they are the same, and which of them moved by a step."""
+    moved = "" if report.verification is None else _moved(report.verification.moved)
+    return f"the same predictions{_condition(report)}{moved}"
+
+
+def _moved(outputs: Sequence[Moved]) -> str:
+    """How many values moved because the model rounds on the way, and how many the runtime itself moves."""
+    if not outputs:
+        return ""
+    ours, runtime, values = (sum(getattr(o, of) for o in outputs) for of in ("moved", "by_runtime", "values"))
+    most, apart = max(o.furthest_by_runtime for o in outputs), max(o.apart_without for o in outputs)
+    without = f"at most {small(apart)} of the scale apart" if apart else "equal"
+    theirs = (
+        f"{runtime:,} of the original's, by up to {small(most)} of the scale" if runtime else "none of the original's"
+    )
+    return (
+        f", but for {ours:,} of {values:,} values, which the model's own rounding moves by a step (onnxruntime's "
+        f"optimizations move {theirs}; with them off, the two models are {without})"
+    )
+
+
+def _same(report: Report) -> str:
+    verification = report.verification
     if verification is None or not verification.differences:
         return "Nothing was compared"
     batches = sorted({one.batch for one in verification.differences})
@@ -265,7 +289,8 @@ def _same(verification: Verification | None, condition: str) -> str:
     largest = max(one.max_rel for one in drawn or verification.differences)
     which = ", ".join(map(str, batches))
     n = f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
-    return f"The same predictions{condition}: {n} at batches {which}, at most {small(largest)} of the scale apart"
+    said = _predictions(report)
+    return f"{said[:1].upper()}{said[1:]}: {n} at batches {which}, at most {small(largest)} of the scale apart"
 
 
 def _failure(report: Report, verification: Verification) -> str:

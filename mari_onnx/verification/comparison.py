@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
-from mari_onnx.report.model import Difference, Ranking, Verification
+from mari_onnx.report.model import Difference, Moved, Ranking, Verification
 from mari_onnx.verification.compare.allowance import Allowance, allowance
 from mari_onnx.verification.compare.judge import (
     LARGE_OWN_ERROR,
@@ -21,6 +21,7 @@ from mari_onnx.verification.compare.judge import (
     own_error,
 )
 from mari_onnx.verification.compare.ranking import rankings
+from mari_onnx.verification.compare.steps import moved, rounds
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.float64.recurrent import RECURRENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
@@ -28,6 +29,7 @@ from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
+from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 
 Progress = Callable[[str, int, int], None]
@@ -204,9 +206,10 @@ class Comparison:
 
     def verdict(self, seed: int, effort: str) -> Verification:
         """Judge the observations. `seed` and `effort` are only copied into the result."""
-        allowed = self._allowed()
+        allowed, rounded = self._allowed(), rounds(self.models[0].proto)
         for name, seen in self.observations.items():
-            self.differences += judge(seen, self.tolerance, allowed.same, allowed.constants.get(name, {}))
+            of_constants = allowed.constants.get(name, {})
+            self.differences += judge(seen, self.tolerance, allowed.same, of_constants, rounds=rounded)
             usual = [each for each in seen if each.case.usual and each.case.runtime == DEFAULT_RUNTIME]
             if (off := own_error(usual)) > LARGE_OWN_ERROR:
                 self.notes.append(
@@ -234,6 +237,7 @@ class Comparison:
             effort=effort,
             runtime="onnxruntime" if self.second is None else f"onnxruntime and {self.second[0]}",
             rankings=ranked,
+            moved=self._moved() if rounded else (),
         )
 
     def _allowed(self) -> Allowance:
@@ -245,6 +249,19 @@ class Comparison:
         allowed = allowance(self.models, self.exact, runs, self.observations, moved=self.moved)
         self.notes += allowed.notes
         return allowed
+
+    def _moved(self) -> tuple[Moved, ...]:
+        """What moved by a step of the model's rounding, beside what the runtime's optimizations move."""
+        drawn = {n: [e for e in seen if e.case.style in ("drawn", "given")] for n, seen in self.observations.items()}
+        with noted(self.notes, "what the runtime's own optimizations move could not be found"):
+            plain = [answering(model.runner(model.variant(model.proto))) for model in self.models]
+
+            def without(case: Case) -> tuple[Values, Values]:
+                _, feeds = self.seen[case.label, case.batch]
+                return plain[0](feeds), plain[1](feeds)
+
+            return moved({name: seen for name, seen in drawn.items() if seen}, without)
+        return ()
 
     def rankings(self) -> tuple[Ranking, ...]:
         """How the order of the candidates changes. Edge cases are left out, because most of their scores are equal."""

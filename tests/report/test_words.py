@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from mari_onnx.pipeline import of_fixed_batch
-from mari_onnx.report.model import Command, Report, RequestInput, Verification
+from mari_onnx.report.model import Command, Moved, Report, RequestInput, Verification
 from mari_onnx.report.words import count, judged, microseconds, ratio, size, small
 from tests.report import reports
 
@@ -99,3 +99,21 @@ def test_every_command_has_a_verdict(command: Command) -> None:
     mark, _, sentence = judged(replace(reports.UNCHANGED, command=command))
     assert mark in "✓✗!·"
     assert sentence
+
+
+@pytest.mark.parametrize(
+    ("runtime", "apart", "said"),
+    [
+        (492, 0.0, "optimizations move 492 of the original's, by up to 6.0e-03 of the scale; with them off, the two "
+         "models are equal)"),
+        (0, 1e-4, "optimizations move none of the original's; with them off, the two models are at most 1.0e-04 of the "
+         "scale apart)"),
+    ],
+)  # fmt: skip
+def test_values_that_moved_by_a_step(runtime: int, apart: float, said: str) -> None:
+    moved = Moved("score", values=1000, moved=3, by_runtime=runtime, furthest_by_runtime=6e-3, apart_without=apart)
+    for report in (reports.OPTIMIZED, reports.SAME):
+        assert report.verification is not None
+        found = judged(replace(report, verification=replace(report.verification, moved=(moved,))))[2]
+        assert "but for 3 of 1,000 values, which the model's own rounding moves by a step (onnxruntime's " in found
+        assert said in found
