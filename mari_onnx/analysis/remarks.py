@@ -72,6 +72,29 @@ def explain_left(op: Op, ctx: Context, why: Refused) -> None:
     )
 
 
+UNMASKED = (
+    "no mask proves that the user's tokens do not attend to the candidate's, so that behind it the user's rows are the "
+    "candidates' too"
+)
+UNBOUNDED = "the mask is a finite number, and nothing in the graph bounds the scores that it is added to"
+BY_MASK = (
+    "export with a causal mask of -inf that is a constant or computed from shapes: an input of the model proves "
+    "nothing, nor does a finite number in a row that it may mask whole"
+)
+BY_WORD = "--assume-masked, if attention scores are always below 4,000 in magnitude"
+
+
+def explain_seen(op: Op, ctx: Context, *, assumed: bool) -> None:
+    """Add the remark on a Softmax in which the user's tokens may attend to the candidate's.
+
+    `assumed` says that its mask would hide the candidate's tokens from scores that are known to be small.
+    """
+    why = Why(UNBOUNDED, BY_WORD) if assumed else Why(UNMASKED, BY_MASK)
+    ctx.remarks.append(
+        Remark("refused", "blocks", op.proto.name, op.op_type, op.name, why.reason, next_step=why.next_step)
+    )
+
+
 def explain_whole(op: Op, ctx: Context, value: Value, left: Refused | None) -> None:
     """Add the remark on a product about which no rule said anything. `left` is why the node is left as it is, if so."""
     inputs = [None if v is None or v.dims is None else extents(v.dims) for v in op.inputs]

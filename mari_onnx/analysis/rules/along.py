@@ -111,7 +111,7 @@ def softmax(op: Op, ctx: Context) -> Derived:
     if op.op_type != "Softmax" or isinstance(derived, Refused) or list(along) != [rank - 1]:
         return derived
     node = _Along(op, ctx, along, outputs, [], in_place=False)
-    return [blocks.softmax(ctx, op.data, derived[0], lambda array, part: node.run(array, part)[0], since)]
+    return [blocks.softmax(op, ctx, derived[0], lambda array, part: node.run(array, part)[0], since)]
 
 
 def cumsum(op: Op, ctx: Context) -> Derived:

@@ -32,6 +32,7 @@ from mari_onnx.analysis.interval import Interval, Numbers
 from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.reasons import side
+from mari_onnx.analysis.remarks import explain_seen
 from mari_onnx.ir.arrays import cut
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
@@ -83,9 +84,7 @@ def blocks_of(ctx: Context, value: Value) -> Blocks | None:
         row, lines = x.parts.axis, list(x.parts.pieces)
     made = Blocks(row, columns.column, tuple(sub for sub, _ in lines), columns.columns, columns.grid * len(lines))
     made = made.each(lambda right, r, c: product.run([lines[r][1], right], made.around(r, c)))
-    if ctx.assume_masked:
-        assumed = {array.tensor: LARGEST_SCORE for line in made.grid for array in line}
-        ctx.assumed_intervals.assumed.update(assumed)
+    ctx.assumed_intervals.assumed.update({array.tensor: LARGEST_SCORE for line in made.grid for array in line})
     inherited = w.parts.price + (x.parts.price if row is not None and x.parts is not None else x.array.price)
     return priced(ctx.cost, made, since, inherited)
 
@@ -124,23 +123,30 @@ def _is(ctx: Context, array: Array, number: float) -> bool:
     return interval.is_known and bool(np.all(interval.low == number))
 
 
-def softmax(ctx: Context, x: Value, whole: Value, run: Callable[[Array, Renaming], Array], since: int) -> Value:
+def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming], Array], since: int) -> Value:
     """The Softmax along the last dimension, in blocks; `whole` is its result as it is known so far.
 
     Blocks of one row are joined, so that one Softmax runs over all of them, and cut apart again. Blocks that have no
-    weight are left out before.
+    weight are left out before. A remark names the node if no mask proves that of the candidates' columns.
     """
-    blocks = blocks_of(ctx, x)
+    x, blocks = op.data, blocks_of(ctx, op.data)
     if blocks is None or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
         return whole
-    lines = []
+    lines, seen = [], []
     for r, line in enumerate(blocks.grid):
         gains = any(side(ctx, array) == "user" for array in line)  # else no block of the row lacks the candidates
         masked = _masked(ctx.intervals, blocks, r) if gains else []
-        if gains and not masked and ctx.assume_masked and (masked := _masked(ctx.assumed_intervals, blocks, r)):
-            ctx.facts.assumed[whole.name] = None
+        if gains and not masked and blocks.row is not None:
+            assumed = _masked(ctx.assumed_intervals, blocks, r)
+            if assumed and ctx.assume_masked:
+                ctx.facts.assumed[whole.name] = None
+                masked = assumed
+            else:
+                seen.append(bool(assumed))
         kept = [c for c in range(len(line)) if c not in masked]
         lines.append(_over(ctx, blocks, r, kept, x.known_dims, run))
+    if seen:
+        explain_seen(op, ctx, assumed=all(seen))
     made = priced(
         ctx.cost, Blocks(blocks.row, blocks.column, blocks.rows, blocks.columns, tuple(lines)), since, blocks.price
     )

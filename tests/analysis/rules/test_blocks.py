@@ -50,6 +50,11 @@ def filled(mask: Mask, filler: float) -> npt.NDArray[np.float32]:
     return np.where(mask, 0, filler).astype(np.float32)
 
 
+def said_of_the_mask(result: Rewritten) -> list[str]:
+    """The next steps of the remarks on a Softmax whose mask proves nothing."""
+    return [r.next_step or "" for r in result.program.context.remarks if r.rule == "blocks"]
+
+
 def history_is_the_users(result: Rewritten, name: str = "c") -> bool:
     """Whether the rows of the history lack the candidates."""
     parts = result.program.values[name].parts
@@ -73,6 +78,7 @@ def test_an_infinite_mask_needs_no_bound(style: str) -> None:
     result = rewrite_and_check(model(style, ADDED, mask=filled(CAUSAL, -np.inf)), **CLOSE)
     assert history_is_the_users(result)
     assert history_is_the_users(result, "h")
+    assert said_of_the_mask(result) == []
 
 
 @pytest.mark.parametrize(
@@ -86,11 +92,15 @@ def test_an_infinite_mask_needs_no_bound(style: str) -> None:
 def test_a_mask_that_leaks_proves_nothing(mask: Mask) -> None:
     result = rewrite_and_check(model("tiled", ADDED, mask=filled(mask, -np.inf)), **CLOSE)
     assert not history_is_the_users(result)
+    assert [said.split(" that")[0] for said in said_of_the_mask(result)] == ["export with a causal mask of -inf"]
 
 
 def test_a_finite_mask_proves_nothing_about_scores_of_any_size() -> None:
-    assert not history_is_the_users(rewrite(model("tiled", ADDED, mask=filled(CAUSAL, -1e9))))
-    assert not history_is_the_users(rewrite(model("tiled", CHOSEN, mask=CAUSAL, filler=np.float32(-1e9))))
+    for masked in (model("tiled", ADDED, mask=filled(CAUSAL, -1e9)),
+                   model("tiled", CHOSEN, mask=CAUSAL, filler=np.float32(-1e9))):  # fmt: skip
+        result = rewrite(masked)
+        assert not history_is_the_users(result)
+        assert [said.split(",")[0] for said in said_of_the_mask(result)] == ["--assume-masked"]
 
 
 def test_the_caller_may_vouch_for_the_size() -> None:
