@@ -21,6 +21,7 @@ from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.pipeline import Progress, Settings
 from mari_onnx.report.model import Configuration, Cost, Report, Role
@@ -84,8 +85,8 @@ def optimize(
 
     A causal mask of -inf keeps what stands before a candidate in a sequence apart from it. One of a finite number, such
     as -1e9, does so only where scores of attention are not as large. Where the graph gives no bound of the scores,
-    `assume_masked` vouches that they are below 4,000 in magnitude. `report.assumed` has the nodes that
-    needed it.
+    `assume_masked` vouches that they, as q k' before a scale, are below 4,000 in magnitude. `report.assumed` has the
+    nodes that needed it.
 
     `report.calls` says in words what the caller has to send.
 
@@ -272,7 +273,9 @@ def _verified(
         other = Model(result)
         before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
     with blaming(first, second, *parts):
-        verification = compare(first, whole, Known(drawn_rows.tiled, drawn_rows.keys), settings, progress)
+        relied_on = tuple(dict.fromkeys(name for part in [*parts, second] for name in assumed(part.proto)))
+        known = Known(drawn_rows.tiled, drawn_rows.keys, assumed=relied_on)
+        verification = compare(first, whole, known, settings, progress)
     configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
     shown = ("batches", "effort", "seed", "rtol", "atol")
     configuration |= {name: getattr(settings, name) for name in shown}
@@ -280,6 +283,7 @@ def _verified(
         "verify", __version__, of_first, roles.inputs, cost_before=before, cost_after=after,
         verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
         changed=first.proto != second.proto, structure=structure, configuration=Configuration(configuration),
+        assumed=relied_on,
     )  # fmt: skip
 
 

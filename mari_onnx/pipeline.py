@@ -238,8 +238,7 @@ def verify(
     # Constants are moved and never computed, so that in float64 both models have the same constants.
     whole = together(document, parts, input_roles.mode)
     batch = report.cost_before.batch if report.cost_before else None
-    assumed = bool(report.assumed)
-    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks, small_scores=assumed)
+    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks, assumed=report.assumed)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
     notes: list[str] = []

@@ -87,8 +87,9 @@ dynamic_batch = click.option(
 assume_masked = click.option(
     "--assume-masked",
     is_flag=True,
-    help="Vouch that scores of attention are below 4,000 in magnitude, so that a mask of a finite number such as -1e9 "
-    "hides the candidates from the user's history. Not needed for masks of -inf, and where the graph gives a bound.",
+    help="Vouch that scores of attention (q k', before a scale) are below 4,000 in magnitude, so that a mask of a "
+    "finite number such as -1e9 hides the candidates from the user's history. Not needed for masks of -inf, and where "
+    "the graph gives a bound.",
 )
 
 _ASKED = [

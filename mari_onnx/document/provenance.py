@@ -13,14 +13,20 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import onnx
+
+from mari_onnx.report.model import LARGEST_SCORE
 
 KEY = "mari_onnx.provenance"
 """The key of the entry in `metadata_props`."""
 
 ASSUMED = "mari_onnx.assumed"
 """The key of the entry that says what the caller vouched for, where the model relies on that."""
+
+BELOW, BEFORE = "attention_scores_below", "before"
+"""The keys of that entry: `{"attention_scores_below": 4000, "before": ["softmax_1"]}`."""
 
 WHOLE = "whole"
 """The name of the form that has every element of the original tensor."""
@@ -63,24 +69,34 @@ def stamp_assumed(proto: onnx.ModelProto, nodes: Collection[str]) -> None:
     """
     if not nodes:
         return
-    said = f"attention scores before {', '.join(nodes)} are below 4,000 in magnitude (--assume-masked)"
-    for entry in proto.metadata_props:
-        if entry.key == ASSUMED:
-            entry.value = entry.value if said in entry.value else f"{entry.value}; {said}"
-            return
-    proto.metadata_props.add(key=ASSUMED, value=said)
+    said = json.dumps(
+        {BELOW: LARGEST_SCORE, BEFORE: list(dict.fromkeys([*assumed(proto), *nodes]))}, ensure_ascii=False
+    )
+    entry = next((entry for entry in proto.metadata_props if entry.key == ASSUMED), None)
+    if entry is None:
+        entry = proto.metadata_props.add(key=ASSUMED)
+    entry.value = said
+
+
+def assumed(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """The Softmaxes before which the model relies on small scores; none without the entry, or with a broken one."""
+    nodes = _entry(proto, ASSUMED).get(BEFORE, [])
+    return tuple(nodes) if isinstance(nodes, list) and all(isinstance(name, str) for name in nodes) else ()
 
 
 def read(proto: onnx.ModelProto) -> dict[str, Origin]:
     """The origins of a model's tensors by their names; none for a model without the entry or with a broken one."""
-    text = next((entry.value for entry in proto.metadata_props if entry.key == KEY), "{}")
+    return {name: Origin(*entry) for name, entry in _entry(proto, KEY).items() if _is_origin(entry)}
+
+
+def _entry(proto: onnx.ModelProto, key: str) -> dict[str, Any]:
+    """An entry of the metadata, which is an object of JSON; an empty one where there is none, or a broken one."""
+    text = next((entry.value for entry in proto.metadata_props if entry.key == key), "{}")
     try:
-        entries = json.loads(text)
+        found = json.loads(text)
     except ValueError:
         return {}
-    if not isinstance(entries, dict):
-        return {}
-    return {name: Origin(*entry) for name, entry in entries.items() if _is_origin(entry)}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_origin(entry: object) -> bool:

@@ -108,6 +108,11 @@ class Cost:
     time_us: float
 
 
+LARGEST_SCORE = 4000
+"""With `--assume-masked`, scores of attention are below this in magnitude. A mask of -1e4, the largest that is usual,
+is then 2,000 below every score."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One output in one case, the optimized model against the reference.

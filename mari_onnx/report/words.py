@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TypeAlias, assert_never
 
 from mari_onnx.report.model import (
+    LARGEST_SCORE,
     Change,
     Cost,
     Difference,
@@ -234,7 +235,9 @@ def _condition(report: Report) -> str:
 
 def _small_scores(report: Report) -> str:
     """What the caller vouched for, where a mask is believed because of that."""
-    return " where attention scores are below 4,000 in magnitude (--assume-masked)" if report.assumed else ""
+    return (
+        f" where attention scores are below {LARGEST_SCORE:,} in magnitude (--assume-masked)" if report.assumed else ""
+    )
 
 
 def _identical(report: Report) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
@@ -27,6 +27,7 @@ from mari_onnx.verification.float64.recurrent import RECURRENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.inputs.draw import Input
+from mari_onnx.verification.inputs.vouched import Vouched
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
 from mari_onnx.verification.runtimes.answers import answering
@@ -84,7 +85,8 @@ class Comparison:
     `observations` are the outputs by name, `differences` the failures that leave nothing to judge, such as a model that
     does not run. `seen` are the cases that were run, with their inputs, by label and number of candidates. `exact` are
     both models in float64, None where that cannot be had. `second` is a second runtime: its name and both models in it.
-    `order` is the first output that is in another place, and a sentence about it; None where the order is the same.
+    `vouched` are the scores of attention that the caller says are small, None where nobody did. `order` is the first
+    output that is in another place, and a sentence about it; None where the order is the same.
     """
 
     models: tuple[Source, Source]
@@ -100,6 +102,7 @@ class Comparison:
     seen: dict[tuple[str, int], tuple[Case, Values]] = field(default_factory=dict)
     exact: tuple[Exact, Exact] | None = None
     second: tuple[str, Run, Run] | None = None
+    vouched: Vouched | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -116,7 +119,10 @@ class Comparison:
             if done > calls.needed and left.takes(case, begun - start):
                 continue
             if self._safe(calls, case) and (found := calls.run(case, self.runs[0])) is not None:
-                self.compare(case, *found)
+                if self.vouched is not None:
+                    found = self.vouched.inputs(calls, case, found, self.runs, self.notes)
+                if found is not None:
+                    self.compare(case, *found)
             left.took(case, time.monotonic() - begun)
         self.notes += left.notes()
 
@@ -140,6 +146,13 @@ class Comparison:
     def with_lengths(self) -> bool:
         """Whether the reference has recurrent nodes whose sequences have lengths, which may all be 0."""
         return any(node.op_type in RECURRENT and len(node.input) > 4 for node in self.models[0].proto.graph.node)
+
+    def vouch(self, assumed: Collection[str]) -> None:
+        """Ask on each input whether the scores before these Softmaxes are as small as the caller vouched for."""
+        try:
+            self.vouched = Vouched(self.models[0], assumed)
+        except RunError as error:
+            self.notes.append(f"whether attention scores were small (--assume-masked) was not looked into: {error}")
 
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
         """Run the optimized model on `feeds`, and both models in float64. `expected` are the reference's outputs."""

@@ -77,8 +77,8 @@ class Known:
     inputs that tell several requests apart, only rows with the same keys are identical. `batch` is the number of
     candidates that the optimized model was made for. `moved` says that the optimized model's constants are the
     reference's, at most moved (cut, joined, reordered or repeated). `remarks` are those of the optimizer, if it has
-    just made the model. With `small_scores` the optimized model is the same where scores of attention are small, and
-    no features far from 0 are drawn.
+    just made the model. The optimized model is the same where scores of attention before the Softmaxes `assumed` are
+    small (`--assume-masked`).
     """
 
     tiled: Collection[str] = ()
@@ -86,7 +86,7 @@ class Known:
     batch: int | None = None
     moved: bool = False
     remarks: Sequence[Remark] = ()
-    small_scores: bool = False
+    assumed: Collection[str] = ()
 
 
 NOTHING_KNOWN = Known()

@@ -96,6 +96,8 @@ def compare(
     comparison = Comparison(models, runs, inputs, traced.requests, notes, tolerance, known.moved, order)
     if options.runtime != DEFAULT_RUNTIME:
         comparison.add_runtime(options.runtime)
+    if known.assumed:
+        comparison.vouch(known.assumed)
     comparison.run(calls, say)
     return comparison
 
@@ -119,9 +121,6 @@ def _calls(
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
     chosen = {} if known.moved else _changed_ids(models, traced)
     drawn = Drawn(inputs, traced, known.tiled, known.keys, options.seed, effort, batches, notes, chosen)
-    if known.small_scores and effort.edges:
-        drawn.small_scores = True
-        notes.append("features far from 0 were not drawn: attention scores are taken to be small (--assume-masked)")
     first = drawn.cases()[0] if drawn.needed else None
     if effort.edges and first is not None:
         drawn.centres = centres(models[0], features_of(inputs, traced.bounds), drawn.feeds(first))

@@ -7,7 +7,7 @@ import json
 import onnx
 import pytest
 
-from mari_onnx.document.provenance import ASSUMED, KEY, Origin, read, stamp, stamp_assumed
+from mari_onnx.document.provenance import ASSUMED, KEY, Origin, assumed, read, stamp, stamp_assumed
 from tests.graphs import parse
 
 ORIGINS = {"z.user": Origin("z", "user", "product"), "a": Origin("a", "whole", "")}
@@ -72,7 +72,12 @@ def test_what_was_vouched_for_is_said_once() -> None:
     stamp_assumed(proto, ())
     (entry,) = proto.metadata_props
     assert entry.key == ASSUMED
-    assert [said.split(" are ")[0] for said in entry.value.split("; ")] == [
-        "attention scores before p, q",
-        "attention scores before r",
-    ]
+    assert json.loads(entry.value) == {"attention_scores_below": 4000, "before": ["p", "q", "r"]}
+    assert assumed(proto) == ("p", "q", "r")
+
+
+@pytest.mark.parametrize("text", ["", "p, q", "[]", '{"before": 3}', '{"before": [3]}'])
+def test_what_somebody_else_wrote_vouches_for_nothing(text: str) -> None:
+    proto = onnx.ModelProto()
+    proto.metadata_props.add(key=ASSUMED, value=text)
+    assert assumed(proto) == ()

@@ -41,14 +41,11 @@ from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import Run
 from mari_onnx.ir.parts import bounds, join
 from mari_onnx.ir.sums import add_up
+from mari_onnx.report.model import LARGEST_SCORE
 
 UNDERFLOW = 104.0
 """How far below the largest logit of its row one has the weight 0 in float32: exp(-104) is less than half of the
 smallest number, 1.4e-45. Half precision is computed in float32, or underflows before."""
-
-LARGEST_SCORE = 4000.0
-"""With `--assume-masked`, scores of attention are smaller than this. A mask of -1e4, the largest that is usual, is then
-2,000 below every score."""
 
 UNDERFLOW_OF_DOUBLE = 746.0
 """The same in float64: exp(-746) is less than half of 4.9e-324."""

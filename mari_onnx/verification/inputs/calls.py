@@ -15,9 +15,6 @@ from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, exten
 from mari_onnx.verification.inputs.ranges import Trace
 from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Values
 
-FAR_FROM_0 = ("large", "large user", "far")
-"""Styles of features that make scores of attention large."""
-
 
 @dataclass
 class Drawn:
@@ -37,9 +34,6 @@ class Drawn:
     centres: Mapping[str, Array] = field(default_factory=dict)
     """By input, what the model takes from each element of a row."""
 
-    small_scores: bool = False
-    """Whether the optimized model is the same only where scores of attention are small."""
-
     @property
     def seconds(self) -> float:
         """The seconds after which the cases beyond the first `needed` are left out."""
@@ -57,8 +51,6 @@ class Drawn:
             styles.insert(0, "changed rows")
         if self.centres:
             styles.append("centred")
-        if self.small_scores:
-            styles = [style for style in styles if style not in FAR_FROM_0]
         return plan(self.effort, self.batches, self.seed, styles)
 
     def feeds(self, case: Case, *, largest_id: int | None = None, nonnegative: bool = False) -> Values:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -27,7 +29,7 @@ COARSE = "a = MatMul (user, w0) b = MatMul (item, w1) c = Add (a, b) d = Add (c,
 def ranker(body: str) -> onnx.ModelProto:
     text = f"g (float[B, 32] user, float[B, 32] item) => (float[B, 1] y) {{ {body} y = MatMul (t, v) }}"
     scales = {"k": np.float32(STEPS), "scale": np.float32(1 / STEPS), "far": np.float32(1024)}
-    constants = {"w": W, "w0": W[:32], "w1": W[32:], "v": V, **scales}
+    constants: dict[str, Any] = {"w": W, "w0": W[:32], "w1": W[32:], "v": V, **scales}
     return parse(text, **{name: a for name, a in constants.items() if name in body or name == "v"})
 
 
