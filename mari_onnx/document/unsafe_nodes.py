@@ -1,8 +1,11 @@
-"""Nodes with an attribute that onnx's own shape inference does not check, and that ends the process.
+"""Nodes with something that onnx's own shape inference does not check, and that ends the process.
 
     GatherND              a negative `batch_dims`, from which memory before the shape is read
     LayerNormalization    an `axis` beyond 32 bits, where the mean is an output
     Split                 fewer `num_outputs` than there are outputs
+    EyeLike, LabelEncoder, an input whose type it does not know, as behind an operator of com.microsoft
+    RegexFullMatch,
+    TreeEnsemble
 
 onnx raises no error there: it reads or writes what is not its own. So neither its checker nor its inference is given a
 model with such a node. onnxruntime, which has the same inference, is asked in a child process whether it loads the
@@ -15,20 +18,29 @@ from collections.abc import Iterator
 
 import onnx
 
-from mari_onnx.document.scopes import all_nodes
+from mari_onnx.document.scopes import all_nodes, stored_names
 
 LARGEST_AXIS = 2**31 - 1
 """The largest axis that onnx takes for what it is."""
 
 
+READ_TYPES = frozenset({"EyeLike", "LabelEncoder", "RegexFullMatch", "TreeEnsemble"})
+"""The operators whose inference reads the type of an input without asking whether it is known."""
+
+
 def unsafe_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """The unsafe nodes of the graph, of the bodies of its nodes, and of the model's functions."""
-    for graph in (model.graph, *model.functions):
-        yield from filter(is_unsafe, all_nodes(graph))
+    graph = model.graph
+    stated = (info.name for info in (*graph.input, *graph.value_info) if info.type.WhichOneof("value"))
+    typed = {*stated, *stored_names(graph)}
+    for each in (graph, *model.functions):
+        for node in all_nodes(each):
+            if is_unsafe(node) or (node.op_type in READ_TYPES and not typed.issuperset(filter(None, node.input))):
+                yield node
 
 
 def is_unsafe(node: onnx.NodeProto) -> bool:
-    """Whether onnx's shape inference may end the process over the node."""
+    """Whether onnx's shape inference may end the process over the node, although it knows the types of its inputs."""
     match node.op_type:
         case "GatherND":
             return any(a.name == "batch_dims" and a.i < 0 for a in node.attribute)

@@ -36,6 +36,27 @@ def test_what_is_unsafe(op_type: str, outputs: int, attributes: dict[str, Any], 
     assert is_unsafe(node) == unsafe
 
 
+@pytest.mark.parametrize(
+    ("body", "unsafe"),
+    [
+        ("y = EyeLike (x)", []),
+        ("y = EyeLike (w)", []),
+        ("z = Neg (x) y = EyeLike (z)", ["EyeLike"]),
+        ("z = com.acme.Secret (x) y = EyeLike (z)", ["EyeLike"]),
+        ("z = com.acme.Secret (x) y = ai.onnx.ml.TreeEnsemble (z)", ["TreeEnsemble"]),
+        ("y = ai.onnx.ml.LabelEncoder (x)", []),
+    ],
+)
+def test_an_input_without_a_type(body: str, unsafe: list[str]) -> None:
+    """What a node made has the type that onnx infers for it, if it does."""
+    model = parse(
+        f"g (float[4, 4] x) => (float[4, 4] y) {{ {body} }}",
+        domains=', "com.acme": 1, "ai.onnx.ml": 5',
+        w=integers(4, 4),
+    )
+    assert [node.op_type for node in unsafe_nodes(model)] == unsafe
+
+
 def ranker(body: str = "y = GatherND <batch_dims = -1> (rows, i)") -> onnx.ModelProto:
     text = "g (float[1, 64] user, float[B, 4, 4] rows, int64[B, 1] i) => (float[?, ?] y, float[?, ?] z)"
     more = "s = Shape <end = 1> (rows) t = Concat <axis = 0> (s, one) e = Tile (user, t) z = MatMul (e, w)"
