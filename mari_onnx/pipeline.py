@@ -38,7 +38,7 @@ from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
-from mari_onnx.report.model import Command, Configuration, Cost, Remark, Report
+from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report
 from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
@@ -197,12 +197,15 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     if lacking := plan.lowered.lacking:
         name = plan.reading.model.graph.output[0].name
         remarks.append(Remark("refused", "opset", "", "", name, lacking, next_step=NEWER_OPSET))
+    relied_on, calls = tuple(plan.program.context.facts.assumed), found.mode.instructions(found.tiled)
+    if relied_on and found.mode.guard is not None:
+        calls = (*calls, f"So it is where a score of attention reaches {LARGEST_SCORE:,} in magnitude.")
     return Report(
         command, __version__, facts(document), found.inputs, tuple(remarks),
-        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch),
-        calls=found.mode.instructions(found.tiled), configuration=settings.configuration(command),
+        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch), calls=calls,
+        configuration=settings.configuration(command),
         changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
-        assumed=tuple(plan.program.context.facts.assumed),
+        assumed=relied_on,
     )  # fmt: skip
 
 

@@ -192,8 +192,8 @@ class Facts:
     picked: dict[Tensor, Picked] = field(default_factory=dict)
     """Rows that constants select (see `rules.columns`)."""
 
-    assumed: dict[str, None] = field(default_factory=dict)
-    """Nodes whose masks are believed because the caller vouches for the size of the scores (see `rules.blocks`)."""
+    assumed: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Nodes whose masks are believed because the caller vouches for the size of these scores (see `rules.blocks`)."""
 
     multiplied: dict[Tensor, MultipliedRows] = field(default_factory=dict)
     """Products of such rows, pair by pair (see `rules.pairs`)."""

@@ -26,6 +26,7 @@ from mari_onnx.analysis.interval_rules import KEEPS_ELEMENTS, MOVES, RULES, Use
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Tensor, fold, is_reshape
 from mari_onnx.ir.extents import Extent, divide, product
+from mari_onnx.ir.forms import Array
 
 LARGEST_FLOAT: dict[int, float] = {
     helper.np_dtype_to_tensor_dtype(np.dtype(t)): float(np.finfo(t).max) for t in ("f2", "f4")
@@ -57,6 +58,17 @@ class Intervals:
             else:
                 self._known[t] = self._checked(t, self._computed(t))
         return self._known[tensor]
+
+    def vouched(self, arrays: Sequence[Array]) -> list[Tensor]:
+        """The tensors of `assumed` that these arrays are computed from."""
+        seen: set[Tensor] = set()
+        stack = [array.tensor for array in arrays]
+        while stack:
+            t = stack.pop()
+            if t not in seen:
+                seen.add(t)
+                stack.extend(() if t in self.assumed else inputs_of(t.node))
+        return [t for t in self.assumed if t in seen]
 
     def _computed(self, t: Tensor) -> Interval:
         rank = len(t.shape or ())

@@ -1,7 +1,8 @@
-"""A check inside the written model that the rows of a tiled input are equal, as the user declared.
+"""A check inside the written model of what the user declared: the rows of a tiled input are equal, and scores small.
 
     identical = ReduceMin(Cast(Concat(x == row 0, ...)))        one comparison for each input, one reduction for all
     with NaN  = If(identical, true, compare again)              in which NaN equals NaN; only for floats
+    small     = ReduceMax(Abs(q k')) < 4000                     with `--assume-masked`: of the scores relied on
 
 The inputs are compared as the caller sends them, before any embedding, because ids are narrow. 0.0 and -0.0 are equal.
 The guard of the serving mode decides what the model answers if rows differ (see `mari_onnx.serving.guard`).
@@ -27,15 +28,23 @@ from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import product
 from mari_onnx.ir.forms import IndexMap, Value
+from mari_onnx.report.model import LARGEST_SCORE
 from mari_onnx.serving.guard import FLOATS, Guard
 
 BOOL, INT64, UINT8, FLOAT = TensorProto.BOOL, TensorProto.INT64, TensorProto.UINT8, TensorProto.FLOAT
 
 
 def guarded(program: Program, model: Model, tiled: Sequence[str], guard: Guard) -> Program:
-    """The program with a check that the rows of each input in `tiled` are equal; `guard` makes the outputs of it."""
-    identical = _identical(program, model, [program.values[name] for name in tiled])
-    outputs = guard.guarded(program.context.b, program.outputs, identical)
+    """The program with a check of what was declared; `guard` makes the outputs of it.
+
+    The rows of each input in `tiled` are equal, and the scores that masks were believed for are small. Those of the
+    user's tokens with the candidates' are computed for the check alone.
+    """
+    b = program.context.b
+    holds = _identical(program, model, [program.values[name] for name in tiled])
+    if scores := [t for each in program.context.facts.assumed.values() for t in each]:
+        holds = b.make("And", [holds, _small(b, list(dict.fromkeys(scores)))], (), BOOL)
+    outputs = guard.guarded(b, program.outputs, holds)
     _note_origins(program, outputs, tiled[0])
     return replace(program, outputs=outputs)
 
@@ -67,6 +76,23 @@ def _identical(program: Program, model: Model, tiled: Sequence[Value]) -> Tensor
         same = _all(b, model, [_equal(b, *pair) for pair in floats])
         results.append(_unless_nan(b, model, same, floats))
     return results[0] if len(results) == 1 else b.make("And", results, (), BOOL)
+
+
+def _small(b: Builder, scores: Sequence[Tensor]) -> Tensor:
+    """A boolean scalar: whether all scores that are finite are below `LARGEST_SCORE` in magnitude.
+
+    The other scores are those of one candidate, and make its outputs NaN; the others' are not.
+    """
+    dtype = helper.tensor_dtype_to_np_dtype(scores[0].dtype)
+    flat = [b.reshape(t, (product(t.known_shape),)) for t in scores]
+    none = b.constant(np.zeros(1, dtype))  # in a call without candidates, there may be no scores
+    total = sum((t.known_shape[0] for t in flat), start=none.known_shape[0])
+    sizes = b.make("Abs", [b.make("Concat", [none, *flat], (total,), axis=0)], (total,))
+    finite = b.make("Less", [sizes, b.constant(np.array(np.inf, dtype))], (total,), BOOL)
+    kept = b.make("Where", [finite, sizes, b.constant(np.zeros((), dtype))], (total,), scores[0].dtype)
+    return b.make(
+        "Less", [b.make("ReduceMax", [kept], (), keepdims=0), b.constant(np.array(LARGEST_SCORE, dtype))], (), BOOL
+    )
 
 
 def _sent_and_kept(b: Builder, value: Value) -> tuple[Tensor, Tensor]:

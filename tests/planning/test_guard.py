@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import mari_onnx
 from mari_onnx.serving.guard import Guard, NanGuard, OutputGuard
+from mari_onnx.serving.names import GuardName
 from mari_onnx.serving.tiled import Tiled, TiledByKey
-from tests.graphs import evaluate, integers
+from tests.graphs import evaluate, integers, parse
 from tests.serving.models import TYPES, assert_equal, call, numbers, ranker, served, speaks
 
 
@@ -46,6 +48,32 @@ def test_nan_is_the_same_as_nan(mode: Tiled) -> None:
     half[3, 1] = 0
     assert speaks(result, {**sent, "user_x": half})
     assert speaks(result, {**sent, "user_x": half[::-1].copy()})
+
+
+CAUSAL = np.tri(6, dtype=np.bool_)
+ATTENTION = """one_token = Unsqueeze (item, one) x = Concat <axis = 1> (user, one_token)
+    k = Mul (x, scale) kt = Transpose <perm = [0, 2, 1]> (k) s = MatMul (x, kt) m = Add (s, mask)
+    p = Softmax <axis = -1> (m) c = MatMul (p, x) h = Add (x, c) all = ReduceMean <axes = [1]> (h)"""
+
+
+@pytest.mark.parametrize("guard", ["nan", "output"])
+def test_scores_that_are_larger_than_was_vouched_for(guard: GuardName) -> None:
+    """The candidate's feature of 1e3 makes a score of 3e4 with the user's tokens, far above a mask of -1e4."""
+    mask = np.where(CAUSAL, 0, -1e4).astype(np.float32)
+    text = f"g (float[B, 5, 4] user, float[B, 4] item) => (float[B, 1, 4] all) {{ {ATTENTION} }}"
+    model = parse(text, one=[1], mask=mask, scale=np.float32(30))
+    result = mari_onnx.optimize(model, user_inputs="user", assume_masked=True, guard=guard)
+    assert result.report.assumed == ("p",)
+    assert any("4,000" in sentence for sentence in result.report.calls)
+    for batch in (0, 1, 3):
+        sent = {"user": np.ones((batch, 5, 4), np.float32), "item": integers(batch, 4)}
+        assert not speaks(result.model, sent) or not batch
+        for found, wanted in zip(evaluate(result.model, sent), evaluate(model, sent), strict=False):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    sent["item"][2, 1] = np.nan
+    assert not np.isnan(evaluate(result.model, sent)[0][:2]).any()
+    sent["item"][2, 1] = 1e3
+    assert speaks(result.model, sent)
 
 
 def test_zeros_of_either_sign_are_the_same() -> None:

@@ -136,7 +136,7 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
         if gains and not masked and blocks.row is not None:
             assumed = _masked(ctx.assumed_intervals, blocks, r)
             if assumed and ctx.assume_masked:
-                ctx.facts.assumed[whole.name] = None
+                ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
                 masked = assumed
             else:
                 seen.append(bool(assumed))

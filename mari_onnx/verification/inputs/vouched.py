@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from mari_onnx.report.model import LARGEST_SCORE
-from mari_onnx.verification.compare.judge import distance
+from mari_onnx.verification.compare.judge import distance, misplaced
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.runtimes.onnxruntime import Array, Run, RunError, Source, Values
@@ -65,10 +65,11 @@ class Vouched:
                 notes.append(beyond)
                 return found
             got = runs[1](found[0])
-            apart = max((_apart(a, got[name]) for name, a in found[1].items() if name in got), default=0.0)
-            notes.append(
-                f"{beyond}; outputs are {apart:.1g} of their scale apart there, and smaller features were compared"
-            )
+            pairs = [(a, got[name]) for name, a in found[1].items() if name in got]
+            elsewhere = next(filter(None, (misplaced(*pair) for pair in pairs)), None)
+            apart = max((_apart(*pair) for pair in pairs), default=0.0)
+            what = elsewhere or f"outputs are {apart:.1g} of their scale apart"
+            notes.append(f"{beyond}; {what} there, and smaller features were compared")
             nearer = self._within(calls, case, found[0])
             return None if nearer is None else (nearer, runs[0](nearer))
         except RunError as error:
