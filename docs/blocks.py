@@ -216,8 +216,8 @@ def promise() -> str:
             "3. **Written whole or not at all.** A model that fails the verification is not written, and the exit code "
             "is 1.",
             "4. **Nothing assumed but the declaration.** Rows that `-u` declares to be repeated are taken to be equal; "
-            "`--guard` checks that in the model. So it does with `--assume-masked`, which the verdict names where it is "
-            "given.",
+            "`--guard` checks that in the model. So it does with `--assume-masked`, which the verdict names where it "
+            "is given.",
             "5. **The verification is tested, too.** `make mutate` damages models and `make alarms` verifies right "
             "ones: damage has to be seen, and there must be no false alarm.",
         ]
