@@ -344,6 +344,115 @@ def two_tower_requests(features: Sequence[Feature]) -> nn.Module:
     return TwoTower(features, row_of_request)
 
 
+class Tokens(nn.Module):
+    """One sequence of the user's profile, the steps of the history and the candidate, which is scored by its own token.
+
+    A token sees itself and the tokens before it, but for padded steps of the history.
+    """
+
+    WIDTH, HEADS, LAYERS = 64, 4, 2
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        super().__init__()
+        self.profile = [feature for feature in features if feature.is_user and feature.length is None]
+        self.item = [feature for feature in features if not feature.is_user]
+        self.embeddings = Embeddings(features)
+        self.of_profile = nn.Linear(width(self.profile), self.WIDTH)
+        self.of_step = nn.Linear(width(HISTORY), self.WIDTH)
+        self.of_item = nn.Linear(width(self.item), self.WIDTH)
+        self.steps = 2 + (HISTORY[0].length or 0)
+        self.score = nn.Linear(self.WIDTH, 1)
+
+    def tokens(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """(batch, steps, width) of tokens, and (batch, steps, steps) of which token sees which."""
+        history, there = self.embeddings.sequence(rows, HISTORY)
+        profile = self.of_profile(self.embeddings.flat(rows, self.profile))
+        item = self.of_item(self.embeddings.flat(rows, self.item))
+        x = torch.cat([profile.unsqueeze(1), self.of_step(history), item.unsqueeze(1)], dim=1)
+        always = torch.ones_like(there[:, :1])
+        seen = torch.cat([always, there, always], dim=1)
+        causal = torch.ones(self.steps, self.steps, dtype=torch.bool).tril()
+        return x, causal & (seen.unsqueeze(1) | torch.eye(self.steps, dtype=torch.bool))
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(batch, steps, width) -> (batch, heads, steps, head)."""
+        return x.view(*x.shape[:2], self.HEADS, -1).transpose(1, 2)
+
+
+class DecoderLayer(nn.Module):
+    """A layer of a Llama-like decoder: RMSNorm, rotary positions, softmax attention, and a gated MLP."""
+
+    def __init__(self, of: Tokens) -> None:
+        super().__init__()
+        width, inner = of.WIDTH, 2 * of.WIDTH
+        self.norm, self.norm_mlp = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.out = nn.Linear(width, width, bias=False)
+        self.gate, self.up = (nn.Linear(width, inner, bias=False) for _ in range(2))
+        self.down = nn.Linear(inner, width, bias=False)
+
+
+def rotated(x: Tensor) -> Tensor:
+    """(batch, heads, steps, head) with each pair of halves turned by the angle of its step."""
+    steps, head = x.shape[-2:]
+    angles = torch.outer(torch.arange(steps), 100.0 ** -(torch.arange(head // 2) * 2 / head)).repeat(1, 2)
+    first, second = x.chunk(2, dim=-1)
+    return x * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()
+
+
+class Decoder(Tokens):
+    """A Llama-like decoder over the sequence."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        super().__init__(features)
+        self.layers = nn.ModuleList(DecoderLayer(self) for _ in range(self.LAYERS))
+        self.norm = nn.RMSNorm(self.WIDTH, eps=1e-6)
+
+    def forward(self, rows: Rows) -> Tensor:
+        x, seen = self.tokens(rows)
+        for layer in self.layers:
+            normed = layer.norm(x)
+            query, key = (rotated(self.heads(of(normed))) for of in (layer.query, layer.key))
+            scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+            scores = scores.masked_fill(~seen.unsqueeze(1), -math.inf)
+            mixed = scores.softmax(-1) @ self.heads(layer.value(normed))
+            x = x + layer.out(mixed.transpose(1, 2).flatten(2))
+            normed = layer.norm_mlp(x)
+            x = x + layer.down(nn.functional.silu(layer.gate(normed)) * layer.up(normed))
+        return torch.sigmoid(self.score(self.norm(x[:, -1]))).squeeze(1)
+
+
+class HSTULayer(nn.Module):
+    """A layer of HSTU: attention by SiLU with a bias for each distance, gated by a fourth projection."""
+
+    def __init__(self, of: Tokens) -> None:
+        super().__init__()
+        self.norm, self.norm_mixed = nn.LayerNorm(of.WIDTH), nn.LayerNorm(of.WIDTH)
+        self.projections = nn.Linear(of.WIDTH, 4 * of.WIDTH)
+        self.distance = nn.Embedding(of.steps, of.HEADS)
+        self.out = nn.Linear(of.WIDTH, of.WIDTH)
+
+
+class HSTU(Tokens):
+    """HSTU over the sequence: no softmax, so that a masked token has no part in any sum."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        super().__init__(features)
+        self.layers = nn.ModuleList(HSTULayer(self) for _ in range(self.LAYERS))
+
+    def forward(self, rows: Rows) -> Tensor:
+        x, seen = self.tokens(rows)
+        places = torch.arange(self.steps)
+        distances = (places.unsqueeze(1) - places).clamp(min=0)
+        for layer in self.layers:
+            gate, query, key, value = nn.functional.silu(layer.projections(layer.norm(x))).chunk(4, dim=-1)
+            scores = self.heads(query) @ self.heads(key).transpose(-1, -2) + layer.distance(distances).permute(2, 0, 1)
+            weights = nn.functional.silu(scores) / self.steps * seen.unsqueeze(1)
+            mixed = (weights @ self.heads(value)).transpose(1, 2).flatten(2)
+            x = x + layer.out(layer.norm_mixed(mixed) * gate)
+        return torch.sigmoid(self.score(x[:, -1])).squeeze(1)
+
+
 # From the user's rows to the candidates' -----------------------------------------------------------------------------
 
 
@@ -549,6 +658,28 @@ SAMPLES: tuple[Sample, ...] = (
         spread_by="`repeat_interleave` of keys, values, profile",
     ),
     Sample(
+        name="decoder_expanded",
+        title="Decoder over profile, history and candidate",
+        source=TORCH,
+        build=Decoder,
+        features=ATTENTION,
+        exporter="dynamo",
+        opset=18,
+        variant="expanded",
+        spread=by_expand,
+        spread_by="`expand` of the ids",
+    ),
+    Sample(
+        name="hstu_vanilla",
+        title="HSTU over profile, history and candidate",
+        source=TORCH,
+        build=HSTU,
+        features=ATTENTION,
+        exporter="torchscript",
+        opset=17,
+        variant="vanilla",
+    ),
+    Sample(
         name="two_tower_expanded",
         title="Two towers and an MLP",
         source=TORCH,
@@ -589,7 +720,7 @@ def randomize(model: nn.Module, seed: int) -> None:
             assign(module.running_mean, rng.normal(0.0, 0.3, module.num_features))
             assign(module.running_var, rng.uniform(0.5, 1.5, module.num_features))
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, (batch_norm, nn.LayerNorm)) and name == "weight":
+            if isinstance(module, (batch_norm, nn.LayerNorm, nn.RMSNorm)) and name == "weight":
                 assign(parameter, rng.uniform(0.7, 1.3, parameter.shape))
             elif isinstance(module, nn.Embedding):
                 assign(parameter, rng.normal(0.0, 0.25, parameter.shape))
