@@ -25,7 +25,7 @@ from docs.stages import alternative, forms_of, interpreted, stages
 from mari_onnx.cli import EPILOG
 from mari_onnx.ir.axes import show
 from mari_onnx.report import SUFFIXES, view_of
-from mari_onnx.report.words import count, ratio
+from mari_onnx.report.numbers import count, ratio
 from mari_onnx.verification.compare import judge as compare
 from mari_onnx.verification.inputs import draw as inputs
 from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EDGE_BATCH, EFFORTS, MANY
@@ -35,6 +35,7 @@ PACKAGE = ROOT / "mari_onnx"
 MEASUREMENTS = ROOT / "docs/measurements.md"
 SHOWN = "deepfm_expanded"
 SPLIT = "mmoe_vanilla"
+TIMED_SAMPLE = "wide_deep_vanilla"
 BENCHMARKS = ("models", "handmade", "--batch", "500")
 
 
@@ -134,6 +135,11 @@ def _inspected(name: str) -> mari_onnx.Report:
 def timings() -> str:
     """What the benchmarks print."""
     return _benchmark(*BENCHMARKS)
+
+
+def bench() -> str:
+    """What `mari-onnx bench` prints."""
+    return _code(_printed(f"mari-onnx bench sample_models/{TIMED_SAMPLE}.onnx -u 'user_*'"), "text")
 
 
 def serving_times() -> str:
@@ -449,7 +455,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "modules": modules,
 }
 
-TIMED: dict[str, Callable[[], str]] = {"timings": timings, "serving": serving_times}
+TIMED: dict[str, Callable[[], str]] = {"timings": timings, "serving": serving_times, "bench": bench}
 """Blocks that take minutes, and differ from one machine to another: they are written on request alone."""
 
 PICTURES: dict[str, Callable[[], str]] = {"before-after.svg": before_after, "stages.svg": stages}

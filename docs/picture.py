@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper, parser, shape_inference
 
 from mari_onnx import Optimized, optimize
-from mari_onnx.report.words import count, ratio
+from mari_onnx.report.numbers import count, ratio
 
 BATCH = 500
 USER, ITEM, HIDDEN = 160, 96, 256

@@ -9,7 +9,7 @@ from html import escape
 from docs.picture import CARD, INK, LINE, PAPER, QUIET, optimized_ranker, ranker, text
 from mari_onnx.ir.axes import Dims, show
 from mari_onnx.ir.forms import Value
-from mari_onnx.report.words import count, microseconds
+from mari_onnx.report.numbers import count, microseconds
 from tests.graphs import Rewritten, rewrite
 
 WIDTH, MARGIN, ROW, GAP = 760, 24, 84, 26

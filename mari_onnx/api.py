@@ -1,4 +1,4 @@
-"""The public functions: `optimize`, `split`, `inspect` and `verify`. The command line is a thin layer over them.
+"""The public functions: `optimize`, `split`, `inspect`, `verify` and `bench`. The command line is a layer over them.
 
 result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"], batch=500)
 if result.changed and result.report.verification.passed:
@@ -9,29 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import onnx
 
-from mari_onnx import pipeline
-from mari_onnx.analysis.input_roles import InputRoles, roles_of
-from mari_onnx.analysis.reading import read
+from mari_onnx import pipeline, two_models
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
-from mari_onnx.document.facts import facts
-from mari_onnx.document.graph_view import Model
-from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
-from mari_onnx.pipeline import Progress, Settings
-from mari_onnx.report.model import Configuration, Cost, Report, Role
-from mari_onnx.serving.modes import mode_of, mode_of_result
+from mari_onnx.measurement.options import OptionFields as MeasurementFields
+from mari_onnx.measurement.options import Options as Measurement
+from mari_onnx.measurement.policies import judged
+from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
+from mari_onnx.report.model import Configuration, Report, Role
+from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
-from mari_onnx.serving.recompose import together
-from mari_onnx.verification.options import OptionFields
-from mari_onnx.version import __version__
-
-DEFAULT_BATCH = 500
+from mari_onnx.two_models import Called
+from mari_onnx.verification.options import OptionFields, Options
 
 
 @dataclass(frozen=True)
@@ -201,7 +196,7 @@ def split(
 
 def verify(
     reference: ModelLike,
-    optimized: ModelLike,
+    optimized: ModelLike | Optimized,
     *,
     user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
@@ -215,8 +210,9 @@ def verify(
 ) -> Report:
     """Whether two models are the same function and equally accurate; see `mari_onnx.verification`.
 
-    `optimized` may be called in any way that `optimize` can write: the way is found from its inputs and outputs. It may
-    also be a ranking model, together with its `user_model` and `item_model`. In the inputs that are generated, tiled
+    `optimized` is a model, or the result of `optimize`. It may be called in any way that `optimize` can write: the way
+    is found from its inputs and outputs. It may also be a ranking model, together with its `user_model` and
+    `item_model`. In the inputs that are generated, tiled
     rows are all identical (one request), unless a `request_key` or a `request_index` tells several requests apart.
 
     The options are the fields of `mari_onnx.verification.Options`, each as a keyword:
@@ -234,64 +230,91 @@ def verify(
     """
     parts = [part for part in (user_model, item_model) if part is not None]
     with within(timeout, max_memory):
-        return _verified(
-            reference, [*parts, optimized], _names(user_inputs), request_index, _names(request_key), progress, options
-        )
+        called = Called(_names(user_inputs), request_index, _names(request_key))
+        return two_models.verify(reference, [*parts, _model(optimized)], called, Options(**options), progress)
 
 
-def _verified(
+class BenchFields(MeasurementFields, Limits, total=False):
+    """The options of `bench` as keywords."""
+
+    batch: int
+    user_batch: UserBatch
+    guard: GuardName | None
+    allow_no_candidates: bool
+    dynamic_batch: bool
+    assume_masked: bool
+    verify: bool
+
+
+MAKING = ("batch", "user_batch", "guard", "allow_no_candidates", "dynamic_batch", "assume_masked", "verify")
+"""The options of `bench` that say how a model is optimized, where none is given."""
+
+
+def bench(
     reference: ModelLike,
-    models: Sequence[ModelLike],
-    user_inputs: tuple[str, ...],
-    request_index: str | None,
-    request_key: tuple[str, ...],
-    progress: Progress | None,
-    options: OptionFields,
+    optimized: ModelLike | Optimized | None = None,
+    *,
+    user_inputs: str | Sequence[str] = (),
+    request_index: str | None = None,
+    request_key: str | Sequence[str] = (),
+    progress: Progress | None = None,
+    **options: Unpack[BenchFields],
 ) -> Report:
-    """The report of `verify`; the last of `models` is the optimized model, and those before it are parts of a split."""
-    from mari_onnx.verification import Known, Options, structural_difference
-    from mari_onnx.verification import verify as compare
-    from mari_onnx.verification.notes import noted
+    """How much faster `optimized` is than `reference`, on this machine: `report.benchmark`.
 
-    settings = Options(**options)
-    first, second = as_document(reference), as_document(models[-1])
-    parts = list(map(as_document, models[:-1]))
-    with blaming(first, second, *parts):
-        graph = Model(first)
-        roles = roles_of(graph, user_inputs, DEFAULT_BATCH, mode_of(request_key=request_key))
-        index = request_index if roles.tiled else None
-        mode = mode_of_result(first, [*parts, second], index, request_key)
-        drawn_rows = mode.drawn_rows(roles.tiled, request_key)
-        whole = together(first, [*parts, second], mode)
-        of_first, of_second = facts(first), facts(second)
-    result = whole if parts else second
-    before = after = structure = None
-    notes: list[str] = []
-    with noted(notes, "how the two graphs differ could not be found"):
-        structure = structural_difference(first, result)
-    with noted(notes, "the arithmetic of the two models could not be counted"):
-        other = Model(result)
-        before, after = _as_it_is(graph, roles), _as_it_is(other, roles_of(other, user_inputs, DEFAULT_BATCH))
-    with blaming(first, second, *parts):
-        relied_on = tuple(dict.fromkeys(name for part in [*parts, second] for name in assumed(part.proto)))
-        known = Known(drawn_rows.tiled, drawn_rows.keys, assumed=relied_on)
-        verification = compare(first, whole, known, settings, progress)
-    configuration = {"user_inputs": user_inputs, "request_index": request_index, "request_key": request_key}
-    shown = ("batches", "effort", "seed", "rtol", "atol")
-    configuration |= {name: getattr(settings, name) for name in shown}
-    return Report(
-        "verify", __version__, of_first, roles.inputs, cost_before=before, cost_after=after,
-        verification=replace(verification, notes=(*verification.notes, *notes)), optimized=of_second,
-        changed=first.proto != second.proto, structure=structure, configuration=Configuration(configuration),
-        assumed=relied_on,
+    Both are called in turns in one child process, and their times are compared round by round. Where no `optimized` is
+    given, `reference` is optimized first, with these options of `optimize`: `batch`, `user_batch`, `guard`,
+    `allow_no_candidates`, `dynamic_batch`, `assume_masked` and `verify`. If nothing can be gained then, or the
+    verification fails, nothing is measured, and `report.benchmark` is None.
+
+    Inputs are drawn as for `verify`, so that tiled rows are identical. The other options are the fields of
+    `mari_onnx.measurement.Options`, each as a keyword:
+
+        batches             numbers of candidates: 1, 10, 50, 200 and 1000
+        threads             numbers of threads: 1
+        runtime             "onnxruntime" or "openvino"
+        seconds             for each number of candidates and of threads: 4
+        seed, inputs,       on which inputs the models are called
+        input_ranges,
+        extents
+        profile             whether the time of each node is measured as well
+        min_speedup,        policies: what was found is in `report.policies`
+        max_slowdown
+
+    `timeout` is for making the model, and once more for measuring. Raises UserError as `optimize` and `verify` do, and
+    where the models do not end in that time.
+    """
+    given: dict[str, Any] = dict(options)
+    making = {name: given.pop(name) for name in MAKING if name in given}
+    limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
+    settings = Measurement(**given)
+    called = Called(_names(user_inputs), request_index, _names(request_key))
+    if optimized is not None:
+        with within(**limits):
+            return two_models.bench(reference, _model(optimized), called, settings, progress)
+    result = optimize(
+        reference, user_inputs=user_inputs, request_index=request_index, request_key=request_key, progress=progress,
+        **making, **limits,
     )  # fmt: skip
+    made = replace(result.report, command="bench")
+    if not result.changed:
+        return replace(made, policies=judged(settings, ()))
+    if not made.passed:
+        return made
+    with within(**limits):
+        timed = two_models.bench(result.document, _model(result), called, settings, progress)
+    options_of_both = Configuration({**_options(made), **_options(timed)})
+    return replace(made, benchmark=timed.benchmark, policies=timed.policies, configuration=options_of_both)
+
+
+def _options(report: Report) -> Mapping[str, object]:
+    return {} if report.configuration is None else report.configuration.options
+
+
+def _model(given: ModelLike | Optimized) -> ModelLike:
+    return given.document.with_proto(given.model) if isinstance(given, Optimized) else given
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     """Names or globs as a tuple. A string is one of them, and not a sequence of letters."""
     return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _as_it_is(graph: Model, roles: InputRoles) -> Cost:
-    """The cost of one call of a model at the default number of candidates. No plan is made."""
-    return pipeline.cost(read(graph, roles).work(DEFAULT_BATCH), DEFAULT_BATCH)

@@ -44,6 +44,9 @@ from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.version import __version__
 
+DEFAULT_BATCH = 500
+"""The number of candidates at which costs are counted where nothing else is asked for."""
+
 NEWER_OPSET = "export the model for a newer opset"
 
 Progress: TypeAlias = Callable[[str, int, int], None]

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import mari_onnx
-from mari_onnx import UserError, inspect, optimize, split, verify
+from mari_onnx import UserError, Verification, inspect, optimize, split, verify
 from mari_onnx.emission.graft import graft
 from tests.graphs import assert_same, integers, parse, ranking
 
@@ -181,7 +181,7 @@ def test_verify_plans_nothing(tower: onnx.ModelProto, monkeypatch: pytest.Monkey
             "mari_onnx.verification.compare.structure.structural_difference",
             "how the two graphs differ could not be found",
         ),
-        ("mari_onnx.api._as_it_is", "the arithmetic of the two models could not be counted"),
+        ("mari_onnx.two_models._as_it_is", "the arithmetic of the two models could not be counted"),
     ],
 )
 def test_what_breaks_beside_the_verdict_is_a_note(
@@ -282,3 +282,87 @@ def test_a_batch_that_was_fixed_at_export() -> None:
     assert inspect(model, user_inputs="user", dynamic_batch=True).changed
     parts = split(model, user_inputs="user", dynamic_batch=True)
     assert parts.report.verification is not None and parts.report.verification.passed
+
+
+FEW: dict[str, Any] = {"batches": (1, 8), "seconds": 1e-3}
+
+
+def test_bench_of_two_models(tower: onnx.ModelProto) -> None:
+    result = optimize(tower, user_inputs="user", user_batch="one", verify=False)
+    for optimized in (result.model, result):
+        report = mari_onnx.bench(tower, optimized, user_inputs="user", **FEW)
+        assert report.command == "bench"
+        assert report.benchmark is not None
+        assert [timing.batch for timing in report.benchmark.timings] == [1, 8]
+        assert (report.verification, report.policies, report.changed) == (None, (), True)
+        assert report.cost_before is not None
+        assert report.cost_after is not None
+        assert report.cost_after.macs < report.cost_before.macs
+        assert report.passed
+
+
+def test_bench_of_one_model(tower: onnx.ModelProto) -> None:
+    """A speed-up that no model can have, and one that every model has."""
+    report = mari_onnx.bench(tower, user_inputs="user", min_speedup=1e6, max_slowdown=1e6, guard="nan", **FEW)
+    assert report.benchmark is not None
+    assert report.verification is not None
+    assert report.verification.passed
+    assert [(policy.name, policy.met) for policy in report.policies] == [("min-speedup", False), ("max-slowdown", True)]
+    assert not report.passed
+    assert report.configuration is not None
+    options = report.configuration.options
+    assert (options["user_inputs"], options["guard"], options["batches"]) == (("user",), "nan", (1, 8))
+
+
+def test_bench_of_a_model_that_stays_as_it_is(item_only: onnx.ModelProto) -> None:
+    report = mari_onnx.bench(item_only, min_speedup=1.1, max_slowdown=1.0, **FEW)
+    assert (report.changed, report.benchmark) == (False, None)
+    assert [(policy.name, policy.met) for policy in report.policies] == [("min-speedup", False), ("max-slowdown", True)]
+    assert {policy.message for policy in report.policies} == {"1, because nothing was rewritten"}
+
+
+def test_bench_of_a_result_that_fails(tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mari_onnx.verification import apart
+
+    def fails(*_: object) -> Verification:
+        return Verification(False, 0, 0.0, 0.0, ())
+
+    monkeypatch.setattr(apart, "_verify", fails)
+    monkeypatch.setattr("mari_onnx.worker.run", lambda function, *given, progress=None: function(*given))
+    report = mari_onnx.bench(tower, user_inputs="user", **FEW)
+    assert report.benchmark is None
+    assert not report.passed
+
+
+def test_bench_of_a_batch_that_was_fixed() -> None:
+    fixed = parse(
+        "g (float[20, 256] user, float[20, 3] item) => (float[20, 32] y) {"
+        "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b) }",
+        **WIDE,
+    )
+    report = mari_onnx.bench(fixed, user_inputs="user", dynamic_batch=True, **FEW)
+    assert report.benchmark is not None
+    assert [timing.batch for timing in report.benchmark.timings] == [1, 8]
+
+
+def test_bench_in_calls_of_several_requests() -> None:
+    model = parse(
+        "g (int64[B] user_id, float[B, 256] user, float[B, 3] item) => (float[B, 32] y) {"
+        "e = Gather (table, user_id) x = Concat <axis = 1> (user, e, item) y = Gemm (x, w, b) }",
+        table=integers(50, 8), w=integers(267, 32), b=integers(32),
+    )  # fmt: skip
+    keyed = optimize(model, user_inputs="user*", request_key="user_id", verify=False)
+    report = mari_onnx.bench(model, keyed, user_inputs="user*", request_key="user_id", **FEW)
+    assert report.benchmark is not None
+
+
+def test_an_option_that_bench_does_not_have(tower: onnx.ModelProto) -> None:
+    with pytest.raises(TypeError, match="batchs"):
+        mari_onnx.bench(tower, tower, batchs=(1,))  # type: ignore[call-arg]
+
+
+def test_verify_of_a_result(tower: onnx.ModelProto) -> None:
+    result = optimize(tower, user_inputs="user", user_batch="requests", verify=False)
+    report = verify(tower, result, user_inputs="user", effort="quick")
+    assert report.verification is not None
+    assert report.verification.passed

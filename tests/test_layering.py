@@ -34,8 +34,10 @@ ORDER = (
     "planning",
     "partition",
     "verification",
+    "measurement",
     "attempts",
     "pipeline",
+    "two_models",
     "api",
     "",  # mari_onnx itself, the public interface
     "cli",
@@ -46,6 +48,7 @@ ORDER = (
 NEVER = {
     "ir": {"report", "document"},
     "verification": {"analysis", "emission", "planning", "partition"},
+    "measurement": {"analysis", "emission", "planning", "partition"},
 }
 """What a folder leaves alone although it is lower.
 

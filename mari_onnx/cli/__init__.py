@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import click
 
 from mari_onnx.cli import options
+from mari_onnx.cli.bench import bench
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
 from mari_onnx.cli.split import split
@@ -33,7 +34,8 @@ from mari_onnx.version import __version__
 EPILOG = """\b
 Exit codes:
   0    done; also when nothing can be gained, and the model is written as it was
-  1    the predictions differ, or were not shown to be the same; no model is written
+  1    the predictions differ, or were not shown to be the same, or what was asked for is not met,
+       such as --min-speedup; no model is written
   2    the command or a model cannot be used as given; the message says what to do
   3    a bug in mari-onnx; MARI_ONNX_DEBUG=1 shows where, and checks each step
   130  interrupted (Ctrl-C), 143 terminated, 129 hung up; the message says what was written
@@ -215,6 +217,7 @@ def main() -> None:
       mari-onnx inspect  model.onnx -u 'user_*'
       mari-onnx optimize model.onnx fast.onnx -u 'user_*'
       mari-onnx verify   model.onnx fast.onnx -u 'user_*'
+      mari-onnx bench    model.onnx fast.onnx -u 'user_*'
       mari-onnx split    model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
     """
     for stream in (sys.stdout, sys.stderr):
@@ -222,5 +225,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop the command
 
 
-for command in (optimize, split, verify, inspect):
+for command in (optimize, split, verify, inspect, bench):
     main.add_command(command)

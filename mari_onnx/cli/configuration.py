@@ -45,7 +45,7 @@ def _either(*words: str) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-STRINGS, NUMBER = "a list of strings", "a number"
+STRINGS, NUMBERS, NUMBER = "a list of strings", "a list of whole numbers", "a number"
 
 KEYS = {
     "user-inputs": Key("user_inputs", (list,), STRINGS),
@@ -58,7 +58,11 @@ KEYS = {
     "allow-no-candidates": Key("allow_no_candidates", (bool,), "true or false"),
     "dynamic-batch": Key("dynamic_batch", (bool,), "true or false"),
     "assume-masked": Key("assume_masked", (bool,), "true or false"),
-    "verify-batches": Key("batches", (list,), "a list of whole numbers"),
+    "verify-batches": Key("batches", (list,), NUMBERS),
+    "bench-batches": Key("bench_batches", (list,), NUMBERS),
+    "bench-threads": Key("threads", (list,), NUMBERS),
+    "min-speedup": Key("min_speedup", (float, int), NUMBER),
+    "max-slowdown": Key("max_slowdown", (float, int), NUMBER),
     "seed": Key("seed", (int,), "a whole number"),
     "rtol": Key("rtol", (float, int), NUMBER),
     "atol": Key("atol", (float, int), NUMBER),

@@ -92,9 +92,7 @@ assume_masked = click.option(
     "the graph gives a bound.",
 )
 
-_ASKED = [
-    user_inputs,
-    batch,
+_ASKED: list[Callable[[Any], Any]] = [
     click.option(
         "--user-batch",
         type=click.Choice(names.USER_BATCHES),
@@ -131,17 +129,23 @@ _ASKED = [
 ]
 
 
-def asked(command: Command) -> Command:
-    """Add the options that decide which model is made: the user's inputs, and how the caller sends them.
+def asked_with(*first: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """What adds the options that decide which model is made, after those for the user's inputs and for the batch.
 
-    The command gets `user_inputs`, `batch`, `user_batch`, `request_index`, `request_key`, `guard`,
-    `allow_no_candidates`, `dynamic_batch`, `assume_masked` and the options of `bounded`, which `mari_onnx.optimize` and
-    `mari_onnx.inspect` take by these names.
+    The command gets `user_batch`, `request_index`, `request_key`, `guard`, `allow_no_candidates`, `dynamic_batch`,
+    `assume_masked` and the options of `bounded`: arguments of `mari_onnx.optimize` and `mari_onnx.inspect`.
     """
-    command = bounded(command)
-    for option in reversed(_ASKED):
-        command = option(command)
-    return command
+
+    def add(command: Command) -> Command:
+        command = bounded(command)
+        for option in reversed([*first, *_ASKED]):
+            command = option(command)
+        return command
+
+    return add
+
+
+asked = asked_with(user_inputs, batch)
 
 
 class WithGuard(click.Command):
@@ -249,8 +253,8 @@ class Writing:
             check_output(output, model, overwrite=self.overwrite)
 
     def wants(self, report: Report) -> bool:
-        """Whether the models are to be written: no verification failed, and there is no `--dry-run`."""
-        return not self.dry_run and (report.verification is None or report.verification.passed)
+        """Whether the models are to be written: the result passed, and there is no `--dry-run`."""
+        return not self.dry_run and report.passed
 
     def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
@@ -329,10 +333,10 @@ def hand_over(
     verbose: bool,
     form: str = "text",
 ) -> None:
-    """Write the report where it was asked for, show it, and end with exit code 1 if verification failed.
+    """Write the report where it was asked for, show it, and end with exit code 1 if the result did not pass.
 
     `problems` are what was postponed, and what keeps the report from being written or shown is one more. After the
-    verdict the first of them is raised; where verification failed, that decides the exit code, and the problems are
+    verdict the first of them is raised; where the result did not pass, that decides the exit code, and the problems are
     only said.
     """
     from mari_onnx.document.staging import write_file
@@ -344,7 +348,7 @@ def hand_over(
             write_file(file, render(report, view_of(file)).encode("utf-8", "backslashreplace"), was_written)
     with postponed(problems):
         show(report, quiet=quiet, verbose=verbose, form=form)
-    if report.verification is not None and not report.verification.passed:
+    if not report.passed:
         for problem in problems:
             click.echo(f"Error: {problem}", err=True)
         raise click.exceptions.Exit(1)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import calls, options
 from mari_onnx.cli.progress import progress
 from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
-from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, RUNTIMES
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 
 if TYPE_CHECKING:
     from mari_onnx.report.model import Report
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 
 FAILING = ".failing.npz"
 """The ending of the file of the smallest inputs that fail, unless it is given."""
-
-
-def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Options such as `user_id=0:999`, as limits by name: `{"user_id": (0.0, 999.0)}`."""
-    found = {}
-    for one in given:
-        name, _, limits = one.rpartition("=")
-        try:
-            low, high = (float(limit) for limit in limits.split(":"))
-        except ValueError:
-            raise click.BadParameter(f"{one!r} is not of the form NAME=LOW:HIGH, as in user_id=0:999") from None
-        if not name:
-            raise click.BadParameter(f"{one!r} names no input; it should look like user_id=0:999")
-        found[name] = (low, high)
-    return found
 
 
 @click.command(short_help="Tell whether two models make the same predictions.")
@@ -78,33 +63,8 @@ def _ranges(_ctx: click.Context, _option: click.Parameter, given: Sequence[str])
     help=f"How much to run. {'; '.join(f'{name}: {effort.words}' for name, effort in EFFORTS.items())}. When the time "
     "is over, the cases beside the first at each number of candidates are left out, with a note.",
 )
-@click.option(
-    "--runtime",
-    type=click.Choice(RUNTIMES),
-    default=DEFAULT_RUNTIME,
-    show_default=True,
-    help=f"Compare in this runtime besides {DEFAULT_RUNTIME}. One that is missing is an extra of its name: pip install "
-    "'mari-onnx[NAME]'.",
-)
-@click.option(
-    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the drawn inputs."
-)
-@click.option(
-    "--inputs",
-    metavar="PATH",
-    type=options.FILE,
-    help="Run recorded inputs instead of drawn ones: a file .npz, .jsonl or .parquet, or a folder with NAME.npy or "
-    "test_data_set_N.",
-)
-@click.option(
-    "--input-range",
-    "input_ranges",
-    metavar="NAME=LOW:HIGH",
-    multiple=True,
-    callback=_ranges,
-    help="Draw this input from LOW to HIGH, both included, in place of the range that is found in the graph. May be "
-    "given several times.",
-)
+@calls.runtime(f"Compare in this runtime besides {DEFAULT_RUNTIME}.")
+@calls.drawn
 @click.option(
     "--rtol",
     metavar="X",

@@ -37,19 +37,19 @@ class Session(ort.InferenceSession):  # type: ignore[misc]
         super().__init__(model, options, providers=["CPUExecutionProvider"])
 
 
-def open_document(document: Document, *, optimize: bool) -> Session:
+def open_document(document: Document, options: ort.SessionOptions) -> Session:
     """A session for a document: of its file, if there is one. Raises what onnxruntime raises.
 
     It takes no path that is not UTF-8.
     """
     if document.path is not None and document.path.as_posix().isprintable():
-        return Session(str(document.path), _options(optimize=optimize), _tables(document, document.proto))
-    return open_session(document, document.proto, optimize=optimize)
+        return Session(str(document.path), options, _tables(document, document.proto))
+    return open_session(document, document.proto, options)
 
 
-def open_session(document: Document, proto: onnx.ModelProto, *, optimize: bool) -> Session:
+def open_session(document: Document, proto: onnx.ModelProto, options: ort.SessionOptions) -> Session:
     """A session for a model in memory that refers to a document's external data. Raises what onnxruntime raises."""
-    options, tables = _options(optimize=optimize), _tables(document, proto)
+    tables = _tables(document, proto)
     if document.base_dir is not None:
         proto, folder = reachable(proto, document.base_dir)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
@@ -62,7 +62,7 @@ def why_not_loaded(document: Document) -> str | None:
     Its weights are read for that, and nothing is run.
     """
     try:
-        open_document(document, optimize=False)
+        open_document(document, session_options(optimize=False))
     except Exception as error:  # onnxruntime's exceptions have no common base
         return brief(error)
     return None
@@ -108,10 +108,16 @@ def _mapped(document: Document, tensor: onnx.TensorProto) -> np.ndarray[Any, Any
     return np.asarray(found)
 
 
-def _options(*, optimize: bool) -> ort.SessionOptions:
+def session_options(*, optimize: bool, threads: int = 1) -> ort.SessionOptions:
+    """The options of a session; `optimize` says whether onnxruntime may optimize the model, as it does by default.
+
+    Threads wait for work within a call, and not after it, where another session may run.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # a failure is raised; logging it too would print it twice
+    if threads > 1:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mari_onnx.report.benchmark_words import asked
 from mari_onnx.report.model import Report
 from mari_onnx.report.words import failed, judged, left_out, subject
 
@@ -28,6 +29,9 @@ def _lines(report: Report) -> Iterator[str]:
             rule = f" (rule {found.rule})" if found.rule else ""
             again = f"\n{found.command}" if found.command else ""
             yield _command("notice", file, "where it begins", f"{found.tensor}{rule}{again}")
+    for policy in report.policies:
+        if not policy.met:
+            yield _command("error", file, policy.name, asked(policy))
     for sentence in left_out(report):
         yield _command("warning", file, "left out", sentence)
     mark, _, verdict = judged(report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as Xml
 
+from mari_onnx.report.benchmark_words import asked, where
 from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.words import effort, left_out, subject
 
@@ -13,13 +14,20 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: Report) -> str:
-    """A test suite with a case for each output in each case of inputs.
+    """A test suite with a case for each output in each case of inputs, each measured call and each policy.
 
     A report without a verification has one case that is skipped. A verification that compared nothing has one case
     that failed.
     """
     suite = Xml.Element("testsuite", name=f"mari-onnx {report.command}")
     verification = report.verification
+    for timing in report.benchmark.timings if report.benchmark is not None else ():
+        seconds = f"{timing.after.median_us / 1e6:.9f}"
+        Xml.SubElement(suite, "testcase", classname=_class(report), name=where(timing), time=seconds)
+    for policy in report.policies:
+        case = Xml.SubElement(suite, "testcase", classname=_class(report), name=policy.name)
+        if not policy.met:
+            Xml.SubElement(case, "failure", message=_legal(asked(policy)), type="policy")
     if verification is None:
         case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
         Xml.SubElement(case, "skipped", message="nothing was verified")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from mari_onnx.report.benchmark import Benchmark
+from mari_onnx.report.benchmark_words import asked, broken_even, tables
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
+from mari_onnx.report.numbers import counted, known, ratio, size, small
 from mari_onnx.report.words import (
     by_operator,
     cost_rows,
-    counted,
     effort,
     failed,
     judged,
-    known,
     left_out,
     model_name,
+    optimized_name,
     precision,
-    ratio,
-    size,
-    small,
     sum_of_changes,
 )
 
@@ -40,7 +39,12 @@ def to_markdown(report: Report) -> str:
         lines += [f"> ⚠️ {_text(sentence)}", ""]
     if report.verification and report.verification.divergence:
         lines += _divergence(report.verification.divergence)
+    for policy in report.policies:
+        lines.append(f"- {'✅' if policy.met else '❌'} {_text(asked(policy))}")
+    lines += [""] if report.policies else []
     lines += _cost(report)
+    if report.benchmark:
+        lines += _benchmark(report.benchmark)
     if report.verification:
         lines += _verification(report.verification)
         lines += _rankings(report.verification)
@@ -53,8 +57,7 @@ def to_markdown(report: Report) -> str:
 def _against(report: Report) -> str:
     if report.optimized is None:
         return ""
-    where = report.optimized.path or report.written
-    return f" ({size(report.model.bytes)}) against {_code(model_name(where))} ({size(report.optimized.bytes)})"
+    return f" ({size(report.model.bytes)}) against {_code(optimized_name(report))} ({size(report.optimized.bytes)})"
 
 
 def _cost(report: Report) -> Iterator[str]:
@@ -69,6 +72,25 @@ def _cost(report: Report) -> Iterator[str]:
         ),
         right=(1, 2),
     )
+
+
+def _benchmark(benchmark: Benchmark) -> Iterator[str]:
+    for table in tables(benchmark):
+        shown = _table(table.columns, (tuple(map(_text, row)) for row in table.rows), right=tuple(range(table.words)))
+        if table.title == "Time":
+            yield f"**{table.title}** {_text(table.note)}"
+            yield ""
+            yield from shown
+        else:
+            yield from _folded(f"{table.title} {_text(table.note)}", shown)
+    for even in benchmark.break_even:
+        yield f"- {broken_even(even)}"
+    yield f"- measured on {_text(benchmark.machine)}, {_text(benchmark.runtime)}"
+    yield ""
+    for note in benchmark.notes:
+        yield f"> {_text(note)}"
+    if benchmark.notes:
+        yield ""
 
 
 def _verification(verification: Verification) -> Iterator[str]:

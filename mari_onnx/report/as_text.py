@@ -15,6 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mari_onnx.report.benchmark import Benchmark, Policy
+from mari_onnx.report.benchmark_words import SHOWN as SHOWN_NODES
+from mari_onnx.report.benchmark_words import asked, broken_even, tables
 from mari_onnx.report.model import (
     Change,
     Difference,
@@ -28,6 +31,7 @@ from mari_onnx.report.model import (
     TensorFacts,
     Verification,
 )
+from mari_onnx.report.numbers import count, counted, known, ratio, size, small
 from mari_onnx.report.words import (
     BAD,
     GOOD,
@@ -37,16 +41,11 @@ from mari_onnx.report.words import (
     by_operator,
     closeness,
     cost_rows,
-    count,
-    counted,
     judged,
-    known,
     left_out,
     model_name,
+    optimized_name,
     precision,
-    ratio,
-    size,
-    small,
     sum_of_changes,
     where,
 )
@@ -96,23 +95,31 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
         yield _title("What crosses", "into the ranking model"), _crossings(report.split, everything)
     if report.calls:
         yield _title("Calls", "of the result"), Group(*map(Text, report.calls))
-    if report.remarks:
+    if report.remarks and (report.command != "bench" or everything):
         batch = f"multiply-adds at {report.cost_before.batch} candidates" if report.cost_before else ""
         yield _title("Products and remarks", batch), _remarks(report, everything)
     if report.left_out:
         yield _title("Left out", "what failed the verification"), Group(*map(Text, left_out(report)))
     if report.cost_before:
         yield _title("Cost", f"of one request with {report.cost_before.batch} candidates"), _costs(report)
-    if report.verification:
-        about = f"seed {report.verification.seed}, {report.verification.effort} effort"
-        if report.structure and (report.command == "verify" or everything):
-            yield _title("Graph", "what is not the same"), _structure(report.structure, everything)
-        yield _title("Verification", about), _verification(report.verification, everything)
-        if report.verification.rankings:
-            note = "of candidates by score, and how far scores are apart"
-            yield _title("Order", note), _rankings(report.verification.rankings)
-        if report.verification.divergence:
-            yield _title("Where it begins", ""), _divergence(report.verification.divergence)
+    if report.verification and (report.command != "bench" or everything or not report.verification.passed):
+        yield from _verified(report, report.verification, everything)
+    if report.benchmark:
+        yield from _benchmark(report.benchmark, everything)
+    if report.policies:
+        yield _title("Asked for", ""), Group(*(_policy(policy) for policy in report.policies))
+
+
+def _verified(report: Report, verification: Verification, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
+    if report.structure and (report.command == "verify" or everything):
+        yield _title("Graph", "what is not the same"), _structure(report.structure, everything)
+    about = f"seed {verification.seed}, {verification.effort} effort"
+    yield _title("Verification", about), _verification(verification, everything)
+    if verification.rankings:
+        note = "of candidates by score, and how far scores are apart"
+        yield _title("Order", note), _rankings(verification.rankings)
+    if verification.divergence:
+        yield _title("Where it begins", ""), _divergence(verification.divergence)
 
 
 def _title(title: str, note: str) -> Text:
@@ -131,9 +138,9 @@ def _table(*columns: str, header: bool = False) -> Table:
 
 def _header(report: Report) -> RenderableType:
     table = _table("", "")
-    table.add_row(Text("model", WEAK), _model(report.model))
-    if report.optimized and report.command == "verify":
-        table.add_row(Text("against", WEAK), _model(report.optimized))
+    table.add_row(Text("model", WEAK), _model(report.model, model_name(report.model.path)))
+    if report.optimized and report.command in ("verify", "bench"):
+        table.add_row(Text("against", WEAK), _model(report.optimized, optimized_name(report)))
     made_by = [report.model.producer, _opsets(report.model.opsets), f"IR {report.model.ir_version}"]
     table.add_row(Text("made by", WEAK), Text(", ".join(filter(None, made_by))))
     table.add_row(Text("inputs", WEAK), Text(_few(report.model.inputs)))
@@ -141,9 +148,9 @@ def _header(report: Report) -> RenderableType:
     return table
 
 
-def _model(model: ModelFacts) -> Text:
+def _model(model: ModelFacts, name: str) -> Text:
     facts = f"{size(model.bytes)}, {model.nodes:,} nodes, {model.initializers:,} initializers"
-    return Text.assemble((model_name(model.path), "bold cyan"), f"  {facts}")
+    return Text.assemble((name, "bold cyan"), f"  {facts}")
 
 
 def _opsets(opsets: dict[str, int]) -> str:
@@ -350,6 +357,23 @@ def _worst(differences: Sequence[Difference]) -> list[Difference]:
         if key not in worst or closeness(one) > closeness(worst[key]):
             worst[key] = one
     return list(worst.values())
+
+
+def _benchmark(benchmark: Benchmark, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
+    for table in tables(benchmark, None if everything else SHOWN_NODES):
+        columns = [f">{name}" if i < table.words else name for i, name in enumerate(table.columns)]
+        out = _table(*columns, header=True)
+        for row in table.rows:
+            out.add_row(*map(Text, row))
+        yield _title(table.title, table.note), out
+    where = [Text(f"{benchmark.machine}, {benchmark.runtime}")]
+    even = [Text(broken_even(one)) for one in benchmark.break_even if len(benchmark.timings) > 1]
+    notes = [Text(f"note: {note}", "yellow") for note in benchmark.notes]
+    yield _title("Measured on", ""), Group(*where, *even, *notes)
+
+
+def _policy(policy: Policy) -> Text:
+    return Text.assemble(_mark(policy.met), " ", asked(policy))
 
 
 # The verdict

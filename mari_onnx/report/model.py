@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mari_onnx.report.benchmark import Benchmark, Policy
+
 SCHEMA_VERSION = 3
 
 Status = Literal["applied", "refused", "as is", "broken"]
@@ -23,7 +25,7 @@ than rounding can explain. "accuracy": the models are the same function in float
 accurate in its own precision; or a plain tolerance is exceeded.
 """
 
-Command = Literal["optimize", "verify", "inspect", "split"]
+Command = Literal["optimize", "verify", "inspect", "split", "bench"]
 Role = Literal["user", "item", "rank"]
 
 
@@ -343,7 +345,8 @@ class Report:
     `calls` says in words what the caller of the written model has to send, and what the model returns. `changed` says
     whether anything could be gained; `written` is the path of the written model, None if none was written. `left_out`
     are rewrites that failed the verification and were left out. `assumed` are the nodes whose masks are believed
-    because the caller vouched for the size of attention scores.
+    because the caller vouched for the size of attention scores. `policies` are what the caller asked of the result; one
+    that is not met fails the command.
     """
 
     command: Command
@@ -363,4 +366,12 @@ class Report:
     split: Split | None = None
     left_out: tuple[LeftOut, ...] = ()
     assumed: tuple[str, ...] = ()
+    benchmark: Benchmark | None = None
+    policies: tuple[Policy, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verification passed, if there was one, and every policy is met."""
+        verified = self.verification is None or self.verification.passed
+        return verified and all(policy.met for policy in self.policies)

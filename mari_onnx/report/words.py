@@ -1,13 +1,13 @@
-"""The words that all views of a report share: formatted numbers, and the verdict."""
+"""The words that all views of a report share, and the verdict."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeAlias, assert_never
 
+from mari_onnx.report.benchmark_words import asked, timed
 from mari_onnx.report.model import (
     LARGEST_SCORE,
     Change,
@@ -20,6 +20,7 @@ from mari_onnx.report.model import (
     Structure,
     Verification,
 )
+from mari_onnx.report.numbers import count, microseconds, ratio, size, small
 
 GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
 
@@ -49,7 +50,10 @@ Row: TypeAlias = tuple[str, Callable[[float], str], list[float]]
 
 
 def cost_rows(report: Report) -> Iterator[Row]:
-    """The table of costs, a row for each quantity: the number before, and the number after where the model changed."""
+    """The table of costs, a row for each quantity: the number before, and the number after where the model changed.
+
+    No time is estimated where it was measured.
+    """
     costs = [cost for cost in (report.cost_before, report.cost_after if report.changed else None) if cost]
     if not costs:
         return
@@ -57,7 +61,8 @@ def cost_rows(report: Report) -> Iterator[Row]:
     yield "  once for the request", count, [cost.macs_fixed for cost in costs]
     yield "  for each candidate", count, [cost.macs_per_candidate for cost in costs]
     yield "nodes that compute", count, [cost.nodes for cost in costs]
-    yield "estimated time", microseconds, [cost.time_us for cost in costs]
+    if report.benchmark is None:
+        yield "estimated time", microseconds, [cost.time_us for cost in costs]
     if report.optimized and report.changed:
         yield "size", size, [report.model.bytes, report.optimized.bytes]
 
@@ -83,14 +88,15 @@ def sum_of_changes(structure: Structure) -> str:
     return f"{nodes}; initializers {more:,} added, {less:,} removed, {other:,} changed ({grown})"
 
 
-def counted(candidates: int) -> str:
-    """1 candidate, 2 candidates"""
-    return f"{candidates:,} candidate{'s' * (candidates != 1)}"
-
-
 def model_name(path: str | None) -> str:
     """The file of a model, without its folder."""
     return PurePath(path).name if path else "(in memory)"
+
+
+def optimized_name(report: Report) -> str:
+    """The file of the optimized model; `bench` may have made one that is in no file."""
+    path = (report.optimized.path if report.optimized else None) or report.written
+    return model_name(path) if path or report.command != "bench" else "(as optimize makes it)"
 
 
 def subject(report: Report) -> str | None:
@@ -135,6 +141,8 @@ def judged(report: Report) -> tuple[str, str, str]:
     verification = report.verification
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
+    if missed := [asked(policy) for policy in report.policies if not policy.met]:
+        return (*MARKS[False], f"Not met: {'; '.join(missed)}")
     match report.command:
         case "optimize":
             return _optimized(report)
@@ -144,6 +152,8 @@ def judged(report: Report) -> tuple[str, str, str]:
             return (*MARKS[True], _same(report))
         case "inspect":
             return (*MARKS["as is"], _prospect(report))
+        case "bench":
+            return _was_timed(report)
         case _:
             assert_never(report.command)
 
@@ -159,6 +169,15 @@ def _optimized(report: Report) -> tuple[str, str, str]:
         return (*WARNING, f"{gain}, not verified: {where}")
     mark = WARNING if report.left_out else MARKS[True]
     return (*mark, f"{gain}, {_predictions(report)}{_without(report)}: {where}")
+
+
+def _was_timed(report: Report) -> tuple[str, str, str]:
+    if report.benchmark is None:
+        return (*MARKS["as is"], f"Nothing can be gained here{_why_nothing(report)}: nothing was measured")
+    faster, said = timed(report.benchmark)
+    same = f", the same predictions{_condition(report)}{_without(report)}" if report.verification else ""
+    mark = MARKS["as is"] if faster is None else MARKS[True] if faster and not report.left_out else WARNING
+    return (*mark, f"{said}{same}")
 
 
 def _why_nothing(report: Report) -> str:
@@ -313,47 +332,3 @@ def _failure(report: Report, verification: Verification) -> str:
         f"The predictions differ: {most.output} at {where(most)} by {small(most.max_abs)}, "
         f"where {small(most.bound)} is allowed{more}{nothing}"
     )
-
-
-# Numbers
-
-
-def count(number: float) -> str:
-    """12345678 -> 12.3 M"""
-    for unit, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= 0.9995 * unit:
-            return f"{number / unit:.3g}{suffix}" if number < 999.5 * unit else f"{number / unit:,.0f}{suffix}"
-    return f"{number:.3g}"
-
-
-def size(number: float) -> str:
-    """1636722 -> 1.64 MB"""
-    return f"{count(number)}B" if number >= 999.5 else f"{number:.0f} B"
-
-
-def microseconds(number: float) -> str:
-    """1234.5 -> 1.23 ms"""
-    return f"{number / 1000:.3g} ms" if number >= 999.5 else f"{number:.3g} µs"
-
-
-def small(number: float) -> str:
-    """0.00000012345 -> 1.2e-07"""
-    return "0" if number == 0 else f"{number:.1e}" if math.isfinite(number) else str(number)
-
-
-def known(number: float | None) -> str:
-    """The number as `small` writes it; a dash for None."""
-    return "-" if number is None else small(number)
-
-
-def ratio(before: float, after: float) -> str:
-    """How a quantity changed: `3.0 times less`, `12% more`, `the same`."""
-    if before == after or abs(after - before) < 0.005 * before:
-        return "the same"
-    if after == 0:
-        return "none is left"
-    if before == 0:
-        return ""
-    if after <= before:
-        return f"{before / after:.1f} times less" if before / after >= 1.25 else f"{1 - after / before:.0%} less"
-    return f"{after / before:.1f} times more" if after / before >= 1.25 else f"{after / before - 1:.0%} more"

@@ -49,6 +49,29 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     return Document(None, whole.model(parts[-1].proto), base_dir, linked)
 
 
+SENT = "sent/"
+"""The beginning of the names of inputs of a written model among those of the original."""
+
+
+def feeding(reference: Document, written: Document, mode: Mode) -> Document | None:
+    """A model that computes the inputs of a written model from those of the reference; None where they are the same.
+
+    With `user` [1, 4] instead of `user` [B, 4], it takes `user` [B, 4] and has the output `sent/user` [1, 4].
+    """
+    inputs = fed_inputs(reference.proto)
+    if not _sent_otherwise(written.proto, inputs, mode):
+        return None
+    opset = next((o.version for o in written.repaired.opset_import if o.domain in ("", "ai.onnx")), 0)
+    whole = _Whole(mode, None, CallGraph(inputs, opset))
+    for name, info in fed_inputs(written.proto).items():
+        whole.feed(info, f"{SENT}{name}")
+        output = onnx.ValueInfoProto()
+        output.CopyFrom(info)
+        output.name = f"{SENT}{name}"
+        whole.outputs.append(output)
+    return Document(None, whole.model(written.proto), None)
+
+
 def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInfoProto], mode: Mode) -> bool:
     return any(mode.feed(info, original.get(name)) for name, info in fed_inputs(model).items())
 
@@ -85,7 +108,7 @@ class _Whole:
     def add_last(self, model: onnx.ModelProto) -> None:
         """Add the part that has the outputs. It keeps its names, except for its inputs and guarded outputs."""
         answers = {o.name: f"unguarded/{o.name}" for o in model.graph.output} if self.guard else {}
-        self._add(self._fed(model, answers, "sent/"), model)
+        self._add(self._fed(model, answers, SENT), model)
         self.origins.update((answers.get(name, name), origin) for name, origin in read(model).items())
         if self.guard:
             self.guard.fold(self.call, model.graph.output, answers)
@@ -113,10 +136,11 @@ class _Whole:
         graph.CopyFrom(model.graph)
         _rename(graph, {**names, **{name: f"{prefix}{name}" for name in inputs}})
         for name, info in inputs.items():
-            self._feed(info, f"{prefix}{name}")
+            self.feed(info, f"{prefix}{name}")
         return graph
 
-    def _feed(self, info: onnx.ValueInfoProto, to: str) -> None:
+    def feed(self, info: onnx.ValueInfoProto, to: str) -> None:
+        """Add nodes that compute an input of a part, as a tensor of the name `to`."""
         name = info.name
         if name in self.made:
             self.call.node("Identity", [self.made[name]], to)

@@ -20,13 +20,13 @@ from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.centres import centres
 from mari_onnx.verification.inputs.different_extents import drawn_apart
-from mari_onnx.verification.inputs.draw import Input, features_of, inputs_of
-from mari_onnx.verification.inputs.ranges import Trace, trace
+from mari_onnx.verification.inputs.draw import Input, features_of, inputs_of, own_batch
+from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.answers import answering
-from mari_onnx.verification.runtimes.onnxruntime import Array, RunError, Source
+from mari_onnx.verification.runtimes.onnxruntime import Array, Source
 from mari_onnx.verification.signatures import check_signatures, check_tiled, order_of_outputs
 
 
@@ -81,12 +81,12 @@ def compare(
         if shape_of(info) is None
     ]
     runs = answering(models[0].runner(sessions[0])), answering(models[1].runner(sessions[1]))
-    traced, unknown = _traced(models[0], inputs, options)
+    traced, unknown = traced_or_noted(models[0], inputs, options.input_ranges)
     if options.inputs is None:
         apart = drawn_apart(inputs, traced, known.tiled, runs, notes)
         if apart != inputs:  # the reference may run on these, and not on those of one extent
             inputs = apart
-            traced, unknown = _traced(models[0], inputs, options)
+            traced, unknown = traced_or_noted(models[0], inputs, options.input_ranges)
     notes += unknown
     calls = _calls(models, inputs, traced, known, options, notes)
     tolerance = None
@@ -139,10 +139,9 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
 
 def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str]) -> Batches:
     """The numbers of candidates: of a model that takes one number only, that one."""
-    if not any(isinstance(dim, str) for each in inputs for dim in each.dims):
+    if (own := own_batch(inputs)) is not None:
         notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
-        own = [each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)]
-        return Batches([max(own, default=1)])
+        return Batches([own])
     if options.batches is not None:
         return Batches(options.batches)
     effort = EFFORTS[options.effort]
@@ -155,15 +154,3 @@ def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: lis
 
 MOST = 2_000
 """The most candidates that are run without being asked for: in float64, activations of more may not fit into memory."""
-
-
-def _traced(source: Source, inputs: Sequence[Input], options: Options) -> tuple[Trace, list[str]]:
-    """What is traced, with the ranges that were given instead, and notes on what could not be traced."""
-    try:
-        traced = trace(source, inputs)
-    except RunError as error:
-        problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
-        return Trace({}).overridden(options.input_ranges, inputs), [problem]
-    unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
-    notes = [f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"] if unknown else []
-    return traced.overridden(options.input_ranges, inputs), notes

@@ -85,11 +85,19 @@ class Engine:
         self.then()
         return self.report
 
+    def bench(self, reference: Path, optimized: Path | None, **given: Any) -> Report:
+        load(reference)
+        if optimized is not None:
+            load(optimized)
+        self.calls.append(given)
+        self.then()
+        return self.report
+
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    for name in ("optimize", "split", "inspect", "verify"):
+    for name in ("optimize", "split", "inspect", "verify", "bench"):
         monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
     return made
 

@@ -22,7 +22,7 @@ from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 from tests.report import reports
 
-COMMANDS = ["optimize", "split", "verify", "inspect"]
+COMMANDS = ["optimize", "split", "verify", "inspect", "bench"]
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +38,7 @@ def arguments(command: str, path: Path, out: Path) -> list[object]:
         "split": [path, "--user-model", out, "--rank-model", out.with_name("rank.onnx")],
         "verify": [path, path],
         "inspect": [path],
+        "bench": [path, path],
     }
     return given[command]
 
@@ -74,7 +75,7 @@ def test_every_command_has_a_report() -> None:
 def test_help(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:5]] == COMMANDS
+    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:6]] == COMMANDS
     for code in (0, 1, 2, 3, 130, 143, 129):
         assert re.search(rf"\n    {code} |, {code} ", result.stdout)
 
@@ -104,6 +105,14 @@ def test_help_of_each_command(run: Run, command: str) -> None:
         ["inspect", "m.onnx", "--format", "xml"],
         ["verify", "a.onnx", "b.onnx", "--rtol", "-1"],
         ["verify", "a.onnx", "b.onnx", "--batch", "-1"],
+        ["bench", "a.onnx", "--batch", "0"],
+        ["bench", "a.onnx", "--batch", "1,,2"],
+        ["bench", "a.onnx", "--threads", "1,0"],
+        ["bench", "a.onnx", "--seconds", "0"],
+        ["bench", "a.onnx", "--min-speedup", "0"],
+        ["bench", "a.onnx", "--extent", "length"],
+        ["bench", "a.onnx", "--extent", "=3"],
+        ["bench", "a.onnx", "--input-range", "a=1"],
     ],
 )
 def test_usage(run: Run, wrong: list[str]) -> None:
@@ -155,7 +164,7 @@ def test_models_that_are_no_files(
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify"])
+@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Path, command: str, fails: bool) -> None:
     """All that are asked for are written; a run that fails before it writes one leaves none of another run."""
@@ -173,14 +182,14 @@ def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Pat
         assert [path for path in (*written, tmp_path / "r.xml") if path.exists()] == []
         assert (tmp_path / "link.xml").is_symlink()
         return
-    engine.report = reports.SAME if command == "verify" else reports.OPTIMIZED
+    engine.report = {"verify": reports.SAME, "bench": reports.TIMED}.get(command, reports.OPTIMIZED)
     assert run(command, *arguments(command, model, out), *asked).exit_code == 0
     assert [path.read_text(encoding="utf-8")[:2] for path in written] == ["{\n", "##", "{\n"]
     assert (tmp_path / "link.xml").is_symlink()
     assert (tmp_path / "r.xml").read_text(encoding="utf-8").startswith("<?xml")
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify"])
+@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench"])
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -114,3 +114,22 @@ def test_external_data_is_put_beside_the_result(sample: Path, tmp_path: Path) ->
     assert data.name.startswith("m.data.mari-")
     assert model.name == "m.onnx"
     assert mari_onnx("verify", sample, tmp_path / "out" / "m.onnx", "-u", "user_*").returncode == 0
+
+
+def test_bench_finds_out_whether_it_pays(sample: Path, tmp_path: Path) -> None:
+    report = tmp_path / "bench.json"
+    numbers = ("--batch", "1,64", "--seconds", 0.01, "--max-slowdown", 1000)
+    made = mari_onnx("bench", sample, "-u", "user_*", *numbers, "--profile", "--report", report, cwd=tmp_path)
+    assert (made.returncode, made.stderr) == (0, "")
+    read = json.loads(report.read_text(encoding="utf-8"))
+    jsonschema.validate(read, SCHEMA)
+    assert [timing["batch"] for timing in read["benchmark"]["timings"]] == [1, 64]
+    assert read["verification"]["passed"]
+    sides = {which: {node["side"] for node in read["benchmark"]["profile"][which]} for which in ("before", "after")}
+    assert sides == {"before": {"request", "candidates"}, "after": {"request", "candidates"}}
+    missed = mari_onnx(
+        "bench", sample, "-u", "user_*", *numbers, "--no-verify", "--min-speedup", 1000, "-q", cwd=tmp_path
+    )
+    assert missed.returncode == 1
+    assert missed.stdout.startswith("✗ Not met: min-speedup 1000: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]

@@ -11,7 +11,7 @@ import pytest
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.external import external_tensors, leads_outside, reachable, slice_of
 from mari_onnx.document.read import load
-from mari_onnx.document.runtime import open_document
+from mari_onnx.document.runtime import open_document, session_options
 from mari_onnx.errors import ModelError
 from tests.document.files import TABLE, external, write
 
@@ -57,8 +57,8 @@ def test_links_of_a_model_and_its_data_lead_to_one_folder(hub: Path) -> None:
     assert document.base_dir is not None
     assert leads_outside(document.proto, document.base_dir) == [hub.with_name("model.data")]
     for session in (
-        open_document(document, optimize=True),
-        open_document(document.with_proto(document.proto), optimize=True),
+        open_document(document, session_options(optimize=True)),
+        open_document(document.with_proto(document.proto), session_options(optimize=True)),
     ):
         (got,) = session.run(None, {"x": np.ones((1, 4), np.float32)})
         assert got.tolist() == [TABLE.sum(0).tolist()]

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from mari_onnx.document.external import LARGE
 from mari_onnx.document.read import from_proto, load
-from mari_onnx.document.runtime import brief, open_document, open_session, why_not_loaded
+from mari_onnx.document.runtime import brief, open_document, open_session, session_options, why_not_loaded
 from mari_onnx.errors import ModelError
 from tests.document.files import TABLE, external
 from tests.document.spoiled import normalization_of_a_later_opset, ranker
@@ -41,8 +41,8 @@ def test_external_data_is_there_when_it_is_asked(with_data: Path) -> None:
     model.opset_import[0].version = 13
     with_data.write_bytes(model.SerializeToString())
     document = load(with_data)
-    assert open_document(document, optimize=False).get_outputs()[0].name == "y"
-    assert open_session(document, model, optimize=True).get_outputs()[0].name == "y"
+    assert open_document(document, session_options(optimize=False)).get_outputs()[0].name == "y"
+    assert open_session(document, model, session_options(optimize=True)).get_outputs()[0].name == "y"
     model.graph.initializer[0].CopyFrom(external("w", "nowhere.data", TABLE))
     with pytest.raises(ModelError, match=r"needs .*nowhere\.data, which does not exist"):
         from_proto(model, with_data.parent)
@@ -59,7 +59,10 @@ def test_tables_are_mapped_once_for_all_sessions(tmp_path: Path) -> None:
     document = load(tmp_path / "m.onnx")
     feeds = {"ids": np.array([3, LARGE - 1]), "x": np.ones((2, 4), np.float32)}
     expected = arrays["table"][feeds["ids"]] + 4
-    sessions = [open_document(document, optimize=True), open_session(document, document.proto, optimize=False)]
+    sessions = [
+        open_document(document, session_options(optimize=True)),
+        open_session(document, document.proto, session_options(optimize=False)),
+    ]
     for session in sessions:
         np.testing.assert_array_equal(session.run(None, feeds)[0], expected)
     assert [list(session.tables) for session in sessions] == [["table"]] * 2
@@ -70,7 +73,7 @@ def test_a_path_that_is_not_utf8(with_data: Path) -> None:
     """onnxruntime takes no such path, and the model all the same."""
     path = with_data.with_name(os.fsdecode(b"model\xff.onnx"))
     with_data.rename(path)
-    assert open_document(load(path), optimize=True).get_outputs()[0].name == "y"
+    assert open_document(load(path), session_options(optimize=True)).get_outputs()[0].name == "y"
 
 
 def test_a_failure_is_told_in_a_few_words() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, NodeTime, Policy, Profile, Timing
 from mari_onnx.report.model import (
     Change,
     Cost,
@@ -236,7 +237,42 @@ LOCATED = replace(
         divergence=DIVERGENCE,
     ),
 )
+TIMINGS = (
+    Timing(
+        1, 1, 400, 0.96, 0.951, 0.97,
+        Calls(75.3, 78.6, 114.0, 13_280.0, 8192), Calls(78.2, 80.1, 120.0, 12_788.0, 0),
+    ),
+    Timing(
+        1000, 2, 15, 2.051, 2.01, 2.093,
+        Calls(14_600.0, 16_000.0, None, 68_493.0, 36_400_000), Calls(7_120.0, 8_000.0, None, 140_449.0, 29_600_000),
+    ),
+)  # fmt: skip
+BENCHMARK = Benchmark(
+    "onnxruntime 1.32.0",
+    "AMD EPYC, 2 cores",
+    TIMINGS,
+    (BreakEven(1, None), BreakEven(2, 1000)),
+    0.95,
+    0,
+    profile=Profile(
+        1000,
+        (NodeTime(LONG, "Gemm", "candidates", 12_300.0), NodeTime("user | emb", "Gather", "request", 800.0)),
+        tuple(NodeTime(f"node_{i}", "Gemm", "candidates", 900.0 - i) for i in range(10)),
+    ),
+    notes=("4 threads share 2 cores",),
+)
+TIMED = replace(
+    OPTIMIZED, command="bench", written=None, benchmark=BENCHMARK,
+    policies=(Policy("max-slowdown", 1.05, True, "1.042 (1.031 to 1.052) at 1 candidate"),),
+)  # fmt: skip
+SLOWER = Report(
+    "bench", "0.1.0", MODEL, REQUEST, cost_before=BEFORE, cost_after=AFTER, optimized=FASTER, changed=True,
+    benchmark=replace(BENCHMARK, profile=None, notes=(), inputs="requests.jsonl", timings=TIMINGS[:1]),
+    policies=(Policy("min-speedup", 1.5, False, "0.960 (0.951 to 0.970) at 1 candidate"),),
+)  # fmt: skip
 EVERY = {
+    "timed": TIMED,
+    "slower": SLOWER,
     "verified": VERIFIED,
     "located": LOCATED,
     "optimized": OPTIMIZED,

@@ -11,13 +11,17 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from mari_onnx.report import model
+from mari_onnx.report import benchmark, model
 from mari_onnx.report.as_json import to_json
 from tests.report import reports
 
 SCHEMA = json.loads(importlib.resources.files("mari_onnx.report").joinpath("schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-RECORDS = [record for record in vars(model).values() if isinstance(record, type) and dataclasses.is_dataclass(record)]
+RECORDS = [
+    record
+    for record in {**vars(model), **vars(benchmark)}.values()
+    if isinstance(record, type) and dataclasses.is_dataclass(record)
+]
 
 
 def test_the_schema_is_one() -> None:

@@ -92,6 +92,14 @@ def inputs_of(session: ort.InferenceSession) -> list[Input]:
     return found
 
 
+def own_batch(inputs: Iterable[Input]) -> int | None:
+    """The number of candidates that a model without any dynamic axis takes; None for a model with one."""
+    inputs = list(inputs)
+    if any(isinstance(dim, str) for each in inputs for dim in each.dims):
+        return None
+    return max((each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)), default=1)
+
+
 def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> set[str]:
     """The symbols of the axes that count candidates.
 

@@ -71,6 +71,23 @@ def trace(source: Source, inputs: Sequence[Input]) -> Trace:
         requests |= found  # an axis of requests has another extent, and with other extents the bounds change
 
 
+def traced_or_noted(
+    source: Source, inputs: Sequence[Input], ranges: Mapping[str, tuple[float, float]]
+) -> tuple[Trace, list[str]]:
+    """What is traced, with the ranges that were given instead, and notes on what could not be traced.
+
+    Raises UserError as `Trace.overridden` does.
+    """
+    try:
+        traced = trace(source, inputs)
+    except RunError as error:
+        problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
+        return Trace({}).overridden(ranges, inputs), [problem]
+    unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
+    notes = [f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"] if unknown else []
+    return traced.overridden(ranges, inputs), notes
+
+
 def _tagged_at(source: Source, inputs: Sequence[Input], requests: Collection[str]) -> Tagged:
     failure: RunError | None = None
     # Ones first: zeros make every history empty, on which the GRU of onnxruntime can crash the whole process.

@@ -12,7 +12,7 @@ import onnx
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import reachable
-from mari_onnx.document.runtime import Session, brief, open_document, open_session
+from mari_onnx.document.runtime import Session, brief, open_document, open_session, session_options
 from mari_onnx.errors import UserError
 from mari_onnx.worker import doing
 
@@ -53,11 +53,11 @@ class Source:
             onnx.load_external_data_for_model(copy, str(folder))
         return copy
 
-    def session(self) -> Session:
+    def session(self, threads: int = 1) -> Session:
         """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
         doing(f"loaded the {self.role} model")
         try:
-            return open_document(self.document, optimize=True)
+            return open_document(self.document, session_options(optimize=True, threads=threads))
         except Exception as error:  # onnxruntime's exceptions have no common base
             path = f" {self.document.path}" if self.document.path else ""
             raise UserError(
@@ -74,7 +74,7 @@ class Source:
         """
         doing(f"loaded the {self.role} model, as it is run to look into it")
         try:
-            return open_session(self.document, proto, optimize=False)
+            return open_session(self.document, proto, session_options(optimize=False))
         except Exception as error:
             raise RunError(brief(error)) from error
 

@@ -1,0 +1,154 @@
+"""The calls that are measured: drawn as the verification draws them, or recorded, as each of the two models takes them.
+
+The optimized model may take other inputs than the reference, such as one row of the user instead of one for each
+candidate. They are computed from those of the reference, before anything is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median_low
+
+from mari_onnx.document.document import Document
+from mari_onnx.document.runtime import Session
+from mari_onnx.errors import UserError
+from mari_onnx.measurement.options import Options
+from mari_onnx.serving.names import GUARD_OUTPUT
+from mari_onnx.serving.recompose import SENT
+from mari_onnx.verification.inputs.calls import Drawn, Given
+from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case
+from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, own_batch
+from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
+from mari_onnx.verification.signatures import Argument, check_signatures, check_tiled
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, and how the second is called.
+
+    `feeding` computes the inputs of the optimized model from those of the reference; None where they are the same. The
+    rows of `tiled` inputs are identical in each call, or with `keys` those with the same keys. `request` are the inputs
+    of the request.
+    """
+
+    reference: Document
+    optimized: Document
+    feeding: Document | None = None
+    tiled: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Calls that are measured together, with `batch` candidates: the feeds of the reference and of the optimized model.
+
+    Recorded calls are measured together, whatever their numbers of candidates; `batch` is the median of these.
+    """
+
+    batch: int
+    feeds: Sequence[tuple[Feeds, Feeds]]
+
+
+class _Sent:
+    """How the optimized model is called: with what `Pair.feeding` makes of the reference's inputs."""
+
+    def __init__(self, feeding: Document | None) -> None:
+        self.source = None if feeding is None else Source("feeding", feeding)
+        self.session = None if self.source is None else self.source.session()
+
+    def feeds(self, of_reference: Feeds) -> Feeds:
+        if self.source is None or self.session is None:
+            return of_reference
+        made = self.source.runner(self.session)(of_reference)
+        return {name.removeprefix(SENT): array for name, array in made.items()}
+
+    def check(self, reference: Session, optimized: Session) -> None:
+        """Raise UserError unless both models take the reference's inputs and have its outputs; a guard is one more."""
+        own = {output.name for output in reference.get_outputs()}
+        inputs = (self.session or optimized).get_inputs()
+        outputs = [o for o in optimized.get_outputs() if o.name != GUARD_OUTPUT or o.name in own]
+        check_signatures(reference, _Signature(inputs, outputs))
+
+
+@dataclass(frozen=True)
+class _Signature:
+    inputs: Sequence[Argument]
+    outputs: Sequence[Argument]
+
+    def get_inputs(self) -> Sequence[Argument]:
+        return self.inputs
+
+    def get_outputs(self) -> Sequence[Argument]:
+        return self.outputs
+
+
+def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
+    """The settings, that with the fewest candidates first; `notes` are added where a call is not what a caller sends.
+
+    Raises UserError where a model cannot be loaded, where their inputs or outputs are not alike, where a recorded call
+    does not fit, and where the reference does not run on any call.
+    """
+    reference, sent = Source("reference", pair.reference), _Sent(pair.feeding)
+    session = reference.session()
+    sent.check(session, Source("optimized", pair.optimized).session())
+    inputs = inputs_of(session)
+    check_tiled(pair.tiled, inputs)
+    inputs = _with_extents(inputs, options)
+    traced, unknown = traced_or_noted(reference, inputs, options.input_ranges)
+    calls: Drawn | Given
+    if options.inputs is not None:
+        calls = Given(inputs, traced, () if pair.keys else pair.tiled, notes, Path(options.inputs))
+        cases = calls.cases()
+    else:
+        notes += [*unknown, *_unknown_extents(inputs, traced)]
+        batches = Batches(_batches(inputs, options, notes))
+        calls = Drawn(inputs, traced, pair.tiled, pair.keys, options.seed, EFFORTS["quick"], batches, notes)
+        cases = [Case("drawn", batch, seed=(options.seed, batch)) for batch in batches.needed]
+    run = reference.runner(session)
+    ran = {case: found[0] for case in cases if (found := calls.run(case, run)) is not None}
+    if not ran:
+        raise UserError(
+            f"the reference model runs on no call: {'; '.join(notes) or 'there is none in the file'}",
+            "Give calls that it runs on (--inputs calls.npz), or the ranges of its ids (--input-range NAME=LOW:HIGH).",
+        )
+    both = {case: (feeds, sent.feeds(feeds)) for case, feeds in ran.items()}
+    if options.inputs is not None:
+        return [Setting(median_low([case.batch for case in both]), list(both.values()))]
+    return [Setting(case.batch, [feeds]) for case, feeds in both.items()]
+
+
+def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
+    """The inputs with the given extents. Raises UserError for one that is of no axis, or of the candidates'."""
+    axes = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
+    for name, extent in options.extents.items():
+        if name not in axes:
+            there = f"The dynamic axes are: {', '.join(sorted(axes))}." if axes else "It has no dynamic axis."
+            raise UserError(f"an extent is given for `{name}`, which is no dynamic axis of the inputs", there)
+        if name in batch_symbols(inputs):
+            raise UserError(f"axis `{name}` counts the candidates", "Give their numbers with --batch.")
+        if extent < 1:
+            raise UserError(f"the extent {extent} of axis `{name}` is too small", "Give 1 or more.")
+    return [replace(each, dims=tuple(options.extents.get(str(dim), dim) for dim in each.dims)) for each in inputs]
+
+
+def _unknown_extents(inputs: Sequence[Input], traced: Trace) -> list[str]:
+    """A note on the axes whose extent nobody gave."""
+    counted = batch_symbols(inputs, traced.requests) | traced.requests
+    axes = sorted({dim for each in inputs for dim in each.dims if isinstance(dim, str)} - counted)
+    if not axes:
+        return []
+    shown = ", ".join(f"`{axis}`" for axis in axes)
+    return [f"drawn with an extent of {LENGTH}, which takes less time than a larger one: {shown} (--extent NAME=N)"]
+
+
+def _batches(inputs: Sequence[Input], options: Options, notes: list[str]) -> list[int]:
+    """The numbers of candidates: of a model that takes one number only, that one."""
+    own = own_batch(inputs)
+    if own is None:
+        return sorted(set(options.batches))
+    notes.append(f"no input has a dynamic axis: the model was called with its own number of candidates, {own}")
+    return [own]

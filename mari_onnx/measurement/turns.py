@@ -1,0 +1,78 @@
+"""Calls of several models in turns, so that other work on the machine disturbs all of them alike.
+
+A round has a turn for each model, in an order that is drawn anew, and a turn is a few calls in a row:
+
+    round 0     A A A   B B B
+    round 1     B B B   A A A
+
+What is compared are two turns of one round, which are moments apart. The machine may be slower in the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+import numpy.typing as npt
+
+Call = Callable[[], object]
+"""A call of a model on inputs that it has already."""
+
+CALLS = 3
+"""Calls in a turn; in the first one the caches still hold another model's data."""
+
+LEAST, MOST = 15, 400
+"""Rounds: so many are made whatever time they take, and no more than so many."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The times of calls: `nanoseconds[i, k, c]` is that of the call c in the turn of model k in round i."""
+
+    nanoseconds: npt.NDArray[np.float64]
+
+    @property
+    def fastest(self) -> npt.NDArray[np.float64]:
+        """The time of the fastest call of each turn, [rounds, models]: what the machine disturbed least."""
+        found: npt.NDArray[np.float64] = self.nanoseconds.min(axis=2)
+        return found
+
+    def of(self, k: int) -> npt.NDArray[np.float64]:
+        """The times of all calls of a model but the first of each turn."""
+        return self.nanoseconds[:, k, 1:].ravel()
+
+    def ratios(self, k: int, base: int = 0) -> npt.NDArray[np.float64]:
+        """The time of model k as a share of that of model `base`, round by round."""
+        return self.fastest[:, k] / self.fastest[:, base]
+
+
+def in_turns(
+    calls: Sequence[Sequence[Call]],
+    seconds: float = 1.0,
+    rng: np.random.Generator | None = None,
+    clock: Callable[[], int] = perf_counter_ns,
+) -> Turns:
+    """Time models in turns, for so many seconds, but for `LEAST` rounds at least and `MOST` at most.
+
+    `calls[v][k]` is a call of model k; where there are several `v`, such as recorded requests, the rounds take them one
+    after the other. Each of them is called once before. `clock` is in nanoseconds.
+    """
+    rng = rng or np.random.default_rng(0)
+    models = len(calls[0])
+    for alike in calls:
+        for call in alike:
+            call()
+    rounds: list[npt.NDArray[np.float64]] = []
+    end = clock() + seconds * 1e9
+    while len(rounds) < MOST and (len(rounds) < LEAST or clock() < end):
+        alike = calls[len(rounds) % len(calls)]
+        times = np.zeros((models, CALLS))
+        for k in rng.permutation(models):
+            for c in range(CALLS):
+                start = clock()
+                alike[k]()
+                times[k, c] = clock() - start
+        rounds.append(times)
+    return Turns(np.array(rounds))

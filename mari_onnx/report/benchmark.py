@@ -1,0 +1,102 @@
+"""What a benchmark measured, as part of a report. Times are in microseconds, and memory is in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["request", "candidates"]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of one model.
+
+    Half of them took at most `median_us`, 90 % `p90_us` and 99 % `p99_us`, which is None where there were too few calls
+    to tell. `per_second` is the number of candidates that calls one after the other score in a second. `memory` is what
+    the process grew by in a call, beyond the loaded model; None where the system does not tell.
+    """
+
+    median_us: float
+    p90_us: float
+    p99_us: float | None
+    per_second: float
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Both models with `batch` candidates, on `threads` threads.
+
+    The two were called in turns. In each of the `rounds` their times are compared: `speedup` is the median of time
+    before divided by time after, which is 2 where the optimized model takes half the time. The true median lies between
+    `low` and `high` with the confidence of the benchmark. `batch` is that of most calls where they were recorded.
+    """
+
+    batch: int
+    threads: int
+    rounds: int
+    speedup: float
+    low: float
+    high: float
+    before: Calls
+    after: Calls
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The fewest candidates that were measured from which on the optimized model is no slower, on so many threads.
+
+    `batch` is None where it is slower with the most.
+    """
+
+    threads: int
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """The time of a node of the graph that the runtime runs. `side` is what its elements follow from."""
+
+    node: str
+    op_type: str
+    side: Side
+    time_us: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The time by node of both models, in a call with `batch` candidates, the slowest node first."""
+
+    batch: int
+    before: tuple[NodeTime, ...]
+    after: tuple[NodeTime, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The times of two models.
+
+    `runtime` and `machine` are where they were measured, with versions and cores. `inputs` is the file of recorded
+    inputs, None where they were drawn. `confidence` is that of the intervals.
+    """
+
+    runtime: str
+    machine: str
+    timings: tuple[Timing, ...]
+    break_even: tuple[BreakEven, ...]
+    confidence: float
+    seed: int
+    inputs: str | None = None
+    profile: Profile | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the caller asked of the result: the option, its limit, whether it is met, and what was found, in words."""
+
+    name: str
+    limit: float
+    met: bool
+    message: str

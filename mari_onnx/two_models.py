@@ -1,0 +1,137 @@
+"""What is found about two given models: whether they are the same, and how much faster the second one is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from mari_onnx import pipeline
+from mari_onnx.analysis.input_roles import InputRoles, roles_of
+from mari_onnx.analysis.reading import read
+from mari_onnx.document.check import blaming
+from mari_onnx.document.document import Document, ModelLike
+from mari_onnx.document.facts import facts
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.provenance import assumed
+from mari_onnx.document.read import as_document
+from mari_onnx.measurement.options import Options as Measurement
+from mari_onnx.pipeline import DEFAULT_BATCH, Progress
+from mari_onnx.report.model import Configuration, Cost, Report
+from mari_onnx.serving.mode import DrawnRows, Mode
+from mari_onnx.serving.modes import mode_of, mode_of_result
+from mari_onnx.serving.recompose import feeding, together
+from mari_onnx.verification.options import Known, Options
+from mari_onnx.version import __version__
+
+
+@dataclass(frozen=True)
+class Called:
+    """How the two models are called: globs over the user's inputs, and what tells requests apart."""
+
+    user_inputs: tuple[str, ...] = ()
+    request_index: str | None = None
+    request_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The reference, and the models that stand for it; the last of `parts` has the outputs."""
+
+    reference: Document
+    parts: tuple[Document, ...]
+    graph: Model
+    roles: InputRoles
+    mode: Mode
+    drawn: DrawnRows
+
+    @property
+    def optimized(self) -> Document:
+        return self.parts[-1]
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        return self.reference, *self.parts
+
+
+def _paired(reference: ModelLike, models: Sequence[ModelLike], called: Called) -> _Pair:
+    first, parts = as_document(reference), tuple(map(as_document, models))
+    with blaming(first, *parts):
+        graph = Model(first)
+        roles = roles_of(graph, called.user_inputs, DEFAULT_BATCH, mode_of(request_key=called.request_key))
+        index = called.request_index if roles.tiled else None
+        mode = mode_of_result(first, parts, index, called.request_key)
+        return _Pair(first, parts, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))
+
+
+def verify(
+    reference: ModelLike, models: Sequence[ModelLike], called: Called, options: Options, progress: Progress | None
+) -> Report:
+    """The report of `mari_onnx.verify`; those of `models` before the last are parts of a split."""
+    from mari_onnx.verification import structural_difference
+    from mari_onnx.verification import verify as compare
+    from mari_onnx.verification.notes import noted
+
+    pair = _paired(reference, models, called)
+    with blaming(*pair.documents):
+        whole = together(pair.reference, pair.parts, pair.mode)
+    result = whole if len(pair.parts) > 1 else pair.optimized
+    notes: list[str] = []
+    report, structure = _report(pair, result, called, notes), None
+    with noted(notes, "how the two graphs differ could not be found"):
+        structure = structural_difference(pair.reference, result)
+    with blaming(*pair.documents):
+        known = Known(pair.drawn.tiled, pair.drawn.keys, assumed=report.assumed)
+        verification = compare(pair.reference, whole, known, options, progress)
+    shown = {name: getattr(options, name) for name in ("batches", "effort", "seed", "rtol", "atol")}
+    return replace(
+        report, structure=structure, verification=replace(verification, notes=(*verification.notes, *notes)),
+        configuration=_configuration(called, shown),
+    )  # fmt: skip
+
+
+def bench(
+    reference: ModelLike, optimized: ModelLike, called: Called, options: Measurement, progress: Progress | None
+) -> Report:
+    """The report of `mari_onnx.bench` for two given models."""
+    from mari_onnx.measurement.apart import measure
+    from mari_onnx.measurement.calls import Pair
+    from mari_onnx.measurement.policies import judged
+
+    pair, notes = _paired(reference, [optimized], called), list[str]()
+    with blaming(*pair.documents):
+        sent = feeding(pair.reference, pair.optimized, pair.mode)
+        request = tuple(given.name for given in pair.roles.inputs)
+        report = replace(_report(pair, pair.optimized, called, notes), command="bench")
+        measured = Pair(pair.reference, pair.optimized, sent, pair.drawn.tiled, pair.drawn.keys, request)
+        benchmark = measure(measured, options, progress)
+    shown = {each.name: getattr(options, each.name) for each in fields(options)}
+    return replace(
+        report, benchmark=replace(benchmark, notes=(*benchmark.notes, *notes)),
+        policies=judged(options, benchmark.timings), configuration=_configuration(called, shown),
+    )  # fmt: skip
+
+
+def _report(pair: _Pair, result: Document, called: Called, notes: list[str]) -> Report:
+    """What is known before a model runs, as a report of `verify`. `result` is the optimized model in one piece."""
+    from mari_onnx.verification.notes import noted
+
+    before = after = None
+    with noted(notes, "the arithmetic of the two models could not be counted"):
+        other = Model(result)
+        before = _as_it_is(pair.graph, pair.roles)
+        after = _as_it_is(other, roles_of(other, called.user_inputs, DEFAULT_BATCH))
+    return Report(
+        "verify", __version__, facts(pair.reference), pair.roles.inputs, cost_before=before, cost_after=after,
+        optimized=facts(pair.optimized), changed=pair.reference.proto != pair.optimized.proto,
+        assumed=tuple(dict.fromkeys(name for part in pair.parts for name in assumed(part.proto))),
+    )  # fmt: skip
+
+
+def _configuration(called: Called, options: dict[str, object]) -> Configuration:
+    given = {each.name: getattr(called, each.name) for each in fields(called)}
+    return Configuration({**given, **options})
+
+
+def _as_it_is(graph: Model, roles: InputRoles) -> Cost:
+    """The cost of one call of a model at the default number of candidates. No plan is made."""
+    return pipeline.cost(read(graph, roles).work(DEFAULT_BATCH), DEFAULT_BATCH)
