@@ -51,4 +51,5 @@ def paired(sessions: list[ort.InferenceSession], feeds: Feeds, seconds: float = 
 
 def turns_of(calls: list[tuple[ort.InferenceSession, Feeds]], seconds: float = 1.0) -> npt.NDArray[np.float64]:
     """Time sessions with inputs of their own: nanoseconds of the fastest call of each turn, [rounds, sessions]."""
-    return in_turns([[partial(each.run, None, dict(feeds)) for each, feeds in calls]], seconds).fastest
+    runs = [partial(each.run, None, dict(feeds)) for each, feeds in calls]
+    return in_turns([runs], seconds, least=15, most=400).fastest

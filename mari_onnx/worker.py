@@ -54,18 +54,19 @@ class StoppedError(Exception):
         self.next_step = next_step
 
 
-def run(function: Callable[..., T], *arguments: Any, progress: Progress | None = None) -> T:
+def run(function: Callable[..., T], *arguments: Any, progress: Progress | None = None, alone: bool = False) -> T:
     """The result of a call in the child, within the current budget. `progress` is called with what `say` gets there.
 
-    Raises what the function raises, and StoppedError where the child ended before that.
+    With `alone` the child is a new one, and no other call follows in it. Raises what the function raises, and
+    StoppedError where the child ended before that.
     """
-    worker = _take()
+    worker = _Worker() if alone else _take()
     try:
         answer = worker.call(function, arguments, progress)
     except BaseException:  # also an interrupt: what the child does is not wanted any more
         worker.end()
         raise
-    if worker.memory() < KEPT:
+    if not alone and worker.memory() < KEPT:
         _IDLE.append(worker)
     else:
         worker.end()

@@ -287,6 +287,17 @@ def test_a_batch_that_was_fixed_at_export() -> None:
 FEW: dict[str, Any] = {"batches": (1, 8), "seconds": 1e-3}
 
 
+@pytest.fixture
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven processes take seconds to start; `measurement/test_apart.py` starts them."""
+
+    def run(function: Callable[..., Any], *given: Any, progress: Any = None, alone: bool = False) -> Any:
+        return function(*given)
+
+    monkeypatch.setattr("mari_onnx.worker.run", run)
+
+
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_of_two_models(tower: onnx.ModelProto) -> None:
     result = optimize(tower, user_inputs="user", user_batch="one", verify=False)
     for optimized in (result.model, result):
@@ -301,6 +312,7 @@ def test_bench_of_two_models(tower: onnx.ModelProto) -> None:
         assert report.passed
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_of_one_model(tower: onnx.ModelProto) -> None:
     """A speed-up that no model can have, and one that every model has."""
     report = mari_onnx.bench(tower, user_inputs="user", min_speedup=1e6, max_slowdown=1e6, guard="nan", **FEW)
@@ -321,6 +333,7 @@ def test_bench_of_a_model_that_stays_as_it_is(item_only: onnx.ModelProto) -> Non
     assert {policy.message for policy in report.policies} == {"1, because nothing was rewritten"}
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_of_a_result_that_fails(tower: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     from mari_onnx.verification import apart
 
@@ -328,12 +341,12 @@ def test_bench_of_a_result_that_fails(tower: onnx.ModelProto, monkeypatch: pytes
         return Verification(False, 0, 0.0, 0.0, ())
 
     monkeypatch.setattr(apart, "_verify", fails)
-    monkeypatch.setattr("mari_onnx.worker.run", lambda function, *given, progress=None: function(*given))
     report = mari_onnx.bench(tower, user_inputs="user", **FEW)
     assert report.benchmark is None
     assert not report.passed
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_of_a_batch_that_was_fixed() -> None:
     fixed = parse(
         "g (float[20, 256] user, float[20, 3] item) => (float[20, 32] y) {"
@@ -345,6 +358,7 @@ def test_bench_of_a_batch_that_was_fixed() -> None:
     assert [timing.batch for timing in report.benchmark.timings] == [1, 8]
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_in_calls_of_several_requests() -> None:
     model = parse(
         "g (int64[B] user_id, float[B, 256] user, float[B, 3] item) => (float[B, 32] y) {"

@@ -165,3 +165,12 @@ def _is_gone(process: int) -> bool:
     except ProcessLookupError:
         return True
     return Path(f"/proc/{process}/stat").exists() and " Z " in Path(f"/proc/{process}/stat").read_text()
+
+
+def test_a_child_of_ones_own() -> None:
+    kept = worker.run(os.getpid)
+    alone = worker.run(os.getpid, alone=True)
+    assert alone not in (kept, worker.run(os.getpid, alone=True))
+    assert worker.run(os.getpid) == kept
+    with pytest.raises(ProcessLookupError):
+        os.kill(alone, 0)

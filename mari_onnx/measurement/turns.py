@@ -23,8 +23,8 @@ Call = Callable[[], object]
 CALLS = 3
 """Calls in a turn; in the first one the caches still hold another model's data."""
 
-LEAST, MOST = 15, 400
-"""Rounds: so many are made whatever time they take, and no more than so many."""
+LEAST, MOST = 2, 70
+"""Rounds in one process: so many are made whatever time they take, and no more than so many."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ def in_turns(
     seconds: float = 1.0,
     rng: np.random.Generator | None = None,
     clock: Callable[[], int] = perf_counter_ns,
+    least: int = LEAST,
+    most: int = MOST,
 ) -> Turns:
-    """Time models in turns, for so many seconds, but for `LEAST` rounds at least and `MOST` at most.
+    """Time models in turns, for so many seconds, but for `least` rounds at least and `most` at most.
 
     `calls[v][k]` is a call of model k; where there are several `v`, such as recorded requests, the rounds take them one
     after the other. Each of them is called once before. `clock` is in nanoseconds.
@@ -66,7 +68,7 @@ def in_turns(
             call()
     rounds: list[npt.NDArray[np.float64]] = []
     end = clock() + seconds * 1e9
-    while len(rounds) < MOST and (len(rounds) < LEAST or clock() < end):
+    while len(rounds) < most and (len(rounds) < least or clock() < end):
         alike = calls[len(rounds) % len(calls)]
         times = np.zeros((models, CALLS))
         for k in rng.permutation(models):

@@ -24,13 +24,17 @@ class Calls:
     memory: int | None = None
 
 
+NOTICED = 0.005
+"""The share of a time that is called the same. By so much a model differs from itself in two processes."""
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Both models with `batch` candidates, on `threads` threads.
+    """Both models with `batch` candidates, on `threads` threads; of recorded calls, `batch` is the median.
 
-    The two were called in turns. In each of the `rounds` their times are compared: `speedup` is the median of time
-    before divided by time after, which is 2 where the optimized model takes half the time. The true median lies between
-    `low` and `high` with the confidence of the benchmark. `batch` is that of most calls where they were recorded.
+    The two were called in turns, in several processes. In each of the `rounds` their times are compared: `speedup` is
+    the median of time before divided by time after, which is 2 where the optimized model takes half the time. The true
+    median lies between `low` and `high` with the confidence of the benchmark.
     """
 
     batch: int
@@ -41,6 +45,16 @@ class Timing:
     high: float
     before: Calls
     after: Calls
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether the optimized model takes less time, by the whole of the interval."""
+        return self.low > 1 + NOTICED
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the optimized model takes more time, by the whole of the interval."""
+        return self.high < 1 - NOTICED
 
 
 @dataclass(frozen=True)

@@ -129,10 +129,9 @@ def timed(benchmark: Benchmark) -> tuple[bool | None, str]:
     said = f"{_less(fastest)} at {where(fastest)}"
     if slowest.speedup != fastest.speedup:
         said += f", {_less(slowest)} at {where(slowest)}"
-    if any(one.high < 1 for one in benchmark.timings):
+    if any(one.is_slower for one in benchmark.timings):
         return False, f"Slower in some calls: {said}"
-    faster = any(one.low > 1 for one in benchmark.timings)
-    return (True if faster else None), said[:1].upper() + said[1:]
+    return (True if any(one.is_faster for one in benchmark.timings) else None), said[:1].upper() + said[1:]
 
 
 def _less(timing: Timing) -> str:

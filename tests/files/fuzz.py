@@ -162,7 +162,7 @@ def run(seed: int, folder: Path) -> int:
     return code
 
 
-def in_this_process(function: Callable[..., Any], *arguments: Any, progress: Any = None) -> Any:
+def in_this_process(function: Callable[..., Any], *arguments: Any, progress: Any = None, alone: bool = False) -> Any:
     """What `worker.run` does in a child: a case is a bounded process already."""
     return function(*arguments)
 

@@ -10,9 +10,10 @@ from mari_onnx import worker
 from mari_onnx.budget import within
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.measurement import apart
+from mari_onnx.measurement import apart, procedure
 from mari_onnx.measurement.calls import Pair
 from mari_onnx.measurement.options import Options
+from mari_onnx.measurement.result import PROCESSES
 from tests.graphs import parse
 
 MODEL = parse("g (float[B, 4] item) => (float[B, 4] y) { y = Relu (item) }")
@@ -29,7 +30,7 @@ def test_it_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     pair, told = Pair(as_document(MODEL), as_document(MODEL)), list[str]()
     benchmark = apart.measure(pair, Options(batches=(3,), seconds=1e-3), lambda what, *_: told.append(what))
     assert [timing.batch for timing in benchmark.timings] == [3]
-    assert told == ["loading", "3 candidates, 1 thread"]
+    assert told == ["making calls", *["3 candidates, 1 thread"] * PROCESSES]
 
 
 def test_what_is_wrong_there_is_said_here() -> None:
@@ -46,7 +47,7 @@ def test_a_model_that_does_not_end() -> None:
 
 
 def test_a_process_that_dies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "_measure", _dies)
+    monkeypatch.setattr(procedure, "times", _dies)
     with pytest.raises(UserError, match="nothing was measured: onnxruntime stopped"):
         apart.measure(Pair(as_document(MODEL), as_document(MODEL)), Options())
     assert worker.run(os.getpid) != os.getpid()

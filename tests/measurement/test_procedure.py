@@ -1,4 +1,4 @@
-"""A whole measurement, with few calls: what is measured, and not how fast this machine is."""
+"""What is done in the processes of a measurement: what is measured, and not how fast this machine is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from mari_onnx import optimize
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.measurement import machine, procedure
-from mari_onnx.measurement.calls import Pair
+from mari_onnx.measurement import procedure
+from mari_onnx.measurement.calls import Pair, Setting
 from mari_onnx.measurement.options import Options
-from mari_onnx.measurement.turns import CALLS, LEAST, Call, Turns
-from mari_onnx.report.benchmark import Benchmark, Calls
+from mari_onnx.measurement.procedure import Prepared, prepare
+from mari_onnx.measurement.turns import CALLS, LEAST, Turns
 from mari_onnx.verification.runtimes import openvino
 from mari_onnx.verification.runtimes.onnxruntime import RunError
 from tests.graphs import integers, ranking
@@ -33,70 +33,63 @@ def pair() -> Pair:
 Told = list[tuple[str, int, int]]
 
 
-def measured(pair: Pair, told: Told | None = None, **given: Any) -> Benchmark:
+def timed(pair: Pair, prepared: Prepared, told: Told | None = None, process: int = 0, **given: Any) -> list[Turns]:
     said: Told = [] if told is None else told
-    return procedure.measure(pair, Options(**{"seconds": 1e-3, **given}), lambda *step: said.append(step))
+    options = Options(**given)
+    return procedure.times(pair, prepared.settings, options, 1e-9, process, lambda *step: said.append(step))
 
 
-@pytest.fixture
-def halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times are made up: that of the reference is twice that of the other, and both grow with the rounds."""
+def test_every_number_of_candidates_on_every_number_of_threads(pair: Pair) -> None:
+    told: Told = []
+    given: dict[str, Any] = {"batches": (7, 1), "threads": (1, 2)}
+    prepared = prepare(pair, Options(**given))
+    assert [each.batch for each in prepared.settings] == [1, 7]
+    found = timed(pair, prepared, told, **given)
+    assert told == [
+        ("1 candidate, 1 thread", 0, 4),
+        ("7 candidates, 1 thread", 1, 4),
+        ("1 candidate, 2 threads", 2, 4),
+        ("7 candidates, 2 threads", 3, 4),
+    ]
+    assert [turns.nanoseconds.shape for turns in found] == [(LEAST, 2, CALLS)] * 4
+    assert all((turns.nanoseconds > 0).all() for turns in found)
 
-    def in_turns(calls: list[list[Call]], seconds: float, rng: np.random.Generator) -> Turns:
-        for both in calls:
-            for call in both:
-                call()
-        rounds = np.arange(1, 201)[:, None, None] * np.ones((1, 2, CALLS))
-        return Turns(rounds * np.array([2000.0, 1000.0])[None, :, None])
+
+def test_each_process_draws_its_own_order(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def in_turns(_calls: object, _seconds: float, rng: np.random.Generator) -> None:
+        drawn.append(int(rng.integers(2**60)))
 
     monkeypatch.setattr(procedure, "in_turns", in_turns)
+    prepared = prepare(pair, Options(batches=(1, 2)))
+    for process in (0, 1, 0):
+        timed(pair, prepared, process=process, batches=(1, 2))
+    assert drawn[:2] == drawn[4:]
+    assert len(set(drawn)) == 4
 
 
-@pytest.mark.usefixtures("halves")
-def test_what_is_made_of_times(pair: Pair) -> None:
-    benchmark = measured(pair, batches=(10, 1), threads=(1,))
-    first, second = benchmark.timings
-    assert (first.batch, second.batch) == (1, 10)
-    assert (second.threads, second.rounds) == (1, 200)
-    assert (second.speedup, second.low, second.high) == (2, 2, 2)
-    assert second.before == Calls(201, 360, 396, 10 / 201e-6, second.before.memory)
-    assert second.after == Calls(100.5, 180, 198, 10 / 100.5e-6, second.after.memory)
-    assert [(one.threads, one.batch) for one in benchmark.break_even] == [(1, 1)]
-
-
-@pytest.mark.usefixtures("halves")
-def test_every_number_of_candidates_on_every_number_of_threads(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: 1)
-    told: Told = []
-    benchmark = measured(pair, told, batches=(1, 7), threads=(1, 2))
-    assert [(one.threads, one.batch) for one in benchmark.timings] == [(1, 1), (1, 7), (2, 1), (2, 7)]
-    assert [one.threads for one in benchmark.break_even] == [1, 2]
-    assert benchmark.notes == ("2 threads share 1 cores",)
-    assert [done for _, done, _ in told] == [0, 1, 2, 3, 4]
-    assert {total for _, _, total in told} == {5}
-    assert told[-1][0] == "7 candidates, 2 threads"
-    assert [one.before.memory for one in benchmark.timings[:2]] == [one.before.memory for one in benchmark.timings[2:]]
-
-
-def test_real_times(pair: Pair) -> None:
-    benchmark = measured(pair, batches=(1, 64), profile=True)
-    for one in benchmark.timings:
-        assert one.low <= one.speedup <= one.high
-        assert one.rounds >= LEAST
-        assert 0 < one.before.median_us <= one.before.p90_us
-        assert one.before.per_second == pytest.approx(one.batch / one.before.median_us * 1e6)
-    assert benchmark.runtime.startswith("onnxruntime ")
-    assert benchmark.confidence == 0.95
-    assert benchmark.profile is not None
-    assert benchmark.profile.batch == 64
-    sides = [{node.side for node in nodes} for nodes in (benchmark.profile.before, benchmark.profile.after)]
+def test_what_is_known_before_anything_is_timed(pair: Pair) -> None:
+    prepared = prepare(pair, Options(batches=(1, 5000), profile=True))
+    assert prepared.runtime.startswith("onnxruntime ")
+    assert prepared.notes == []
+    few, many = prepared.memory
+    assert all(a is None or b is None or a <= b for a, b in zip(few, many, strict=True))
+    assert prepared.profile is not None
+    assert prepared.profile.batch == 5000
+    sides = [{node.side for node in nodes} for nodes in (prepared.profile.before, prepared.profile.after)]
     assert sides == [{"candidates"}, {"candidates", "request"}]
 
 
-def test_few_calls_tell_no_share_of_99_in_100(pair: Pair) -> None:
-    (timing,) = measured(pair, batches=(1,), seconds=1e-9).timings
-    assert timing.rounds == LEAST
-    assert timing.before.p99_us is None
+def test_the_memory_of_recorded_calls_is_that_of_the_largest(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mari_onnx.measurement.memory.peak", lambda call, before: len(call.args[1]["item"]))
+    prepared = prepare(pair, Options(batches=(3,)))
+    (setting,) = prepared.settings
+    larger = prepare(pair, Options(batches=(9,))).settings[0]
+    both = Setting(3, [*setting.feeds, *larger.feeds])
+    assert procedure._memory(procedure._loaded(pair, 1, "onnxruntime"), [both]) == [(9, 9)]
+    monkeypatch.setattr("mari_onnx.measurement.memory.peak", lambda call, before: None)
+    assert prepare(pair, Options(batches=(3,))).memory == [(None, None)]
 
 
 def test_models_that_are_not_alike(pair: Pair) -> None:
@@ -104,7 +97,7 @@ def test_models_that_are_not_alike(pair: Pair) -> None:
     other.CopyFrom(pair.optimized.proto)
     other.graph.output[0].name = other.graph.node[-1].output[0] = "z"
     with pytest.raises(UserError, match="output `y` is only in the reference model"):
-        measured(Pair(pair.reference, as_document(other)))
+        prepare(Pair(pair.reference, as_document(other)), Options())
 
 
 class TestOpenVINO:
@@ -114,9 +107,12 @@ class TestOpenVINO:
 
         monkeypatch.setattr(openvino, "calls_in_openvino", unable)
         with pytest.raises(UserError, match="openvino cannot load the models: no such operator"):
-            measured(pair, runtime="openvino")
+            prepare(pair, Options(runtime="openvino"))
 
-    def test_real_times(self, pair: Pair) -> None:
+    def test_it_is_called_there(self, pair: Pair) -> None:
         pytest.importorskip("openvino")
-        (timing,) = measured(pair, batches=(8,), runtime="openvino", threads=(2,)).timings
-        assert timing.speedup > 0
+        given: dict[str, Any] = {"batches": (8,), "runtime": "openvino", "threads": (2,)}
+        prepared = prepare(pair, Options(**given))
+        assert prepared.runtime.startswith("openvino ")
+        (turns,) = timed(pair, prepared, **given)
+        assert (turns.nanoseconds > 0).all()
