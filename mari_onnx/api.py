@@ -262,8 +262,8 @@ def bench(
 ) -> Report:
     """How much faster `optimized` is than `reference`, on this machine: `report.benchmark`.
 
-    Both are called in turns in each of six processes, and their times are compared round by round. Where no `optimized` is
-    given, `reference` is optimized first, with these options of `optimize`: `batch`, `user_batch`, `guard`,
+    Both are called in turns in each of six processes, and their times are compared round by round. Where no `optimized`
+    is given, `reference` is optimized first, with these options of `optimize`: `batch`, `user_batch`, `guard`,
     `allow_no_candidates`, `dynamic_batch`, `assume_masked` and `verify`. If nothing can be gained then, or the
     verification fails, nothing is measured, and `report.benchmark` is None.
 

@@ -133,9 +133,9 @@ def bench(
 ) -> None:
     """Measure how much faster OPT.onnx is than REF.onnx, on this machine.
 
-    Both models are called in turns in one process, so that other work on the machine disturbs both alike, their times
-    are compared round by round, and that is done in six processes. The report has the speed-up with its interval, for each number of candidates,
-    and from how many candidates on the model is no slower.
+    Both models are called in turns in one process, so that other work on the machine disturbs both alike, and their
+    times are compared round by round. Six processes do that, one after the other. The report has the speed-up with its
+    interval, for each number of candidates, and from how many candidates on the model is no slower.
 
     Without OPT.onnx, REF.onnx is optimized first, as `optimize` does it; no model is written. The options that say how,
     such as --guard, are not used where OPT.onnx is given.
