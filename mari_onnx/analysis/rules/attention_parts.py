@@ -97,7 +97,8 @@ class _Steps:
         width = extent_of(x.known_dims[-1])
         if not isinstance(width, int):
             raise _StopError
-        root = np.sqrt(np.float32(self.op.attribute("scale") or width**-0.5))
+        # One over the root of 6, rounded once, is another number than when the root is rounded first.
+        root = np.sqrt(np.float32(self.op.attribute("scale") or np.float32(1) / np.sqrt(np.float32(width))))
         return self._step(elementwise, "Mul", side, x, self._number(float(root), x.dtype))
 
     def _number(self, number: float, dtype: int) -> Value:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_attention import Attention_23
 
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
@@ -67,6 +68,17 @@ class DequantizeLinear(OpRun):
         return ((x.astype(np.float64) - shift) * _along(scale, x, given),)
 
 
+class Attention(Attention_23):
+    """Attention with the root of the scale in float32, as onnxruntime has it in a model of float64 as well."""
+
+    op_domain = ""
+
+    def _run(self, q: Any, *others: Any, **given: Any) -> Any:  # type: ignore[override]
+        width = q.shape[-1] if q.ndim == 4 else q.shape[-1] // given["q_num_heads"]
+        scale = np.float32(given["scale"] or np.float32(1) / np.sqrt(np.float32(width)))
+        return super()._run(q, *others, **{**given, "scale": float(np.sqrt(scale)) ** 2})
+
+
 class Mean(OpRun):
     """The mean of tensors that broadcast; that of ONNX's interpreter adds them up in the shape of the first."""
 
@@ -106,5 +118,5 @@ def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
     return values.reshape(shape)
 
 
-STAND_INS = [Erf, Gelu, GlobalMaxPool, LRN, Mean, QuantizeLinear, DequantizeLinear]
+STAND_INS = [Attention, Erf, Gelu, GlobalMaxPool, LRN, Mean, QuantizeLinear, DequantizeLinear]
 """The implementations that ONNX's interpreter is given in place of its own."""

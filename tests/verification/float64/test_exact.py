@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from mari_onnx.document.read import as_document
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
 from mari_onnx.verification.float64.exact import Exact
+from mari_onnx.verification.float64.operators import STAND_INS
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.verification.models import parse, verify
 
@@ -222,3 +225,17 @@ def test_the_largest_over_any_number_of_axes(spatial: tuple[int, ...]) -> None:
     run, x = exact(model), np.random.default_rng(0).standard_normal((3, 2, *spatial)).astype(np.float32)
     np.testing.assert_array_equal(run({"x": x})["y"], x.max(tuple(range(2, x.ndim)), keepdims=True))
     assert run.limits == {}
+
+
+@pytest.mark.parametrize("width", [5, 6, 8, 96])
+def test_the_scale_of_attention_is_that_of_onnxruntime(width: int) -> None:
+    """It takes the root of the scale in float32, also in float64, and so does what stands in for it."""
+    text = (
+        f"g (double[1, 1, 3, {width}] x) => (double[1, 1, 3, {width}] y) {{ y = Attention <is_causal = 1> (x, x, x) }}"
+    )
+    model = onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["" : 23]> {text}')
+    x = np.random.default_rng(width).standard_normal((1, 1, 3, width))
+    source = Source("reference", as_document(model))
+    of_runtime = source.runner(source.session())({"x": x})["y"]
+    evaluated: Any = ReferenceEvaluator(model, new_ops=STAND_INS).run(None, {"x": x})
+    np.testing.assert_allclose(found, of_runtime, rtol=1e-14, atol=1e-15)
