@@ -238,4 +238,4 @@ def test_the_scale_of_attention_is_that_of_onnxruntime(width: int) -> None:
     source = Source("reference", as_document(model))
     of_runtime = source.runner(source.session())({"x": x})["y"]
     evaluated: Any = ReferenceEvaluator(model, new_ops=STAND_INS).run(None, {"x": x})
-    np.testing.assert_allclose(found, of_runtime, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(evaluated[0], of_runtime, rtol=1e-14, atol=1e-15)
