@@ -23,9 +23,9 @@ from onnx.reference import ReferenceEvaluator
 
 from mari_onnx.analysis.interval import LARGEST, Interval, between, exactly
 from mari_onnx.analysis.interval_rules import KEEPS_ELEMENTS, MOVES, RULES, Use
+from mari_onnx.analysis.norms import normalized
 from mari_onnx.ir.cost import inputs_of
-from mari_onnx.ir.expressions import Tensor, fold, is_reshape
-from mari_onnx.ir.extents import Extent, divide, product
+from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.forms import Array
 
 LARGEST_FLOAT: dict[int, float] = {
@@ -77,8 +77,8 @@ class Intervals:
         if t.node.is_source or t.shape is None or any(i is not None and i.shape is None for i in t.node.inputs):
             return between(-np.inf, np.inf, rank)
         inputs = [None if i is None else self._known[i] for i in t.node.inputs]
-        if (found := self._normalized(t)) is not None:
-            return found
+        if (largest := normalized(t, self.of)) is not None:
+            return between(-largest, largest, rank)
         read = t.index == 0 and (t.node.proto is None or t.op_type not in MOVES)
         rule = RULES.get(t.op_type) if read else None
         with np.errstate(all="ignore"):
@@ -89,44 +89,6 @@ class Intervals:
             moved = inputs[0] if t.op_type in KEEPS_ELEMENTS else None
             result = moved.whole(rank) if moved is not None else between(-np.inf, np.inf, rank)
         return result
-
-    def _normalized(self, t: Tensor) -> Interval | None:
-        """The interval of x / sqrt(mean(x^2) + epsilon): x times a Reciprocal, or divided by the root.
-
-        Each number has to be divided by the mean that it is part of. Of x [4, 4] the means of the rows [4, 1], turned
-        to [1, 4], bound nothing.
-        """
-        if t.op_type not in ("Mul", "Div"):
-            return None
-        for x, scale in (t.node.inputs, t.node.inputs[::-1])[: 1 if t.op_type == "Div" else 2]:
-            root = _operand(scale, "Reciprocal") if t.op_type == "Mul" else scale
-            mean = self._mean_of_squares(_operand(root, "Sqrt"), _unshaped(x))
-            if x is None or scale is None or mean is None:
-                continue
-            read = mean.node.inputs[0]
-            count = divide(product(x.known_shape), product(mean.known_shape))
-            if read is not None and isinstance(count, int) and _shared(x, scale) == _shared(read, mean):
-                return between(-math.sqrt(count), math.sqrt(count), len(t.known_shape))
-        return None
-
-    def _mean_of_squares(self, t: Tensor | None, x: Tensor | None) -> Tensor | None:
-        """The mean in `mean(x^2) + epsilon`, which keeps its dimensions; None for any other tensor."""
-        summands = _operands(t, "Add")
-        mean = next((m for m in map(_unshaped, summands) if m is not None and m.op_type == "ReduceMean"), None)
-        squares = _unshaped(_operand(mean, "ReduceMean"))
-        rest = [i for i in summands if _unshaped(i) is not mean]
-        if mean is None or squares is None or any(np.any(self._known[i].low < 0) for i in rest if i in self._known):
-            return None
-        read = mean.node.inputs[0]
-        if squares.op_type not in ("Mul", "Pow") or read is None or len(read.known_shape) != len(mean.known_shape):
-            return None
-        base, other = squares.node.inputs
-        if squares.op_type == "Mul":
-            squared = other is base
-        else:
-            exponent = None if other is None else self.of(other)
-            squared = exponent is not None and exponent.is_known and bool(np.all(exponent.low == 2))
-        return mean if squared and _unshaped(base) is x else None
 
     def _checked(self, t: Tensor, found: Interval) -> Interval:
         """The interval within what the element type can hold, and within what is assumed."""
@@ -173,30 +135,3 @@ class Intervals:
         except Exception:  # the reference implementation raises several unrelated types of errors
             return None
         return exactly(np.asarray(result)) if np.asarray(result).ndim == len(t.known_shape) else None
-
-
-def _shared(x: Tensor, number: Tensor) -> list[tuple[Extent, bool]]:
-    """Each extent of x that is not 1, and whether all along it have one number, where `number` broadcasts to x."""
-    rank, shape = len(x.known_shape), number.known_shape
-    numbers = (*(1,) * (rank - len(shape)), *shape[max(len(shape) - rank, 0) :])
-    return [(e, n == 1) for e, n in zip(x.known_shape, numbers, strict=True) if e != 1]
-
-
-def _unshaped(t: Tensor | None) -> Tensor | None:
-    """The tensor that was reshaped to this one."""
-    while t is not None and is_reshape(t):
-        t = t.node.inputs[0]
-    return t
-
-
-def _operand(t: Tensor | None, op_type: str) -> Tensor | None:
-    """The first input of a tensor that this operator made."""
-    t = _unshaped(t)
-    return t.node.inputs[0] if t is not None and t.op_type == op_type else None
-
-
-def _operands(t: Tensor | None, op_type: str) -> list[Tensor]:
-    t = _unshaped(t)
-    if t is None or t.op_type != op_type:
-        return []
-    return [i for i in t.node.inputs if i is not None]
