@@ -29,14 +29,12 @@ def bound(body: str, **constants: Any) -> float:
         (f"{MEAN} i = Div (number_one, r) t = Mul (user, i)", 2),
         (f"{SUM} t = Div (user, d)", 1),
         ("n = ReduceL2 <axes = [-1]> (user) d = Clip (n, little) t = Div (user, d)", 1),
-        (
-            "n = ReduceL2 <axes = [-1]> (user) d = Add (n, little) e = Shape (user) x = Expand (d, e) t = Div (user, x)",
-            1,
-        ),
+        ("n = ReduceL2 <axes = [-1]> (user) d = Add (n, little) e = Shape (user) x = Expand (d, e) "
+         "t = Div (user, x)", 1),
         ("n = ReduceSumSquare <axes = [-1]> (user) d = Max (little, n) r = Sqrt (d) t = Div (user, r)", 1),
         ("n = ReduceL2 <axes = [-1]> (user) h = Reshape (user, halves) m = Reshape (n, of_halves) t = Div (h, m)", 1),
     ],
-)
+)  # fmt: skip
 def test_a_row_divided_by_its_norm(body: str, largest: float) -> None:
     assert bound(body) == largest
 
