@@ -99,7 +99,8 @@ def explained(op: Op, ctx: Context, value: Value | Refused, x: Value, since: int
     """
     if isinstance(value, Refused):
         return value
-    explain_product(op, ctx, value, x, extent_of(x.known_dims[-1]), since)
+    width = extent_of(x.known_dims[-1]) if x.known_dims else 1  # a sum of all products, as in Einsum ab,ab,cd->d
+    explain_product(op, ctx, value, x, width, since)
     return [value.changed(terms=value.terms and ctx.terms_beside(value.terms, value.array, op.name))]
 
 

@@ -104,6 +104,14 @@ def test_a_bilinear_form_of_columns_of_both(style: str) -> None:
     assert remark.status == "applied", remark
 
 
+def test_a_pair_whose_product_is_one_number() -> None:
+    """It has no width, by which the remark would count what it saves."""
+    body = """first = Slice (item, zero, one, one) i4 = Concat <axis = 1> (item, first) m = Mul (user, i4)
+        x = Concat <axis = 1> (user, i4, m) r = Gather (w, i) y = Einsum <equation = "ab,ab,cd->d"> (r, r, x)"""
+    constants: dict[str, Any] = {"w": integers(2, 2), "i": [0, 1, 0], "zero": [0], "one": [1]}
+    rewrite_and_check(ranking("requests", body, output="float[12] y", **constants))
+
+
 def test_operands_of_the_item_alone_stay_together() -> None:
     body = 'e = Einsum <equation = "bd,de,be->b"> (item, w, item) u = Unsqueeze (e, one) y = Add (u, user)'
     assert rewrite_and_check(ranking("one", body, w=integers(3, 3), one=[1])).ops.count("Einsum") == 1
