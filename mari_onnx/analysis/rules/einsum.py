@@ -6,6 +6,7 @@
     Einsum('bnd,bd->bn', [x y], z) is one Einsum for x and one for y, where the parts are along n
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
     Einsum('btd,tde->bte', x, W)   likewise: each token t has a weight (d e)
+    Einsum('bqd,bkd->bqk', [q..], [k..])   is the MatMul q k', with the blocks of it, where rows are in parts
     Einsum('bd,de,be->b', x, W, y) is Einsum('be,be->b', Einsum('bd,de->be', x, W), y), or another order of pairs
 
 Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
@@ -23,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from onnx import helper
+
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import whole_or_joined
@@ -30,6 +33,7 @@ from mari_onnx.analysis.reasons import repeats
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of
+from mari_onnx.analysis.rules.product import matmul
 from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, lay, natural, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
@@ -97,6 +101,8 @@ def einsum(op: Op, ctx: Context) -> Derived:
         return equation
     if len(equation.operands) == 2 and not equation.summed:
         return [_product_without_sum(op, ctx, equation, since)]
+    if (product := _as_matmul(op, ctx, equation)) is not None:
+        return [product]
     value, x = _of_operands(op, ctx, equation)
     if len(equation.operands) > 2 and any(repeats(v) or v.parts or v.terms for v in equation.operands):
         value, x = _pair_by_pair(op, ctx, equation, (value, x), since)
@@ -104,6 +110,34 @@ def einsum(op: Op, ctx: Context) -> Derived:
         explain_product(op, ctx, value, x, extent_of(tuple(equation.summed)), since)
         return [value]
     return explained(op, ctx, value, x, since)
+
+
+def _as_matmul(op: Op, ctx: Context, equation: Equation) -> Value | None:
+    """A product of rows with rows as the MatMul that it is, if an operand is in parts or blocks; None for all others.
+
+    The operands and the result are the same values with their dims in another order.
+    """
+    if len(equation.operands) != 2 or any(v.constant for v in equation.operands):
+        return None
+    if not any(v.parts or v.blocks for v in equation.operands):
+        return None
+    (left, right), result, of = equation.terms, equation.result, equation.dim_of
+    rows, columns = ([c for c in term if c not in other] for term, other in ((left, right), (right, left)))
+    batch, summed = ([c for c in left if c in right and (c in result) == kept] for kept in (True, False))
+    if len(rows) != 1 or len(columns) != 1 or len(summed) != 1 or not {*rows, *columns} <= set(result):
+        return None
+    x, w = (
+        value.with_dims(tuple(of[letter] for letter in (*batch, *letters)))
+        for value, letters in zip(equation.operands, ((*rows, *summed), (*summed, *columns)), strict=True)
+    )
+    proto = helper.make_node("MatMul", [x.name, w.name], [op.name], name=op.proto.name)
+    said = len(ctx.remarks)
+    derived = matmul(Op(proto, (x, w), op.opset), ctx)
+    ctx.remarks[said:] = [replace(remark, op_type=op.op_type) for remark in ctx.remarks[said:]]
+    if isinstance(derived, Refused):
+        return None
+    at = dict(zip((*batch, *rows, *columns), derived[0].known_dims, strict=True))
+    return derived[0].with_dims(tuple(at[letter] for letter in result))
 
 
 def _of_operands(op: Op, ctx: Context, equation: Equation) -> tuple[Value, Value]:

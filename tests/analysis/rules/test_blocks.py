@@ -154,6 +154,21 @@ def test_a_nonlinearity_without_a_denominator(style: str, attention: str) -> Non
     assert history_is_the_users(result)
 
 
+@styles
+@pytest.mark.parametrize(("scores", "mixed"), [("bqd,bkd->bqk", "bqk,bkd->bqd"), ("bqd,bkd->bkq", "bkq,bkd->bdq")])
+def test_products_as_einsum(style: str, scores: str, mixed: str) -> None:
+    """Letters in any order: scores are turned, and so is their mask, and the rows of the result are."""
+    turned = scores.endswith("kq")
+    attention = f"""t = Einsum <equation = "{scores}"> (q, k) a = Tanh (t) p = Mul (a, mask)
+        e = Einsum <equation = "{mixed}"> (p, v)"""
+    summed = "c = Transpose <perm = [0, 2, 1]> (e)" if turned else "c = Identity (e)"
+    mask = CAUSAL.astype(np.float32)
+    result = rewrite_and_check(model(style, attention, summed=summed, mask=mask.T if turned else mask), **CLOSE)
+    assert history_is_the_users(result)
+    assert "Einsum" not in result.ops
+    assert {r.op_type for r in result.remarks if r.node == "" and r.rule == "product"} >= {"Einsum"}
+
+
 def test_zeros_behind_a_softmax_prove_nothing() -> None:
     """Its denominator has seen the candidate."""
     attention = "r = Softmax <axis = -1> (s) p = Mul (r, mask)"
