@@ -25,7 +25,7 @@ from mari_onnx.document.external import (
 from mari_onnx.document.repair import VERSIONS
 from mari_onnx.document.scopes import all_nodes
 from mari_onnx.document.serialized import copy_field
-from mari_onnx.document.unsafe_nodes import unsafe_nodes
+from mari_onnx.document.unsafe_nodes import is_unsafe, unsafe_nodes
 from mari_onnx.document.words import check_words
 from mari_onnx.errors import ModelError, UserError
 
@@ -55,13 +55,18 @@ def check(document: Document) -> None:
         external_file(document, tensor)
     _check_stored(document.proto, where)
     for node in unsafe_nodes(document.repaired):
-        if reason := _why_not_loaded(document):
-            name = f"`{next(filter(None, node.output), node.name)}`"
+        if not (reason := _why_not_loaded(document)):
+            return
+        if not is_unsafe(node):
             raise ModelError(
-                f"{where} is not a valid ONNX model: an attribute of {node.op_type} {name} is out of range ({reason})",
-                "Correct the attribute, or export the model again.",
+                f"{where} cannot be loaded by onnxruntime: {reason}",
+                "Run the model in onnxruntime by itself; it has to load there.",
             )
-        return
+        name = f"`{next(filter(None, node.output), node.name)}`"
+        raise ModelError(
+            f"{where} is not a valid ONNX model: an attribute of {node.op_type} {name} is out of range ({reason})",
+            "Correct the attribute, or export the model again.",
+        )
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:

@@ -57,6 +57,12 @@ def test_an_input_without_a_type(body: str, unsafe: list[str]) -> None:
     assert [node.op_type for node in unsafe_nodes(model)] == unsafe
 
 
+def test_one_that_onnxruntime_does_not_load_for_want_of_a_kernel() -> None:
+    text = "g (float[4, 4] x) => (bool[4, 4] y) { z = Neg (x) y = EyeLike <dtype = 9> (z) }"
+    with pytest.raises(ModelError, match=r"^the model cannot be loaded by onnxruntime: .*implementation for EyeLike"):
+        from_proto(parse(text))
+
+
 def ranker(body: str = "y = GatherND <batch_dims = -1> (rows, i)") -> onnx.ModelProto:
     text = "g (float[1, 64] user, float[B, 4, 4] rows, int64[B, 1] i) => (float[?, ?] y, float[?, ?] z)"
     more = "s = Shape <end = 1> (rows) t = Concat <axis = 0> (s, one) e = Tile (user, t) z = MatMul (e, w)"
