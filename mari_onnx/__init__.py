@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mari_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from mari_onnx.api import Optimized, SplitModels, bench, inspect, optimize, split, verify
+    from mari_onnx.api import Optimized, SplitModels, bench, inputs, inspect, optimize, split, verify
     from mari_onnx.errors import ModelError, UserError
     from mari_onnx.report.model import Report, Verification
 
@@ -26,6 +26,7 @@ __all__ = [
     "Verification",
     "__version__",
     "bench",
+    "inputs",
     "inspect",
     "optimize",
     "split",

@@ -1,4 +1,4 @@
-"""The public functions: `optimize`, `split`, `inspect`, `verify` and `bench`. The command line is a layer over them.
+"""The public functions: `optimize`, `split`, `inspect`, `inputs`, `verify` and `bench`. The command line calls them.
 
 result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"], batch=500)
 if result.changed and result.report.verification.passed:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Unpack
 
 import onnx
@@ -18,6 +19,7 @@ from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.read import as_document
+from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import OptionFields as MeasurementFields
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.measurement.policies import judged
@@ -25,8 +27,9 @@ from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
 from mari_onnx.report.model import Configuration, Report, Role
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
+from mari_onnx.survey.survey import Requests, survey
 from mari_onnx.two_models import Called
-from mari_onnx.verification.options import OptionFields, Options
+from mari_onnx.verification.options import OptionFields, Options, Place
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,35 @@ def verify(
     with within(timeout, max_memory):
         called = Called(_names(user_inputs), request_index, _names(request_key))
         return two_models.verify(reference, [*parts, _model(optimized)], called, Options(**options), progress)
+
+
+def inputs(
+    model: ModelLike,
+    *,
+    user_inputs: str | Sequence[str] = (),
+    batch: int = DEFAULT_BATCH,
+    requests: Place | None = None,
+    request_id: str | None = None,
+    progress: Progress | None = None,
+    **limits: Unpack[Limits],
+) -> Report:
+    """What each input of a model is, and what would be gained if it were declared the user's: `report.survey`.
+
+    `requests` is a file of recorded candidates, .npz, .parquet or .jsonl, with a column for each input, and
+    `request_id` is its column of the ids of requests. With them the report says which inputs are the same in all rows
+    of each request, as those of a user are. Without them it has the groups of inputs whose names begin alike.
+
+    No model is run. Raises UserError for a model or a file that cannot be used, and where one of the two is missing.
+    """
+    if (requests is None) != (request_id is None):
+        raise UserError(
+            "recorded requests need a file and the name of its column of ids", "Give both: --requests and --request-id."
+        )
+    recorded = None if requests is None or request_id is None else Requests(Path(requests), request_id)
+    with within(**limits):
+        document = as_document(model)
+        with blaming(document):
+            return survey(document, Settings(_names(user_inputs), batch, mode_of()), recorded, progress)
 
 
 class BenchFields(MeasurementFields, Limits, total=False):

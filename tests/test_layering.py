@@ -22,6 +22,7 @@ ROOT = Path(mari_onnx.__file__).parent
 
 ORDER = (
     "errors",
+    "input_names",
     "budget",
     "worker",
     "version",
@@ -37,6 +38,7 @@ ORDER = (
     "measurement",
     "attempts",
     "pipeline",
+    "survey",
     "two_models",
     "api",
     "",  # mari_onnx itself, the public interface

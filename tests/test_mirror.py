@@ -35,6 +35,8 @@ ELSEWHERE = {
     "ir/expressions.py": ("ir/test_builder.py", "expressions are what the builder makes"),
     "report/benchmark.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
     "report/benchmark_words.py": ("report/test_report.py", "tables and verdicts are seen in whole reports"),
+    "report/survey.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
+    "report/survey_words.py": ("survey/test_survey.py", "verdicts are those of surveys of models"),
     "report/model.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
     "serving/mode.py": ("serving/test_modes.py", "what a mode has to define is seen in each of them"),
     "serving/rows.py": ("serving/test_modes.py", "ways to keep rows are seen in the ways of serving"),

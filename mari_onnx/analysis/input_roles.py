@@ -24,6 +24,7 @@ from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.analysis.shared_symbols import leading_names, settle_symbols
 from mari_onnx.document.graph_view import Model, is_named, shape_of
 from mari_onnx.errors import UserError
+from mari_onnx.input_names import nearest
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.report.model import RequestInput
 from mari_onnx.serving.mode import Mode
@@ -58,8 +59,10 @@ def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> 
     for glob in globs:
         matched = [glob] if glob in names else [n for n in names if fnmatch.fnmatchcase(n, glob)]
         if not matched:
+            meant = nearest(glob, names)
             raise UserError(
-                f"no input of the model matches the {whose} input {glob!r}", f"its inputs are: {', '.join(names)}"
+                f"no input of the model matches the {whose} input {glob!r}",
+                f"{f'did you mean {meant!r}? ' if meant else ''}its inputs are: {', '.join(names)}",
             )
         for name in matched:
             found.setdefault(name, glob)

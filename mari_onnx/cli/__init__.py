@@ -24,6 +24,7 @@ import click
 
 from mari_onnx.cli import options
 from mari_onnx.cli.bench import bench
+from mari_onnx.cli.inputs import inputs
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
 from mari_onnx.cli.split import split
@@ -214,6 +215,7 @@ def main() -> None:
 
     \b
     Examples:
+      mari-onnx inputs   model.onnx
       mari-onnx inspect  model.onnx -u 'user_*'
       mari-onnx optimize model.onnx fast.onnx -u 'user_*'
       mari-onnx verify   model.onnx fast.onnx -u 'user_*'
@@ -225,5 +227,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop the command
 
 
-for command in (optimize, split, verify, inspect, bench):
+for command in (optimize, split, verify, inspect, bench, inputs):
     main.add_command(command)

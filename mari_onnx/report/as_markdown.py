@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from mari_onnx.report import survey_words
 from mari_onnx.report.benchmark import Benchmark
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
 from mari_onnx.report.numbers import counted, known, ratio, size, small
+from mari_onnx.report.tables import Table
 from mari_onnx.report.words import (
     by_operator,
     cost_rows,
@@ -19,6 +21,7 @@ from mari_onnx.report.words import (
     optimized_name,
     precision,
     sum_of_changes,
+    surveyed_cost,
 )
 
 LIMIT = 65_536
@@ -45,6 +48,9 @@ def to_markdown(report: Report) -> str:
     lines += _cost(report)
     if report.benchmark:
         lines += _benchmark(report.benchmark)
+    if report.survey:
+        for table in survey_words.tables(report.survey, surveyed_cost(report)):
+            lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]
     if report.verification:
         lines += _verification(report.verification)
         lines += _rankings(report.verification)
@@ -74,9 +80,13 @@ def _cost(report: Report) -> Iterator[str]:
     )
 
 
+def _shown(table: Table) -> Iterator[str]:
+    return _table(table.columns, (tuple(map(_text, row)) for row in table.rows), right=range(table.words))
+
+
 def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     for table in tables(benchmark):
-        shown = _table(table.columns, (tuple(map(_text, row)) for row in table.rows), right=tuple(range(table.words)))
+        shown = _shown(table)
         if table.title == "Time":
             yield f"**{table.title}** {_text(table.note)}"
             yield ""

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mari_onnx.report import survey_words
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.benchmark_words import SHOWN as SHOWN_NODES
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
@@ -32,6 +33,8 @@ from mari_onnx.report.model import (
     Verification,
 )
 from mari_onnx.report.numbers import count, counted, known, ratio, size, small
+from mari_onnx.report.survey_words import ROWS, typed
+from mari_onnx.report.tables import Table as Words
 from mari_onnx.report.words import (
     BAD,
     GOOD,
@@ -47,6 +50,7 @@ from mari_onnx.report.words import (
     optimized_name,
     precision,
     sum_of_changes,
+    surveyed_cost,
     where,
 )
 
@@ -56,10 +60,6 @@ SHOWN = 10
 
 LARGE = 0.05
 """The share of the model's multiply-adds from which a product is shown even if it was left as it is."""
-
-
-ROWS = {"one": "one row", "tiled": "tiled", "requests": "one row a request", "shared": "shared"}
-"""The words for `RequestInput.rows`."""
 
 
 def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width: int = 80) -> str:
@@ -88,6 +88,10 @@ def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width
 
 def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
     yield _title("mari-onnx", f"{report.version} {report.command}"), _header(report)
+    if report.survey:
+        for table in survey_words.tables(report.survey, surveyed_cost(report)):
+            yield _title(table.title, table.note), _shown(table)
+        return
     if report.command != "verify":
         yield _title("User inputs", "belong to the request"), _request_inputs(report, everything)
     if report.split:
@@ -162,20 +166,14 @@ def _few(tensors: Sequence[TensorFacts]) -> str:
     return f"{len(tensors)}: {shown}" + (", …" if len(tensors) > 4 else "")
 
 
-def _typed(tensor: TensorFacts | None) -> str:
-    if tensor is None:
-        return ""
-    return f"{tensor.dtype} [{' '.join('?' if dim is None else str(dim) for dim in tensor.shape)}]"
-
-
 def _request_inputs(report: Report, everything: bool) -> RenderableType:
     if not report.request_inputs:
-        return Text("none were found; --user-input 'user_*' names them", WEAK)
+        return Text("none were found; mari-onnx inputs shows all of them", WEAK)
     if everything:
         types = {tensor.name: tensor for tensor in report.model.inputs}
         table = _table("", "", "", "")
         for given in report.request_inputs:
-            kind = Text(_typed(types.get(given.name)), WEAK)
+            kind = Text(typed(types.get(given.name)), WEAK)
             table.add_row(Text(given.name), kind, Text(ROWS[given.rows]), Text(given.reason, WEAK))
         return table
     alike: dict[tuple[str, str], list[str]] = {}
@@ -205,7 +203,7 @@ def _crossings(split: Split, everything: bool) -> RenderableType:
     table = _table("", "", ">bytes", "", header=True)
     shown = split.crossings if everything else split.crossings[:SHOWN]
     for one in shown:
-        kind = _typed(TensorFacts(one.name, one.dtype, one.shape))
+        kind = typed(TensorFacts(one.name, one.dtype, one.shape))
         per = "request" if one.role == "user" else "item"
         how = "" if one.computed else "an input as it is"
         table.add_row(Text(one.name), Text(kind, WEAK), f"{one.bytes:,}", Text(f"for each {per}  {how}", WEAK))
@@ -359,13 +357,16 @@ def _worst(differences: Sequence[Difference]) -> list[Difference]:
     return list(worst.values())
 
 
+def _shown(table: Words) -> RenderableType:
+    out = _table(*(f">{name}" if i < table.words else name for i, name in enumerate(table.columns)), header=True)
+    for row in table.rows:
+        out.add_row(*map(Text, row))
+    return out
+
+
 def _benchmark(benchmark: Benchmark, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
     for table in tables(benchmark, None if everything else SHOWN_NODES):
-        columns = [f">{name}" if i < table.words else name for i, name in enumerate(table.columns)]
-        out = _table(*columns, header=True)
-        for row in table.rows:
-            out.add_row(*map(Text, row))
-        yield _title(table.title, table.note), out
+        yield _title(table.title, table.note), _shown(table)
     where = [Text(f"{benchmark.machine}, {benchmark.runtime}")]
     even = [Text(broken_even(one)) for one in benchmark.break_even if len(benchmark.timings) > 1]
     notes = [Text(f"note: {note}", "yellow") for note in benchmark.notes]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from mari_onnx.report.benchmark import Benchmark, BreakEven, NodeTime, Policy, Profile, Side, Timing
 from mari_onnx.report.numbers import count, counted, microseconds, ratio, size
+from mari_onnx.report.tables import Table
 
 SHOWN = 8
 """How many nodes of each model are shown without `-v`; the others are counted."""
@@ -14,20 +14,6 @@ SHOWN = 8
 MEGABYTE = 1e6
 
 SIDES: dict[Side, str] = {"request": "the request's side", "candidates": "the candidates' side"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its title and a note on that, the headers of its columns, and its rows.
-
-    The columns before `words` hold numbers.
-    """
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    words: int
 
 
 def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:

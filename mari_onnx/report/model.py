@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mari_onnx.report.benchmark import Benchmark, Policy
+from mari_onnx.report.survey import Survey
 
 SCHEMA_VERSION = 3
 
@@ -25,7 +26,7 @@ than rounding can explain. "accuracy": the models are the same function in float
 accurate in its own precision; or a plain tolerance is exceeded.
 """
 
-Command = Literal["optimize", "verify", "inspect", "split", "bench"]
+Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs"]
 Role = Literal["user", "item", "rank"]
 
 
@@ -368,6 +369,7 @@ class Report:
     assumed: tuple[str, ...] = ()
     benchmark: Benchmark | None = None
     policies: tuple[Policy, ...] = ()
+    survey: Survey | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

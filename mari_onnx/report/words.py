@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeAlias, assert_never
 
+from mari_onnx.input_names import likely
 from mari_onnx.report.benchmark_words import asked, timed
 from mari_onnx.report.model import (
     LARGEST_SCORE,
@@ -21,6 +22,7 @@ from mari_onnx.report.model import (
     Verification,
 )
 from mari_onnx.report.numbers import count, microseconds, ratio, size, small
+from mari_onnx.report.survey_words import options, surveyed
 
 GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
 
@@ -36,9 +38,6 @@ MARKS = {
 
 WARNING = ("!", "bold yellow")
 """The mark of a verdict that is not all good, and its style."""
-
-
-_DECLARE = "--user-input 'user_*' names those that do"
 
 
 FIXED_BATCH = "batch"
@@ -154,6 +153,9 @@ def judged(report: Report) -> tuple[str, str, str]:
             return (*MARKS["as is"], _prospect(report))
         case "bench":
             return _was_timed(report)
+        case "inputs":
+            found = None if report.survey is None else surveyed(report.survey, surveyed_cost(report))
+            return (*MARKS["as is"], found or _prospect(report))
         case _:
             assert_never(report.command)
 
@@ -185,7 +187,20 @@ def _why_nothing(report: Report) -> str:
     fixed = next((remark for remark in report.remarks if remark.rule == FIXED_BATCH), None)
     if fixed is not None:
         return f", because {fixed.reason} ({fixed.next_step})"
-    return "" if report.request_inputs else f", because no input is known to belong to the request ({_DECLARE})"
+    return "" if report.request_inputs else f", because no input is known to belong to the request ({_declare(report)})"
+
+
+def _declare(report: Report) -> str:
+    """What to do where no input is known to belong to the request."""
+    named = likely([each.name for each in report.model.inputs])
+    if not named:
+        return "--user-input 'user_*' names those that do"
+    return f"{options(named)} names those that look like it"
+
+
+def surveyed_cost(report: Report) -> Cost | None:
+    """The cost with what is declared already, where that pays."""
+    return report.cost_after if report.changed else report.cost_before
 
 
 def left_out(report: Report) -> Iterator[str]:
@@ -235,7 +250,7 @@ def _prospect(report: Report) -> str:
     if report.cost_before and report.cost_after and report.changed:
         return f"To be gained: {_gain(report.cost_before, report.cost_after)}"
     if not report.request_inputs and not _why_nothing(report).startswith(", because the number"):
-        return f"No input is known to belong to the request: {_DECLARE}"
+        return f"No input is known to belong to the request: {_declare(report)}"
     return f"Nothing can be gained here{_why_nothing(report)}"
 
 

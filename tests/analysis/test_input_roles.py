@@ -73,7 +73,8 @@ def test_a_glob_that_matches_nothing_lists_the_inputs(glob: str) -> None:
     with pytest.raises(UserError) as caught:
         found(model, "item", glob)
     assert caught.value.message == f"no input of the model matches the user input {glob!r}"
-    assert caught.value.next_step == "its inputs are: user, item"
+    meant = "did you mean 'user'? " if "user" in glob.lower() else ""
+    assert caught.value.next_step == f"{meant}its inputs are: user, item"
 
 
 # The four kinds

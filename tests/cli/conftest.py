@@ -85,6 +85,9 @@ class Engine:
         self.then()
         return self.report
 
+    def inputs(self, model: Path, **given: Any) -> Report:
+        return self.inspect(model, **given)
+
     def bench(self, reference: Path, optimized: Path | None, **given: Any) -> Report:
         load(reference)
         if optimized is not None:
@@ -97,7 +100,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    for name in ("optimize", "split", "inspect", "verify", "bench"):
+    for name in ("optimize", "split", "inspect", "verify", "bench", "inputs"):
         monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
     return made
 

@@ -22,7 +22,7 @@ from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 from tests.report import reports
 
-COMMANDS = ["optimize", "split", "verify", "inspect", "bench"]
+COMMANDS = ["optimize", "split", "verify", "inspect", "bench", "inputs"]
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +39,7 @@ def arguments(command: str, path: Path, out: Path) -> list[object]:
         "verify": [path, path],
         "inspect": [path],
         "bench": [path, path],
+        "inputs": [path],
     }
     return given[command]
 
@@ -75,7 +76,7 @@ def test_every_command_has_a_report() -> None:
 def test_help(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:6]] == COMMANDS
+    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:7]] == COMMANDS
     for code in (0, 1, 2, 3, 130, 143, 129):
         assert re.search(rf"\n    {code} |, {code} ", result.stdout)
 
@@ -164,7 +165,7 @@ def test_models_that_are_no_files(
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench"])
+@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench", "inputs"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Path, command: str, fails: bool) -> None:
     """All that are asked for are written; a run that fails before it writes one leaves none of another run."""
@@ -182,14 +183,15 @@ def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Pat
         assert [path for path in (*written, tmp_path / "r.xml") if path.exists()] == []
         assert (tmp_path / "link.xml").is_symlink()
         return
-    engine.report = {"verify": reports.SAME, "bench": reports.TIMED}.get(command, reports.OPTIMIZED)
+    of_others = {"verify": reports.SAME, "bench": reports.TIMED, "inputs": reports.SURVEYED}
+    engine.report = of_others.get(command, reports.OPTIMIZED)
     assert run(command, *arguments(command, model, out), *asked).exit_code == 0
     assert [path.read_text(encoding="utf-8")[:2] for path in written] == ["{\n", "##", "{\n"]
     assert (tmp_path / "link.xml").is_symlink()
     assert (tmp_path / "r.xml").read_text(encoding="utf-8").startswith("<?xml")
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench"])
+@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench", "inputs"])
 @pytest.mark.parametrize(
     ("name", "message"),
     [

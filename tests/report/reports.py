@@ -21,6 +21,7 @@ from mari_onnx.report.model import (
     TensorFacts,
     Verification,
 )
+from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
 
 LONG = "tower/" + "very_long_scope/" * 8 + "fc1.MatMul"
 INPUTS = tuple(TensorFacts(f"user_{name}", "int64", ("batch",)) for name in ("id", "age", "city", "level"))
@@ -270,7 +271,27 @@ SLOWER = Report(
     benchmark=replace(BENCHMARK, profile=None, notes=(), inputs="requests.jsonl", timings=TIMINGS[:1]),
     policies=(Policy("min-speedup", 1.5, False, "0.960 (0.951 to 0.970) at 1 candidate"),),
 )  # fmt: skip
+SURVEYED = Report(
+    "inputs", "0.1.0", MODEL, REQUEST[4:], cost_before=BEFORE, cost_after=AFTER, changed=True,
+    survey=Survey(
+        (
+            SurveyedInput("user_id", "int64", ("batch",), "candidates", ("Gather table [400 16]", f"Concat {LONG}"),
+                          Within(True)),
+            SurveyedInput("user_ctr", "float", ("batch", None), "candidates", (),
+                          Within(False, "request a|b: 0.5 in row 1, 0.25 in row 7")),
+            SurveyedInput("user_history", "int64", (1, 50), "one", ("Gather table [400 16]",)),
+        ),
+        (
+            Declaration(("user_id", "f[[]u_*"), ("user_id", "f[u_x"), "recorded", 4_000_000),
+            Declaration(("user_*",), ("user_id", "user_ctr"), "prefix", 8_000_000),
+            Declaration(("*",), ("user_id",), "prefix", None, "every candidate would get the same score"),
+        ),
+        Recorded("rows.parquet", "request", 1_200, 1_100, 54_000),
+        2,
+    ),
+)  # fmt: skip
 EVERY = {
+    "surveyed": SURVEYED,
     "timed": TIMED,
     "slower": SLOWER,
     "verified": VERIFIED,

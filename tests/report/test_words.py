@@ -51,7 +51,9 @@ def test_a_row_that_is_sent_once_has_no_condition() -> None:
 def test_a_model_that_stays_as_it_was_lacks_a_declaration_only_where_no_input_is_the_request_s() -> None:
     declared = replace(reports.UNCHANGED, request_inputs=reports.OPTIMIZED.request_inputs)
     assert judged(declared)[2] == "Nothing can be gained here: written to out.onnx as it was"
-    assert "--user-input" in judged(reports.UNCHANGED)[2]
+    assert "-u 'user_*' names those that look like it" in judged(reports.UNCHANGED)[2]
+    unlike = replace(reports.MODEL, inputs=(reports.MODEL.inputs[-1],))
+    assert "--user-input 'user_*' names those that do" in judged(replace(reports.UNCHANGED, model=unlike))[2]
 
 
 def test_a_number_of_candidates_that_is_fixed() -> None:
