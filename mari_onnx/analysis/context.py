@@ -6,6 +6,7 @@ A rule is a function `rule(op, ctx)`. It returns the values of the node's output
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -128,6 +129,15 @@ class Context:
     needed_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
     """Pairs of extents of axes of one name that an operator, here or in a body, needs to be equal."""
 
+    long_enough: frozenset[str] = frozenset()
+    """Symbols of Slices that are known to be as long as they are asked for, from an earlier walk."""
+
+    cut_short: dict[str, Extent] = field(default_factory=dict)
+    """Symbols of Slices that may be cut short, each with the extent that is asked for: T, of table[:T]."""
+
+    found_long_enough: set[str] = field(default_factory=set)
+    """Those of them that are not, because the original fails on inputs where they are."""
+
     row_selectors: dict[str, set[str]] = field(default_factory=dict)
     """Symbols of axes whose rows an index selects, each with those of the index: {R: {B}} of `user[req_index]`."""
 
@@ -179,6 +189,12 @@ class Context:
     def found_equal(self) -> list[tuple[Extent, Extent]]:
         """Pairs of extents that are equal: proven, or needed and of one name."""
         return [*self.proven_equal, *self.needed_equal]
+
+    def in_a_body(self) -> Context:
+        """The state of a walk over a body. What it finds is not told of the graph around it."""
+        findings = ("remarks", "proven_equal", "found_long_enough", "row_selectors")
+        apart = {name: deepcopy(getattr(self, name)) for name in findings}
+        return replace(self, providers=dict(self.providers), on_one_row=True, **apart)
 
     def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of the value `name`, whose array is their sum `total`. None where both might be computed.

@@ -13,7 +13,6 @@ A node without a rule, and one whose rule refuses, stays as it is: its inputs ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -83,9 +82,10 @@ def interpret(model: Model, premises: Premises, cost: CostModel) -> Program:
         walk = _Walk(model, premises, cost, same)
         for node in model.graph.node:
             walk.node(node)
-        if (found := walk.equal()) == same:
+        if walk.is_settled():
             return walk.program()
-        same = found
+        same, found = walk.equal(), walk.ctx.found_long_enough
+        premises = replace(premises, long_enough=premises.long_enough | found)
 
 
 def equal_symbols(model: Model, cost: CostModel, enough: Callable[[Mapping[str, str]], bool]) -> Mapping[str, str]:
@@ -129,10 +129,11 @@ class _Walk:
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
         self.read_counts = model.uses.copy()
         self.ctx = Context(
-            Builder(), cost, model.array_of, model.opset, candidates, read_counts=self.read_counts,
+            Builder(model.opset), cost, model.array_of, model.opset, candidates, read_counts=self.read_counts,
             output_extents=of_outputs, repeated=frozenset(same.get(s, s) for s in premises.repeated),
             sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
             taken_again=taken_again(model.graph, model.initializers), assume_masked=premises.assume_masked,
+            long_enough=premises.long_enough,
         )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}
@@ -250,7 +251,7 @@ class _Walk:
             return
         said, derivation = len(self.ctx.remarks), self._derive(op)
         results = derivation.values
-        if validate.ENABLED and self._is_settled():
+        if validate.ENABLED and self.is_settled():
             validate.check_values(f"{op.op_type} `{op.name}`", results)
         given = self._read(op)
         for value in results:
@@ -262,12 +263,12 @@ class _Walk:
             explain_whole(op, self.ctx, results[0], derivation.left if lost else None)
         self.counter.node(op, results)
 
-    def _is_settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether all symbols that were proved equal have one name; where they have not, the graph is walked again.
 
         Until then, a Slice of Concat(x, y) is one of x, whose first extent has another name than the Concat's.
         """
-        return self.equal() == self.same
+        return self.equal() == self.same and self.ctx.found_long_enough <= self.ctx.long_enough
 
     def _constant_node(self, proto: onnx.NodeProto) -> bool:
         """Take the output of a Constant node as a constant; False if the node holds no tensor."""
@@ -372,8 +373,7 @@ class _Walk:
     def body(self, graph: onnx.GraphProto, inputs: Mapping[str, Value]) -> list[Value]:
         """The outputs of a body with these inputs. Remarks, findings and work of the body's nodes are dropped."""
         ctx, counter = self.ctx, self.counter
-        apart = {name: deepcopy(getattr(ctx, name)) for name in ("remarks", "proven_equal", "row_selectors")}
-        self.ctx = replace(ctx, providers=dict(ctx.providers), on_one_row=True, **apart)
+        self.ctx = ctx.in_a_body()
         self.counter = counter.apart()
         self.providers = self.ctx.providers
         results = self._outputs_of(graph, inputs)

@@ -11,11 +11,13 @@ An interval has one entry for each index of a dimension, or one entry for all of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from mari_onnx.analysis.positions import Affine
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -28,10 +30,14 @@ EXACT_INTEGERS = 2.0**53
 
 @dataclass(frozen=True)
 class Interval:
-    """The least and the largest number that each element may be; both arrays have the same shape."""
+    """The least and the largest number that each element may be; both arrays have the same shape.
+
+    `exact` is the integer that each element is, where it is computed from positions (see `position_rules`).
+    """
 
     low: Numbers
     high: Numbers
+    exact: Affine | None = field(default=None, kw_only=True)
 
     @property
     def is_known(self) -> bool:

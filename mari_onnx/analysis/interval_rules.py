@@ -8,16 +8,14 @@ x @ W                        at most the largest |x| times the sum of |W|, colum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 
+from mari_onnx.analysis import interval_moves
 from mari_onnx.analysis.interval import (
-    LARGEST,
     Interval,
     Numbers,
     add,
@@ -34,29 +32,10 @@ from mari_onnx.analysis.interval import (
     square,
     truth,
 )
-from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.extents import ROW, divide, product, symbol
-from mari_onnx.ir.operators import named
-
-
-@dataclass(frozen=True)
-class Use:
-    """A node whose interval is asked for: its first output, and the intervals of its inputs that are there."""
-
-    tensor: Tensor
-    node: Node
-    inputs: list[Interval]
-
-    @property
-    def rank(self) -> int:
-        return len(self.tensor.known_shape)
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        return dict(self.node.attributes).get(name, default)
-
-    def input(self, i: int) -> Tensor:
-        return [t for t in self.node.inputs if t is not None][i]
-
+from mari_onnx.analysis.position_rules import exactly, is_of
+from mari_onnx.analysis.positions import Affine, constant, never_negative
+from mari_onnx.analysis.windows import Use
+from mari_onnx.ir.extents import ROW, divide, positive, product, symbol
 
 Rule: TypeAlias = Callable[[Use], Interval | None]
 
@@ -114,8 +93,34 @@ def _gated(use: Use) -> Interval:
 # Comparisons and logic: false is 0 and true is 1
 
 
-def _flipped(rule: Callable[[Interval, Interval], Interval]) -> Rule:
-    return lambda use: rule(use.inputs[1], use.inputs[0])
+def _compared(op_type: str, rule: Callable[[Interval, Interval], Interval]) -> Rule:
+    """A comparison, of numbers or of positions."""
+
+    def compared(use: Use) -> Interval:
+        a, b = (exactly(use.input(i), interval) for i, interval in enumerate(use.inputs))
+        if a is not None and b is not None and is_of(a - b, use.window):
+            decided = _decided(op_type, a - b, use)
+            if decided is not None:
+                return between(decided, decided, use.rank)
+        return rule(*use.inputs)
+
+    return compared
+
+
+def _decided(op_type: str, difference: Affine, use: Use) -> bool | None:
+    """Whether a - b is such that the comparison holds: everywhere, nowhere (False), or None where that differs."""
+    one = constant(1)
+    signs = {
+        "Greater": (difference - one, difference.times(-1)),
+        "GreaterOrEqual": (difference, difference.times(-1) - one),
+        "Less": (difference.times(-1) - one, difference),
+        "LessOrEqual": (difference.times(-1), difference - one),
+    }
+    if op_type == "Equal":
+        below, above = (never_negative(d, use.window) for d in (difference.times(-1) - one, difference - one))
+        return True if difference == constant(0) else False if below or above else None
+    always, never = (never_negative(d, use.window) for d in signs[op_type])
+    return True if always else False if never else None
 
 
 def _straight(rule: Callable[[Interval, Interval], Interval]) -> Rule:
@@ -172,92 +177,6 @@ def _is_nan(use: Use) -> Interval:
     return truth((x.low == x.high) & np.isfinite(x.low), np.zeros(x.low.shape, np.bool_))
 
 
-# Moves
-
-
-def _reshaped(use: Use) -> Interval:
-    """The dimensions in front that are not cut alike become one entry each; those at the end keep theirs."""
-    x, (source, target) = use.inputs[0], (use.input(0).known_shape, use.tensor.known_shape)
-    if all(e == 1 for e in x.low.shape) or math.prod(e for e in target if isinstance(e, int)) > LARGEST:
-        return x.whole(use.rank)
-    if all(isinstance(e, int) for e in (*source, *target)):
-        shape = [int(str(e)) for e in target]
-        full = [int(str(e)) for e in source]
-        return Interval(np.broadcast_to(x.low, full).reshape(shape), np.broadcast_to(x.high, full).reshape(shape))
-    end = _common(source[::-1], target[::-1])
-    kept = x.over(range(len(source) - end))
-    shape_of_kept = (*(1,) * (len(target) - end), *kept.low.shape[len(source) - end :])
-    return Interval(kept.low.reshape(shape_of_kept), kept.high.reshape(shape_of_kept))
-
-
-def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many extents two shapes have in common, from the first one on."""
-    same = 0
-    for e, f in zip(a, b, strict=False):
-        if e != f:
-            break
-        same += 1
-    return same
-
-
-def _transposed(use: Use) -> Interval:
-    perm, x = use.attribute("perm"), use.inputs[0]
-    return Interval(x.low.transpose(perm), x.high.transpose(perm))
-
-
-def _expanded(use: Use) -> Interval:
-    return use.inputs[0]
-
-
-def _sliced(use: Use) -> Interval:
-    axis, x = use.attribute("axis"), use.inputs[0]
-    if x.low.shape[axis] == 1 or not isinstance(use.input(0).known_shape[axis], int):
-        return x.over([axis])
-    index = [slice(None)] * use.rank
-    index[axis] = slice(use.attribute("start"), use.attribute("stop"))
-    return Interval(x.low[tuple(index)], x.high[tuple(index)])
-
-
-def _joined(use: Use) -> Interval:
-    """The entries side by side, where the extents along the axis are numbers; else all of them together."""
-    axis = use.attribute("axis") % use.rank
-    extents = [e for i in range(len(use.inputs)) if isinstance(e := use.input(i).known_shape[axis], int)]
-    shape = np.broadcast_shapes(*(_without(x.low.shape, axis) for x in use.inputs))
-    if len(extents) < len(use.inputs) or math.prod(shape) * sum(extents) > LARGEST:
-        together = [x.over([axis]) for x in use.inputs]
-        return Interval(reduce(np.minimum, (x.low for x in together)), reduce(np.maximum, (x.high for x in together)))
-
-    def joined(ends: Sequence[Numbers]) -> Numbers:
-        widths = zip(ends, extents, strict=True)
-        return np.concatenate([np.broadcast_to(a, (*shape[:axis], e, *shape[axis + 1 :])) for a, e in widths], axis)
-
-    return Interval(joined([x.low for x in use.inputs]), joined([x.high for x in use.inputs]))
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], 1, *shape[axis + 1 :])
-
-
-def _gathered(use: Use) -> Interval:
-    """Known places along an axis; else all elements along it together."""
-    axis, (x, places), table = use.attribute("axis", 0) % len(use.input(0).known_shape), use.inputs, use.input(0)
-    extent, rank_of_places = table.known_shape[axis], len(use.input(1).known_shape)
-    known = places.is_known and isinstance(extent, int) and places.low.shape == use.input(1).known_shape
-    if known and x.low.shape[axis] != 1:
-        at = places.low.astype(np.int64)
-        return Interval(x.low.take(at, axis, mode="wrap"), x.high.take(at, axis, mode="wrap"))
-    every = x.over([axis])
-    shape = (*every.low.shape[:axis], *(1,) * rank_of_places, *every.low.shape[axis + 1 :])
-    return Interval(every.low.reshape(shape), every.high.reshape(shape))
-
-
-MOVES: frozenset[str] = frozenset({"Reshape", "Transpose", "Expand", "Slice", "Concat", "Gather"})
-"""Moves of data have attributes of their own where a rule made them. Those of the original are not read here."""
-
-KEEPS_ELEMENTS = named(lambda t: t.view or t.foldable) | {"Tile", "Split", "GatherElements", "GatherND"}
-"""Operators of which each element is one of the first input."""
-
-
 # Products and normalizations
 
 
@@ -304,8 +223,10 @@ def _summed(use: Use) -> Interval | None:
     return Interval(np.minimum(whole.low * count, 0), np.maximum(whole.high * count, 0))
 
 
-def _of_elements(use: Use) -> Interval:
-    return use.inputs[0].whole(use.rank)
+def _of_elements(use: Use) -> Interval | None:
+    """A number between those of the elements, if there is an element."""
+    count = divide(product(use.input(0).known_shape), product(use.tensor.known_shape))
+    return use.inputs[0].whole(use.rank) if count is not None and positive(count) else None
 
 
 RULES: Mapping[str, Rule] = {
@@ -329,23 +250,18 @@ RULES: Mapping[str, Rule] = {
     "Or": _straight(either),
     "Xor": _straight(_exclusive_or),
     "Not": _not,
-    "Less": _straight(less),
-    "Greater": _flipped(less),
-    "LessOrEqual": _straight(less_or_equal),
-    "GreaterOrEqual": _flipped(less_or_equal),
-    "Equal": _straight(equal),
+    "Less": _compared("Less", less),
+    "Greater": _compared("Greater", lambda a, b: less(b, a)),
+    "LessOrEqual": _compared("LessOrEqual", less_or_equal),
+    "GreaterOrEqual": _compared("GreaterOrEqual", lambda a, b: less_or_equal(b, a)),
+    "Equal": _compared("Equal", equal),
     "Where": _where,
     "Max": _extreme(np.maximum),
     "Min": _extreme(np.minimum),
     "Clip": _clip,
     "Cast": _cast,
     "IsNaN": _is_nan,
-    "Reshape": _reshaped,
-    "Transpose": _transposed,
-    "Expand": _expanded,
-    "Slice": _sliced,
-    "Concat": _joined,
-    "Gather": _gathered,
+    **interval_moves.RULES,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _standardized),

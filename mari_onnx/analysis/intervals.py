@@ -6,13 +6,15 @@
 
 A rule asks what a mask proves (see `rules.blocks`). Abstract interpretation with intervals is due to P. and R. Cousot
 (1977). An interval has a single entry along every axis whose extent is a symbol, so what it says holds for every
-extent.
+extent. It is asked for in a window then, such as the rows of the history and the column of the candidate, and positions
+are compared as integers (see `positions`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,14 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from mari_onnx.analysis.interval import LARGEST, Interval, between, exactly
-from mari_onnx.analysis.interval_rules import KEEPS_ELEMENTS, MOVES, RULES, Use
+from mari_onnx.analysis import position_rules
+from mari_onnx.analysis.interval import LARGEST, Interval, between
+from mari_onnx.analysis.interval import exactly as exact_interval
+from mari_onnx.analysis.interval_moves import KEEPS_ELEMENTS, of_stored
+from mari_onnx.analysis.interval_rules import RULES
 from mari_onnx.analysis.norms import normalized
+from mari_onnx.analysis.positions import Affine, Window, is_whole, whole
+from mari_onnx.analysis.windows import Use, is_known_move, reads
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Tensor, fold
 from mari_onnx.ir.forms import Array
@@ -43,21 +50,27 @@ class Intervals:
     def __init__(self, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]], opset: int) -> None:
         self.array_of, self.opset = array_of, opset
         self.assumed: dict[Tensor, float] = {}
-        self._known: dict[Tensor, Interval] = {}
+        self._known: dict[tuple[Tensor, Window], Interval] = {}
 
-    def of(self, tensor: Tensor) -> Interval:
-        """The interval of each element of a tensor whose rank is known."""
-        stack = [(tensor, False)]
+    def of(self, tensor: Tensor, window: Window | None = None) -> Interval:
+        """The interval of each element of a tensor whose rank is known, or of those in a window.
+
+        There is one entry for each index of a dimension that is asked for as a whole, and whose extent is a number.
+        """
+        asked = tensor, whole(tensor.shape or ()) if window is None else window
+        stack = [(asked, False)]
         while stack:
-            t, ready = stack.pop()
-            if t in self._known:
+            (t, here), ready = stack.pop()
+            if (t, here) in self._known:
                 continue
-            if not ready and not t.stored:
-                stack.append((t, True))
-                stack.extend((i, False) for i in inputs_of(t.node) if i not in self._known)
+            needed = [] if t.stored else reads(t, here)
+            if not ready and needed:
+                stack.append(((t, here), True))
+                stack.extend((read, False) for read in needed if read not in self._known)
             else:
-                self._known[t] = self._checked(t, self._computed(t))
-        return self._known[tensor]
+                found, exact = self._computed(t, here, [self._known[read] for read in needed])
+                self._known[t, here] = self._checked(t, here, found, exact)
+        return self._known[asked]
 
     def vouched(self, arrays: Sequence[Array]) -> list[Tensor]:
         """The tensors of `assumed` that these arrays are computed from."""
@@ -70,29 +83,33 @@ class Intervals:
                 stack.extend(() if t in self.assumed else inputs_of(t.node))
         return [t for t in self.assumed if t in seen]
 
-    def _computed(self, t: Tensor) -> Interval:
+    def _computed(self, t: Tensor, window: Window, inputs: list[Interval]) -> tuple[Interval, Affine | None]:
         rank = len(t.shape or ())
+        unknown = between(-np.inf, np.inf, rank)
         if t.stored:
-            return exactly(fold(t, self.array_of))
+            array = fold(t, self.array_of)
+            return of_stored(array, window), position_rules.of_stored(array, window)
+        if t.op_type == "<extents>":
+            return unknown, position_rules.of_extents(t)
         if t.node.is_source or t.shape is None or any(i is not None and i.shape is None for i in t.node.inputs):
-            return between(-np.inf, np.inf, rank)
-        inputs = [None if i is None else self._known[i] for i in t.node.inputs]
+            return unknown, None
         if (largest := normalized(t, self.of)) is not None:
-            return between(-largest, largest, rank)
-        read = t.index == 0 and (t.node.proto is None or t.op_type not in MOVES)
-        rule = RULES.get(t.op_type) if read else None
+            return between(-largest, largest, rank), None
+        use = Use(t, t.node, inputs, window)
+        rule = RULES.get(t.op_type) if is_known_move(t) else None
         with np.errstate(all="ignore"):
-            result = rule(Use(t, t.node, [i for i in inputs if i is not None])) if rule is not None else None
+            result = rule(use) if rule is not None else None
         if result is None:
-            result = self._evaluated(t, inputs)
+            result = self._evaluated(t)
         if result is None:
-            moved = inputs[0] if t.op_type in KEEPS_ELEMENTS else None
-            result = moved.whole(rank) if moved is not None else between(-np.inf, np.inf, rank)
-        return result
+            result = inputs[0].whole(rank) if t.op_type in KEEPS_ELEMENTS and inputs else unknown
+        return result, position_rules.position(use)
 
-    def _checked(self, t: Tensor, found: Interval) -> Interval:
+    def _checked(self, t: Tensor, window: Window, found: Interval, exact: Affine | None) -> Interval:
         """The interval within what the element type can hold, and within what is assumed."""
         rank = len(t.shape or ())
+        if exact is not None and not exact.steps and isinstance(exact.constant, int):
+            found = between(exact.constant, exact.constant, rank)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(t.dtype) if t.dtype else np.dtype(np.float32)
         if t.dtype == onnx.TensorProto.BOOL:
             found = Interval(np.clip(found.low, 0, 1), np.clip(found.high, 0, 1))
@@ -106,10 +123,13 @@ class Intervals:
         if t in self.assumed:
             most = self.assumed[t]
             found = Interval(np.maximum(found.low, -most), np.minimum(found.high, most))
-        return found if found.low.size <= LARGEST else found.whole(rank)
+        entries = found.low.shape
+        several = [i for i, s in enumerate(window) if entries[i] != 1 and not is_whole(s, t.known_shape[i])]
+        found = found.over(several) if several else found if found.low.size <= LARGEST else found.whole(rank)
+        return replace(found, exact=exact)
 
-    def _evaluated(self, t: Tensor, inputs: Sequence[Interval | None]) -> Interval | None:
-        """The elements of a constant that an operator without a rule computes, such as Trilu; None for other tensors.
+    def _evaluated(self, t: Tensor) -> Interval | None:
+        """The elements of a constant that an operator without a rule computes, such as Range; None for other tensors.
 
         onnx's reference implementation computes them.
         """
@@ -117,9 +137,10 @@ class Intervals:
         if not t.constant or proto is None or proto.domain not in ("", "ai.onnx"):
             return None
         feeds: dict[str, npt.NDArray[Any]] = {}
-        for name, tensor, interval in zip(proto.input, t.node.inputs, inputs, strict=True):
-            if tensor is None or interval is None:
+        for name, tensor in zip(proto.input, t.node.inputs, strict=True):
+            if tensor is None:
                 continue
+            interval = self.of(tensor)
             shape = tuple(e for e in tensor.known_shape if isinstance(e, int))
             if not interval.is_known or math.prod(shape) > LARGEST:
                 return None
@@ -134,4 +155,4 @@ class Intervals:
             (result,) = ReferenceEvaluator(model).run(None, feeds)
         except Exception:  # the reference implementation raises several unrelated types of errors
             return None
-        return exactly(np.asarray(result)) if np.asarray(result).ndim == len(t.known_shape) else None
+        return exact_interval(np.asarray(result)) if np.asarray(result).ndim == len(t.known_shape) else None

@@ -31,7 +31,8 @@ class Premises:
     `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
     split does not see the candidates. With `assume_masked`, scores of attention are taken to be small (see
     `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their
-    rewrite failed the verification.
+    rewrite failed the verification. `long_enough` are symbols of Slices that are as long as they are asked for (see
+    `spans`).
     """
 
     tiled: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Premises:
     computes_all_rows: bool = False
     assume_masked: bool = False
     whole: frozenset[str] = frozenset()
+    long_enough: frozenset[str] = frozenset()
 
     def cost_model(self, batch: int) -> CostModel:
         """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""

@@ -54,8 +54,10 @@ def written_extents(node: Node) -> list[Extent]:
     """The extents that shape arithmetic has to compute for a node; the only unknown extent of a Reshape is -1."""
     if node.op_type == "<extents>":
         return [e for e in node.payload.flat if isinstance(e, Poly)]
-    if node.proto is not None or node.op_type not in ("Expand", "Reshape"):
+    if node.proto is not None or node.op_type not in ("Expand", "Reshape", "Slice"):
         return []
+    if node.op_type == "Slice":
+        return [e for e in (node.attribute("start"), node.attribute("stop")) if isinstance(e, Poly)]
     shape = node.attribute("shape")
     unknown: list[Extent] = [e for e in shape if isinstance(e, Poly)]
     inferred = node.op_type == "Reshape" and len(unknown) == 1 and 0 not in shape  # it is -1

@@ -144,7 +144,7 @@ def plain(b: Builder, value: Value) -> Tensor:
 # Taking less of it
 
 
-def cut(b: Builder, array: Array, axis: Axis, start: int, stop: int, sub: Axis) -> Array:
+def cut(b: Builder, array: Array, axis: Axis, start: Extent, stop: Extent, sub: Axis) -> Array:
     """Indices [start, stop) of one axis. `sub` is the axis of the result in its place.
 
     (F D) with D 16     is cut along F in steps of 16

@@ -113,6 +113,11 @@ def renamed(dims: Dims, names: Renaming) -> Dims:
     return tuple([tuple([new for axis in d for new in names.get(axis, (axis,))]) for d in dims])
 
 
+def with_dim(dims: Dims, position: int, here: Dim) -> Dims:
+    """The dims with the dimension `here` at this position."""
+    return (*dims[:position], here, *dims[position + 1 :])
+
+
 def show(dims: Iterable[Dim]) -> str:
     """`[(B L) 256]`, as einops writes it."""
     return "[" + " ".join(f"({' '.join(map(str, d))})" if len(d) > 1 else str(d[0]) if d else "1" for d in dims) + "]"

@@ -13,14 +13,13 @@ from itertools import pairwise
 from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Blocks, Parts, Value
-from mari_onnx.ir.parts import bounds, merge, pieces_between
+from mari_onnx.ir.parts import merge, pieces_between
 
 
-def of_rows(parts: Parts) -> Blocks | None:
-    """Parts along the columns as blocks of one row; None where a width is no number."""
-    if bounds(parts) is None:
-        return None
+def of_rows(parts: Parts) -> Blocks:
+    """Parts along the columns as blocks of one row."""
     columns = tuple(Axis(sub.extent, sub.name) for sub, _ in parts.pieces)
     line = tuple(sub_array({sub: new}, a) for (sub, a), new in zip(parts.pieces, columns, strict=True))
     return Blocks(None, parts.axis, (None,), columns, (line,), parts.price)
@@ -31,33 +30,36 @@ class _Span:
     """The indices [low, high) of an axis, which are those of the axis `sub`."""
 
     axis: Axis
-    low: int
-    high: int
+    low: Extent
+    high: Extent
     sub: Axis
 
 
 def _spans(axis: Axis | None, pieces: Sequence[Axis | None]) -> list[list[_Span]] | None:
-    """The span of each piece of an axis, in a list of one; an empty list where the axis is not cut."""
+    """The span of each piece of an axis, in a list of one; an empty list where the axis is not cut.
+
+    None where the pieces are not known to be all of the axis.
+    """
     if axis is None:
         return [[]]
-    at = [0]
+    at: list[Extent] = [0]
     for piece in pieces:
-        if piece is None or not isinstance(piece.extent, int):
-            return None
-        at.append(at[-1] + piece.extent)
+        at.append(at[-1] + (piece.extent if piece else 0))
     if at[-1] != axis.extent:
         return None
     return [[_Span(axis, low, high, sub)] for sub, (low, high) in zip(pieces, pairwise(at), strict=True) if sub]
 
 
 def grid_of(b: Builder, value: Value, like: Blocks) -> list[list[Array]] | None:
-    """The value's blocks with the rows and columns of `like`; None where a width is no number."""
+    """The value's blocks with the rows and columns of `like`; None where its own parts may be cut elsewhere."""
     if value.blocks is not None and (names := _alike(value.blocks, like)) is not None:
         return [[sub_array(names, array) for array in line] for line in value.blocks.grid]
     rows, columns = _spans(like.row, like.rows), _spans(like.column, like.columns)
     if rows is None or columns is None:
         return None
-    return [[_block(b, value, [*row, *column]) for column in columns] for row in rows]
+    grid = [[_block(b, value, [*row, *column]) for column in columns] for row in rows]
+    found = [[block for block in line if block is not None] for line in grid]
+    return found if all(len(line) == len(columns) for line in found) else None
 
 
 def _alike(own: Blocks, like: Blocks) -> dict[Axis, Axis] | None:
@@ -72,12 +74,15 @@ def _alike(own: Blocks, like: Blocks) -> dict[Axis, Axis] | None:
     return {a: n for a, n in pairs if a is not None and n is not None}
 
 
-def _block(b: Builder, value: Value, spans: Sequence[_Span]) -> Array:
+def _block(b: Builder, value: Value, spans: Sequence[_Span]) -> Array | None:
     """The value within some spans. Where it is in parts along one of them, the parts are taken."""
     array, rest, parts = value.array, list(spans), value.parts
     for span in spans:
-        if parts is not None and parts.axis is span.axis and bounds(parts) is not None:
-            own, array = merge(b, pieces_between(b, parts, span.low, span.high), span.axis, value.known_dims)
+        if parts is not None and parts.axis is span.axis:
+            pieces = pieces_between(b, parts, span.low, span.high)
+            if not pieces:
+                return None
+            own, array = merge(b, pieces, span.axis, value.known_dims)
             array = sub_array({own: span.sub}, array)
             rest.remove(span)
     for span in rest:

@@ -20,8 +20,8 @@ from onnx import TensorProto
 
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
-from mari_onnx.ir.extents import ROW, Extent, divide, product, symbol
-from mari_onnx.ir.operators import named
+from mari_onnx.ir.extents import ROW, Extent, at_most, divide, product, symbol
+from mari_onnx.ir.operators import OPERATORS, named
 from mari_onnx.ir.unique_nodes import UniqueNodes
 
 _Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
@@ -41,7 +41,18 @@ ARITHMETIC = named(lambda t: t.arithmetic)
 
 
 class Builder(UniqueNodes):
-    """Records what could be computed: nodes of any kind (`make`, `again`), and moves of data in few nodes."""
+    """Records what could be computed: nodes of any kind (`make`, `again`), and moves of data in few nodes.
+
+    `opset` is that of the model, which says whether a Slice may have computed limits.
+    """
+
+    def __init__(self, opset: int = OPERATORS["Slice"].axes_input_from) -> None:
+        super().__init__()
+        self.opset = opset
+
+    def cuts_at(self, *limits: Extent) -> bool:
+        """Whether a Slice can be written with these limits: symbols are computed, which older opsets cannot take."""
+        return self.opset >= OPERATORS["Slice"].axes_input_from or all(isinstance(e, int) for e in limits)
 
     def also(self, t: Tensor, other: Tensor) -> None:
         """Record that two tensors have the same elements. The plan chooses the one that is cheaper beside the rest.
@@ -64,7 +75,8 @@ class Builder(UniqueNodes):
             return t
         if is_slice(t):
             axis, start = t.node.attribute("axis"), t.node.attribute("start")
-            if t.known_shape[axis] == 1 and (*t.known_shape[:axis], *t.known_shape[axis + 1 :]) == tuple(shape):
+            without = (*t.known_shape[:axis], *t.known_shape[axis + 1 :])
+            if t.known_shape[axis] == 1 and without == tuple(shape) and isinstance(start, int):
                 return self.take(
                     first_input(t), self.constant(np.array(start, np.int64)), axis
                 )  # one node instead of two
@@ -138,25 +150,24 @@ class Builder(UniqueNodes):
             return _expand_in_float32(self, t, shape)
         return self.make("Expand", [t], tuple(shape), shape=tuple(shape))
 
-    def slice(self, t: Tensor, axis: int, start: int, stop: int) -> Tensor:
-        """Indices [start, stop) of one axis. If its extent is a symbol, only row 0 can be cut (see `first_row`)."""
+    def slice(self, t: Tensor, axis: int, start: Extent, stop: Extent) -> Tensor:
+        """Indices [start, stop) of one axis; these have to be there whatever the symbols are (see `first_row`)."""
         shape = t.known_shape
         if start == 0 and stop == shape[axis]:
             return t
         if is_slice(t) and t.node.attribute("axis") == axis:
             offset = t.node.attribute("start")
             return self.slice(first_input(t), axis, offset + start, offset + stop)
-        extent: Extent = stop - start
-        new_shape = (*shape[:axis], extent, *shape[axis + 1 :])
+        new_shape = (*shape[:axis], stop - start, *shape[axis + 1 :])
         if t.op_type == "Concat" and t.node.attribute("axis") == axis:
-            pieces = []
             for piece, low, high in _spans(t.node.inputs, axis):
-                if start < high and low < stop:
-                    pieces.append(self.slice(piece, axis, max(start - low, 0), min(stop, high) - low))
-            # Concat([2, 3], [B, 4]) only runs where B is 2, but then a slice of it has 2 rows, and not B.
-            if len(pieces) == 1 and pieces[0].known_shape == new_shape:
-                return pieces[0]
-        if (moved := stored_weights.sliced(self, t, axis, start, stop)) is not None:
+                if at_most(low, start) and at_most(stop, high):
+                    inner = self.slice(piece, axis, start - low, stop - low)
+                    # Concat([2, 3], [B, 4]) only runs where B is 2, but then a slice of it has 2 rows, and not B.
+                    if inner.known_shape == new_shape:
+                        return inner
+        limits = [e for e in (start, stop) if isinstance(e, int)]
+        if len(limits) == 2 and (moved := stored_weights.sliced(self, t, axis, *limits)) is not None:
             return moved
         return self.make("Slice", [t], new_shape, axis=axis, start=start, stop=stop)
 
@@ -262,13 +273,15 @@ def _order(shape: tuple[Extent, ...], perm: Sequence[int]) -> list[int]:
 
 
 def _sliced(tensors: Sequence[Tensor], axis: int) -> Tensor | None:
-    """The tensor that all tensors are slices of along this axis. None if there is none, and for slices by `first_row`.
+    """The tensor that all tensors are slices of along this axis, at known places. None for slices by `first_row`.
 
     The latter have no row in a call without candidates, where a Gather of row 0 would fail.
     """
 
     def along(t: Tensor) -> bool:
-        return is_slice(t) and t.node.attribute("axis") == axis and isinstance(t.known_shape[axis], int)
+        if not is_slice(t) or t.node.attribute("axis") != axis:
+            return False
+        return all(isinstance(e, int) for e in (t.known_shape[axis], t.node.attribute("start")))
 
     ours = all(map(along, tensors))
     bases = {t.node.inputs[0] for t in tensors} if ours else set()
@@ -298,15 +311,14 @@ def _cuts(t: Tensor, rows: Extent) -> Iterator[_Around]:
     return ((shape[:axis], shape[axis + 1 :]) for axis in range(len(shape)) if product(shape[:axis]) in alike)
 
 
-def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, int, int]]:
-    """The inputs of a Concat with their places [start, stop), up to the first whose width is no number."""
-    position = 0
+def _spans(inputs: Sequence[Tensor | None], axis: int) -> Iterator[tuple[Tensor, Extent, Extent]]:
+    """The inputs of a Concat with their places [start, stop), up to the first whose rank is unknown."""
+    position: Extent = 0
     for t in inputs:
-        width = t.known_shape[axis] if t is not None and t.shape is not None else None
-        if t is None or not isinstance(width, int):
+        if t is None or t.shape is None:
             return
-        yield t, position, position + width
-        position += width
+        yield t, position, position + t.shape[axis]
+        position = position + t.shape[axis]
 
 
 def _adjoining(a: Tensor, b: Tensor, axis: int) -> bool:

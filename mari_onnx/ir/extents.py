@@ -172,6 +172,28 @@ def ordered(a: Extent, b: Extent) -> tuple[Extent, Extent] | None:
     return (a, b) if all(c <= 0 for c in coefficients) else None
 
 
+def at_most(a: Extent, b: Extent) -> bool:
+    """Whether a <= b whatever the symbols are: length and length + 1."""
+    return all(c <= 0 for _, c in _terms(a - b))
+
+
+def sorted_extents(extents: Iterable[Extent]) -> list[Extent] | None:
+    """Different extents in ascending order; None where it depends on the symbols.
+
+    length + 1, 0 and length     [0, length, length + 1]
+    length and 4                 None
+    """
+    found: list[Extent] = []
+    for extent in extents:
+        if extent in found:
+            continue
+        smaller = sum(at_most(other, extent) for other in found)
+        if not all(at_most(extent, other) for other in found[smaller:]):
+            return None
+        found.insert(smaller, extent)
+    return found
+
+
 def is_within(extent: Extent, largest: int) -> bool:
     """Whether no number in the extent is larger, or less than the negative of that: 3*batch + 7 is within 7."""
     return all(-largest <= c <= largest for _, c in _terms(extent))
@@ -203,6 +225,11 @@ def evaluate(extent: Extent, values: Mapping[str, int], default: int) -> int:
             coefficient *= values.get(s, default)
         total += coefficient
     return total
+
+
+def increased(extent: Extent, more: Mapping[str, int]) -> Extent:
+    """The extent with numbers added to its symbols: 2*length + 1 with {length: 3} is 2*length + 7."""
+    return total(c * product(symbol(s) + more.get(s, 0) for s in m) for m, c in _terms(extent))
 
 
 def rename(extent: Extent, names: Mapping[str, str]) -> Extent:

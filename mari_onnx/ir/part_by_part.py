@@ -15,15 +15,16 @@ from typing import TypeAlias
 from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Renaming
 from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import Extent, sorted_extents, total
 from mari_onnx.ir.forms import Array, Names, Parts, Value
-from mari_onnx.ir.parts import Piece, bounds, groups, merge, pieces_between
+from mari_onnx.ir.parts import Piece, edges, groups, merge, pieces_between
 
 Run = Callable[[list[Array], Renaming], Array]
 """The operation, given one array for each operand, and a renaming of the operands' axes to those of the arrays.
 
 The renaming is {D: (D')} where the arrays hold columns D' out of all columns D of the operands."""
 
-Interval: TypeAlias = tuple[int, int]
+Interval: TypeAlias = tuple[Extent, Extent]
 """Indices [start, stop) along the parts' axis inside which no operand has a boundary between two parts."""
 
 Column: TypeAlias = list[list[Piece]]
@@ -40,7 +41,7 @@ def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) ->
     axis = next((v.parts.axis for v in operands if v.parts is not None), None)
     if axis is None or not any(axis in d for d in dims):
         return None
-    intervals = _intervals(operands, axis)
+    intervals = _intervals(b, operands, axis)
     if intervals is None:
         return None
     columns = [_column(b, value, axis, intervals) for value in operands]
@@ -49,32 +50,36 @@ def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) ->
         return None
     pieces: dict[int, Piece] = {}
     for members in by_names.values():
-        whole = Axis(sum(intervals[i][1] - intervals[i][0] for i in members), axis.name)
+        whole = Axis(total(intervals[i][1] - intervals[i][0] for i in members), axis.name)
         gathered = [_gathered(b, v, c, members, axis, whole) for v, c in zip(operands, columns, strict=True)]
         result = run(gathered, {axis: (whole,)})
         pieces.update(_apart(b, (whole, result), intervals, members, axis))
     return Parts(axis, tuple(pieces[i] for i in sorted(pieces)))
 
 
-def _intervals(operands: Sequence[Value], axis: Axis) -> list[Interval] | None:
+def _intervals(b: Builder, operands: Sequence[Value], axis: Axis) -> list[Interval] | None:
     """The intervals that all operands' parts cut the axis into: [0 1), [1 2), [2 5) of parts [2 3] and [1 4].
 
-    None where the width of a part is no number.
+    None where their order depends on symbols, or where the opset of the model has no Slice at a symbol.
     """
-    edges: set[int] = set()
+    found: list[Extent] = []
     for value in operands:
         if value.parts is not None and value.parts.axis is axis:
-            bounds_here = bounds(value.parts)
-            if bounds_here is None or bounds_here[-1] != axis.extent:
+            here = edges(value.parts)
+            if here[-1] != axis.extent:
                 return None
-            edges.update(bounds_here)
-    return list(pairwise(sorted(edges)))
+            found += here
+    in_order = sorted_extents(found)
+    return list(pairwise(in_order)) if in_order is not None and b.cuts_at(*in_order) else None
 
 
 def _column(b: Builder, value: Value, axis: Axis, intervals: Sequence[Interval]) -> Column:
     """The operand's pieces in each interval. An operand that is not in parts along the axis is cut."""
     if value.parts is not None and value.parts.axis is axis:
-        return [pieces_between(b, value.parts, low, high) for low, high in intervals]
+        found = (pieces_between(b, value.parts, low, high) for low, high in intervals)
+        column = [pieces for pieces in found if pieces is not None]
+        assert len(column) == len(intervals), "the intervals have the edges of all parts"
+        return column
     subs = [Axis(high - low, axis.name) for low, high in intervals]
     return [[(s, cut(b, value.array, axis, lo, hi, s))] for s, (lo, hi) in zip(subs, intervals, strict=True)]
 
@@ -104,14 +109,14 @@ def _apart(
     """
     whole, result = gathered
     pieces: dict[int, Piece] = {}
-    offset = 0
+    offset: Extent = 0
     for neighbours in _consecutive(members):
         if len(neighbours) == len(members):
             return {neighbours[0]: gathered}
         width = intervals[neighbours[-1]][1] - intervals[neighbours[0]][0]
         sub = Axis(width, axis.name)
         pieces[neighbours[0]] = (sub, cut(b, result, whole, offset, offset + width, sub))
-        offset += width
+        offset = offset + width
     return pieces
 
 

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 from mari_onnx.ir.arrays import alike, cut, fill, lay, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, flat, renamed
 from mari_onnx.ir.builder import Builder
-from mari_onnx.ir.extents import total
+from mari_onnx.ir.extents import Extent, at_most, total
 from mari_onnx.ir.forms import Array, Parts
 
 Piece: TypeAlias = tuple[Axis, Array]
@@ -101,26 +101,35 @@ def merge(b: Builder, pieces: Sequence[Piece], axis: Axis, dims: Dims) -> Piece:
 
 
 def bounds(parts: Parts) -> list[int] | None:
-    """Where each piece begins, and the end of the last: [0 2 5] of widths 2 and 3. None where a width is no number."""
-    edges = [0]
+    """The same as `edges`, None where a width is no number."""
+    found = [e for e in edges(parts) if isinstance(e, int)]
+    return found if len(found) > len(parts.pieces) else None
+
+
+def edges(parts: Parts) -> list[Extent]:
+    """Where each piece begins, and the end of the last: [0 2 5] of widths 2 and 3."""
+    found: list[Extent] = [0]
     for sub, _ in parts.pieces:
-        if not isinstance(sub.extent, int):
-            return None
-        edges.append(edges[-1] + sub.extent)
-    return edges
+        found.append(found[-1] + sub.extent)
+    return found
 
 
-def pieces_between(b: Builder, parts: Parts, start: int, stop: int) -> list[Piece]:
-    """The pieces that cover [start, stop). The first and the last are cut where they reach beyond it."""
-    edges = bounds(parts)
-    assert edges is not None
+def pieces_between(b: Builder, parts: Parts, start: Extent, stop: Extent) -> list[Piece] | None:
+    """The pieces that cover [start, stop). The first and the last are cut where they reach beyond it.
+
+    None where it depends on symbols which pieces do: [0, 1) of parts [length 1] is in the first or in the second.
+    """
     pieces = []
-    for (sub, array), (low, high) in zip(parts.pieces, pairwise(edges), strict=True):
-        first, last = max(start, low), min(stop, high)
-        if first < last:
-            whole = (first, last) == (low, high)
-            new = sub if whole else Axis(last - first, sub.name)
-            pieces.append((new, array if whole else cut(b, array, sub, first - low, last - low, new)))
+    for (sub, array), (low, high) in zip(parts.pieces, pairwise(edges(parts)), strict=True):
+        if at_most(stop, low) or at_most(high, start):
+            continue
+        first = start if at_most(low, start) else low
+        last = stop if at_most(stop, high) else high
+        if not (at_most(start, first) and at_most(last, stop)):
+            return None
+        whole = (first, last) == (low, high)
+        new = sub if whole else Axis(last - first, sub.name)
+        pieces.append((new, array if whole else cut(b, array, sub, first - low, last - low, new)))
     return pieces
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.extents import Extent, Poly
 from mari_onnx.ir.operators import NONDETERMINISTIC, named
 from mari_onnx.ir.policy import POLICY
 from mari_onnx.ir.validate import check_again, check_original_again
@@ -109,7 +109,7 @@ class UniqueNodes:
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = self._node(op_type, items, tuple(inputs))
-            constant = _constant(inputs, shape)
+            constant = _constant(inputs, shape) and not any(isinstance(v, Poly) for v in attributes.values())
             made = Tensor(node, 0, shape, dtype or inputs[0].dtype, constant)
             made.stored = constant and op_type in FOLDABLE and _is_stored(made, inputs)
             node.outputs.append(made)

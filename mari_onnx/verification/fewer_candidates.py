@@ -42,7 +42,7 @@ def check_fewer_candidates(original: Document, dynamic: Document, batch: int) ->
 
 def _compared(original: Document, dynamic: Document, batch: int) -> tuple[str, tuple[int, ...]]:
     """What is wrong, in words, or nothing; called in the child."""
-    from mari_onnx.verification.inputs.draw import draw, inputs_of
+    from mari_onnx.verification.inputs.draw import draw, extents, inputs_of
     from mari_onnx.verification.inputs.ranges import trace
     from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 
@@ -53,7 +53,7 @@ def _compared(original: Document, dynamic: Document, batch: int) -> tuple[str, t
         bounds = trace(fixed, inputs).bounds
     except RunError:
         bounds = {}
-    feeds = draw(inputs, bounds, {}, np.random.default_rng(0))
+    feeds = draw(inputs, bounds, extents(inputs, 2), np.random.default_rng(0))
     try:
         expected = fixed.runner(session)(feeds)
     except RunError as error:

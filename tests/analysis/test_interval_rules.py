@@ -7,7 +7,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from mari_onnx.analysis.interval_rules import MOVES, RULES
+from mari_onnx.analysis import interval_moves
+from mari_onnx.analysis.interval_rules import RULES
 from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.ir.builder import Builder
 from tests.graphs import evaluate
@@ -17,7 +18,8 @@ NUMBERS = {"Neg", "Reciprocal", "Abs", "Sqrt", "Relu", "Identity", "Sigmoid", "S
 PAIRS = {"Add", "Sub", "Mul", "Div", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Max", "Min", "Sum"}
 LOGIC = {"And", "Or", "Xor"}
 ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "LayerNormalization", "RMSNormalization",
-             "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Swish", "QuickGelu"} | MOVES  # fmt: skip
+             "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Swish", "QuickGelu",
+             *interval_moves.RULES}  # fmt: skip
 """Tested with graphs in `test_intervals`, or the same rule as another one."""
 
 

@@ -143,3 +143,27 @@ def test_the_nodes_that_are_priced_are_those_that_are_written(name: str) -> None
     once = [n for n in found.nodes if n.outputs[0].constant and not (n.is_source or n.outputs[0].stored)]
     written = write(found).model.graph.node
     assert len(found.computing) + len(found.shape_nodes) + len(once) == len(written)
+
+
+def test_a_slice_between_symbols() -> None:
+    def some(b: Builder) -> Tensor:
+        return b.slice(b.input("x", (B, L + 1), FLOAT), 1, L, L + 1)
+
+    start = "Shape<start = 1, end = 2>(steps)"
+    assert last(17, some) == f"Slice(x, {start}, Add([1], {start}), [1])"
+    assert "Slice" in lowered(9, some).lacking
+
+
+def test_axes_of_extent_1_that_are_left_out_before_opset_14() -> None:
+    """A history of no tokens would be read as the 1 that is left out."""
+
+    def without(b: Builder) -> Tensor:
+        return b.reshape(b.input("x", (B, 1, L), FLOAT), (B, L))
+
+    def elsewhere(b: Builder) -> Tensor:
+        return b.reshape(b.input("x", (B, 1, L), FLOAT), (1, B, L))
+
+    assert last(12, without) == "Squeeze<axes = [1]>(x)"
+    assert last(13, without) == "Squeeze(x, [1])"
+    assert last(13, elsewhere) == "Unsqueeze(Squeeze(x, [1]), [0])"
+    assert last(14, without).startswith("Reshape")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from onnx import TensorProto
+
+from mari_onnx.emission.order import written_extents
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
 from tests.graphs import parse, rewrite_and_check
 
 
@@ -14,3 +19,11 @@ def test_a_row_whose_number_is_not_written_is_not_read_for_it() -> None:
     """
     result = rewrite_and_check(parse(f"{text} {{ {body} }}", one=[1]), ["other", "user"])
     assert [node.input[0] for node in result.nodes("Slice")] == ["user"]
+
+
+def test_the_limits_of_a_slice_are_computed() -> None:
+    """They may be extents of an input that nothing else reads."""
+    b, length = Builder(), symbol("L")
+    last = b.slice(b.input("x", (4, length + 1), TensorProto.FLOAT), 1, length, length + 1)
+    assert written_extents(last.node) == [length, length + 1]
+    assert not written_extents(b.slice(b.input("x", (4, length + 1), TensorProto.FLOAT), 0, 1, 3).node)

@@ -8,7 +8,7 @@ from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.blocks import grid_of, of_rows
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
-from mari_onnx.ir.forms import Blocks, Parts, Value
+from mari_onnx.ir.forms import Array, Blocks, Parts, Value
 from tests.ir.values import stored
 
 B, ROW, COLUMN = Axis(7, "B"), Axis(5, "row"), Axis(4, "column")
@@ -44,15 +44,30 @@ def test_blocks_of_the_same_places_are_renamed(b: Builder) -> None:
     assert again == [list(line) for line in own.grid]
 
 
-def test_a_width_that_is_no_number(b: Builder) -> None:
-    some = Axis(symbol("L"))
-    like = replace(blocks(b), column=some, columns=(some,))
-    assert grid_of(b, Value("m", ((ROW,), (some,)), 1, stored(b, (ROW,))), like) is None
+def test_widths_that_are_symbols(b: Builder) -> None:
+    length = symbol("L")
+    whole, history, item = Axis(length + 1), Axis(length), Axis(1)
+    like = replace(blocks(b), column=whole, columns=(history, item))
+    mask = Value("m", ((ROW,), (whole,)), 1, Array(b.input("mask", (5, length + 1), 1), ((ROW,), (whole,))))
+    grid = grid_of(b, mask, like)
+    assert grid is not None
+    assert [[a.tensor.shape for a in line] for line in grid] == [[(3, length), (3, 1)], [(2, length), (2, 1)]]
+    some = Axis(symbol("M"))
+    assert grid_of(b, mask, replace(like, columns=(some,))) is None, "M is not known to be L + 1"
+
+
+def test_parts_that_are_cut_elsewhere(b: Builder) -> None:
+    """Whether the first of 4 is in a part of L columns depends on L."""
+    length, one = symbol("L"), Axis(1)
+    whole, some, rest = Axis(length + 4), Axis(length), Axis(4)
+    like = replace(blocks(b), column=whole, columns=(one, Axis(length + 3)))
+    parts = Parts(whole, ((some, stored(b, (B,))), (rest, stored(b, (rest,)))))
+    value = Value("m", ((B,), (ROW,), (whole,)), 1, stored(b, (B,)), parts)
+    assert grid_of(b, value, like) is None
 
 
 def test_parts_as_one_row(b: Builder) -> None:
     left, right = Axis(3), Axis(1)
     found = of_rows(Parts(COLUMN, ((left, stored(b, (left,))), (right, stored(b, (right,)))), price=7.0))
-    assert found is not None
     assert (found.row, found.rows, [c.extent for c in found.columns], found.price) == (None, (None,), [3, 1], 7.0)
     assert not {left, right} & set(found.columns)

@@ -117,3 +117,31 @@ def test_rows_of_strings_of_several_requests() -> None:
     user, item = (np.array(rows, object) for rows in ([["a", "b"], ["c", "d"]], [["x"], ["y"], ["z"]]))
     feeds = {"user": user, "item": item, INDEX_INPUT: np.array([1, 0, 1])}
     assert evaluate(result, feeds)[0].tolist() == [["c", "d", "x"], ["a", "b", "y"], ["c", "d", "z"]]
+
+
+def test_a_slice_between_symbols() -> None:
+    b = Builder()
+    x, y = b.input("x", (B, L), 1), b.input("y", (B, 1), 1)
+    joined = b.concat([x, y], 1)
+    assert b.slice(joined, 1, 0, L) is x
+    assert b.slice(joined, 1, L, L + 1) is y
+    both = b.slice(b.slice(joined, 1, 0, L), 1, 0, L)
+    assert both is x
+    z = b.input("z", (B, L + 1), 1)
+    assert b.concat([b.slice(z, 1, 0, L), b.slice(z, 1, L, L + 1)], 1) is z
+
+
+def test_a_slice_of_a_constant_at_a_symbol_is_no_constant() -> None:
+    """Column L of a mask of 9 tokens is another one in each call."""
+    b = Builder()
+    mask = b.constant(np.tri(9))
+    column = b.slice(mask, 1, L, L + 1)
+    assert column.shape == (9, 1)
+    assert not column.constant
+    assert not b.slice(column, 0, 0, 4).constant
+
+
+def test_old_opsets_cut_at_numbers_alone() -> None:
+    assert Builder(10).cuts_at(0, L)
+    assert Builder(9).cuts_at(0, 4)
+    assert not Builder(9).cuts_at(0, L)

@@ -9,15 +9,18 @@ import pytest
 from mari_onnx.ir.extents import (
     Extent,
     Poly,
+    at_most,
     compare,
     divide,
     evaluate,
+    increased,
     is_length,
     is_within,
     ordered,
     positive,
     product,
     rename,
+    sorted_extents,
     symbol,
     symbols,
 )
@@ -171,3 +174,31 @@ def test_what_an_axis_can_be() -> None:
 def test_it_reads_well() -> None:
     assert repr(symbol("B")) == "B"
     assert "3*B*L" in repr(3 * B * L + 2)
+
+
+def test_at_most() -> None:
+    assert at_most(L, L + 1)
+    assert at_most(0, L)
+    assert not at_most(L + 1, L)
+    assert not at_most(4, L)
+    assert not at_most(L, 4)
+
+
+@pytest.mark.parametrize(
+    ("extents", "in_order"),
+    [
+        ([L + 1, 0, L, 0], [0, L, L + 1]),
+        ([5, 2, 2], [2, 5]),
+        ([L, 4], None),
+        ([0, L + 1, 1, L], None),
+        ([0, L + 1, 1, L + 2], [0, 1, L + 1, L + 2]),
+    ],
+)
+def test_extents_in_order(extents: list[Extent], in_order: list[Extent] | None) -> None:
+    assert sorted_extents(extents) == in_order
+
+
+def test_more_of_a_symbol() -> None:
+    assert increased(2 * L + 1, {"L": 3}) == 2 * L + 7
+    assert increased(B * L - 1, {"L": 1}) == B * L + B - 1
+    assert increased(5, {"L": 1}) == 5

@@ -6,6 +6,7 @@ import numpy as np
 
 from mari_onnx.ir.axes import Axis, Dims, Renaming
 from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import Extent, symbol
 from mari_onnx.ir.forms import Array, Parts, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import join
@@ -23,13 +24,12 @@ def in_parts(b: Builder, widths: str, whole: Axis) -> Value:
     return value(join(b, pieces, whole, dims), *dims, parts=Parts(whole, pieces))
 
 
-def applied(b: Builder, *values: Value) -> tuple[Parts | None, list[int]]:
+def applied(b: Builder, *values: Value) -> tuple[Parts | None, list[Extent]]:
     """What the first operand comes to, part by part, and how wide it was each time."""
-    widths: list[int] = []
+    widths: list[Extent] = []
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         ((whole,),) = part.values()
-        assert isinstance(whole.extent, int)
         widths.append(whole.extent)
         return arrays[0]
 
@@ -73,3 +73,15 @@ def test_what_is_in_no_parts_or_in_parts_that_are_all_alike_stays_whole(b: Build
     summed = in_parts(b, "u2 i2", whole)
     assert part_by_part(b, [summed], ((L,),), lambda arrays, part: arrays[0]) is None
     assert numbers(summed.array.tensor).shape == (5, 4)
+
+
+def test_widths_that_are_symbols(b: Builder) -> None:
+    length = symbol("length")
+    whole, history, item = Axis(length + 1), Axis(length), Axis(1)
+    x, y = b.input("x", (length,), 1), b.input("y", (5,), 1)
+    parts = Parts(whole, ((history, Array(x, ((history,),))), (item, Array(y, ((L,),)))))
+    value = Value("v", ((L,), (whole,)), 1, Array(b.input("v", (5, length + 1), 1), ((L,), (whole,))), parts)
+    result, widths = applied(b, value)
+    assert result is not None
+    assert widths == [length, 1]
+    assert applied(Builder(9), value)[0] is None, "a Slice has its limits as attributes"

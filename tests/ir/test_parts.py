@@ -10,7 +10,7 @@ from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.forms import Array, IndexMap, Parts
-from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
+from mari_onnx.ir.parts import bounds, edges, groups, join, merge, pieces_between
 from tests.ir.values import D, F, L, numbers, stored, two_parts, written
 
 
@@ -43,6 +43,7 @@ def test_pieces_between(b: Builder, start: int, stop: int, widths: list[int]) ->
     assert joined.parts is not None
     assert bounds(joined.parts) == [0, 2, 5]
     pieces = pieces_between(b, joined.parts, start, stop)
+    assert pieces is not None
     assert [sub.extent for sub, _ in pieces] == widths
     sub, array = merge(b, pieces, joined.parts.axis, joined.known_dims)
     np.testing.assert_array_equal(written(b, array, ((L,), (sub,))), expected[:, start:stop])
@@ -55,3 +56,16 @@ def test_widths_that_are_not_numbers_have_no_bounds(b: Builder) -> None:
 
 def test_groups_keep_their_order() -> None:
     assert groups(["u", "i", "u", "k"]) == {"u": [0, 2], "i": [1], "k": [3]}
+
+
+def test_pieces_between_symbols(b: Builder) -> None:
+    """Of parts [length 1], the last one begins at the length, and what is in [0, 1) depends on it."""
+    length = symbol("length")
+    history, item = Axis(length), Axis(1)
+    parts = Parts(Axis(length + 1), ((history, stored(b, (L,))), (item, stored(b, (L,)))))
+    assert edges(parts) == [0, length, length + 1]
+    last = pieces_between(b, parts, length, length + 1)
+    assert last is not None
+    assert [sub for sub, _ in last] == [item]
+    assert [sub for sub, _ in pieces_between(b, parts, 0, length + 1) or ()] == [history, item]
+    assert pieces_between(b, parts, 0, 1) is None

@@ -7,10 +7,12 @@ blocks compose: an attention unit reads a packed embedding, a tower what both ga
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mari_onnx.ir.extents import Extent
 from tests.property.graphs import BOOL, FLOAT, INT64, B, Made, R, UnfitError, Writer
 from tests.property.operators.ranges import broadcast, count, hull, span, times
 
@@ -457,52 +459,130 @@ def tokens(w: Writer) -> None:
     """Attention over the history and the candidate as one sequence, under a mask that hides the candidate, or not."""
     keys = history(w)
     length, width = keys.shape[1:]
-    if not isinstance(length, int) or not isinstance(width, int) or length > 8:
+    if not isinstance(width, int) or (isinstance(length, int) and length > 8):
         raise UnfitError
+    count = length + 1
     item = of_items(w, 2)
     if item.shape[1] != width:
         item = dense(w, item, width, bias=False)
-    x = w.write("Concat", [keys, unsqueezed(w, item, 1)], (B, length + 1, width), hull(keys, item), axis=1)
+    x = w.write("Concat", [keys, unsqueezed(w, item, 1)], (B, count, width), hull(keys, item), axis=1)
     q, k, v = (dense(w, x, width, bias=w.chance(30)) if w.chance(70) else x for _ in range(3))
-    turned = w.write("Transpose", [k], (B, width, length + 1), span(k), perm=[0, 2, 1])
+    turned = w.write("Transpose", [k], (B, width, count), span(k), perm=[0, 2, 1])
     bound = q.size * k.size * width
-    scores = w.write("MatMul", [q, turned], (B, length + 1, length + 1), (-bound, bound))
-    mask = _hiding(w, length + 1)
+    scores = w.write("MatMul", [q, turned], (B, count, count), (-bound, bound))
+    seen = _seen(w, count) if isinstance(count, int) else _seen_of_any(w, count)
     if w.chance(60):
-        weights = _weights(w, scores, mask)
+        weights = _weights(w, scores, seen)
     else:
         scores = w.write("Relu", [scores], scores.shape, (0, bound))
-        hidden = w.constant(mask.astype(np.float32))
-        weights = w.write("Mul", either(w, scores, hidden), scores.shape, (0, bound))
-    bound = weights.size * v.size * (length + 1)
+        if w.chance(50):
+            operands = [_truth(w, seen), scores, w.constant(np.array(0, np.float32))]
+            weights = w.write("Where", operands, scores.shape, (0, bound), FLOAT)
+        else:
+            weights = w.write("Mul", either(w, scores, _numbers(w, seen, 1, 0)), scores.shape, (0, bound))
+    bound = weights.size * v.size * (count if isinstance(count, int) else MOST_TOKENS)
     y = w.write("MatMul", [weights, v], x.shape, (-bound, bound))
     y = calculated(w, "Add", x, y)
-    place = w.constant(np.array(w.choice([-1, length, 0]), np.int64))
+    place = w.constant(np.array(w.choice([-1, length, 0] if isinstance(length, int) else [-1, 0]), np.int64))
     w.write("Gather", [y, place], (B, width), span(y), axis=1)
 
 
-def _hiding(w: Writer, n: int) -> npt.NDArray[np.bool_]:
-    """Which tokens each token sees: those before it; now and then with a leak, or the other way round."""
+HIDING = ["causal", "causal", "causal", "leak", "turned", "none"]
+"""Which tokens each token sees: those before it, in most graphs."""
+
+MOST_TOKENS, STORED_TOKENS = 8, 16
+"""The most tokens that a graph is called with, and those for which a stored mask has been made."""
+
+
+Mask: TypeAlias = "Made | npt.NDArray[np.bool_]"
+"""What each token sees [n n]: stored, or a tensor of the graph."""
+
+
+def _seen(w: Writer, n: int) -> Mask:
+    """A stored mask of n tokens: those before each, now and then with a leak, or the other way round."""
     mask = np.tri(n, dtype=np.bool_)
-    match w.choice(["causal", "causal", "causal", "leak", "turned", "none"]):
+    match w.choice(HIDING):
         case "leak":
             mask[0, -1] = True
         case "turned":
-            return mask.T
+            mask = mask.T
         case "none":
-            return np.ones_like(mask)
+            mask[:] = True
     return mask
 
 
-def _weights(w: Writer, scores: Made, mask: npt.NDArray[np.bool_]) -> Made:
+def _seen_of_any(w: Writer, n: Extent) -> Made:
+    """The same for as many tokens as there are, computed as exporters write it."""
+    if w.opset < 11:
+        raise UnfitError
+    kind, shape = w.choice(HIDING), (n, n)
+    ahead = {"causal": 0, "turned": 0, "leak": 1, "none": STORED_TOKENS}[kind]
+    match w.choice(["places", "places", "places", "triangle", "stored"]):
+        case "triangle" if w.opset < 14:
+            raise UnfitError
+        case "triangle":
+            full = w.write("Expand", [w.constant(np.ones((1, 1), np.float32)), w.shape_chain(shape)], shape, (1, 1))
+            more = [w.constant(np.array(ahead, np.int64))] if ahead or w.chance(50) else []
+            kept = w.write("Trilu", [full, *more], shape, (0, 1), upper=int(kind == "turned"))
+            return w.write("Cast", [kept], shape, (0, 1), BOOL, to=BOOL)
+        case "stored":
+            mask = np.tri(STORED_TOKENS, k=ahead, dtype=np.bool_)
+            stored = w.constant(mask.T if kind == "turned" else mask)
+            return w.write("Slice", [stored, w.ints([0, 0]), w.shape_chain(shape), w.ints([0, 1])], shape, (0, 1))
+    places = _places(w, n)
+    row, column = unsqueezed(w, places, 1), unsqueezed(w, places, 0)
+    if kind == "turned":
+        row, column = column, row
+    if ahead or w.chance(20):
+        row = w.write("Add", [row, w.constant(np.array(ahead, np.int64))], row.shape, (0, 2 * STORED_TOKENS))
+    if w.chance(30):
+        far = w.write("Sub", [row, column], shape, (-STORED_TOKENS, 2 * STORED_TOKENS))
+        ahead_of = w.write("Less", [far, w.constant(np.array(0, np.int64))], shape, (0, 1), BOOL)
+        return w.write("Not", [ahead_of], shape, (0, 1))
+    if w.opset >= 12 and w.chance(50):
+        return w.write("LessOrEqual", [column, row], shape, (0, 1), BOOL)
+    return w.write("Not", [w.write("Greater", [column, row], shape, (0, 1), BOOL)], shape, (0, 1))
+
+
+def _places(w: Writer, n: Extent) -> Made:
+    """The number of each token: 0, 1, ..., or from 1 on."""
+    many = w.shape_chain([n])
+    match w.choice(["range", "counted", "stored"]):
+        case "range":
+            axes, attributes = w.axes_form("Squeeze", [0])
+            last = w.write("Squeeze", [many, *axes], (), (0, STORED_TOKENS), INT64, **attributes)
+            first, step = (w.constant(np.array(i, np.int64)) for i in (0, 1))
+            return w.write("Range", [first, last, step], (n,), (0, STORED_TOKENS), INT64)
+        case "counted":
+            ones = w.write("Expand", [w.ints([1]), many], (n,), (1, 1), INT64)
+            return w.write("CumSum", [ones, w.constant(np.array(0, np.int64))], (n,), (1, STORED_TOKENS), INT64)
+    stored = w.ints(list(range(STORED_TOKENS)))
+    return w.write("Slice", [stored, w.ints([0]), many, w.ints([0])], (n,), (0, STORED_TOKENS), INT64)
+
+
+def _truth(w: Writer, mask: Mask) -> Made:
+    return mask if isinstance(mask, Made) else w.constant(mask)
+
+
+def _numbers(w: Writer, truth: Mask, yes: float, no: float) -> Made:
+    """A number where something is true, and another where it is not."""
+    if not isinstance(truth, Made):
+        return w.constant(np.where(truth, yes, no).astype(np.float32))
+    numbers = [w.constant(np.array(number, np.float32)) for number in (yes, no)]
+    exact = bool(np.isfinite([yes, no]).all()) and max(abs(yes), abs(no)) < w.exact
+    bounds = (int(min(yes, no)), int(max(yes, no))) if exact else (0, 0)
+    return w.write("Where", [truth, *numbers], truth.shape, bounds, FLOAT, exact=exact)
+
+
+def _weights(w: Writer, scores: Made, seen: Mask) -> Made:
     """The Softmax of masked scores. Under a finite mask nothing is hidden from scores that may be large."""
-    filler = np.float32(w.choice([-np.inf, -np.inf, -1e9, -8.0]))
+    filler = w.choice([-np.inf, -np.inf, -1e9, -8.0])
     bounded = w.write("Tanh", [scores], scores.shape, (-1, 1), exact=False) if w.chance(40) else scores
     if w.chance(50):
-        added = w.constant(np.where(mask, 0, filler).astype(np.float32))
-        masked = w.write("Add", either(w, bounded, added), scores.shape, span(bounded), exact=False)
+        operands = either(w, bounded, _numbers(w, seen, 0, filler))
+        masked = w.write("Add", operands, scores.shape, span(bounded), exact=False)
     else:
-        operands = [w.constant(mask), bounded, w.constant(np.array(filler))]
+        operands = [_truth(w, seen), bounded, w.constant(np.array(filler, np.float32))]
         masked = w.write("Where", operands, scores.shape, span(bounded), FLOAT, exact=False)
     return w.write("Softmax", [masked], scores.shape, (0, 1), exact=False, axis=2)
 

@@ -48,3 +48,11 @@ def test_a_model_that_is_another(other: str, why: str) -> None:
     with pytest.raises(UserError) as caught:
         check_fewer_candidates(original, dynamic.with_proto(proto), 6)
     assert why in str(caught.value)
+
+
+def test_another_extent_that_is_no_number() -> None:
+    model = parse("g (float[6, L, 4] x, int64[6] i) => (float[6, 4] y) "
+                  "{ m = ReduceMean <axes = [1], keepdims = 0> (x) e = Gather (t, i) y = Add (m, e) }",
+                  t=integers(9, 4))  # fmt: skip
+    original = from_proto(model)
+    assert check_fewer_candidates(original, with_dynamic_batch(original)[0], 6) == (6, 1, 2, 3, 5)

@@ -11,16 +11,21 @@ Rounding: the order in which a runtime adds.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import helper
 
-from mari_onnx.analysis.context import BOOL, FLOAT, Context, Derived, Op, Rule
-from mari_onnx.analysis.rules.along import reduce, softmax
+from mari_onnx.analysis.context import BOOL, FLOAT, INT64, Context, Derived, Op, Rule
+from mari_onnx.analysis.rules import along
+from mari_onnx.analysis.rules.along import softmax
+from mari_onnx.analysis.rules.blocks import live
 from mari_onnx.analysis.rules.elementwise import cast, elementwise
 from mari_onnx.analysis.rules.product import matmul
-from mari_onnx.ir.axes import Axis, Dims, Refused, extent_of
+from mari_onnx.analysis.rules.ranges import range_
+from mari_onnx.ir.axes import Axis, Dims, Refused, extent_of, new_dims
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import rename_value
@@ -132,10 +137,15 @@ class _Steps:
     def _causal(self, q: Value, k: Value) -> Value:
         """The mask of `is_causal`, for as many queries as keys."""
         rows, columns = extent_of(q.known_dims[2]), extent_of(k.known_dims[2])
-        if not isinstance(rows, int) or rows != columns:
+        if rows != columns:
             raise _StopError
-        dims: Dims = ((Axis(rows),), (Axis(rows),))
-        return Value("", dims, BOOL, Array(self.ctx.b.constant(np.tri(rows, dtype=np.bool_)), dims))
+        if isinstance(rows, int):
+            dims: Dims = ((Axis(rows),), (Axis(rows),))
+            return Value("", dims, BOOL, Array(self.ctx.b.constant(np.tri(rows, dtype=np.bool_)), dims))
+        limits = (self._integers(np.array(e, object)) for e in (0, rows, 1))
+        own = self._step(range_, "Range", "positions", *limits)
+        of_row = own.with_dims((*own.known_dims, ()))
+        return self._step(elementwise, "LessOrEqual", "causal", own, of_row)
 
     def _masked(self, scores: Value, mask: Value) -> Value:
         if mask.dtype != BOOL:
@@ -145,23 +155,22 @@ class _Steps:
 
     def _of_live_rows(self, weights: Value, mask: Value) -> Value:
         """The weights, with 0 in the rows that the mask leaves no column."""
-        intervals = self.ctx.intervals.of(mask.array.tensor)
-        layout = mask.array.layout
-        at = [i for i, d in enumerate(layout) if d == mask.known_dims[-1]]
-        if (
-            mask.known_dims[-1]
-            and len(at) == 1
-            and np.all(intervals.low.max(at[0]) >= (1 if mask.dtype == BOOL else -1e30))
-        ):
-            return weights
+        *_, rows, columns = ((), *mask.known_dims)
+        if len(columns) == 1 and len(rows) < 2:
+            lows = live(self.ctx.intervals, mask.array, rows[0] if rows else None, columns[0])
+            least = 1 if mask.dtype == BOOL else -1e30
+            if lows and np.all(reduce(np.maximum, lows) >= least):
+                return weights
         if mask.dtype != BOOL:
             raise _StopError
         numbers = self._step(cast, "Cast", "mask", mask, to=FLOAT)
-        live = self._step(reduce, "ReduceMax", "live", numbers, self._axes(-1), keepdims=1)
-        live = self._step(cast, "Cast", "rows", live, to=BOOL)
-        return self._step(elementwise, "Where", "of_live", live, weights, self._number(0, weights.dtype))
+        largest = self._step(along.reduce, "ReduceMax", "live", numbers, self._axes(-1), keepdims=1)
+        rows_left = self._step(cast, "Cast", "rows", largest, to=BOOL)
+        return self._step(elementwise, "Where", "of_live", rows_left, weights, self._number(0, weights.dtype))
 
     def _axes(self, *axes: int) -> Value:
-        elements = np.array(axes, np.int64)
-        dims: Dims = ((Axis(len(axes)),),) if len(axes) != 1 else ((),)
-        return Value("", dims, 7, Array(self.ctx.b.constant(elements), dims), content=elements.astype(object))
+        return self._integers(np.array(axes, object))
+
+    def _integers(self, content: npt.NDArray[Any]) -> Value:
+        dims = new_dims(content.shape)
+        return Value("", dims, INT64, Array(self.ctx.b.extents(content, INT64), dims), content=content)

@@ -13,7 +13,7 @@ A block of the Softmax is left out if each of its logits is -inf, or if, in each
 far below a logit of another block that exp of the difference is 0 (see `UNDERFLOW`). The second case needs bounds of
 the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the caller
 may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is left
-out if it is 0.
+out if it is 0. The history may be of any length, and what is said of a block holds for each.
 
 Holds for any numbers that are finite. A NaN or an infinity in a candidate's token makes the original's rows of the
 user NaN as well, as 0 times NaN is NaN, and these rows alone differ. Rounding: sums are added block by block.
@@ -30,16 +30,17 @@ from mari_onnx.analysis.context import DOUBLE, Context, Op
 from mari_onnx.analysis.facts import CutProduct
 from mari_onnx.analysis.interval import Interval, Numbers
 from mari_onnx.analysis.intervals import Intervals
+from mari_onnx.analysis.positions import Index, Stretch, whole
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.reasons import side
 from mari_onnx.analysis.remarks import explain_seen
 from mari_onnx.ir.arrays import cut
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
-from mari_onnx.ir.extents import total
+from mari_onnx.ir.extents import Extent, at_most, positive, total
 from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import Run
-from mari_onnx.ir.parts import bounds, join
+from mari_onnx.ir.parts import edges, join
 from mari_onnx.ir.sums import add_up
 from mari_onnx.report.model import LARGEST_SCORE
 
@@ -62,7 +63,7 @@ def remember(ctx: Context, value: Value, product: CutProduct) -> None:
     The blocks are made when a rule asks for them: most products in parts have readers that take the parts.
     """
     parts = product.w.parts
-    if parts is not None and product.w.known_dims[-1] == (parts.axis,) and bounds(parts) is not None:
+    if parts is not None and product.w.known_dims[-1] == (parts.axis,) and ctx.b.cuts_at(*edges(parts)):
         ctx.facts.cut_products[value.array.tensor] = product
 
 
@@ -72,12 +73,11 @@ def blocks_of(ctx: Context, value: Value) -> Blocks | None:
     if value.blocks is not None or product is None or set(flat(product.dims)) != set(flat(value.known_dims)):
         return value.blocks
     since, x, w = ctx.b.count, product.x, product.w
-    columns = of_rows(w.parts) if w.parts is not None else None
-    if columns is None or w.parts is None:
-        return None
+    assert w.parts is not None, "a cut product has columns in parts"
+    columns = of_rows(w.parts)
     row: Axis | None = None
     lines: list[tuple[Axis | None, Array]] = [(None, x.array)]
-    if x.parts is not None and x.known_dims[-2] == (x.parts.axis,) and bounds(x.parts) is not None:
+    if x.parts is not None and x.known_dims[-2] == (x.parts.axis,) and ctx.b.cuts_at(*edges(x.parts)):
         row, lines = x.parts.axis, list(x.parts.pieces)
     made = Blocks(row, columns.column, tuple(sub for sub, _ in lines), columns.columns, columns.grid * len(lines))
     made = made.each(lambda right, r, c: product.run([lines[r][1], right], made.around(r, c)))
@@ -108,8 +108,8 @@ def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, 
 def _as_it_is(op: Op, ctx: Context, arrays: Sequence[Array]) -> Array | None:
     """The operand that a block is equal to: x + 0 is x, and Where(true, x, y) is x. None where there is none."""
     if op.op_type == "Add":
-        return next((b for a, b in (arrays, arrays[::-1]) if a.tensor.constant and _is(ctx, a, 0)), None)
-    if op.op_type == "Where" and arrays[0].tensor.constant:
+        return next((b for a, b in (arrays, arrays[::-1]) if _is(ctx, a, 0)), None)
+    if op.op_type == "Where":
         return next((arrays[i] for i, truth in ((1, 1), (2, 0)) if _is(ctx, arrays[0], truth)), None)
     return None
 
@@ -161,30 +161,30 @@ def _over(
     of_row = {**blocks.around(r, 0), blocks.column: (axis,)}
     joined = join(ctx.b, [(blocks.columns[c], blocks.grid[r][c]) for c in kept], axis, renamed(dims, of_row))
     weights = run(joined, of_row)
-    line, start = [], 0
+    start: Extent = 0
+    line = []
     for c, column in enumerate(blocks.columns):
         if c not in kept:
             line.append(zero)
             continue
-        width_here = column.extent
-        assert isinstance(width_here, int)
-        line.append(cut(ctx.b, weights, axis, start, start + width_here, column))
-        start += width_here
+        line.append(cut(ctx.b, weights, axis, start, start + column.extent, column))
+        start = start + column.extent
     return tuple(line)
 
 
 def _masked(known: Intervals, blocks: Blocks, r: int) -> list[int]:
-    """The blocks of a row whose weights in a Softmax are exactly 0, whatever the inputs are."""
-    line = blocks.grid[r]
+    """The blocks of a row whose weights in a Softmax are exactly 0, whatever the inputs are.
+
+    In each row a column is left, as a Softmax of nothing is no number.
+    """
+    line, row, columns = blocks.grid[r], blocks.rows[r], blocks.columns
     if len(line) < 2:
         return []
-    row, dtype = blocks.rows[r], line[0].tensor.dtype
-    intervals = [known.of(array.tensor) for array in line]
-    lows = [_by_row(i, a, row, s, low=True) for i, a, s in zip(intervals, line, blocks.columns, strict=True)]
-    highs = [_by_row(i, a, row, s, low=False) for i, a, s in zip(intervals, line, blocks.columns, strict=True)]
-    largest = lows[0]
-    for low in lows[1:]:
+    dtype = line[0].tensor.dtype
+    largest = np.full(1, -np.inf)
+    for low in (low for array, column in zip(line, columns, strict=True) for low in live(known, array, row, column)):
         largest = np.maximum(largest, low)
+    highs = [_by_row(known.of(a.tensor), a, row, s, low=False) for a, s in zip(line, columns, strict=True)]
     distance = UNDERFLOW_OF_DOUBLE if dtype == DOUBLE else UNDERFLOW
     masked = []
     for c, high in enumerate(highs):
@@ -192,7 +192,35 @@ def _masked(known: Intervals, blocks: Blocks, r: int) -> list[int]:
             apart = largest - high >= distance + ROUNDING.get(dtype, 1.0) * (np.abs(largest) + np.abs(high))
         if np.all((high == -np.inf) | (apart & np.isfinite(high))):
             masked.append(c)
-    return masked if len(masked) < len(line) else []
+    return masked if any(_has_columns(row, columns[c]) for c in range(len(line)) if c not in masked) else []
+
+
+def _has_columns(row: Axis | None, column: Axis) -> bool:
+    """Whether there is a column, if there is a row."""
+    return positive(column.extent) or (row is not None and at_most(row.extent, column.extent))
+
+
+def live(known: Intervals, array: Array, row: Axis | None, column: Axis) -> list[Numbers]:
+    """For each row of a matrix, numbers of which it has one as large; none where it may have no column.
+
+    Where the extents are symbols, the first column is looked at alone, and so is the diagonal: the column of the row's
+    own token.
+    """
+    if not _has_columns(row, column):
+        return []
+    found = [_by_row(known.of(array.tensor), array, row, column, low=True)]
+    at = [i for i, d in enumerate(array.layout) if d == (column,)]
+    if isinstance(column.extent, int) or len(at) != 1:
+        return found
+    window = list(whole(array.tensor.known_shape))
+    own = [i for i, d in enumerate(array.layout) if row is not None and d == (row,)]
+    stretches = [Stretch(0, Index(1, at[0] - len(window)))]
+    if row is not None and own and row.extent == column.extent:
+        stretches.append(window[own[0]])
+    for stretch in stretches:
+        window[at[0]] = stretch
+        found.append(_by_row(known.of(array.tensor, tuple(window)), array, row, column, low=True))
+    return found
 
 
 def _by_row(interval: Interval, array: Array, row: Axis | None, column: Axis, *, low: bool) -> Numbers:

@@ -5,11 +5,12 @@
     Slice of (F D) at multiples of D    is a slice of F
     Gather([a b c], [2, 0])             is [c a]
 
-Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts: the last two columns of
-the user and the first of the item. x[:, 4:] is the item, and neither Concat nor Slice is written.
+Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts, the last two columns
+of the user and the first of the item. x[:, 4:] is the item, and neither Concat nor Slice is written.
 
-Holds when widths and positions are numbers. A Slice with a step works along its axes (see `along`), and so does a Slice
-of an axis of unknown extent. Rounding: none.
+Holds when widths and positions are numbers, or symbols that are in order whatever they are: x[:, length:] of
+[B length + 1] is the last column. A Slice with a step works along its axes (see `along`), and so does a Slice of an
+axis of unknown extent that is not in parts. Rounding: none.
 """
 
 from __future__ import annotations
@@ -23,21 +24,13 @@ from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import pairs
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
+from mari_onnx.analysis.spans import END, Span
 from mari_onnx.ir.arrays import cut, natural, sub_array
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, renamed
-from mari_onnx.ir.extents import Extent, Poly, divide, ordered, symbol
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, extents, renamed, with_dim
+from mari_onnx.ir.extents import Extent, Poly, at_most, divide, symbol, total
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
 from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
 from mari_onnx.ir.renaming import fuse
-
-
-@dataclass(frozen=True)
-class Span:
-    """Entries [start, stop) of dimension `position`."""
-
-    position: int
-    start: Extent
-    stop: Extent
 
 
 def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Value:
@@ -48,17 +41,16 @@ def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Va
     """
     inner = extent_of(value.known_dims[span.position][1:])
     first, last = divide(span.start, inner), divide(span.stop, inner)
-    if not isinstance(first, int) or not isinstance(last, int) or not value.known_dims[span.position]:
-        value = _whole_axis(ctx, value, span.position)
-        first, last = span.start, span.stop
-    assert isinstance(first, int) and isinstance(last, int)
-    return _cut(op, ctx, value, span.position, range(first, last), output)
+    if first is None or last is None or not value.known_dims[span.position]:
+        return _cut(op, ctx, _whole_axis(ctx, value, span.position), span, output)
+    return _cut(op, ctx, value, Span(span.position, first, last), output)
 
 
-def _cut(op: Op, ctx: Context, value: Value, position: int, span: range, output: int) -> Value:
+def _cut(op: Op, ctx: Context, value: Value, span: Span, output: int) -> Value:
     """The value's entries in a span of the outermost axis of a dimension, with its parts and terms."""
+    position, start, stop = span.position, span.start, span.stop
     axis, *inner = value.known_dims[position]
-    start, stop, width = span.start, span.stop, len(span)
+    width = stop - start
     new = Axis(width, str(width))
     rest = (new, *inner) if width != 1 else tuple(inner)
     dims = with_dim(value.known_dims, position, rest)
@@ -66,7 +58,7 @@ def _cut(op: Op, ctx: Context, value: Value, position: int, span: range, output:
     array = cut(ctx.b, value.array, axis, start, stop, new)
     parts = None
     if value.parts is not None and value.parts.axis is axis:
-        pieces = pieces_between(ctx.b, value.parts, start, stop)
+        pieces = pieces_between(ctx.b, value.parts, start, stop) or []
         array = replace(join(ctx.b, pieces, new, around), price=0.0) if pieces else array
         parts = Parts(new, tuple(pieces)) if len(pieces) > 1 else None
     elif value.parts is not None:
@@ -74,11 +66,6 @@ def _cut(op: Op, ctx: Context, value: Value, position: int, span: range, output:
         parts = replace(value.parts, pieces=tuple(sub_pieces), apart=())
     terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
     return ctx.result(op, dims, array, parts=parts, terms=terms, output=output)
-
-
-def with_dim(dims: Dims, position: int, here: Dim) -> Dims:
-    """The dims with the dimension `here` at this position."""
-    return (*dims[:position], here, *dims[position + 1 :])
 
 
 def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
@@ -93,7 +80,7 @@ def slice_(op: Op, ctx: Context) -> Derived:
     value = op.data
     if value.dims is None:
         return Refused("the rank of the input is unknown")
-    starts, ends = op.integers(1, "starts"), op.extents(2, "ends")
+    starts, ends = op.extents(1, "starts"), op.extents(2, "ends")
     axes, steps = op.integers(3, "axes"), op.integers(4, "steps")
     for given in (starts, ends, axes, steps):
         if isinstance(given, Refused):
@@ -103,12 +90,18 @@ def slice_(op: Op, ctx: Context) -> Derived:
     positions = [a % len(value.dims) for a in named]
     if isinstance(steps, list) and any(s != 1 for s in steps):
         return _stepped(op, ctx, starts, ends, positions, steps)
-    for position, start, end in zip(positions, starts, ends, strict=True):
-        span = Span(position, start, end)
-        if len(positions) == 1 and (left := _left_over(value, span)) is not None:
+    spans = [Span(*limits) for limits in zip(positions, starts, ends, strict=True)]
+    if (cut_short := _cut_short(op, ctx, spans)) is not None:
+        return cut_short
+    for span in spans:
+        position = span.position
+        if (of_parts := _of_parts(op, ctx, value, span)) is not None:
+            value = of_parts
+            continue
+        if len(positions) == 1 and (left := span.left_over(extent_of(value.known_dims[position]))) is not None:
             return _of_length(op, ctx, position, left)
         if len(positions) == 1 and _drops_steps(ctx, value, span):
-            return _of_some_length(op, ctx, span.position)
+            return _of_some_length(op, ctx, span)
         taken = _sliced(op, ctx, value, span)
         if isinstance(taken, Refused):
             return taken
@@ -116,40 +109,66 @@ def slice_(op: Op, ctx: Context) -> Derived:
     return [value.named(op.name)]
 
 
+def _of_parts(op: Op, ctx: Context, value: Value, span: Span) -> Value | None:
+    """The span of a dimension of unknown extent whose outermost axis is in parts: the last of tokens [length 1].
+
+    None for all other spans, and where the entries of the span depend on the symbols.
+    """
+    here = value.known_dims[span.position]
+    if value.parts is None or not here or here[0] is not value.parts.axis or isinstance(extent_of(here), int):
+        return None
+    limits = span.within(extent_of(here))
+    if limits is None or not ctx.b.cuts_at(limits.start, limits.stop):
+        return None
+    return value if limits.is_everything(extent_of(here)) else _take(op, ctx, value, limits)
+
+
+def _cut_short(op: Op, ctx: Context, spans: Sequence[Span]) -> Derived | None:
+    """The original node, if a span may end at a symbol or at the end of its axis, and it is not known that both agree.
+
+    Example: table[:T] of 1,024 rows. The extent of the result is a new symbol, min(T, 1024). It is T if another node
+    needs as many rows (see `elementwise`), and then this is no such span any more.
+    """
+    dims, shape = list(op.data.known_dims), extents(op.data.known_dims)
+    names = {s.position: _length(op, s) for s in spans if s.may_be_cut_short(shape[s.position])}
+    others = [s for s in spans if s.position not in names]
+    if set(names.values()) <= ctx.long_enough or not all(s.is_everything(shape[s.position]) for s in others):
+        return None
+    for position, name in names.items():
+        dims[position] = dim(symbol(name), name)
+    ctx.cut_short.update({names[s.position]: s.stop - s.start for s in spans if s.position in names})
+    derived = run_along(op, ctx, list(names), [(tuple(dims), op.data.dtype)], op.inputs[1:])
+    if isinstance(derived, Refused):
+        return derived
+    tensor = derived[0].array.tensor
+    for name in names.values():
+        ctx.providers.setdefault(name, (tensor, tensor.known_shape.index(symbol(name))))
+    return derived
+
+
+def _length(op: Op, span: Span) -> str:
+    """The name of the symbol for an extent of the result."""
+    return f"{op.name}.{span.position}"
+
+
 def _drops_steps(ctx: Context, value: Value, span: Span) -> bool:
     """Whether the span cuts an axis of unknown extent that does not count candidates: x[:, -1:], the last step."""
     here = value.known_dims[span.position]
-    if _is_everything(span, extent_of(here)) or (_is_first(span) and _row_0(value, span.position) is not None):
+    if span.is_everything(extent_of(here)) or (span.is_first and _row_0(value, span.position) is not None):
         return False
     return isinstance(extent_of(here), Poly) and not any(map(ctx.is_candidate, here))
 
 
-def _left_over(value: Value, span: Span) -> Extent | None:
-    """How much x[1:] of [B + 1] is; None for what is not everything but the first so many of an unknown extent."""
-    extent = extent_of(value.known_dims[span.position])
-    if isinstance(extent, int) or span.start == 0 or not _is_everything(replace(span, start=0), extent):
-        return None
-    first, left = ordered(0, span.start), ordered(0, extent - span.start)
-    return left[1] if first == (0, span.start) and left is not None and left[0] == 0 else None
-
-
-def _is_everything(span: Span, extent: Extent) -> bool:
-    """Whether the span is the whole axis; exporters write the largest integer for "to the end"."""
-    return span.start == 0 and (span.stop == extent or (isinstance(span.stop, int) and span.stop >= 2**31 - 1))
-
-
-def _is_first(span: Span) -> bool:
-    return (span.start, span.stop) == (0, 1)
-
-
 def _sliced(op: Op, ctx: Context, value: Value, span: Span) -> Value | Refused:
-    """The entries in a span as Slice defines it: a negative limit counts from the end, a large one is the end."""
+    """The entries in a span as Slice defines it."""
     extent = extent_of(value.known_dims[span.position])
-    if _is_everything(span, extent):
+    if span.is_everything(extent):
         return value
     if isinstance(extent, Poly):
-        row = _row_0(value, span.position) if _is_first(span) else None
+        row = _row_0(value, span.position) if span.is_first else None
         return row or Refused(f"Slice of an axis of extent {extent}, which is not a number")
+    if _length(op, span) in ctx.long_enough and ctx.b.cuts_at(span.stop):
+        return _take(op, ctx, value, span)
     if not isinstance(span.stop, int) or not isinstance(span.start, int):
         return Refused(f"Slice up to {span.stop}, which is not a number")
     first, last, _ = slice(span.start, span.stop).indices(extent)
@@ -174,10 +193,10 @@ def _row_0(value: Value, position: int) -> Value | None:
     return value.stored_as(array, dims)
 
 
-def _of_some_length(op: Op, ctx: Context, position: int) -> Derived:
+def _of_some_length(op: Op, ctx: Context, span: Span) -> Derived:
     """The original node, along an axis of unknown extent: the extent of the result is a new symbol."""
-    left = symbol(name := f"{op.name}.{position}")
-    derived = _of_length(op, ctx, position, left)
+    left = symbol(name := _length(op, span))
+    derived = _of_length(op, ctx, span.position, left)
     if not isinstance(derived, Refused):
         tensor = derived[0].array.tensor
         ctx.providers.setdefault(name, (tensor, tensor.known_shape.index(left)))
@@ -191,12 +210,14 @@ def _of_length(op: Op, ctx: Context, position: int, length: Extent) -> Derived:
     return run_along(op, ctx, [position], [(tuple(dims), op.data.dtype)], op.inputs[1:])
 
 
-def _stepped(op: Op, ctx: Context, starts: list[int], ends: list[Extent], axes: list[int], steps: list[int]) -> Derived:
+def _stepped(
+    op: Op, ctx: Context, starts: list[Extent], ends: list[Extent], axes: list[int], steps: list[int]
+) -> Derived:
     """A Slice with steps, such as -1 or 2: the original node, along the axes that it cuts."""
     dims = list(op.data.known_dims)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         extent = extent_of(dims[axis])
-        if isinstance(extent, Poly) or isinstance(end, Poly):
+        if isinstance(extent, Poly) or isinstance(start, Poly) or isinstance(end, Poly):
             return Refused(f"Slice with a step of an axis of extent {extent}, which is not a number")
         dims[axis] = dim(len(range(*bounded(start, end, step, extent).indices(extent))))
     return run_along(op, ctx, axes, [(tuple(dims), op.data.dtype)], op.inputs[1:])
@@ -209,13 +230,10 @@ def split(op: Op, ctx: Context) -> Derived:
         return Refused("the rank of the input is unknown")
     position = op.axis % len(value.dims)
     extent = extent_of(value.dims[position])
-    inner = extent_of(value.dims[position][1:])
-    outermost = extent if isinstance(extent, int) else divide(extent, inner)  # of (F L) the axis F is cut
     widths = [w for w in _widths(op, extent) if w is not None]
-    lengths = [w if isinstance(extent, int) else divide(w, inner) for w in widths]
-    numbers = len(widths) == len(op.proto.output) and all(isinstance(n, int) for n in lengths)
-    if isinstance(outermost, Poly) or not numbers:
-        return Refused(f"Split of an axis of extent {extent} into widths that are not numbers")
+    known = len(widths) == len(op.proto.output) and all(at_most(0, w) for w in widths)
+    if not known or total(widths) != extent or not _cuts(ctx, value.dims[position], widths):
+        return Refused(f"Split of an axis of extent {extent} into widths that are not known")
     if any(w == 0 for w in widths):
         return Refused("Split into nothing")
     out: list[Value] = []
@@ -224,6 +242,12 @@ def split(op: Op, ctx: Context) -> Derived:
         out.append(_take(op, ctx, value, Span(position, start, start + width), i))
         start = start + width
     return out
+
+
+def _cuts(ctx: Context, here: Dim, widths: Sequence[Extent]) -> bool:
+    """Whether a dimension can be cut into these widths; of (F L) with a symbol L the axis F is cut."""
+    lengths = [divide(w, extent_of(here[1:])) for w in widths]
+    return ctx.b.cuts_at(*(w if n is None else n for w, n in zip(widths, lengths, strict=True)))
 
 
 def _widths(op: Op, extent: Extent) -> list[Extent | None]:
@@ -264,6 +288,8 @@ def select(
     Gather is then a lookup (see `lookup`).
     """
     extent = extent_of(value.known_dims[position])
+    if scalar and isinstance(extent, Poly):
+        return place(op, ctx, value, position, indices[0])
     if not isinstance(extent, int) or not extent:  # of nothing, the node does not run
         return None
     indices = [i % extent for i in indices]
@@ -280,6 +306,16 @@ def select(
         axis = whole.known_dims[position][0]
         ctx.facts.picked[picked[0].array.tensor] = Picked(whole, axis, tuple(indices))
     return picked
+
+
+def place(op: Op, ctx: Context, value: Value, position: int, index: Extent) -> list[Value] | None:
+    """Gather by one index along an axis of unknown extent that is in parts: the last of tokens [length 1]."""
+    last = Span(position, index, END if index == -1 else index + 1)
+    taken = _of_parts(op, ctx, value, last)
+    if taken is None or taken.known_dims[position]:
+        return None
+    dims = taken.known_dims
+    return [taken.with_dims(dims[:position] + dims[position + 1 :])]
 
 
 def _entries_of_pairs(op: Op, ctx: Context, all_pairs: Value, value: Value, places: Places) -> list[Value] | None:

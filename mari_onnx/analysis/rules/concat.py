@@ -18,10 +18,23 @@ from functools import cached_property, partial
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
-from mari_onnx.analysis.rules.columns import with_dim
 from mari_onnx.analysis.tiled_inputs import Pieces, concat_as_sent
 from mari_onnx.ir.arrays import lay, sub_array
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, extents, flat, refine, renamed, show
+from mari_onnx.ir.axes import (
+    Axis,
+    Dim,
+    Dims,
+    Refused,
+    Renaming,
+    dim,
+    extent_of,
+    extents,
+    flat,
+    refine,
+    renamed,
+    show,
+    with_dim,
+)
 from mari_onnx.ir.extents import Poly, total
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part

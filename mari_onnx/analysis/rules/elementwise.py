@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
 from mari_onnx.analysis.rules import blocks, moments, pairs, relabel
+from mari_onnx.analysis.spans import long_enough
 from mari_onnx.analysis.surplus_rows import harmless_operands
 from mari_onnx.ir.arrays import fill, lay, plain
 from mari_onnx.ir.axes import Dims, Refused, Renaming, broadcast, renamed
@@ -74,6 +75,8 @@ def elementwise(op: Op, ctx: Context) -> Derived:
         return Refused(f"{op.op_type} does not broadcast in opset {op.opset}")
     present = _in_one_order(ctx, present)
     aligned = broadcast([v.known_dims for v in present])
+    if ctx.cut_short:
+        ctx.found_long_enough.update(long_enough([v.known_dims for v in present], ctx.cut_short))
     if isinstance(aligned, Refused):
         return aligned
     dims, names = aligned

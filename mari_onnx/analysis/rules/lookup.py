@@ -26,7 +26,7 @@ from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import elements
-from mari_onnx.analysis.rules.columns import Places, pick, select
+from mari_onnx.analysis.rules.columns import Places, pick, place, select
 from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
@@ -60,6 +60,9 @@ def gather(op: Op, ctx: Context) -> Derived:
         selected = select(op, ctx, data, axis, chosen.flatten().tolist(), scalar=not indices.dims)
         if selected is not None:
             return selected
+    index = indices.content.item() if not indices.dims and indices.content is not None else None
+    if isinstance(index, Poly) and (selected := place(op, ctx, data, axis, index)) is not None:
+        return selected
     if axis == 0 and _by_request(data, indices):
         return [_through(op, ctx, data, indices)]
     ctx.note_selected_rows(data, indices, axis)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,18 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import from_proto
 from mari_onnx.planning.search import best_plan
-from tests.graphs import MANY, STYLES, Rewritten, integers, ranking, rewrite, rewrite_and_check
+from tests.graphs import (
+    MANY,
+    REQUESTS,
+    STYLES,
+    Rewritten,
+    Session,
+    index,
+    integers,
+    ranking,
+    rewrite,
+    rewrite_and_check,
+)
 
 styles = pytest.mark.parametrize("style", STYLES)
 CLOSE: dict[str, Any] = {"rtol": 1e-5}
@@ -203,3 +216,183 @@ def test_a_block_that_a_mask_leaves_as_it_is() -> None:
     """The candidate sees everything: 0 is added to its scores in the original, and nothing here."""
     result = rewrite(model("one", ADDED, mask=filled(CAUSAL, -np.inf)))
     assert len([line for line in result.graph if "mask" in line]) == 0
+
+
+# A history of any length
+
+LONGEST = 16
+"""The longest sequence for which the stored masks are there."""
+
+TRIANGLE = np.tri(LONGEST, dtype=np.bool_)
+CHOSEN_BY_KEEP = "m = Where (keep, s, filler) p = Softmax <axis = -1> (m)"
+CORNER = """sizes = Shape (x) tokens = Slice (sizes, one, two_, zero_) t = Squeeze (tokens, zero_)
+    square = Concat <axis = 0> (tokens, tokens)"""
+PLACES = "r = Range (n0, t, n1) row = Unsqueeze (r, one)"
+FULL = "full = ConstantOfShape <value = float[1] {1.0}> (square)"
+
+CAUSAL_MASKS = {
+    "positions": f"{PLACES} keep = LessOrEqual (r, row)",
+    "positions, shifted": f"{PLACES} next = Add (row, n1) keep = Less (r, next)",
+    "distances": f"{PLACES} far = Sub (row, r) keep = GreaterOrEqual (far, n0)",
+    "distances, turned": f"{PLACES} far = Sub (r, row) ahead = Greater (far, n0) keep = Not (ahead)",
+    "a window of the last tokens": f"{PLACES} far = Sub (row, r) before = GreaterOrEqual (far, n0) "
+    "near = Less (far, n2) keep = And (before, near)",
+    "counted": "each = Expand (one, tokens) r = CumSum (each, n0) row = Unsqueeze (r, one) "
+    "keep = GreaterOrEqual (row, r)",
+    "counted in rows and columns": "each = Expand (one, square) i = CumSum (each, n0) j = CumSum (each, n1) "
+    "keep = GreaterOrEqual (i, j)",
+    "of 32 bits": f"{PLACES} c32 = Cast <to = 6> (row) r32 = Cast <to = 6> (r) keep = LessOrEqual (r32, c32)",
+    "a lower triangle": f"{FULL} tri = Trilu <upper = 0> (full) keep = Cast <to = 9> (tri)",
+    "an upper triangle": f"{FULL} tri = Trilu <upper = 1> (full, n1) keep = Equal (tri, nought)",
+    "stored, cut twice": "some = Slice (triangle, zero_, tokens, zero_) keep = Slice (some, zero_, tokens, one)",
+    "stored, cut once": "keep = Slice (triangle, zeros, square, axes)",
+    "stored positions": "r = Slice (places, zero_, tokens, zero_) row = Unsqueeze (r, one) keep = LessOrEqual (r, row)",
+    "with padding": f"{PLACES} before = LessOrEqual (r, row) first = Gather <axis = 2> (x, n0) "
+    "there = Greater (first, nought) there3 = Unsqueeze (there, one) seen = And (before, there3) "
+    "own = Equal (r, row) keep = Or (seen, own)",
+}
+"""Spellings of a causal mask [T T] for as many tokens as there are."""
+
+LEAKING_MASKS = {
+    "one token ahead": f"{PLACES} next = Add (row, n1) keep = LessOrEqual (r, next)",
+    "one distance ahead": f"{PLACES} far = Sub (row, r) keep = GreaterOrEqual (far, less)",
+    "transposed": f"{PLACES} keep = LessOrEqual (row, r)",
+    "a triangle too small": f"{FULL} tri = Trilu <upper = 1> (full, n2) keep = Equal (tri, nought)",
+    "a window ahead": f"{PLACES} far = Sub (r, row) keep = Less (far, n2)",
+    "the first row": f"{PLACES} before = LessOrEqual (r, row) first = Equal (row, n0) keep = Or (before, first)",
+    "stored, with a leak": "keep = Slice (leaking, zeros, square, axes)",
+    "stored, transposed": "keep = Slice (turned, zeros, square, axes)",
+    "of data": f"{PLACES} limit = ReduceMax <keepdims = 0> (x) ahead = Cast <to = 7> (limit) next = Add (row, ahead) "
+    "keep = LessOrEqual (r, next)",
+    "padding alone": "first = Gather <axis = 2> (x, n0) there = Greater (first, nought) keep = Unsqueeze (there, one)",
+}
+
+
+def of_any_length(
+    style: str, attention: str, *, summed: str = SUMMED, read: str = READ, opset: int = 17, **constants: Any
+) -> onnx.ModelProto:
+    """The same layer for a history of L tokens."""
+    weights = {name: integers(WIDTH, WIDTH, seed=i) for i, name in enumerate(("wq", "wk", "wv", "wo"))}
+    numbers = {f"n{i}": np.array(i) for i in range(4)} | {"less": np.array(-1), "nought": np.float32(0)}
+    leaking = TRIANGLE | (np.indices(TRIANGLE.shape) == [[[2]], [[4]]]).all(0)
+    stored: dict[str, Any] = {"triangle": TRIANGLE, "turned": TRIANGLE.T, "leaking": leaking, "axes": [0, 1]}
+    given: dict[str, Any] = {
+        "one": [1], "zero_": [0], "two_": [2], "zeros": [0, 0], "place": np.array(-1), "w": integers(WIDTH, 2),
+        "places": np.arange(LONGEST), "filler": np.float32(-np.inf), **numbers, **weights, **stored, **constants,
+    }  # fmt: skip
+    before, after = SEQUENCE.split("q = MatMul (x, wq)")
+    body = f"{before} {CORNER} q = MatMul (x, wq) {after} {attention} {summed} {read}"
+    used = {name: a for name, a in given.items() if re.search(rf"\b{name}\b", body)}
+    return ranking(style, body, user=f"float[L, {WIDTH}]", item=f"float[{WIDTH}]", opset=opset, **used)
+
+
+def check_every_length(model: onnx.ModelProto, result: Rewritten) -> None:
+    """The scores are those of the original, for histories and candidates of 0, 1, 2 and 7."""
+    original, written = Session(model), Session(result.model)
+    for length, batch in product((0, 1, 2, 7), repeat=2):
+        rng = np.random.default_rng(10 * length + batch)
+        rows = {"user_row": 1, "user": batch, "rows": REQUESTS}
+        inputs: dict[str, Any] = {"item": rng.integers(-2, 3, (batch, WIDTH)).astype(np.float32)}
+        for info in model.graph.input:
+            if info.name == "index":
+                inputs["index"] = index(batch)
+            elif info.name in rows:
+                own = rng.integers(-2, 3, (REQUESTS if info.name == "rows" else 1, length, WIDTH)).astype(np.float32)
+                inputs[info.name] = np.resize(own, (rows[info.name], length, WIDTH))
+        (wanted,), (found,) = original.run(inputs), written.run(inputs)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{length} tokens, {batch} candidates")
+
+
+@pytest.mark.parametrize("mask", CAUSAL_MASKS)
+def test_a_causal_mask_of_any_length(mask: str) -> None:
+    model = of_any_length("tiled", f"{CAUSAL_MASKS[mask]} {CHOSEN_BY_KEEP}")
+    result = rewrite_and_check(model, **CLOSE)
+    assert history_is_the_users(result)
+    check_every_length(model, result)
+
+
+@pytest.mark.parametrize("mask", LEAKING_MASKS)
+def test_a_mask_of_any_length_that_leaks_proves_nothing(mask: str) -> None:
+    """At one length it may hide the candidate: a window of two tokens ahead does, from a history of one token."""
+    model = of_any_length("tiled", f"{LEAKING_MASKS[mask]} {CHOSEN_BY_KEEP}")
+    result = rewrite_and_check(model, **CLOSE)
+    assert not history_is_the_users(result)
+    check_every_length(model, result)
+
+
+@pytest.mark.parametrize("mask", CAUSAL_MASKS)
+def test_each_row_of_any_length_has_a_live_column(mask: str) -> None:
+    """The first column, or the row's own: under a window of the last tokens the first one is not live."""
+    bounded = "h2 = Tanh (s) m = Where (keep, h2, filler) p = Softmax <axis = -1> (m)"
+    model = of_any_length("one", f"{CAUSAL_MASKS[mask]} {bounded}", filler=np.float32(-1e30))
+    result = rewrite_and_check(model, **CLOSE)
+    assert history_is_the_users(result)
+    check_every_length(model, result)
+
+
+def test_a_row_of_any_length_whose_tokens_may_all_be_masked() -> None:
+    bounded = "h2 = Tanh (s) m = Where (keep, h2, filler) p = Softmax <axis = -1> (m)"
+    both = CAUSAL_MASKS["with padding"].split(" own = ")[0].replace("seen = And", "keep = And")
+    model = of_any_length("tiled", f"{both} {bounded}", filler=np.float32(-1e30))
+    assert not history_is_the_users(rewrite_and_check(model, **CLOSE))
+
+
+@styles
+@pytest.mark.parametrize(
+    "attention",
+    [
+        f"{CAUSAL_MASKS['positions']} hidden = Cast <to = 1> (keep) u = Relu (s) p = Mul (u, hidden)",
+        f"{CAUSAL_MASKS['positions']} u = Relu (s) p = Where (keep, u, nought)",
+    ],
+)
+def test_a_nonlinearity_of_any_length(style: str, attention: str) -> None:
+    model = of_any_length(style, attention)
+    result = rewrite_and_check(model)
+    assert history_is_the_users(result)
+    check_every_length(model, result)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "last = Gather <axis = 1> (h, place)",
+        "count = Sub (t, n1) last = Gather <axis = 1> (h, count)",
+        "cut = Slice (h, minus, end, one) last = Squeeze (cut, one)",
+        "shape = Shape (user) length = Slice (shape, one, two_, zero_) cut = Slice (h, length, end, one) "
+        "last = Squeeze (cut, one)",
+        "shape = Shape (user) length = Slice (shape, one, two_, zero_) widths = Concat <axis = 0> (length, one) "
+        "front, cut = Split <axis = 1> (h, widths) last = Squeeze (cut, one)",
+    ],
+)
+def test_the_candidates_token_behind_a_history_of_any_length(last: str) -> None:
+    read = READ.replace("last = Gather <axis = 1> (h, place)", last)
+    model = of_any_length(
+        "one", f"{CAUSAL_MASKS['positions']} {CHOSEN_BY_KEEP}", read=read, minus=[-1], end=[2**63 - 1]
+    )
+    result = rewrite_and_check(model, **CLOSE)
+    assert result.program.values["last"].parts is None
+    assert not any("c.part" in line and "L" in line.split("=")[0] for line in result.graph)
+    check_every_length(model, result)
+
+
+def test_heads_before_opset_14() -> None:
+    """There, an extent of 0 in a Reshape stands for that of its input: a history of no tokens would have one."""
+    heads = " ".join(
+        f"{to}4 = Reshape ({to}, by_heads) {to}h = Transpose <perm = [0, 2, 1, 3]> ({to}4)" for to in ("q", "k", "v")
+    )
+    attention = f"""{heads} kht = Transpose <perm = [0, 1, 3, 2]> (kh) sh = MatMul (qh, kht)
+        {CAUSAL_MASKS["positions"]} m = Where (keep, sh, filler) p = Softmax <axis = -1> (m)"""
+    summed = "ch = MatMul (p, vh) ct = Transpose <perm = [0, 2, 1, 3]> (ch) c = Reshape (ct, merged)"
+    model = of_any_length("one", attention, summed=summed, opset=13, by_heads=[0, 0, 2, 2], merged=[0, 0, WIDTH])
+    result = rewrite_and_check(model, **CLOSE)
+    assert history_is_the_users(result)
+    check_every_length(model, result)
+
+
+def test_before_opset_10_nothing_is_cut_at_a_symbol() -> None:
+    """A Slice has its limits as attributes there."""
+    body = """i = Unsqueeze <axes = [1]> (item) x = Concat <axis = 1> (user, i) r = Relu (x) m = MatMul (r, w)
+        y = ReduceMean <axes = [1], keepdims = 0> (m)"""
+    model = ranking("tiled", body, user="float[L, 4]", item="float[4]", opset=9, w=integers(4, 2))
+    result = rewrite_and_check(model, **CLOSE)
+    assert "Slice" not in result.ops[1:]
