@@ -21,7 +21,7 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.emission.opset import EXPAND, lacking
 from mari_onnx.emission.order import needed
 from mari_onnx.emission.quantization import keep_apart
-from mari_onnx.emission.runtime_quirks import needs_unsqueeze, overlooked
+from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overlooked
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.expressions import Node, Tensor
@@ -196,27 +196,17 @@ def _filled_with(dtype: int, number: int) -> dict[str, Any]:
     return {"value": helper.make_tensor("", dtype, [1], [number])}
 
 
-def _unsqueeze(lowered: Lowered, source: Operand, shape: Sequence[Extent]) -> _Operator:
+def _unsqueeze(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:
     """An Unsqueeze to a shape that has the source's extents, in order, and further extents of 1."""
     return _units(lowered, "Unsqueeze", source, shape)
 
 
-def _units(lowered: Lowered, op_type: str, source: Operand, shape: Sequence[Extent]) -> _Operator:
+def _units(lowered: Lowered, op_type: str, source: Tensor, shape: Sequence[Extent]) -> _Operator:
     """Squeeze or Unsqueeze of all dimensions of extent 1 of a shape."""
     units = [i for i, e in enumerate(shape) if e == 1]
     if lowered.arithmetic.opset >= OPERATORS[op_type].axes_input_from:
         return op_type, [source, lowered.arithmetic.integers(units)], {}
     return op_type, [source], {"axes": units}
-
-
-def _units_moved(lowered: Lowered, source: Tensor, shape: Sequence[Extent]) -> _Operator:
-    """A Squeeze and an Unsqueeze to a shape with the source's extents, in order, but for extents of 1."""
-    if 1 not in source.known_shape:
-        return _unsqueeze(lowered, source, shape)
-    op_type, operands, attributes = _units(lowered, "Squeeze", source, source.known_shape)
-    if 1 not in shape:
-        return op_type, operands, attributes
-    return _unsqueeze(lowered, lowered.arithmetic.made(op_type, operands, **attributes), shape)
 
 
 def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]) -> _Operator:
@@ -227,8 +217,10 @@ def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]
     B, and so is 0 too. Otherwise the extent is written as -1. Of several extents, the likeliest to be 0 is taken.
     """
     source_shape = source.known_shape
-    if [e for e in shape if e != 1] == [e for e in source_shape if e != 1]:
-        return _units_moved(lowered, source, shape)
+    if adds_units(source, shape):
+        return _unsqueeze(lowered, source, shape)
+    if shape == [e for e in source_shape if e != 1]:
+        return _units(lowered, "Squeeze", source, source_shape)
     program = lowered.program
     selected = {s for s, (t, _) in program.providers.items() if t.op_type == "NonZero"}  # by a mask, perhaps no row
     candidates, leading = {*program.context.candidates, ROW}, set(lowered.model.leading_symbols.values())

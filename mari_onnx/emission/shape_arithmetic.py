@@ -89,9 +89,9 @@ class ShapeArithmetic:
         joined = pieces[0] if len(pieces) == 1 else self.made("Concat", pieces, axis=0)
         return joined if dtype == TensorProto.INT64 else self.made("Cast", [joined], to=dtype)
 
-    def made(self, op_type: str, operands: Sequence[Operand], **attributes: Any) -> Instruction:
+    def made(self, op_type: str, operands: Sequence[Operand], **attributes: int) -> Instruction:
         """A node of shape arithmetic; an equal one that exists already is used again."""
-        key = (op_type, tuple(operands), str(sorted(attributes.items())))
+        key = (op_type, tuple(operands), tuple(sorted(attributes.items())))
         if key not in self._made:
             self._made[key] = Instruction(op_type, tuple(operands), attributes, arithmetic=True)
             self.code.append(self._made[key])
