@@ -3,8 +3,7 @@
 import mari_onnx
 
 result = mari_onnx.optimize("ranker.onnx", user_inputs=["user_*"])
-if result.report.verification is None or result.report.verification.passed:
-    onnx.save(result.model, "ranker.fast.onnx")
+result.save("ranker.fast.onnx")
 """
 
 from importlib import import_module
@@ -13,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mari_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from mari_onnx.api import Optimized, SplitModels, bench, inputs, inspect, optimize, split, verify
+    from mari_onnx.api import bench, inputs, inspect, optimize, split, verify
     from mari_onnx.errors import ModelError, UserError
+    from mari_onnx.report import render
     from mari_onnx.report.model import Report, Verification
+    from mari_onnx.results import FailedError, Optimized, SplitModels
 
 __all__ = [
+    "FailedError",
     "ModelError",
     "Optimized",
     "Report",
@@ -29,11 +31,22 @@ __all__ = [
     "inputs",
     "inspect",
     "optimize",
+    "render",
     "split",
     "verify",
 ]
 
-_HOME = {"ModelError": "errors", "UserError": "errors", "Report": "report.model", "Verification": "report.model"}
+_NAMES_OF = {
+    "errors": ("ModelError", "UserError"),
+    "report": ("render",),
+    "report.model": ("Report", "Verification"),
+    "results": ("FailedError", "Optimized", "SplitModels"),
+}
+_HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -8,23 +8,23 @@ if result.changed and result.report.verification.passed:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import onnx
-
 from mari_onnx import pipeline, two_models
+from mari_onnx.arguments import flag, names
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
 from mari_onnx.document.check import blaming
-from mari_onnx.document.document import Document, ModelLike
+from mari_onnx.document.document import ModelLike
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import OptionFields as MeasurementFields
 from mari_onnx.measurement.options import Options as Measurement
-from mari_onnx.measurement.policies import judged
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
-from mari_onnx.report.model import Configuration, Report, Role
+from mari_onnx.policies import Gain, GainFields, of_times
+from mari_onnx.report.model import Configuration, Report
+from mari_onnx.results import ON_FAILURE, OnFailure, Optimized, SplitModels, check
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.survey.survey import Requests, survey
@@ -32,20 +32,14 @@ from mari_onnx.two_models import Called
 from mari_onnx.verification.options import OptionFields, Options, Place
 
 
-@dataclass(frozen=True)
-class Optimized:
-    """The result of `optimize`: the model, and the report on how it was made.
+class Demands(Limits, total=False):
+    """The arguments that all functions share which run models: limits, and what a result that did not pass becomes."""
 
-    `model` is the original where `changed` is false. Check `report.verification.passed` before you use it.
-    """
+    on_failure: OnFailure
 
-    model: onnx.ModelProto
-    report: Report
-    document: Document
 
-    @property
-    def changed(self) -> bool:
-        return self.report.changed
+class OptimizeDemands(Demands, GainFields, total=False):
+    """The same, with the policies of `optimize`."""
 
 
 def optimize(
@@ -62,13 +56,13 @@ def optimize(
     assume_masked: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
-    **limits: Unpack[Limits],
+    **demands: Unpack[OptimizeDemands],
 ) -> Optimized:
     """Write a model that computes everything that depends on the request alone once for a request.
 
     `model` is a path or a ModelProto. `user_inputs` are globs, or one glob, over names of inputs of the user.
     `batch` is the number of candidates at which costs are counted. With `verify` the result is run beside the original,
-    and `report.verification` has the outcome; a failed verification does not raise.
+    and `report.verification` has the outcome.
 
     By default the result has the original's inputs and outputs. A declared input whose rows the caller repeats is
     "tiled": of `user` [B, 4] the first row is used. These options change the way in which the result is called:
@@ -92,29 +86,40 @@ def optimize(
     number. With `verify` the result is also compared with the model as it was exported, at that number, and with itself
     for fewer candidates. Raises UserError where the graph does not allow it, or candidates depend on each other.
 
-    `limits` are `timeout`, the seconds that analysis and verification may take (300), and `max_memory`, the gigabytes
-    of memory in one process (8). The models run in a child process. Where that is over its limits, or onnxruntime
-    crashes in it, the verification fails with a note that says so.
+    These arguments are keywords, too:
+
+        timeout, max_memory   the seconds that analysis and verification may take (300), and the gigabytes of memory in
+                              one process (8). The models run in a child process. Where that is over its limits, or
+                              onnxruntime crashes in it, the verification fails with a note that says so.
+        min_gain,             policies: the least times that the arithmetic becomes less, whether any gain is asked for,
+        require_gain,         and the most times that the file becomes larger. What was found is in `report.policies`.
+        max_size_growth
+        on_failure            "raise" raises FailedError where the verification failed or a policy is not met, and by
+                              default, "report", `report.passed` says so.
 
     Raises UserError for a file that is no usable model, for a glob that matches no input, for options that contradict
     each other or the model, and where all inputs with the candidates' axis are the user's: every candidate would get
     the same score. With `allow_no_candidates` such a model, a tower of the user alone, is optimized all the same.
     Raises UserError where the analysis is over its time or memory.
     """
-    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    mode = mode_of(user_batch, request_index, names("request_key", request_key), guard)
     settings = Settings(
-        _names(user_inputs),
+        names("user_inputs", user_inputs),
         batch,
         mode,
         allow_no_candidates=allow_no_candidates,
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
     )
+    flag("verify", verify)
+    limits, on_failure, policies = _parted(demands)
+    gain = Gain(**policies)
     with within(**limits):
         document = as_document(model)
         with blaming(document):
             made = pipeline.optimize(document, settings, verified=verify, progress=progress)
-    return Optimized(made.models.get("rank", made.document.proto), made.report, made.document)
+    report = _passed(replace(made.report, policies=gain.judged(made.report)), on_failure)
+    return Optimized(made.models.get("rank", made.document.proto), report, made.document)
 
 
 def inspect(
@@ -135,9 +140,9 @@ def inspect(
 
     Raises UserError as `optimize` does.
     """
-    mode = mode_of(user_batch, request_index, _names(request_key), guard)
+    mode = mode_of(user_batch, request_index, names("request_key", request_key), guard)
     settings = Settings(
-        _names(user_inputs),
+        names("user_inputs", user_inputs),
         batch,
         mode,
         allow_no_candidates=allow_no_candidates,
@@ -148,18 +153,6 @@ def inspect(
         document = as_document(model)
         with blaming(document):
             return pipeline.inspect(document, settings)
-
-
-@dataclass(frozen=True)
-class SplitModels:
-    """The result of `split`: models by role ("user", "rank", and "item" if asked for), and the report.
-
-    Check `report.verification.passed` before you use them.
-    """
-
-    models: Mapping[Role, onnx.ModelProto]
-    report: Report
-    document: Document
 
 
 def split(
@@ -174,7 +167,7 @@ def split(
     assume_masked: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
-    **limits: Unpack[Limits],
+    **demands: Unpack[Demands],
 ) -> SplitModels:
     """Cut a model into a user model, which runs once for a request, and a ranking model, which takes its outputs.
 
@@ -187,14 +180,17 @@ def split(
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
+    items = names("item_inputs", item_inputs)
     settings = Settings(
-        _names(user_inputs), batch, mode, _names(item_inputs), dynamic_batch=dynamic_batch, assume_masked=assume_masked
+        names("user_inputs", user_inputs), batch, mode, items, dynamic_batch=dynamic_batch, assume_masked=assume_masked
     )
+    flag("verify", verify)
+    limits, on_failure, _ = _parted(demands)
     with within(**limits):
         document = as_document(model)
         with blaming(document):
             made = pipeline.split(document, settings, verified=verify, progress=progress)
-    return SplitModels(made.models, made.report, made.document)
+    return SplitModels(made.models, _passed(made.report, on_failure), made.document)
 
 
 def verify(
@@ -233,7 +229,7 @@ def verify(
     """
     parts = [part for part in (user_model, item_model) if part is not None]
     with within(timeout, max_memory):
-        called = Called(_names(user_inputs), request_index, _names(request_key))
+        called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
         return two_models.verify(reference, [*parts, _model(optimized)], called, Options(**options), progress)
 
 
@@ -263,7 +259,7 @@ def inputs(
     with within(**limits):
         document = as_document(model)
         with blaming(document):
-            return survey(document, Settings(_names(user_inputs), batch, mode_of()), recorded, progress)
+            return survey(document, Settings(names("user_inputs", user_inputs), batch, mode_of()), recorded, progress)
 
 
 class BenchFields(MeasurementFields, Limits, total=False):
@@ -320,7 +316,7 @@ def bench(
     making = {name: given.pop(name) for name in MAKING if name in given}
     limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
     settings = Measurement(**given)
-    called = Called(_names(user_inputs), request_index, _names(request_key))
+    called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
     if optimized is not None:
         with within(**limits):
             return two_models.bench(reference, _model(optimized), called, settings, progress)
@@ -330,7 +326,7 @@ def bench(
     )  # fmt: skip
     made = replace(result.report, command="bench")
     if not result.changed:
-        return replace(made, policies=judged(settings, ()))
+        return replace(made, policies=of_times((), settings.min_speedup, settings.max_slowdown))
     if not made.passed:
         return made
     with within(**limits):
@@ -347,6 +343,17 @@ def _model(given: ModelLike | Optimized) -> ModelLike:
     return given.document.with_proto(given.model) if isinstance(given, Optimized) else given
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Names or globs as a tuple. A string is one of them, and not a sequence of letters."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def _parted(demands: Mapping[str, Any]) -> tuple[Limits, OnFailure, dict[str, Any]]:
+    """The limits, what a result that did not pass becomes, and the other arguments."""
+    others = dict(demands)
+    on_failure = others.pop("on_failure", "report")
+    if on_failure not in ON_FAILURE:
+        raise UserError(f"there is no on_failure {on_failure!r}", f"Choose one of {', '.join(ON_FAILURE)}.")
+    limits: Any = {name: others.pop(name) for name in ("timeout", "max_memory") if name in others}
+    return limits, on_failure, others
+
+
+def _passed(report: Report, on_failure: OnFailure) -> Report:
+    """The report. Raises FailedError where that is asked for."""
+    check(report, failed=on_failure == "report")
+    return report

@@ -25,6 +25,7 @@ import onnx
 from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
+from mari_onnx.arguments import flag, number
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check
 from mari_onnx.document.document import Document, ModelLike
@@ -63,6 +64,8 @@ class Settings:
     With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
     `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
     of attention are taken to be so small that a mask of -1e4 gives the weight 0.
+
+    Raises UserError for values of another type, and for a batch without candidates.
     """
 
     user_inputs: tuple[str, ...]
@@ -72,6 +75,11 @@ class Settings:
     allow_no_candidates: bool = False
     dynamic_batch: bool = False
     assume_masked: bool = False
+
+    def __post_init__(self) -> None:
+        number("batch", self.batch, 1)
+        for name in ("allow_no_candidates", "dynamic_batch", "assume_masked"):
+            flag(name, getattr(self, name))
 
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""

@@ -16,6 +16,7 @@ from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress
+from mari_onnx.policies import of_times
 from mari_onnx.report.model import Configuration, Cost, Report
 from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
@@ -95,7 +96,6 @@ def bench(
     """The report of `mari_onnx.bench` for two given models."""
     from mari_onnx.measurement.apart import measure
     from mari_onnx.measurement.calls import Pair
-    from mari_onnx.measurement.policies import judged
 
     pair, notes = _paired(reference, [optimized], called), list[str]()
     with blaming(*pair.documents):
@@ -107,7 +107,8 @@ def bench(
     shown = {each.name: getattr(options, each.name) for each in fields(options)}
     return replace(
         report, benchmark=replace(benchmark, notes=(*benchmark.notes, *notes)),
-        policies=judged(options, benchmark.timings), configuration=_configuration(called, shown),
+        policies=of_times(benchmark.timings, options.min_speedup, options.max_slowdown),
+        configuration=_configuration(called, shown),
     )  # fmt: skip
 
 

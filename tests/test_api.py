@@ -32,6 +32,7 @@ def item_only() -> onnx.ModelProto:
 def test_what_is_public() -> None:
     for name in mari_onnx.__all__:
         assert getattr(mari_onnx, name) is not None
+    assert set(mari_onnx.__all__) <= set(dir(mari_onnx))
     with pytest.raises(AttributeError, match="nothing"):
         _ = mari_onnx.nothing
 

@@ -22,11 +22,13 @@ ROOT = Path(mari_onnx.__file__).parent
 
 ORDER = (
     "errors",
+    "arguments",
     "input_names",
     "budget",
     "worker",
     "version",
     "report",
+    "policies",
     "document",
     "ir",
     "serving",
@@ -40,6 +42,7 @@ ORDER = (
     "pipeline",
     "survey",
     "two_models",
+    "results",
     "api",
     "",  # mari_onnx itself, the public interface
     "cli",
@@ -58,7 +61,7 @@ The representation is one of values and not of files. The verification would sha
 """
 
 BY_NAME = {
-    "mari_onnx": {"mari_onnx.api", "mari_onnx.errors", "mari_onnx.report.model"},
+    "mari_onnx": {f"mari_onnx.{name}" for name in ("api", "errors", "report", "report.model", "results")},
     "mari_onnx.report": {f"mari_onnx.report.as_{view}" for view in VIEWS},
     "mari_onnx.verification": {f"mari_onnx.verification.{name}" for name in ("apart", "compare.structure", "options")},
     "mari_onnx.verification.comparison": {f"mari_onnx.verification.runtimes.{name}" for name in SECOND_RUNTIMES},

@@ -16,6 +16,23 @@ from mari_onnx.cli.progress import progress
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
 @click.argument("output", metavar="OUT.onnx", type=options.FILE)
 @options.asked
+@click.option(
+    "--min-gain",
+    metavar="X",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Fail, and write nothing, unless the arithmetic before is at least X times that after.",
+)
+@click.option(
+    "--require-gain",
+    is_flag=True,
+    help="Fail, and write nothing, where there is neither less arithmetic nor fewer nodes.",
+)
+@click.option(
+    "--max-size-growth",
+    metavar="X",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Fail, and write nothing, if the size after is more than X times that before: 1.1 allows 10 % more.",
+)
 @options.writing
 def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
@@ -34,7 +51,7 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --guard
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --user-batch one
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --request-key user_id
-      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --report report.json -q
+      mari-onnx optimize model.onnx fast.onnx -u 'user_*' --min-gain 1.5 --report report.xml -q
     """
     import mari_onnx
     from mari_onnx.document.save import save

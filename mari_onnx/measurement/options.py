@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from mari_onnx.arguments import number, numbers
 from mari_onnx.errors import UserError
 from mari_onnx.verification.options import Place
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, RUNTIMES
@@ -50,9 +51,9 @@ class Options:
     max_slowdown: float | None = None
 
     def __post_init__(self) -> None:
-        for what, numbers in {"candidates": self.batches, "threads": self.threads}.items():
-            if not numbers or min(numbers) < 1:
-                raise UserError(f"there are no numbers of {what} to measure at", "Give one or more, each 1 or larger.")
+        numbers("batches", self.batches, 1)
+        numbers("threads", self.threads, 1)
+        number("seed", self.seed, 0)
         if self.runtime not in RUNTIMES:
             raise UserError(f"there is no runtime {self.runtime!r}", f"Choose one of {', '.join(RUNTIMES)}.")
         if self.profile and self.runtime != DEFAULT_RUNTIME:

@@ -108,9 +108,9 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the caller asked of the result: the option, its limit, whether it is met, and what was found, in words."""
+    """What the caller asked of the result: the option, its limit if it has one, whether it is met, what was found."""
 
     name: str
-    limit: float
+    limit: float | None
     met: bool
     message: str

@@ -105,7 +105,8 @@ def _on(threads: int) -> str:
 
 def asked(policy: Policy) -> str:
     """A policy and what was found: `min-speedup 1.5: 1.21 (1.19 to 1.23) at 10 candidates`."""
-    return f"{policy.name} {policy.limit:g}: {policy.message}"
+    limit = "" if policy.limit is None else f" {policy.limit:g}"
+    return f"{policy.name}{limit}: {policy.message}"
 
 
 def timed(benchmark: Benchmark) -> tuple[bool | None, str]:

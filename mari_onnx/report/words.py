@@ -141,7 +141,8 @@ def judged(report: Report) -> tuple[str, str, str]:
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
     if missed := [asked(policy) for policy in report.policies if not policy.met]:
-        return (*MARKS[False], f"Not met: {'; '.join(missed)}")
+        nothing = "; nothing was written" if report.command == "optimize" else ""
+        return (*MARKS[False], f"Not met: {'; '.join(missed)}{nothing}")
     match report.command:
         case "optimize":
             return _optimized(report)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from mari_onnx.arguments import number, numbers
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Remark
 from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
@@ -33,7 +34,7 @@ class Options:
     runtime        one of `RUNTIMES`; in a second one, drawn and recorded inputs are compared in addition
     failing        where the smallest inputs that still fail are written, as .npz
 
-    Raises UserError for an unknown effort or runtime, and for numbers of candidates that are missing or negative.
+    Raises UserError for an unknown effort or runtime, and for numbers that are missing, negative or none.
     """
 
     batches: Sequence[int] | None = None
@@ -47,8 +48,9 @@ class Options:
     failing: Place | None = None
 
     def __post_init__(self) -> None:
-        if self.batches is not None and (not self.batches or min(self.batches) < 0):
-            raise UserError("there are no numbers of candidates to verify at", "Give one or more, each 0 or larger.")
+        if self.batches is not None:
+            numbers("batches", self.batches, 0)
+        number("seed", self.seed, 0)
         if self.effort not in EFFORTS:
             raise UserError(f"there is no effort {self.effort!r}", f"Choose one of {', '.join(EFFORTS)}.")
         if self.runtime not in RUNTIMES:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import onnx
 import pytest
 
 from mari_onnx.errors import UserError
-from tests.cli.conftest import AS_EXPORTED, Engine, Run
+from mari_onnx.report.benchmark import Policy
+from tests.cli.conftest import AS_EXPORTED, NOTHING_DEMANDED, Engine, Run
 from tests.report import reports
 
 
@@ -24,14 +27,39 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
     assert f"the same predictions where the rows of these 4 inputs are identical: written to {out}" in result.stdout
     assert onnx.load(out).doc_string == "optimized"
     assert engine.calls == [
-        {"user_inputs": ("user_*", "ctx"), "batch": 200, "verify": True, "progress": None, **AS_EXPORTED}
+        {
+            "user_inputs": ("user_*", "ctx"),
+            "batch": 200,
+            "verify": True,
+            "progress": None,
+            **AS_EXPORTED,
+            **NOTHING_DEMANDED,
+        }
     ]
     assert files(out.parent) == ["in.onnx", "out.onnx"]
 
 
 def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
     run("optimize", model, out, "--no-verify")
-    assert engine.calls == [{"user_inputs": (), "batch": 500, "verify": False, "progress": None, **AS_EXPORTED}]
+    asked = {"user_inputs": (), "batch": 500, "verify": False, "progress": None}
+    assert engine.calls == [{**asked, **AS_EXPORTED, **NOTHING_DEMANDED}]
+
+
+def test_a_policy_that_is_not_met_writes_nothing(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    found = "3.01 (24.1 M → 8 M multiply-adds)"
+    policies = (Policy("min-gain", 4.0, False, found), Policy("require-gain", None, True, "x"))
+    engine.report = replace(reports.OPTIMIZED, policies=policies)
+    asked = ("--min-gain", 4, "--require-gain", "--max-size-growth", 1.1)
+    result = run("optimize", model, out, *asked, "--report", out.with_name("r.xml"))
+    assert result.exit_code == 1
+    given = {"min_gain": 4.0, "require_gain": True, "max_size_growth": 1.1}
+    assert {name: engine.calls[0][name] for name in given} == given
+    assert files(out.parent) == ["in.onnx", "r.xml"]
+    assert f"✗ min-gain 4: {found}\n  ✓ require-gain: x" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"✗ Not met: min-gain 4: {found}; nothing was written"
+    cases = {case.attrib["name"]: case for case in ElementTree.parse(out.with_name("r.xml")).iter("testcase")}
+    assert cases["min-gain"].find("failure") is not None
+    assert cases["require-gain"].find("failure") is None
 
 
 def test_nothing_to_gain_writes_the_model_as_it_was(engine: Engine, run: Run, model: Path, out: Path) -> None:

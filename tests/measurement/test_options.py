@@ -18,9 +18,9 @@ def test_the_keywords_are_the_fields() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batches": ()}, "no numbers of candidates"),
-        ({"batches": (10, 0)}, "no numbers of candidates"),
-        ({"threads": (0,)}, "no numbers of threads"),
+        ({"batches": ()}, "batches is empty"),
+        ({"batches": (10, 0)}, "batches is 0"),
+        ({"threads": (0,)}, "threads is 0"),
         ({"runtime": "tensorrt"}, "there is no runtime 'tensorrt'"),
         ({"runtime": "openvino", "profile": True}, "the time of nodes is measured in onnxruntime alone"),
         ({"seconds": 0.0}, "seconds is 0"),

@@ -20,8 +20,8 @@ def test_the_fields_are_named_once_for_keywords() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"batches": ()}, "no numbers of candidates to verify at"),
-        ({"batches": (1, -1)}, "no numbers of candidates to verify at"),
+        ({"batches": ()}, "batches is empty"),
+        ({"batches": (1, -1)}, "batches is -1"),
         ({"effort": "hard"}, "no effort 'hard'"),
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
     ],
