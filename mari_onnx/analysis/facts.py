@@ -134,6 +134,15 @@ class MultipliedRows:
 
 
 @dataclass(frozen=True)
+class OuterProduct:
+    """The `array` holds left * right, element by element; each side has axes that the other lacks."""
+
+    left: Value
+    right: Value
+    array: Array
+
+
+@dataclass(frozen=True)
 class Affine:
     """A tensor is (a x + c m + k) r + b of columns x (..., n) and their mean m.
 
@@ -197,6 +206,9 @@ class Facts:
 
     multiplied: dict[Tensor, MultipliedRows] = field(default_factory=dict)
     """Products of such rows, pair by pair (see `rules.pairs`)."""
+
+    outer_products: dict[Tensor, OuterProduct] = field(default_factory=dict)
+    """Products of all pairs of columns of two values (see `rules.outer_products`)."""
 
     collected: dict[Tensor, Value] = field(default_factory=dict)
     """The tensors of a sequence, one in each turn of a loop, as one tensor [turns, ...] (see `turns`)."""

@@ -38,7 +38,7 @@ READERS: dict[str, Sequence[Maker]] = {
     "linear": [linear.gemm],
     "lookup": [lookup.gather_computed, lookup.embedding, lookup.one_hot],
     "mask": [mask.masked],
-    "product": [product.matmul, product.per_token, linear.linear],
+    "product": [product.matmul, product.per_token, product.pairs, linear.linear],
     "quantized": [quantized.quantize, quantized.quantize_dynamically, fused.packed],
     "recurrent": [recurrent.recurrent, recurrent.conv],
     "spatial": [spatial.image, spatial.pad, spatial.triangle],

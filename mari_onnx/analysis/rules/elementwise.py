@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import BOOL, DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import price_in_parts, price_in_terms, price_whole, priced, spared_by_sum
-from mari_onnx.analysis.rules import blocks, moments, pairs, relabel
+from mari_onnx.analysis.rules import blocks, moments, outer_products, pairs, relabel
 from mari_onnx.analysis.spans import long_enough
 from mari_onnx.analysis.surplus_rows import harmless_operands
 from mari_onnx.ir.arrays import fill, lay, plain
@@ -212,9 +212,12 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
         array, terms = _or_summed(op, ctx, operation, array, since)
     if _takes_bias(op, ctx) and len(values) == 2:
         array = _or_gemm(ctx, operation, array, since)
-    factors = _factors(operation) if op.op_type == "Mul" else None
+    multiplied = op.op_type in ("Mul", "Einsum")
+    factors = _factors(operation) if multiplied else None
     cut = blocks.block_by_block(op, ctx, values, dims, operation.run, since)
     result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors, blocks=cut)
+    if multiplied:
+        outer_products.remember(ctx, values, result)
     return result.changed(written=_as_written(operation))
 
 
@@ -255,7 +258,7 @@ def _or_gemm(ctx: Context, operation: Elementwise, array: Array, since: int) -> 
 
 
 def _factors(operation: Elementwise) -> Factors | None:
-    """The operands of a Mul of floats as factors; None if one is a constant, or both are stored along the same axes."""
+    """The operands of a product as factors; None if one is a constant, or both are stored along the same axes."""
     values = operation.values
     if operation.dtype not in (FLOAT, DOUBLE) or any(v.constant for v in values):
         return None

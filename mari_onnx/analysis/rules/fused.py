@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
-from mari_onnx.analysis.rules import elementwise, linear, product, recurrent, relabel
+from mari_onnx.analysis.rules import convolution, elementwise, linear, product, relabel
 from mari_onnx.analysis.rules.along import layer_normalization
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extents, flat
@@ -160,7 +160,7 @@ def conv(nodes: Unfolded) -> list[Value]:
     """FusedConv: a Conv, an Add of input 3, and an activation."""
     op = nodes.op
     of_conv = {k: v for k, v in op.attributes.items() if not k.startswith("activation")}
-    whole = nodes.sum(nodes.then(recurrent.conv, "Conv", *op.inputs[:3], **of_conv), op.input(3))
+    whole = nodes.sum(nodes.then(convolution.conv, "Conv", *op.inputs[:3], **of_conv), op.input(3))
     parameters = dict(zip(("alpha", "beta"), op.attribute("activation_params", []), strict=False))
     return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
 

@@ -2,6 +2,7 @@
 
     [a b] @ [Wa; Wb]    = a@Wa + b@Wb          parts along the contracted axis become terms (see `weight_rows`)
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight (see `scaled_weights`)
+    (x * [u i]) @ W     = x@(u@Wu) + (x*i)@Wi  all pairs of columns of two values (see `outer_products`)
     [a; b] @ W          = [a@W; b@W]           parts along another axis stay parts
     [a; b] @ [W1; W2]   = [a@W1; b@W2]         for tokens with a weight each, which is cut as the parts are
     (a + b) @ W         = a@W + b@W            if the terms have fewer rows than their sum: q (B k) - k (L k)
@@ -29,6 +30,7 @@ from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import not_needed, price_in_order, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules import normalized
+from mari_onnx.analysis.rules.outer_products import sums_of_pairs
 from mari_onnx.analysis.rules.scaled_weights import scaled_sums
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import MATMUL, GemmAttributes, WeightProduct, multiply, swapped
@@ -212,6 +214,7 @@ def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
                 sums.append(product.plus_bias(products, price))
             if not product.per_token:
                 sums.extend(scaled_sums(ctx, product, parts.axis, columns, price))
+    sums.extend(sums_of_pairs(ctx, product))
     if terms is not None and come_apart(terms, product.x.array, ctx.cost):
         products = tuple(
             (sign, multiply(ctx, product, Operand(array, product.x.known_dims), product.weight))

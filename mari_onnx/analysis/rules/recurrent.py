@@ -1,23 +1,22 @@
-"""Operators with a batch dimension of their own: GRU, LSTM, RNN, Conv.
+"""Recurrent cells, whose batch dimension is not the first one: GRU, LSTM and RNN.
 
     GRU(x, h0)    lacks the axes of the batch that x, h0 and the lengths all lack
-    Conv(x, w)    lacks the axes of the batch that x lacks
 
 Example: a GRU over the user's history, which the model repeats for each candidate, runs once for the request. If h0 is
 the candidate's, x is written out for all candidates.
 
-Holds when the batches of a cell's inputs are proven equal, and when the spatial extents of a Conv are numbers. All
-dimensions but the batch are written out first. Rounding: none.
+Holds when the batches of a cell's inputs are proven equal. All dimensions but the batch are written out first.
+Rounding: none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, natural, plain, stored_shape
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, broadcast, dim, flat
+from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, flat
 from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
@@ -88,42 +87,3 @@ def _outputs(op: Op, length: Dim, batch: Dim) -> list[Dims]:
     directions = dim(2 if op.attribute("direction") == b"bidirectional" else 1)
     state: Dims = (directions, batch, hidden)
     return [(length, *state), state, state][: len(op.proto.output)]
-
-
-def conv(op: Op, ctx: Context) -> Derived:
-    """Conv of X [batch, channels, ...]: the members of the batch are independent.
-
-    Refused if a spatial extent is not a number.
-    """
-    x, w = op.data, op.inputs[1]
-    if x.dims is None or w is None or w.dims is None:
-        return Refused("the rank of an input of Conv is unknown")
-    if len(x.dims) != len(w.dims):  # what nobody runs need not be valid: a branch that is taken for other lengths
-        return Refused("Conv of an input and a weight of different ranks")
-    spatial = [d[0].extent if len(d) == 1 else 1 if not d else None for d in x.dims[2:]]
-    lengths = [e for e in spatial if isinstance(e, int)]
-    kernel = [e for d in w.dims[2:] if isinstance(e := d[0].extent if d else 1, int)]
-    if len(lengths) < len(spatial) or len(kernel) < len(w.dims) - 2:
-        return Refused("Conv with spatial extents that are not numbers")
-    out = _convolved(op, lengths, kernel)
-    array = fill(ctx.b, x.array, x.dims, [a for d in x.dims[1:] for a in d])
-    tensor, layout = natural(ctx.b, array, x.dims)
-    features = tuple(Axis(a.extent, a.name) for a in w.dims[0])
-    dims: Dims = (x.dims[0], features, *(dim(e) for e in out))
-    stored = (layout[0], *dims[1:])
-    rest = [None if v is None else plain(ctx.b, v) for v in op.inputs[1:]]
-    result = ctx.again(op, [tensor, *rest], [stored_shape(stored, array.via)], [x.dtype])[0]
-    return [ctx.result(op, dims, Array(result, stored, array.via))]
-
-
-def _convolved(op: Op, lengths: Sequence[int], kernel: Sequence[int]) -> list[int]:
-    """The spatial extents of a Conv's result; with SAME padding they follow from the strides alone."""
-    n = len(lengths)
-    pads, strides = op.attribute("pads", [0] * 2 * n), op.attribute("strides", [1] * n)
-    dilations = op.attribute("dilations", [1] * n)
-    if op.attribute("auto_pad", b"NOTSET").startswith(b"SAME"):
-        return [-(-s // stride) for s, stride in zip(lengths, strides, strict=True)]
-    return [
-        (s + pads[i] + pads[n + i] - dilations[i] * (k - 1) - 1) // strides[i] + 1
-        for i, (s, k) in enumerate(zip(lengths, kernel, strict=True))
-    ]

@@ -1,10 +1,9 @@
-"""Cells run on one row where their inputs have one, convolutions on the images that they are given."""
+"""Cells run on one row where their inputs have one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.graphs import STYLES, integers, ranking, rewrite, rewrite_and_check
@@ -101,61 +100,6 @@ def test_the_other_layout_is_refused() -> None:
     result = rewrite(ranking("one", body, user="float[5, 4]", **weights("GRU")))
     assert result.refusals("GRU") == ["GRU with layout = 1"]
     assert "Expand" in result.ops
-
-
-# Conv
-
-
-@styles
-@pytest.mark.parametrize(
-    ("attributes", "channels", "length"),
-    [
-        ("<kernel_shape = [2]>", 4, 4),
-        ("<pads = [1, 1], strides = [2]>", 4, 3),
-        ("<pads = [0, 2]>", 4, 6),
-        ("<dilations = [2], group = 2>", 2, 3),
-        ('<auto_pad = "SAME_UPPER">', 4, 5),
-        ('<auto_pad = "SAME_LOWER", strides = [2]>', 4, 3),
-        ('<auto_pad = "SAME_UPPER", strides = [3]>', 4, 2),
-        ('<auto_pad = "VALID", strides = [2]>', 4, 2),
-    ],
-)
-def test_convolution_of_the_users_sequence(style: str, attributes: str, channels: int, length: int) -> None:
-    body = f"c = Conv {attributes} (user, w, bias) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
-    model = ranking(style, body, user="float[4, 5]", item="float[6]", w=integers(6, channels, 2), bias=integers(6))
-    result = rewrite_and_check(model)
-    assert "Expand" not in result.ops
-    shape = result.program.values["c"].array.tensor.known_shape
-    assert shape[2] == length
-
-
-@styles
-@pytest.mark.parametrize("stored", ["1, 5", "4, 1"])
-def test_convolution_of_what_is_not_stored(style: str, stored: str) -> None:
-    body = "e = Expand (user, wide) c = Conv (e, w) f = Flatten (c) y = Mul (f, item)"
-    constants: dict[str, Any] = {"wide": [1, 4, 5], "w": integers(6, 4, 2)}
-    result = rewrite_and_check(ranking(style, body, user=f"float[{stored}]", item="float[24]", **constants))
-    assert "B" not in map(str, result.program.values["c"].array.tensor.known_shape)
-
-
-@styles
-def test_convolution_of_images(style: str) -> None:
-    body = "i = Reshape (user, image) c = Conv (i, w) f = Flatten (c) y = Mul (f, item)"
-    constants: dict[str, Any] = {"image": [-1, 1, 3, 4], "w": integers(2, 1, 2, 3)}
-    assert "Expand" not in rewrite_and_check(ranking(style, body, user="float[12]", item="float[8]", **constants)).ops
-
-
-def test_a_convolution_of_any_length_is_refused() -> None:
-    body = "c = Conv (user, w) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
-    result = rewrite_and_check(ranking("one", body, user="float[4, L]", w=integers(3, 4, 2)))
-    assert result.refusals("Conv") == ["Conv with spatial extents that are not numbers"]
-    assert result.ops.count("Conv") == 1
-
-
-def test_weights_that_are_computed() -> None:
-    body = "k = Mul (w, two) c = Conv (user, k) m = ReduceMax <axes = [2], keepdims = 0> (c) y = Mul (m, item)"
-    model = ranking("one", body, user="float[4, 5]", w=integers(3, 4, 2), two=np.float32(2))
-    assert "Expand" not in rewrite_and_check(model).ops
 
 
 def test_the_graph() -> None:

@@ -129,5 +129,6 @@ LATER: dict[Maker, int] = {
     classical.scaled: 2,
     classical.encoded: 2,
     einsum.of_several: 1,
+    product.pairs: 2,
 }
 """What is written behind a graph of all the others: what was drawn before it, each seed still draws."""

@@ -32,6 +32,45 @@ def matmul(w: Writer) -> None:
     w.write("MatMul", [x, y], shape, product_range(x, y, x.shape[-1]))
 
 
+def pairs(w: Writer) -> None:
+    """All pairs of columns of two values [b, h, d] and [b, m, d], or [b, h] and [b, m], and a product with a weight."""
+    x = w.pick(
+        lambda m: m.dtype == FLOAT and m.rank in (2, 3) and all(isinstance(e, int) for e in m.shape[1:]), rough=True
+    )
+
+    def fits(m: Made) -> bool:
+        alike = m.dtype == FLOAT and m.rank == x.rank and isinstance(m.shape[1], int)
+        return alike and (m.shape[0], *m.shape[2:]) == (x.shape[0], *x.shape[2:])
+
+    z = x if w.chance(30) else w.pick(fits, rough=True)
+    batch, h, m, rest = x.shape[0], x.shape[1], z.shape[1], [e for e in x.shape[2:] if isinstance(e, int)]
+    assert isinstance(h, int)
+    assert isinstance(m, int)
+    bound = x.size * z.size
+    if w.opset >= 12 and w.chance(40):
+        equation = "bhd,bmd->bhmd" if rest else "bh,bm->bhm"
+        made = w.write("Einsum", [x, z], [batch, h, m, *rest], (-bound, bound), equation=equation)
+    else:
+        axes, attributes = w.axes_form("Unsqueeze", [2])
+        left = w.write("Unsqueeze", [x, *axes], [batch, h, 1, *rest], span(x), **attributes)
+        axes, attributes = w.axes_form("Unsqueeze", [1])
+        right = w.write("Unsqueeze", [z, *axes], [batch, 1, m, *rest], span(z), **attributes)
+        made = w.write("Mul", [left, right] if w.chance(50) else [right, left], [batch, h, m, *rest], (-bound, bound))
+    k, n = h * m, w.between(1, 3)
+    flat = w.write("Reshape", [made, w.ints([0, k, *rest])], [batch, k, *rest], span(made))
+    shape: list[Extent] = [batch, n, *rest]
+    bounds = product_range(flat, weight := w.numbers([n, k]), k)
+    match w.between(0, 2):
+        case 0 if rest:
+            w.write("Conv", [flat, w.numbers([n, k, 1])], shape, bounds)
+        case 1 if rest:
+            w.write("MatMul", [weight, flat], shape, bounds)
+        case _:
+            rows = w.write("Transpose", [flat], [batch, *rest, k], span(flat), perm=[0, 2, 1]) if rest else flat
+            columns = w.write("Transpose", [weight], [k, n], (-2, 2), perm=[1, 0])
+            w.write("MatMul", [rows, columns], [batch, *rest, n], bounds)
+
+
 def per_token(w: Writer) -> None:
     """Tokens [.. n d] times weights [n d k] of each token: as an Einsum, as products of rows, or token by token."""
     x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and all(isinstance(e, int) for e in m.shape[1:]), rough=True)
