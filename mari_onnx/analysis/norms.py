@@ -25,10 +25,14 @@ Of: TypeAlias = Callable[[Tensor], Interval]
 
 
 class _Norm(NamedTuple):
-    """Norms of rows: `reduced` has one for each row of `rows`, and `largest` is the most that x / norm can be."""
+    """Norms of the rows of x, and the `largest` that x / norm can be.
+
+    `reduced` has one for each row of `rows`, which are x or its squares, perhaps of another shape.
+    """
 
     reduced: Tensor
     rows: Tensor
+    x: Tensor
     largest: float
 
 
@@ -39,7 +43,7 @@ def normalized(t: Tensor, of: Of) -> float | None:
     for x, scale in (t.node.inputs, t.node.inputs[::-1])[: 1 if t.op_type == "Div" else 2]:
         divisor = scale if t.op_type == "Div" else _inverted(scale, of)
         norm = _norm(divisor, of)
-        if x is None or scale is None or norm is None or _unshaped(norm.rows) is not _unshaped(x):
+        if x is None or scale is None or norm is None or _unshaped(norm.x) is not _unshaped(x):
             continue
         if _shared(x, _repeated(scale)) == _shared(norm.rows, norm.reduced):
             return norm.largest
@@ -83,7 +87,7 @@ def _of_rows(reduced: Tensor, read: Tensor, largest: float, x: Tensor | None = N
     """The norm, of rows of x where `read` are their squares; None where a dimension is left out."""
     if len(reduced.known_shape) != len(read.known_shape):
         return None
-    return _Norm(reduced, read if x is None else x, largest)
+    return _Norm(reduced, read, read if x is None else x, largest)
 
 
 def _at_least(t: Tensor | None, of: Of) -> Tensor | None:

@@ -31,6 +31,8 @@ def bound(body: str, **constants: Any) -> float:
         ("n = ReduceL2 <axes = [-1]> (user) d = Clip (n, little) t = Div (user, d)", 1),
         ("n = ReduceL2 <axes = [-1]> (user) d = Add (n, little) e = Shape (user) x = Expand (d, e) "
          "t = Div (user, x)", 1),
+        ("sq = Pow (user, two) s = Reshape (sq, halves) m = ReduceMean <axes = [2]> (s) r = Sqrt (m) "
+         "u = Reshape (user, halves) t = Div (u, r)", np.sqrt(2)),
         ("n = ReduceSumSquare <axes = [-1]> (user) d = Max (little, n) r = Sqrt (d) t = Div (user, r)", 1),
         ("n = ReduceL2 <axes = [-1]> (user) h = Reshape (user, halves) m = Reshape (n, of_halves) t = Div (h, m)", 1),
     ],
