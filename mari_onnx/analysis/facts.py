@@ -104,13 +104,15 @@ class PairProducts:
 class CutProduct:
     """A tensor is the product x @ w, of which w is in parts along its columns, and x may be in parts along its rows.
 
-    `dims` are those of the product. `run` multiplies two parts, with their axes renamed.
+    `dims` are those of the product. `run` multiplies two parts, with their axes renamed. The entries of a product of
+    rows with rows are `scores` of attention. Those of x (L 1) - y (1 L), row by column, are none.
     """
 
     x: Value
     w: Value
     dims: Dims
     run: Run
+    scores: bool = True
 
 
 @dataclass(frozen=True)

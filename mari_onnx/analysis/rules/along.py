@@ -189,6 +189,7 @@ def reduce(op: Op, ctx: Context) -> Derived:
     value = pairs.summed(op, ctx, derived[0], axes)
     value = _over_parts(op, ctx, value, axes)
     value = _over_factors(op, ctx, value, axes)
+    value = _over_blocks(op, ctx, value, axes)
     if (found := moments.of_row(op, ctx)) is not None:
         moments.remember(found, ctx, value)
     return [value]
@@ -246,14 +247,36 @@ def _reduced_parts(op: Op, ctx: Context, parts: Parts, axes: Sequence[int]) -> l
     reduced: list[Array] = []
     for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
         sub, array = merge(ctx.b, [parts.pieces[i] for i in members], parts.axis, x.known_dims)
-        dims = renamed(x.known_dims, {parts.axis: (sub,)})
-        array = fill(ctx.b, array, dims, [a for i in axes for a in dims[i]])
-        tensor, layout = natural(ctx.b, array, dims)
-        layout = _reduced(layout, axes, keep)
-        inputs = [tensor, *(None if v is None else plain(ctx.b, v) for v in op.inputs[1:])]
-        shape = stored_shape(layout, array.via)
-        reduced.append(Array(ctx.again(op, inputs, [shape], [x.dtype])[0], layout, array.via))
+        reduced.append(_reduced_part(op, ctx, array, renamed(x.known_dims, {parts.axis: (sub,)}), axes, keep=keep))
     return reduced
+
+
+def _reduced_part(op: Op, ctx: Context, array: Array, dims: Dims, axes: Sequence[int], *, keep: bool) -> Array:
+    """The original node on a part of its input, which has these dims."""
+    array = fill(ctx.b, array, dims, [a for i in axes for a in dims[i]])
+    tensor, layout = natural(ctx.b, array, dims)
+    layout = _reduced(layout, axes, keep)
+    inputs = [tensor, *(None if v is None else plain(ctx.b, v) for v in op.inputs[1:])]
+    return Array(ctx.again(op, inputs, [stored_shape(layout, array.via)], [op.data.dtype])[0], layout, array.via)
+
+
+def _over_blocks(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
+    """The sum over the columns of blocks, row by row, without the blocks that are 0."""
+    x, keep = op.data, bool(op.attribute("keepdims", 1))
+    cut = blocks.blocks_of(ctx, x) if op.op_type == "ReduceSum" else None
+    if cut is None or cut.row is None or [x.known_dims[i] for i in axes] != [(cut.column,)]:
+        return whole
+    since, of = ctx.b.count, cut
+
+    def summed(r: int, c: int) -> Array:
+        return _reduced_part(op, ctx, of.grid[r][c], renamed(x.known_dims, of.around(r, c)), axes, keep=keep)
+
+    found = blocks.row_by_row(ctx, cut, whole.known_dims, summed, since, cut.price)
+    if found is None:
+        return whole
+    array, parts = found
+    unsplit = priced(ctx.cost, whole.array, since, x.array.price)
+    return whole.changed(array=array if array.price < unsplit.price else unsplit, parts=parts)
 
 
 def _over_factors(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:

@@ -67,6 +67,19 @@ def remember(ctx: Context, value: Value, product: CutProduct) -> None:
         ctx.facts.cut_products[value.array.tensor] = product
 
 
+def remember_outer(ctx: Context, value: Value, operands: Sequence[Value], dims: Dims, run: Run) -> None:
+    """Note that an operation on rows and columns, such as x (L 1) - y (1 L), may be cut into blocks."""
+    if len(operands) != 2 or value.blocks is not None or not all(len(v.known_dims) == len(dims) > 1 for v in operands):
+        return
+    of_rows_first = [v.parts is not None and (v.parts.axis,) == v.known_dims[-2] for v in operands]
+    of_columns = [v.parts is not None and (v.parts.axis,) == v.known_dims[-1] for v in operands]
+    for at in (0, 1):
+        if of_rows_first[at] and of_columns[1 - at]:
+            x, w = operands[at], operands[1 - at]
+            turned = run if at == 0 else lambda arrays, part: run(arrays[::-1], part)
+            remember(ctx, value, CutProduct(x, w, dims, turned, scores=False))
+
+
 def blocks_of(ctx: Context, value: Value) -> Blocks | None:
     """The blocks of a value: those that it has, or those of the product that it is."""
     product = ctx.facts.cut_products.get(value.array.tensor)
@@ -81,7 +94,8 @@ def blocks_of(ctx: Context, value: Value) -> Blocks | None:
         row, lines = x.parts.axis, list(x.parts.pieces)
     made = Blocks(row, columns.column, tuple(sub for sub, _ in lines), columns.columns, columns.grid * len(lines))
     made = made.each(lambda right, r, c: product.run([lines[r][1], right], made.around(r, c)))
-    ctx.assumed_intervals.assumed.update({array.tensor: LARGEST_SCORE for line in made.grid for array in line})
+    if product.scores:
+        ctx.assumed_intervals.assumed.update({array.tensor: LARGEST_SCORE for line in made.grid for array in line})
     inherited = w.parts.price + (x.parts.price if row is not None and x.parts is not None else x.array.price)
     return priced(ctx.cost, made, since, inherited)
 
@@ -237,6 +251,31 @@ def _by_row(interval: Interval, array: Array, row: Axis | None, column: Axis, *,
     return np.asarray(reduced).reshape(-1)
 
 
+def row_by_row(
+    ctx: Context, cut: Blocks, dims: Dims, run: Callable[[int, int], Array], since: int, inherited: float
+) -> tuple[Array, Parts | None] | None:
+    """A sum over the columns of each row, without the blocks that are 0: an array, and the rows as parts.
+
+    `run` makes the summand of the block at a place, and `dims` are those of the sum. None where no block is 0 in any of
+    several rows, as every row has seen the candidates then.
+    """
+    empty = {(r, c) for r, line in enumerate(cut.grid) for c, array in enumerate(line) if _is(ctx, array, 0)}
+    if cut.row is not None and not empty:
+        return None
+    rows = []
+    for r in range(len(cut.grid)):
+        around = renamed(dims, {cut.row: (sub,)}) if cut.row and (sub := cut.rows[r]) else dims
+        summands = [run(r, c) for c in range(len(cut.columns)) if (r, c) not in empty]
+        if not summands:
+            return None
+        rows.append(add_up(ctx.b, Terms(tuple((1, s) for s in summands), of_products=True), around))
+    if cut.row is None:
+        return priced(ctx.cost, rows[0], since, inherited), None
+    pieces = tuple((sub, array) for sub, array in zip(cut.rows, rows, strict=True) if sub is not None)
+    parts = priced(ctx.cost, Parts(cut.row, pieces), since, inherited)
+    return priced(ctx.cost, join(ctx.b, pieces, cut.row, dims), since, inherited), parts
+
+
 def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: int) -> tuple[Array, Parts | None] | None:
     """The product x @ w as a sum over the blocks of x, without those that are 0: an array, and the rows as parts.
 
@@ -246,26 +285,13 @@ def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: in
     blocks = blocks_of(ctx, x)
     if blocks is None or x.known_dims[-1] != (blocks.column,):
         return None
-    empty = {(r, c) for r, line in enumerate(blocks.grid) for c, array in enumerate(line) if _is(ctx, array, 0)}
-    if blocks.row is not None and not empty:  # every row has seen the candidates
-        return None
     of_w = grid_of(ctx.b, w, Blocks(None, blocks.column, (None,), blocks.columns, ()))
     if of_w is None:
         return None
-    rows = []
-    for r, line in enumerate(blocks.grid):
-        around = renamed(dims, {blocks.row: (sub,)}) if blocks.row and (sub := blocks.rows[r]) else dims
-        products = [
-            run([array, right], blocks.around(r, c))
-            for c, (array, right) in enumerate(zip(line, of_w[0], strict=True))
-            if (r, c) not in empty
-        ]
-        if not products:
-            return None
-        rows.append(add_up(ctx.b, Terms(tuple((1, p) for p in products), of_products=True), around))
     inherited = blocks.price + (w.parts.price if w.parts is not None else w.array.price)
-    if blocks.row is None:
-        return priced(ctx.cost, rows[0], since, inherited), None
-    pieces = tuple((sub, array) for sub, array in zip(blocks.rows, rows, strict=True) if sub is not None)
-    parts = priced(ctx.cost, Parts(blocks.row, pieces), since, inherited)
-    return priced(ctx.cost, join(ctx.b, pieces, blocks.row, dims), since, inherited), parts
+    grid, (right,) = blocks.grid, of_w
+
+    def product(r: int, c: int) -> Array:
+        return run([grid[r][c], right[c]], blocks.around(r, c))
+
+    return row_by_row(ctx, blocks, dims, product, since, inherited)

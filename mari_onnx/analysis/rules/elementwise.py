@@ -218,6 +218,7 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
     result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors, blocks=cut)
     if multiplied:
         outer_products.remember(ctx, values, result)
+    blocks.remember_outer(ctx, result, values, dims, operation.run)
     return result.changed(written=_as_written(operation))
 
 

@@ -1,7 +1,7 @@
 """Gather, GatherND and OneHot: lookups in tables, columns, and rows of requests.
 
     Gather(table, ids)             lacks the axes that the ids lack
-    Gather(table, [a b])           = [Gather(table, a) Gather(table, b)]
+    Gather(table, [a b])           = [Gather(table, a) Gather(table, b)], and so it is block by block (see `blocks`)
     Gather(x, [2, 0])              is columns of x (see `columns`)
     GatherND(x, [[0, 1], [0, 2]])  is columns of x with its two leading dimensions as one
     Gather(rows, index)            is stored as `rows`, through the index: one row for each request
@@ -25,7 +25,7 @@ from onnx import TensorProto
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.facts import Selection
 from mari_onnx.analysis.pricing import priced
-from mari_onnx.analysis.rules import elements
+from mari_onnx.analysis.rules import blocks, elements
 from mari_onnx.analysis.rules.columns import Places, pick, place, select
 from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
@@ -223,10 +223,15 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     parts = part_by_part(ctx.b, [indices], dims, run)
     if parts is not None and indices.parts is not None:
         parts = priced(ctx.cost, parts, since, data.array.price + indices.parts.price)
+    made = None
+    if (cut := blocks.blocks_of(ctx, indices)) is not None:
+        around = cut.around
+        made = cut.each(lambda rows, r, c: run([rows], around(r, c)))
+        made = priced(ctx.cost, made, since, data.array.price + cut.price)
     written = run([indices.written], {}) if indices.written is not None and data.constant else None
     if written is not None and parts is not None:
         remember_lookup_as_sent(ctx, written, parts, dims)
-    return [ctx.result(op, dims, array, parts=parts).changed(written=written)]
+    return [ctx.result(op, dims, array, parts=parts, blocks=made).changed(written=written)]
 
 
 def one_hot(op: Op, ctx: Context) -> Derived:

@@ -182,6 +182,41 @@ def test_products_as_einsum(style: str, scores: str, mixed: str) -> None:
     assert {r.op_type for r in result.remarks if r.node == "" and r.rule == "product"} >= {"Einsum"}
 
 
+OUTER = """first = Gather <axis = 2> (x, zero_place) down = Unsqueeze (first, two) across = Unsqueeze (first, one)
+    apart = Sub (down, across) far = Abs (apart) near = Clip (far, least, most) bucket = Cast <to = 7> (near)
+    table_of = Gather (table, bucket) bias = Squeeze (table_of, three)"""
+OF_OUTER: dict[str, Any] = {
+    "zero_place": np.array(0), "two": [2], "three": [3], "least": np.float32(0), "most": np.float32(2),
+    "table": np.array([[0], [1], [2]], np.float32),
+}  # fmt: skip
+
+
+@styles
+@pytest.mark.parametrize("difference", ["Sub (down, across)", "Sub (across, down)"])
+def test_a_bias_of_each_pair_of_tokens(style: str, difference: str) -> None:
+    """Of a time between them, say: rows minus columns are cut into blocks, and so is what is looked up by that."""
+    outer = OUTER.replace("Sub (down, across)", difference)
+    attention = f"{outer} biased = Add (s, bias) a = Relu (biased) p = Mul (a, mask)"
+    result = rewrite_and_check(model(style, attention, mask=CAUSAL.astype(np.float32), **OF_OUTER))
+    assert history_is_the_users(result)
+
+
+@styles
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_denominator_of_its_own(style: str, keep: int) -> None:
+    """Linear attention: the weights of each row are added up behind the mask. A factor keeps the numbers exact."""
+    attention = f"""a = Relu (s) p0 = Mul (a, mask) total = ReduceSum <keepdims = {keep}> (p0, last_axis)
+        {"n = Identity (total)" if keep else "n = Unsqueeze (total, last_axis)"} p = Mul (p0, n)"""
+    result = rewrite_and_check(model(style, attention, mask=CAUSAL.astype(np.float32), last_axis=[-1]))
+    assert history_is_the_users(result)
+
+
+def test_a_denominator_that_has_seen_the_candidate() -> None:
+    attention = "a = Relu (s) total = ReduceSum (a, last_axis) p0 = Mul (a, mask) p = Mul (p0, total)"
+    result = rewrite_and_check(model("tiled", attention, mask=CAUSAL.astype(np.float32), last_axis=[-1]))
+    assert not history_is_the_users(result)
+
+
 def test_zeros_behind_a_softmax_prove_nothing() -> None:
     """Its denominator has seen the candidate."""
     attention = "r = Softmax <axis = -1> (s) p = Mul (r, mask)"
