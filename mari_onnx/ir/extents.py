@@ -112,17 +112,40 @@ def total(extents: Iterable[Extent]) -> Extent:
 
 
 def divide(a: Extent, b: Extent) -> Extent | None:
-    """The extent c with c * b == a for all values of the symbols; None where there is none, or b has several terms.
+    """The extent c with c * b == a for all values of the symbols; None where there is none.
 
-    20*batch by batch     20
-    batch + 1 by 2        None
+    20*batch by batch                        20
+    8*batch*length + 8*batch by length + 1   8*batch
+    batch + 1 by 2                           None
+
+    Several terms are divided as in long division: the leading term of what is left, by the leading term of b.
     """
     if a == 0 and b != 0:
         return 0
     divisor = _terms(b)
-    if len(divisor) != 1 or divisor[0][1] == 0:
+    if len(divisor) == 1:
+        return _by_term(a, divisor[0])
+    leading = max(divisor, key=_degree)
+    quotient: Extent = 0
+    while a != 0:
+        found = _by_term(_collect([max(_terms(a), key=_degree)]), leading)
+        if found is None:
+            return None
+        quotient, a = quotient + found, a - b * found
+    return quotient
+
+
+def _degree(term: tuple[Monomial, int]) -> tuple[int, Monomial]:
+    """An order of terms that a factor does not change: by how many symbols they have, and then by their names."""
+    monomial, _ = term
+    return len(monomial), monomial
+
+
+def _by_term(a: Extent, divisor: tuple[Monomial, int]) -> Extent | None:
+    """Each term of a divided by one term; None where it is no factor of all of them."""
+    monomial, coefficient = divisor
+    if coefficient == 0:
         return None
-    monomial, coefficient = divisor[0]
     quotient = []
     for m, c in _terms(a):
         rest = list(m)

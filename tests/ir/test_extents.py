@@ -78,7 +78,15 @@ def test_a_symbol_is_no_number() -> None:
         (4 * B + 3, 2, None),
         (B * B + B * L, B, B + L),
         (B * B + L, B, None),
-        (B * (L + 1), L + 1, None),  # true, but not looked for: a divisor has one term
+        (B * (L + 1), L + 1, B),
+        (8 * B * L + 8 * B, L + 1, 8 * B),
+        ((B + 1) * (L + 2), L + 2, B + 1),
+        ((B + L) * (B - L), B + L, B - L),
+        (B * L + 1, L + 1, None),
+        (L * L + L + 1, L + 1, None),
+        (L + 1, 2 * L + 2, None),
+        (L, L + 1, None),
+        (7, L + 1, None),
         (-4 * B, -1, 4 * B),
     ],
 )
