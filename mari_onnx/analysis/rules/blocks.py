@@ -22,6 +22,7 @@ user NaN as well, as 0 times NaN is NaN, and these rows alone differ. Rounding: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from onnx import helper
@@ -69,15 +70,20 @@ def remember(ctx: Context, value: Value, product: CutProduct) -> None:
 
 def remember_outer(ctx: Context, value: Value, operands: Sequence[Value], dims: Dims, run: Run) -> None:
     """Note that an operation on rows and columns, such as x (L 1) - y (1 L), may be cut into blocks."""
-    if len(operands) != 2 or value.blocks is not None or not all(len(v.known_dims) == len(dims) > 1 for v in operands):
+    if len(operands) != 2 or value.blocks is not None or any(len(v.known_dims) != len(dims) for v in operands):
         return
-    of_rows_first = [v.parts is not None and (v.parts.axis,) == v.known_dims[-2] for v in operands]
-    of_columns = [v.parts is not None and (v.parts.axis,) == v.known_dims[-1] for v in operands]
-    for at in (0, 1):
-        if of_rows_first[at] and of_columns[1 - at]:
-            x, w = operands[at], operands[1 - at]
-            turned = run if at == 0 else lambda arrays, part: run(arrays[::-1], part)
-            remember(ctx, value, CutProduct(x, w, dims, turned, scores=False))
+    for (x, y), turned in ((operands, False), (operands[::-1], True)):
+        if len(dims) > 1 and _is_cut(x, -2) and _is_cut(y, -1) and x.known_dims[-1] == y.known_dims[-2] == ():
+            product = CutProduct(x, y, dims, partial(_turned, run) if turned else run, scores=False)
+            remember(ctx, value, product)
+
+
+def _is_cut(value: Value, position: int) -> bool:
+    return value.parts is not None and value.known_dims[position] == (value.parts.axis,)
+
+
+def _turned(run: Run, arrays: list[Array], part: Renaming) -> Array:
+    return run(arrays[::-1], part)
 
 
 def blocks_of(ctx: Context, value: Value) -> Blocks | None:
