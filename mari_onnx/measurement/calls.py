@@ -20,6 +20,7 @@ from mari_onnx.serving.recompose import SENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case
 from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, own_batch
+from mari_onnx.verification.inputs.fixed_extents import that_run
 from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
 from mari_onnx.verification.signatures import Argument, check_signatures, check_tiled
@@ -97,7 +98,9 @@ def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
     sent.check(session, Source("optimized", pair.optimized).session())
     inputs = inputs_of(session)
     check_tiled(pair.tiled, inputs)
-    inputs = _with_extents(inputs, options)
+    inputs, run = _with_extents(inputs, options), reference.runner(session)
+    if options.inputs is None:
+        inputs = that_run(inputs, reference.proto, run, notes)
     traced, unknown = traced_or_noted(reference, inputs, options.input_ranges)
     calls: Drawn | Given
     if options.inputs is not None:
@@ -108,7 +111,6 @@ def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
         batches = Batches(_batches(inputs, options, notes))
         calls = Drawn(inputs, traced, pair.tiled, pair.keys, options.seed, EFFORTS["quick"], batches, notes)
         cases = [Case("drawn", batch, seed=(options.seed, batch)) for batch in batches.needed]
-    run = reference.runner(session)
     ran = {case: found[0] for case in cases if (found := calls.run(case, run)) is not None}
     if not ran:
         raise UserError(

@@ -21,6 +21,7 @@ from mari_onnx.verification.inputs.cases import EFFORTS, Batches
 from mari_onnx.verification.inputs.centres import centres
 from mari_onnx.verification.inputs.different_extents import drawn_apart
 from mari_onnx.verification.inputs.draw import Input, features_of, inputs_of, own_batch
+from mari_onnx.verification.inputs.fixed_extents import that_run
 from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
 from mari_onnx.verification.notes import noted
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
@@ -81,6 +82,8 @@ def compare(
         if shape_of(info) is None
     ]
     runs = answering(models[0].runner(sessions[0])), answering(models[1].runner(sessions[1]))
+    if options.inputs is None:
+        inputs = that_run(inputs, models[0].proto, runs[0], notes)
     traced, unknown = traced_or_noted(models[0], inputs, options.input_ranges)
     if options.inputs is None:
         apart = drawn_apart(inputs, traced, known.tiled, runs, notes)
