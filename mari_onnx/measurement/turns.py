@@ -23,13 +23,19 @@ Call = Callable[[], object]
 CALLS = 3
 """Calls in a turn; in the first one the caches still hold another model's data."""
 
+SLOW = 20e6
+"""Nanoseconds from which a call is so slow that the caches do not matter, and a turn is one call."""
+
 LEAST, MOST = 2, 70
 """Rounds in one process: so many are made whatever time they take, and no more than so many."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """The times of calls: `nanoseconds[i, k, c]` is that of the call c in the turn of model k in round i."""
+    """The times of calls: `nanoseconds[i, k, c]` is that of the call c in the turn of model k in round i.
+
+    A turn is `CALLS` calls, or one of slow models.
+    """
 
     nanoseconds: npt.NDArray[np.float64]
 
@@ -40,8 +46,8 @@ class Turns:
         return found
 
     def of(self, k: int) -> npt.NDArray[np.float64]:
-        """The times of all calls of a model but the first of each turn."""
-        return self.nanoseconds[:, k, 1:].ravel()
+        """The times of all calls of a model but the first of each turn; where a turn is one call, of all."""
+        return self.nanoseconds[:, k, min(1, self.nanoseconds.shape[2] - 1) :].ravel()
 
     def ratios(self, k: int, base: int = 0) -> npt.NDArray[np.float64]:
         """The time of model k as a share of that of model `base`, round by round."""
@@ -63,18 +69,21 @@ def in_turns(
     """
     rng = rng or np.random.default_rng(0)
     models = len(calls[0])
-    for alike in calls:
-        for call in alike:
-            call()
+    slowest = max(_time(call, clock) for alike in calls for call in alike)
+    in_a_turn = 1 if slowest > SLOW else CALLS
     rounds: list[npt.NDArray[np.float64]] = []
     end = clock() + seconds * 1e9
     while len(rounds) < most and (len(rounds) < least or clock() < end):
         alike = calls[len(rounds) % len(calls)]
-        times = np.zeros((models, CALLS))
+        times = np.zeros((models, in_a_turn))
         for k in rng.permutation(models):
-            for c in range(CALLS):
-                start = clock()
-                alike[k]()
-                times[k, c] = clock() - start
+            for c in range(in_a_turn):
+                times[k, c] = _time(alike[k], clock)
         rounds.append(times)
     return Turns(np.array(rounds))
+
+
+def _time(call: Call, clock: Callable[[], int]) -> int:
+    start = clock()
+    call()
+    return clock() - start

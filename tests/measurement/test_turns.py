@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from mari_onnx.measurement.turns import CALLS, LEAST, MOST, Turns, in_turns
+from mari_onnx.measurement.turns import CALLS, LEAST, MOST, SLOW, Turns, in_turns
 
 ROUNDS = 20
 
@@ -70,6 +70,7 @@ def test_times_are_those_of_the_model_whatever_the_order() -> None:
     ("call", "seconds", "rounds"),
     [
         (10**9, 1.0, LEAST),  # slow models take longer than was asked for
+        (10**8, 1.0, 5),  # 200 ms a round: a turn is one call
         (10**6, 0.3, 50),  # 6 ms a round
         (1, 1.0, MOST),
     ],
@@ -77,7 +78,13 @@ def test_times_are_those_of_the_model_whatever_the_order() -> None:
 def test_rounds(call: int, seconds: float, rounds: int) -> None:
     machine = Machine()
     turns = in_turns([[machine.model("a", call), machine.model("b", call)]], seconds, clock=machine.clock)
-    assert len(turns.nanoseconds) == rounds
+    assert turns.nanoseconds.shape == (rounds, 2, 1 if call > SLOW else CALLS)
+
+
+def test_a_turn_of_a_slow_model_is_one_call() -> None:
+    turns = Turns(np.array([[[30.0], [10]], [[60], [10]]]))
+    assert turns.of(0).tolist() == [30, 60]
+    assert turns.ratios(0, base=1).tolist() == [3, 6]
 
 
 def test_recorded_calls_take_turns() -> None:
