@@ -38,6 +38,12 @@ STEP = 0.05
 KILLED = -9
 """How a process ended that the system killed, which does so where memory runs out."""
 
+LEFT = 1.0
+"""Seconds that are waited for the end of what a child has written."""
+
+_OWN_GROUP: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+"""A child and those that it starts are a group, which can be stopped together."""
+
 KEPT = 1.0
 """Gigabytes up to which an idle child is kept for the next call."""
 
@@ -95,11 +101,13 @@ class _Worker:
     def __init__(self) -> None:
         code = f"import sys; sys.path[:] = {sys.path!r}; from mari_onnx import worker; worker.serve()"
         command = [sys.executable, "-c", code]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, **pipes, **_OWN_GROUP)
         self.pid = os.getpid()
         self.messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.doing, self.where = "started", ""
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def _listen(self) -> None:
         """Put every message of the child into the queue, and at its end one that says so."""
@@ -174,10 +182,19 @@ class _Worker:
         return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:"))) / 1e6
 
     def end(self) -> None:
-        """Stop the child."""
-        self.process.kill()
+        """Stop the child, with the processes that a library has started in it.
+
+        OpenVINO starts one that sends what it was used for. It has the pipe, which has no end while it lives.
+        """
+        if self.process.poll() is None:
+            self.process.kill()
+            if _OWN_GROUP:
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # there may be the child alone
+                    os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
+        self.listener.join(LEFT)
+        streams = [self.process.stdin, *([] if self.listener.is_alive() else [self.process.stdout])]
+        for stream in streams:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()

@@ -174,3 +174,42 @@ def test_a_child_of_ones_own() -> None:
     assert worker.run(os.getpid) == kept
     with pytest.raises(ProcessLookupError):
         os.kill(alone, 0)
+
+
+def forks() -> int:
+    """Leave a process that has the pipe of this one, as OpenVINO does."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    return child
+
+
+def test_a_process_that_a_library_leaves_behind_holds_nobody() -> None:
+    start = time.monotonic()
+    left = worker.run(forks, alone=True)
+    assert time.monotonic() - start < 20
+    with pytest.raises(ProcessLookupError):
+        wait_for_the_end_of(left)
+
+
+def forks_and_dies() -> None:
+    """The same, with the pipe left to the other process."""
+    if os.fork() == 0:
+        time.sleep(3)
+        os._exit(0)
+    os._exit(7)
+
+
+def test_a_child_that_dies_and_leaves_a_process_behind() -> None:
+    with pytest.raises(worker.StoppedError, match=r"exit code 7|were over"), within(timeout=2):
+        worker.run(forks_and_dies, alone=True)
+
+
+def wait_for_the_end_of(pid: int) -> None:
+    """Raise ProcessLookupError when the process has ended."""
+    for _ in range(100):
+        os.kill(pid, 0)
+        if Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split(") ")[-1][0] == "Z":
+            raise ProcessLookupError
+        time.sleep(0.05)
