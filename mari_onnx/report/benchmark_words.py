@@ -19,30 +19,36 @@ SIDES: dict[Side, str] = {"request": "the request's side", "candidates": "the ca
 def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:
     """The tables of a benchmark, with so many nodes of each model at most."""
     of = "recorded calls" if benchmark.inputs else "a call"
+    several = any(t.threads != 1 for t in benchmark.timings)
+    threads = ("threads",) if several else ()
+
+    def numbers(timing: Timing) -> tuple[str, ...]:
+        return (f"{timing.batch:,}", *([str(timing.threads)] if several else []))
+
     yield Table(
         "Time", f"of {of}: the median, and the speed-up in {benchmark.confidence:.0%} intervals",
-        ("candidates", "threads", "before", "after", "speed-up", "interval", "time"),
+        ("candidates", *threads, "before", "after", "speed-up", "interval", "time"),
         [
             (
-                f"{t.batch:,}", str(t.threads), microseconds(t.before.median_us), microseconds(t.after.median_us),
+                *numbers(t), microseconds(t.before.median_us), microseconds(t.after.median_us),
                 f"{t.speedup:.3f}", interval(t.low, t.high), ratio(t.speedup, 1),
             )
             for t in benchmark.timings
         ],
-        words=6,
+        words=5 + several,
     )  # fmt: skip
     yield Table(
         "Tail, throughput and memory", "before → after; candidates a second in calls one after the other",
-        ("candidates", "threads", "90 % within", "99 % within", "candidates/s", "memory of a call"),
+        ("candidates", *threads, "90 % within", "99 % within", "candidates/s", "memory of a call"),
         [
             (
-                f"{t.batch:,}", str(t.threads), _both(t.before.p90_us, t.after.p90_us, microseconds),
+                *numbers(t), _both(t.before.p90_us, t.after.p90_us, microseconds),
                 _both(t.before.p99_us, t.after.p99_us, microseconds),
                 _both(t.before.per_second, t.after.per_second, count), _both(t.before.memory, t.after.memory, _memory),
             )
             for t in benchmark.timings
         ],
-        words=6,
+        words=1 + several,
     )  # fmt: skip
     if benchmark.profile is not None:
         yield _by_side(benchmark.profile)
