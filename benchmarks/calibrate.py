@@ -25,11 +25,12 @@ FEW, MANY = 2, 34
 
 
 class Case(NamedTuple):
-    """One node: its inputs are shapes, or arrays where they are constants."""
+    """One node: its inputs are shapes, or arrays where they are constants. Floats are positive unless `signed`."""
 
     op_type: str
     inputs: tuple[tuple[int, ...] | npt.NDArray[Any], ...]
     attributes: dict[str, Any] = {}  # noqa: RUF012
+    signed: bool = False
 
 
 def floats(*shape: int) -> npt.NDArray[np.float32]:
@@ -81,6 +82,8 @@ CASES: dict[str, list[Case]] = {
         Case("Concat", (*[(512, 1)] * 16,), {"axis": 1}),
         Case("Slice", ((512, 512), integers(0), integers(256), integers(1))),
         Case("Slice", ((512, 512), integers(0), integers(16), integers(1))),
+        Case("Slice", ((500, 3), integers(1), integers(2), integers(1))),
+        Case("Slice", ((500, 3, 80), integers(1), integers(2), integers(1))),
         Case("Expand", ((1, 256), integers(*WIDE))),
         Case("Expand", ((1, 20, 16), integers(500, 20, 16))),
         Case("Expand", ((500, 1, 16), integers(500, 20, 16))),
@@ -95,9 +98,18 @@ CASES: dict[str, list[Case]] = {
         Case("Gather", (floats(1000, 1), (500, 20))),
         Case("ReduceSum", ((500, 20, 16), integers(1))),
         Case("ReduceSum", ((500, 20, 16), integers(2))),
+        Case("ReduceSum", ((500, 3, 48), integers(1))),
+        Case("ReduceSum", ((500, 40, 1), integers(1))),
+        Case("ReduceSum", ((500, 50, 64), integers(1))),
+        Case("ReduceMax", ((500, 3, 48), integers(1))),
+        Case("ReduceL2", ((500, 20, 16), integers(1))),
+        Case("ReduceMean", ((500, 3, 48), integers(1))),
         Case("ReduceMean", ((512, 256), integers(1))),
+        Case("Sum", ((500, 48),) * 3),
+        Case("Sum", ((500, 16),) * 6),
         Case("BatchNormalization", (WIDE, *[np.abs(floats(256))] * 4)),
         Case("LayerNormalization", (WIDE, floats(256), floats(256))),
+        Case("LayerNormalization", ((10000, 32), floats(32))),
     ],
     "multiply-adds": [
         Case("Gemm", ((500, 512), floats(512, 512), floats(512))),
@@ -133,8 +145,9 @@ CASES: dict[str, list[Case]] = {
         Case("Pow", (WIDE, np.array(2, np.float32))),
         Case("Pow", (WIDE, np.array(2.5, np.float32))),
         Case("Div", (WIDE, WIDE)),
-        Case("PRelu", (WIDE, floats(256))),
-        Case("LeakyRelu", (WIDE,)),
+        Case("PRelu", (WIDE, floats(256)), signed=True),
+        Case("PRelu", (WIDE, floats(1)), signed=True),
+        Case("LeakyRelu", (WIDE,), signed=True),
     ],
 }
 
@@ -163,7 +176,8 @@ def measured(case: Case) -> float:
     for info in few.graph.input:
         shape = [d.dim_value for d in info.type.tensor_type.shape.dim]
         integer = info.type.tensor_type.elem_type == onnx.TensorProto.INT64
-        feeds[info.name] = ids(100, *shape) if integer else np.abs(floats(*shape))
+        numbers = floats(*shape) if case.signed else np.abs(floats(*shape))
+        feeds[info.name] = ids(100, *shape) if integer else numbers
     timing = paired([session(m, optimize=False) for m in (few, many)], feeds, seconds=0.5)
     return 1e3 * (timing.microseconds(1) - timing.microseconds(0)) / (MANY - FEW)
 

@@ -246,8 +246,18 @@ def efforts() -> str:
 
 def identities() -> str:
     """What each file of rules opens with."""
+    return _openings("analysis/rules")
+
+
+def kernels() -> str:
+    """What each file of kernels opens with."""
+    return _openings("planning/kernels")
+
+
+def _openings(folder: str) -> str:
+    """Of each file in a folder of the package that has identities: the first sentences of it, and its identities."""
     lines = []
-    for path in sorted((PACKAGE / "analysis/rules").glob("[!_]*.py")):
+    for path in sorted((PACKAGE / folder).glob("[!_]*.py")):
         indented = "\n".join(line for line in _docstring(path).splitlines() if line.startswith("    "))
         first = " ".join(_docstring(path).split("\n\n")[0].split())
         if indented:
@@ -446,6 +456,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "verification": verification,
     "efforts": efforts,
     "identities": identities,
+    "kernels": kernels,
     "refusals": refusals,
     "next-steps": next_steps,
     "messages": messages,

@@ -5,7 +5,7 @@ Each step, and the folder that has its code:
     load        read a file into a `Document`, and view it as a graph                     document
     roles       decide which inputs belong to the request                                 analysis
     interpret   derive the forms of every value, by one rule for each operator family     analysis
-    plan        choose forms, so that a call takes the least time                         planning
+    plan        choose forms and kernels, so that a call takes the least time             planning
     emit        write the chosen nodes into a copy of the document                        emission, partition
     verify      run the result beside the original; leave out what fails (`attempts`)     verification
     save        write all files, or none (done by the command)                            document
@@ -37,6 +37,7 @@ from mari_onnx.emission import write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
+from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report
@@ -103,7 +104,7 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
     reading = roles(document, settings)
 
     def attempt(whole: frozenset[str]) -> Outcome:
-        plan = best_plan(leaving(reading, whole), settings.batch)
+        plan = planned(leaving(reading, whole), settings)
         if settings.mode.demanded:
             require_writable(plan)
         report = described("optimize", plan, settings)
@@ -129,7 +130,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     reading = roles(document, settings, cut=True)
 
     def attempt(whole: frozenset[str]) -> Outcome:
-        plan = best_plan(leaving(reading, whole), settings.batch)
+        plan = planned(leaving(reading, whole), settings, written=True)
         require_writable(plan)
         say("cutting", 2, 3)
         parts = partition(plan)
@@ -153,7 +154,13 @@ def leaving(reading: Reading, whole: frozenset[str]) -> Reading:
 def inspect(model: ModelLike, settings: Settings) -> Report:
     """The report on what `optimize` would do, and why."""
     document = as_read(model, settings, verified=False)
-    return described("inspect", best_plan(roles(document, settings), settings.batch), settings)
+    return described("inspect", planned(roles(document, settings), settings), settings)
+
+
+def planned(reading: Reading, settings: Settings, *, written: bool = False) -> Plan:
+    """The best plan, with faster kernels if it is `written` or pays without them."""
+    plan = best_plan(reading, settings.batch)
+    return with_kernels(plan) if written or settings.mode.demanded or plan.pays else plan
 
 
 def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> Document:

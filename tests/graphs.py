@@ -24,6 +24,7 @@ from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
 from mari_onnx.emission import Written, write
+from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Remark
@@ -146,12 +147,18 @@ class Rewritten:
 
 
 def rewrite(
-    model: onnx.ModelProto, user: Sequence[str] = ("user",), batch: int = MANY, mode: Mode = AS_EXPORTED
+    model: onnx.ModelProto,
+    user: Sequence[str] = ("user",),
+    batch: int = MANY,
+    mode: Mode = AS_EXPORTED,
+    *,
+    kernels: bool = False,
 ) -> Rewritten:
-    """Interpret and write, unconditionally. Globs that match nothing are left out."""
+    """Interpret and write, unconditionally, on request with faster kernels. Globs that match nothing are left out."""
     graph = Model(from_proto(model))
     names = {i.name for i in graph.inputs}
     plan = best_plan(read(graph, roles_of(graph, [u for u in user if u in names], batch, mode)), batch)
+    plan = with_kernels(plan) if kernels else plan
     assert not [r for r in plan.program.context.remarks if r.status == "broken"]
     written = write(plan.lowered)
     from_proto(written.model)  # a valid model again

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "report/benchmark_words.py": ("report/test_report.py", "tables and verdicts are seen in whole reports"),
     "report/survey.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
     "report/survey_words.py": ("survey/test_survey.py", "verdicts are those of surveys of models"),
+    "planning/kernels/site.py": ("planning/kernels/test_kernels.py", "what kernels are given; every kernel uses it"),
     "report/model.py": ("report/test_as_json.py", "records; their fields are those of the schema"),
     "serving/mode.py": ("serving/test_modes.py", "what a mode has to define is seen in each of them"),
     "serving/rows.py": ("serving/test_modes.py", "ways to keep rows are seen in the ways of serving"),

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, evaluate
-from mari_onnx.ir.operators import FUSED_OPERATORS, OPERATORS, named
+from mari_onnx.ir.operators import FUSED_OPERATORS, MANY, OPERATORS, named
 
 NS_PER_LAUNCH = 500.0
 NS_PER_VIEW = 300.0
@@ -40,6 +40,10 @@ NS_PER_RUN = 9.0
 """For each run of an elementwise operator with broadcasting: a stretch over which each operand advances or repeats."""
 BROADCASTING = named(lambda t: t.broadcasts) - {"Where"}  # the price of an element of Where includes its runs
 
+NS_PER_ELEMENT_REDUCED = 0.08
+NS_PER_REDUCTION = 120.0
+"""For each index of the axes before a reduced one that others follow, as the reduction then begins anew."""
+
 NS_PER_ROW = 8.0
 """For each row that Gather looks up or Concat copies, beside its elements."""
 NARROW = 16
@@ -56,6 +60,9 @@ UNKNOWN_EXTENT = 32
 VIEWS = named(lambda t: t.view)
 PRODUCTS = named(lambda t: t.product) | named(lambda t: t.product, FUSED_OPERATORS)
 READ_MORE = named(lambda t: t.reads_more)
+REDUCTIONS = named(lambda t: t.reduction)
+EXTREMES = frozenset({"ReduceMax", "ReduceMin"})
+VARIADIC = named(lambda t: t.elementwise and t.broadcasts and t.most == MANY)
 
 Shape: TypeAlias = "tuple[Extent, ...] | None"
 
@@ -171,18 +178,22 @@ class CostModel:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
         if op_type in PRODUCTS and (macs := self.macs(op_type, inputs, outputs, attributes)):
             return launch + self._product(macs, inputs[1], outputs[0])
+        if op_type == "Slice" and inputs[0] is not None and outputs[0] is not None:
+            return launch + NS_PER_ROW / 2 * self._before(inputs[0], outputs[0]) + NS_PER_ELEMENT / 2 * written
         if op_type in ("Concat", "Gather") and inputs[0] is not None:
             axis = attributes.get("axis", 0)
             if op_type == "Gather":
-                per_row, width = NS_PER_ROW, self.elements(inputs[0][axis:][1:])
+                per_row, width = NS_PER_ROW if axis == 0 else NS_PER_ROW / 2, self.elements(inputs[0][axis:][1:])
             else:
                 widths = [self.elements(s[axis:]) for s in inputs if s is not None]
                 per_row, width = sum(NS_PER_ROW * min(w / NARROW, 1) for w in widths), sum(widths)
             return launch + per_row * written / max(width, 1) + NS_PER_ELEMENT / 2 * written
         if op_type == "Transpose" and inputs[0] is not None:
             return launch + self._transposed(inputs[0], attributes.get("perm", range(len(inputs[0]))[::-1]))
+        if op_type in REDUCTIONS and inputs[0] is not None and outputs[0] is not None:
+            return launch + self._reduced(op_type, inputs[0], outputs[0])
         read = max(map(self.elements, inputs), default=0) if op_type in READ_MORE else 0
-        moved = max(written, read)
+        moved = max(written, read) * (max(len(inputs) - 1, 1) if op_type in VARIADIC else 1)
         memory = NS_PER_ELEMENT * (moved + max(moved - CACHED, 0))
         runs = self._runs(inputs, outputs[0]) if op_type in BROADCASTING else 0
         return launch + NS_PER_RUN * runs + max(NS_PER_ELEMENT_OF.get(op_type, NS_PER_ELEMENT) * moved, memory)
@@ -239,6 +250,17 @@ class CostModel:
         if inwards or len(order) < 2 or (block == 1 and order[1:] == list(range(len(order) - 1))):
             return NS_PER_ELEMENT * written
         return NS_PER_ELEMENT / 2 * written + (NS_PER_BLOCK if block > 1 else NS_PER_ELEMENT_APART) * written / block
+
+    def _reduced(self, op_type: str, shape: tuple[Extent, ...], out: tuple[Extent, ...]) -> float:
+        """Nanoseconds of a reduction. It begins anew for each index before the reduced axes, unless they are last."""
+        is_last = not out or shape[-1] != out[-1] or shape[: len(out)] == out
+        begins = 0 if is_last or op_type in EXTREMES else self._before(shape, out)
+        return NS_PER_ELEMENT_REDUCED * self.elements(shape) + NS_PER_REDUCTION * (begins if begins > 1 else 0)
+
+    def _before(self, shape: tuple[Extent, ...], out: tuple[Extent, ...]) -> int:
+        """How many indices there are of the axes before the first one that has another extent in the result."""
+        lead = next((i for i, (before, after) in enumerate(zip(shape, out, strict=False)) if before != after), len(out))
+        return self.elements(shape[:lead])
 
     def _attention(self, macs: int, queries: tuple[Extent, ...], attributes: Mapping[str, Any]) -> float:
         """Nanoseconds of two products for each head and batch entry, and of the Softmax between them."""

@@ -125,7 +125,7 @@ OPERATORS: Mapping[str, Traits] = {
     "Mod": replace(_BINARY, checked=(1,)),
     **_each("And Equal Greater GreaterOrEqual Less LessOrEqual Or Xor", replace(_BINARY, result="boolean")),
     "Pow": replace(_BINARY, ns=0.4),
-    "PRelu": replace(_BINARY, ns=0.6),
+    "PRelu": replace(_BINARY, ns=5.0),
     "Where": replace(_BINARY, least=3, most=3, result="second", ns=3.5),
     **_each("Max Mean Min Sum", replace(_VARIADIC, broadcasts_from=8)),
     # Of the second operand only the element type matters.

@@ -30,28 +30,37 @@ PASSES = 3
 
 
 def choose(program: Program) -> None:
-    """Settle every choice of the program, in place: the inputs of its nodes are the chosen tensors afterwards."""
+    """Settle every choice of the program, and those among its siblings (see `settle`)."""
     b = program.context.b
     outputs = [plain(b, value) for value in program.outputs]
     stack_siblings(b, sorted(reachable(outputs), key=lambda node: node.serial), program.context.opset)
+    settle(program, program.context.cost)
+
+
+def settle(program: Program, cost: CostModel) -> None:
+    """Settle the recorded choices, in place: the inputs of the program's nodes are the chosen tensors afterwards."""
+    b = program.context.b
     if not b.choices:
         return
+    outputs = [b.resolve(plain(b, value)) for value in program.outputs]
     reads = _Reads(b)
-    none_switched, all_switched = (_Selection(b, program.context.cost, reads) for _ in range(2))
+    none_switched, all_switched = (_Selection(b, cost, reads) for _ in range(2))
     for selection in (none_switched, all_switched):
         for tensor in outputs:
             selection.count(tensor, 1)
     for choice in b.choices:  # some choices pay only together
         all_switched.switch(choice)
     best = min((none_switched.improved(), all_switched.improved()), key=lambda selection: selection.cost)
-    _settle(b, best, outputs)
+    _read_chosen(b, best, outputs)
+    b.choices.clear()
     check_expressions("planning", map(b.resolve, outputs))
 
 
-def _settle(b: Builder, best: _Selection, outputs: Sequence[Tensor]) -> None:
+def _read_chosen(b: Builder, best: _Selection, outputs: Sequence[Tensor]) -> None:
     """Make every node read the tensors of the best selection, and note these in `Builder.chosen`."""
     substitutes = best.chosen | {t: _substitute(best, t) for t in outputs}
-    b.chosen.update({t: substitute for t, substitute in substitutes.items() if substitute is not t})
+    earlier = {t: substitutes.get(substitute, substitute) for t, substitute in b.chosen.items()}
+    b.chosen.update({t: substitute for t, substitute in (earlier | substitutes).items() if substitute is not t})
     for node in list(best.uses):
         node.inputs = tuple(None if t is None else _substitute(best, t) for t in node.inputs)
         if is_reshape(node.outputs[0]):

@@ -18,9 +18,10 @@ from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.emission import lower, write
+from mari_onnx.emission import write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.extents import evaluate
+from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.guard import OutputGuard
 from mari_onnx.serving.mode import Mode, SentOnce
@@ -87,7 +88,7 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
         graph = Model(from_proto(case.model))
         try:
             given = roles_of(graph, case.declared, case.batch, mode)
-            result = write(lower(best_plan(read(graph, given), case.batch).program, graph)).model
+            result = write(with_kernels(best_plan(read(graph, given), case.batch)).lowered).model
         except UserError as error:
             if not any(reason in error.message for reason in CANNOT):
                 raise

@@ -182,12 +182,12 @@ def reduce(op: Op, ctx: Context) -> Derived:
     if not axes:
         axes = [] if op.attribute("noop_with_empty_axes", 0) else list(range(rank))
     axes = list(dict.fromkeys(a % rank for a in axes))  # one may be there twice
-    dims = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1)))
+    dims, since = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1))), ctx.b.count
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
     value = pairs.summed(op, ctx, derived[0], axes)
-    value = _over_parts(op, ctx, value, axes)
+    value = _over_parts(op, ctx, value, axes, since)
     value = _over_factors(op, ctx, value, axes)
     value = _over_blocks(op, ctx, value, axes)
     if (found := moments.of_row(op, ctx)) is not None:
@@ -206,10 +206,11 @@ INTEGER_MAX = 12
 """The opset from which Max and Min take integers. Runtimes have them for integers of 32 and 64 bits."""
 
 
-def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
+def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int], began: int) -> Value:
     """The result as terms, sum [a b] = sum a + sum b, each term on the axes of its part; or as the parts' maximum.
 
-    `whole` is the result as it is known so far. It is returned as it is where the input has no parts along `axes`.
+    `whole` is the result as it is known so far, made of nodes with a serial larger than `began`. It is returned as it
+    is where the input has no parts along `axes`.
     """
     x, parts = op.data, op.data.parts
     combine = COMBINE.get(op.op_type)
@@ -237,7 +238,7 @@ def _over_parts(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Valu
         ranks = [len(dims)] * len(reduced)
         total = pointwise(ctx.b, reduced, ranks, dims, lambda ts, shape: ctx.b.make(combine, ts, shape))
     total = priced(ctx.cost, total, since, parts.price)
-    unsplit = priced(ctx.cost, whole.array, since, x.array.price)
+    unsplit = priced(ctx.cost, whole.array, began, x.array.price)
     return replace(whole, array=total if total.price < unsplit.price else unsplit, terms=terms)
 
 

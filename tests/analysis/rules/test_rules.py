@@ -22,8 +22,13 @@ BESIDE = (
 )
 """Modules with identities of their own that are no rules."""
 
+KERNELS = ROOT / "planning/kernels"
+HELPERS = {"places", "site"}
+"""Modules beside the kernels that replace nothing themselves."""
+
 FAMILIES = [
     *((path, TESTS / "analysis/rules") for path in sorted((ROOT / "analysis/rules").glob("[!_]*.py"))),
+    *((path, TESTS / "planning/kernels") for path in sorted(KERNELS.glob("[!_]*.py")) if path.stem not in HELPERS),
     *((ROOT / f"{name}.py", (TESTS / name).parent) for name in BESIDE),
 ]
 
@@ -34,6 +39,13 @@ def test_each_family_says_what_holds_and_when(rules: Path, tests: Path) -> None:
     assert re.search(r"^    \S", said, re.MULTILINE), "identities are indented"
     assert re.search(r"^Holds ", said, re.MULTILINE)
     assert re.search(r"\bRounding: ", said)
+
+
+@pytest.mark.parametrize(
+    "kernels", [path for path, _ in FAMILIES if path.parent == KERNELS], ids=lambda path: path.stem
+)
+def test_each_kernel_says_what_was_measured(kernels: Path) -> None:
+    assert "\nMeasured with onnxruntime " in (ast.get_docstring(ast.parse(kernels.read_text())) or "")
 
 
 @pytest.mark.parametrize(("rules", "tests"), FAMILIES, ids=lambda path: path.stem)
