@@ -71,7 +71,7 @@ def _round(plan: Plan) -> Plan:
     for offered in taken:
         _note(program, offered)
         remark = _remark(offered, needed)
-        if remark not in program.context.remarks:  # parts of one value are computed by nodes of one name
+        if remark.tensor and remark not in program.context.remarks:  # parts of one value have nodes of one name
             program.context.remarks.append(remark)
     return better
 
@@ -111,7 +111,10 @@ def _note(program: Program, offered: _Offered) -> None:
 
 
 def _remark(offered: _Offered, needed: set[Node]) -> Remark:
-    """The remark on the last of the replaced nodes: which nodes are gone, and what is written instead."""
+    """The remark on the last of the replaced nodes: which nodes are gone, and what is written instead.
+
+    It has no `tensor` for a node without a name, such as one that another kernel made.
+    """
     last = offered.offer.instead_of[0]
     gone = [node for node in offered.offer.instead_of if node not in needed]
     new = [node for node in reachable([offered.tensor], offered.since) if not node.outputs[0].constant]
