@@ -130,6 +130,7 @@ CASES: dict[str, list[Case]] = {
         Case("MatMul", ((16, 16), (500, 16, 16))),
         Case("MatMul", ((1, 50, 16), (500, 16, 4))),
         Case("MatMul", (floats(32, 128), (500, 128, 1))),
+        Case("MatMul", (floats(108, 216), (100, 216, 64))),
         Case("MatMul", ((500, 20, 64), (500, 64, 1))),
         Case("MatMul", ((500, 64, 64), (500, 64, 64))),
         Case("MatMul", ((500, 4, 1, 16), (4, 16, 50))),

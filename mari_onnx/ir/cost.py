@@ -30,7 +30,11 @@ COLUMNS = 16
 NS_PER_PRODUCT = 150.0
 NS_PER_MAC_OF_MANY = 0.035
 MANY_ROWS = 256
-"""In a batch of products each has its price, and packs its right side. From so many rows on, packing pays."""
+SHARED_ROWS = 16
+"""In a batch of products each has its price, and packs its right side. From so many rows on, packing pays.
+
+Rows that all products share, those of a weight on the left, stay in the cache, so that fewer are enough.
+"""
 
 NS_PER_ELEMENT = 0.2
 CACHED = 500_000
@@ -177,7 +181,7 @@ class CostModel:
         if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
         if op_type in PRODUCTS and (macs := self.macs(op_type, inputs, outputs, attributes)):
-            return launch + self._product(macs, inputs[1], outputs[0])
+            return launch + self._product(macs, inputs[0], inputs[1], outputs[0])
         if op_type == "Slice" and inputs[0] is not None and outputs[0] is not None:
             return launch + NS_PER_ROW / 2 * self._before(inputs[0], outputs[0]) + NS_PER_ELEMENT / 2 * written
         if op_type in ("Concat", "Gather") and inputs[0] is not None:
@@ -220,7 +224,7 @@ class CostModel:
         runs = prod(shapes[0]) // max(width, 1)
         return runs if runs > 1 else 0
 
-    def _product(self, macs: int, right: Shape, out: Shape) -> float:
+    def _product(self, macs: int, left: Shape, right: Shape, out: Shape) -> float:
         """Nanoseconds of a product. Reading the right side counts as one more row, for each product of a batch."""
         columns = max(self.elements(out and out[-1:]), 1)
         rows = max(self.elements(out) // columns, 1)
@@ -229,7 +233,9 @@ class CostModel:
             return NS_PER_MAC * padded * (1 + 1 / rows)
         products = self.elements(out and out[:-2])
         each = macs if columns == 1 else padded
-        per_mac = NS_PER_MAC_OF_MANY if rows < products * MANY_ROWS else NS_PER_MAC
+        shared = left is not None and self.elements(left[:-2]) <= 1
+        enough = products * (SHARED_ROWS if shared else MANY_ROWS)
+        per_mac = NS_PER_MAC_OF_MANY if rows < enough else NS_PER_MAC
         return NS_PER_PRODUCT * products + per_mac * each * (1 + products / rows)
 
     def _transposed(self, shape: tuple[Extent, ...], perm: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.graphs import MANY, STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
+from tests.graphs import MANY, STYLES, Rewritten, assert_same, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -175,6 +175,21 @@ def test_a_weight_on_the_left(style: str, columns: int) -> None:
     result = rewrite_and_check(model)
     assert "Concat" not in result.ops
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
+
+
+@pytest.mark.parametrize("batch", [10, 100, 500])
+def test_a_weight_on_the_left_of_tokens_stays_there(batch: int) -> None:
+    """Tokens that are compressed to fewer: nothing is transposed, and the user's tokens are compressed once."""
+    body = "x = Concat <axis = 1> (user, item) y = MatMul (w, x)"
+    types = {"user": "float[60, 64]", "item": "float[40, 64]", "output": "float[B, 32, 64] y"}
+    model = ranking("one", body, **types, w=integers(32, 100))
+    result = rewrite(model, ["user_row"], batch=batch)
+    assert result.graph == [
+        "y.user [1 32 64] = MatMul (w.user, user_row)",
+        "y.item [B 32 64] = MatMul (w.item, item)",
+        "y [B 32 64] = Add (y.item, y.user)",
+    ]
+    assert_same(model, result.model)
 
 
 @styles
