@@ -181,7 +181,7 @@ def test_a_weight_on_the_left(style: str, columns: int) -> None:
 def test_a_weight_on_the_left_of_tokens_stays_there(batch: int) -> None:
     """Tokens that are compressed to fewer: nothing is transposed, and the user's tokens are compressed once."""
     body = "x = Concat <axis = 1> (user, item) y = MatMul (w, x)"
-    types = {"user": "float[60, 64]", "item": "float[40, 64]", "output": "float[B, 32, 64] y"}
+    types: dict[str, Any] = {"user": "float[60, 64]", "item": "float[40, 64]", "output": "float[B, 32, 64] y"}
     model = ranking("one", body, **types, w=integers(32, 100))
     result = rewrite(model, ["user_row"], batch=batch)
     assert result.graph == [
