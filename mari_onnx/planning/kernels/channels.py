@@ -65,7 +65,9 @@ class _Scaling:
             return None
         b, (scale, bias, mean, variance) = site.b, stored
         shape = scale.known_shape
-        root = b.make("Sqrt", [b.make("Add", [variance, site.like(variance, epsilon)], shape)], shape)
+        small = site.like(variance, epsilon)
+        small.name_after(variance, "epsilon")
+        root = b.make("Sqrt", [b.make("Add", [variance, small], shape)], shape)
         by = b.make("Div", [scale, root], shape)
         return cls(site, numbers, by, b.make("Sub", [bias, b.make("Mul", [mean, by], shape)], shape))
 
