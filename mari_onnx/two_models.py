@@ -20,6 +20,7 @@ from mari_onnx.policies import of_times
 from mari_onnx.report.model import Configuration, Cost, Report
 from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
+from mari_onnx.serving.names import INDEX_INPUT, REQUESTS
 from mari_onnx.serving.recompose import feeding, together
 from mari_onnx.verification.options import Known, Options
 from mari_onnx.version import __version__
@@ -102,7 +103,10 @@ def bench(
         sent = feeding(pair.reference, pair.optimized, pair.mode)
         request = tuple(given.name for given in pair.roles.inputs)
         report = replace(_report(pair, pair.optimized, called, notes), command="bench")
-        measured = Pair(pair.reference, pair.optimized, sent, pair.drawn.tiled, pair.drawn.keys, request)
+        # A verification sends a row for each candidate where a service sends one for each request.
+        measured = Pair(
+            pair.reference, pair.optimized, sent, pair.roles.tiled, pair.drawn.keys, request, _index(pair.mode)
+        )
         benchmark = measure(measured, options, progress)
     shown = {each.name: getattr(options, each.name) for each in fields(options)}
     return replace(
@@ -110,6 +114,11 @@ def bench(
         policies=of_times(benchmark.timings, options.min_speedup, options.max_slowdown),
         configuration=_configuration(called, shown),
     )  # fmt: skip
+
+
+def _index(mode: Mode) -> str | None:
+    """The input that selects the rows of requests in a written model, if there is one."""
+    return (mode.options.request_index or INDEX_INPUT) if mode.options.user_batch == REQUESTS else None
 
 
 def _report(pair: _Pair, result: Document, called: Called, notes: list[str]) -> Report:

@@ -381,3 +381,16 @@ def test_verify_of_a_result(tower: onnx.ModelProto) -> None:
     report = verify(tower, result, user_inputs="user", effort="quick")
     assert report.verification is not None
     assert report.verification.passed
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_bench_with_an_index_that_the_model_has() -> None:
+    model = parse(
+        "g (float[B, 256] user, float[B, 3] item, int64[B] req) => (float[B, 32] y, int64[B] same) {"
+        "x = Concat <axis = 1> (user, item) y = Gemm (x, w, b) same = Identity (req) }",
+        **WIDE,
+    )
+    result = optimize(model, user_inputs="user", request_index="req", verify=False)
+    report = mari_onnx.bench(model, result, user_inputs="user", request_index="req", **FEW)
+    assert report.benchmark is not None
+    assert [timing.batch for timing in report.benchmark.timings] == [1, 8]

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_low
 
+import numpy as np
+
 from mari_onnx.document.document import Document
 from mari_onnx.document.runtime import Session
 from mari_onnx.errors import UserError
@@ -22,6 +24,7 @@ from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case
 from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, own_batch
 from mari_onnx.verification.inputs.fixed_extents import that_run
 from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
+from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
 from mari_onnx.verification.signatures import Argument, check_signatures, check_tiled
 
@@ -32,7 +35,7 @@ class Pair:
 
     `feeding` computes the inputs of the optimized model from those of the reference; None where they are the same. The
     rows of `tiled` inputs are identical in each call, or with `keys` those with the same keys. `request` are the inputs
-    of the request.
+    of the request. Where the optimized model takes a row for each request, `index` is the input that selects them.
     """
 
     reference: Document
@@ -41,6 +44,7 @@ class Pair:
     tiled: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     request: tuple[str, ...] = ()
+    index: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,17 @@ class Setting:
 class _Sent:
     """How the optimized model is called: with what `Pair.feeding` makes of the reference's inputs."""
 
-    def __init__(self, feeding: Document | None) -> None:
-        self.source = None if feeding is None else Source("feeding", feeding)
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.source = None if pair.feeding is None else Source("feeding", pair.feeding)
         self.session = None if self.source is None else self.source.session()
 
     def feeds(self, of_reference: Feeds) -> Feeds:
         if self.source is None or self.session is None:
             return of_reference
         made = self.source.runner(self.session)(of_reference)
-        return {name.removeprefix(SENT): array for name, array in made.items()}
+        sent = {name.removeprefix(SENT): array for name, array in made.items()}
+        return sent if self.pair.index is None else each_request_once(sent, self.pair.index, self.pair.tiled)
 
     def check(self, reference: Session, optimized: Session) -> None:
         """Raise UserError unless both models take the reference's inputs and have its outputs; a guard is one more."""
@@ -87,18 +93,36 @@ class _Signature:
         return self.outputs
 
 
+def each_request_once(feeds: Feeds, index: str, rows: Sequence[str]) -> Feeds:
+    """The feeds with one row for each request, as a caller sends them; `index` selects the rows of the inputs `rows`.
+
+    What computes these inputs from the reference's may send a row for each candidate, and rows that none has.
+    """
+    selected = feeds[index]
+    found: dict[tuple[object, ...], int] = {}
+    numbers = [found.setdefault(_request(feeds, rows, int(row)), len(found)) for row in selected]
+    first = [int(selected[numbers.index(number)]) for number in range(len(found))]
+    once = {name: np.ascontiguousarray(feeds[name][first]) for name in rows}
+    return {**feeds, **once, index: np.array(numbers, selected.dtype)}
+
+
+def _request(feeds: Feeds, rows: Sequence[str], row: int) -> tuple[object, ...]:
+    """What tells requests apart: all that is in a row."""
+    return tuple(tuple(np.ravel(feeds[name][row]).tolist()) for name in rows)
+
+
 def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
     """The settings, that with the fewest candidates first; `notes` are added where a call is not what a caller sends.
 
     Raises UserError where a model cannot be loaded, where their inputs or outputs are not alike, where a recorded call
     does not fit, and where the reference does not run on any call.
     """
-    reference, sent = Source("reference", pair.reference), _Sent(pair.feeding)
+    reference, sent = Source("reference", pair.reference), _Sent(pair)
     session = reference.session()
     sent.check(session, Source("optimized", pair.optimized).session())
     inputs = inputs_of(session)
     check_tiled(pair.tiled, inputs)
-    inputs, run = _with_extents(inputs, options), reference.runner(session)
+    inputs, run = _with_extents(inputs, options), answering(reference.runner(session))
     if options.inputs is None:
         inputs = that_run(inputs, reference.proto, run, notes)
     traced, unknown = traced_or_noted(reference, inputs, options.input_ranges)

@@ -12,7 +12,7 @@ import pytest
 from mari_onnx import optimize
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.measurement.calls import Pair, Setting, settings
+from mari_onnx.measurement.calls import Pair, Setting, each_request_once, settings
 from mari_onnx.measurement.options import Options
 from mari_onnx.serving.modes import mode_of_result
 from mari_onnx.serving.recompose import feeding
@@ -38,9 +38,14 @@ def made(pair: Pair, notes: list[str] | None = None, **given: Any) -> list[Setti
     return settings(pair, Options(**given), [] if notes is None else notes)
 
 
-def as_pair(reference: onnx.ModelProto, optimized: onnx.ModelProto, tiled: tuple[str, ...] = ("user",)) -> Pair:
+def as_pair(
+    reference: onnx.ModelProto,
+    optimized: onnx.ModelProto,
+    tiled: tuple[str, ...] = ("user",),
+    index: str | None = None,
+) -> Pair:
     first, second = as_document(reference), as_document(optimized)
-    return Pair(first, second, feeding(first, second, mode_of_result(first, [second])), tiled)
+    return Pair(first, second, feeding(first, second, mode_of_result(first, [second])), tiled, index=index)
 
 
 def test_the_same_call_for_both(tower: onnx.ModelProto) -> None:
@@ -69,10 +74,26 @@ def test_a_row_that_is_sent_once(tower: onnx.ModelProto) -> None:
 
 def test_rows_of_requests(tower: onnx.ModelProto) -> None:
     result = optimize(tower, user_inputs="user", user_batch="requests", verify=False)
-    (found,) = made(as_pair(tower, result.model), batches=(5,))
+    (found,) = made(as_pair(tower, result.model, index="request_index"), batches=(5,))
     ((first, second),) = found.feeds
     assert set(second) == {"user", "item", "request_index"}
     np.testing.assert_array_equal(second["user"][second["request_index"]], first["user"])
+    assert second["user"].shape == (1, 256)  # one request
+
+
+def test_each_request_is_sent_once() -> None:
+    feeds = {
+        "user": np.array([[1, 2], [3, 4], [1, 2], [9, 9]]),
+        "word": np.array([["a"], ["b"], ["a"], ["c"]], object),
+        "item": np.arange(5),
+        "index": np.array([2, 0, 1, 2, 0], np.int64),
+    }
+    sent = each_request_once(feeds, "index", ("user", "word"))
+    assert sent["user"].tolist() == [[1, 2], [3, 4]]
+    assert sent["word"].tolist() == [["a"], ["b"]]
+    assert sent["index"].tolist() == [0, 0, 1, 0, 0]
+    assert sent["index"].dtype == np.int64
+    assert sent["item"] is feeds["item"]
 
 
 def test_a_guard_is_an_output_more(tower: onnx.ModelProto) -> None:
@@ -96,6 +117,18 @@ def test_a_recorded_call_without_an_input(tower: onnx.ModelProto, tmp_path: Path
     np.savez(tmp_path / "call.npz", user=np.zeros((2, 256), np.float32))
     with pytest.raises(UserError, match=r"call.npz lacks input `item` of the model"):
         made(as_pair(tower, tower), inputs=tmp_path / "call.npz")
+
+
+def test_answers_that_are_no_tensors() -> None:
+    """A sequence of scores, and a map for each candidate, as a classifier of scikit-learn has it."""
+    model = parse(
+        "g (float[B, 3] item, float[B, 3] user) => (seq(float[B, 3]) both, seq(map(string, float)) named) {"
+        "s = Add (item, user) both = SequenceConstruct (s, item) "
+        'named = ai.onnx.ml.ZipMap <classlabels_strings = ["a", "b", "c"]> (s) }',
+        domains=', "ai.onnx.ml" : 3',
+    )
+    (found,) = made(as_pair(model, model), batches=(4,))
+    assert found.feeds[0][0]["item"].shape == (4, 3)
 
 
 def test_other_inputs(tower: onnx.ModelProto) -> None:
