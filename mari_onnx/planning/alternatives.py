@@ -7,14 +7,15 @@ same (`Builder.choices`). Here each choice is switched on trial, and kept if the
 Example: `Concat(user, item) @ W` and `user @ W_user + item @ W_item` hold the same. The second is cheaper alone. The
 first may be cheaper if three other nodes read the Concat too.
 
-A selection counts how often each node is used. So a trial costs only as much as the nodes that it adds and removes.
+A selection counts how often each node is used. So a trial costs only as much as the nodes that it adds and removes, and
+a trial that does not pay is undone write by write.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from mari_onnx import budget
 from mari_onnx.analysis.interpret import Program
@@ -37,14 +38,18 @@ def choose(program: Program) -> None:
     settle(program, program.context.cost)
 
 
-def settle(program: Program, cost: CostModel) -> None:
-    """Settle the recorded choices, in place: the inputs of the program's nodes are the chosen tensors afterwards."""
+def settle(program: Program, cost: CostModel, *, ordered: bool = False) -> None:
+    """Settle the recorded choices, in place: the inputs of the program's nodes are the chosen tensors afterwards.
+
+    They are `ordered` if each substitute is computed of tensors that are computed before the one that it stands for. No
+    tensor can then come to need itself, whichever are chosen, and none is looked at for that.
+    """
     b = program.context.b
     if not b.choices:
         return
     outputs = [b.resolve(plain(b, value)) for value in program.outputs]
     reads = _Reads(b)
-    none_switched, all_switched = (_Selection(b, cost, reads) for _ in range(2))
+    none_switched, all_switched = (_Selection(b, cost, reads, ordered) for _ in range(2))
     for selection in (none_switched, all_switched):
         for tensor in outputs:
             selection.count(tensor, 1)
@@ -130,67 +135,99 @@ class _Selection:
 
     `chosen` has the tensor that is read instead of another. `read` counts how often each tensor is asked for, before it
     is substituted, and `uses` counts how often each node is used, after that. `cost` is the time of all used nodes in
-    nanoseconds.
+    nanoseconds. `undo` has what the last trial wrote: the table, the key, and what was there before.
     """
 
     b: Builder
     model: CostModel
     reads: _Reads
+    ordered: bool
     chosen: dict[Tensor, Tensor] = field(default_factory=dict)
-    read: defaultdict[Tensor, int] = field(default_factory=lambda: defaultdict(int))
-    uses: defaultdict[Node, int] = field(default_factory=lambda: defaultdict(int))
+    read: dict[Tensor, int] = field(default_factory=dict)
+    uses: dict[Node, int] = field(default_factory=dict)
     cost: float = 0.0
+    undo: list[tuple[dict[Any, Any], Any, Any]] = field(default_factory=list)
+
+    def _write(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        """Write into one of the tables, or delete where the value is None, and note what was there before."""
+        self.undo.append((table, key, table.get(key)))
+        if value is None:
+            del table[key]
+        else:
+            table[key] = value
+
+    def _undo(self, cost: float) -> None:
+        """Take back everything since `undo` was empty, when the cost was the given one."""
+        while self.undo:
+            table, key, before = self.undo.pop()
+            if before is None:
+                del table[key]
+            else:
+                table[key] = before
+        self.cost = cost
 
     def resolve(self, t: Tensor) -> Tensor:
         return self.chosen.get(t, t)
 
     def count(self, t: Tensor, times: int) -> None:
-        """Add reads of a tensor, or take them back where `times` is negative.
+        """Add reads of a tensor."""
+        self._write(self.read, t, self.read.get(t, 0) + times)
+        self._use(self.resolve(t).node, times)
 
-        The first read of a node adds reads of the node's inputs, and with the last read these are taken back.
+    def _use(self, node: Node, times: int) -> None:
+        """Add uses of a node, or take them back where `times` is negative.
+
+        The first use of a node adds reads of the node's inputs, and with the last use these are taken back. No use at
+        all of a node that is not used adds these reads too: the choice of a tensor that nothing reads yet then has its
+        price, and what it is computed from is there for others.
         """
-        stack = [(t, times)]
+        stack = [(node, times)]
         while stack:
-            t, times = stack.pop()
-            self.read[t] += times
-            node = self.resolve(t).node
-            before = self.uses[node]
-            self.uses[node] += times
-            first, last = not before, not self.uses[node]
-            if first or last:
-                self.cost += self.model.node_time(node) * (1 if first else -1)
-                stack.extend((i, 1 if first else -1) for i in self.reads.inputs(node))
-            if last:
-                del self.uses[node]
+            node, times = stack.pop()
+            before = self.uses.get(node, 0)
+            if before or times:
+                self._write(self.uses, node, before + times or None)
+            if before and before + times:
+                continue
+            more = 1 if times >= 0 else -1
+            self.cost += self.model.node_time(node) * more
+            for t in self.reads.inputs(node):
+                self._write(self.read, t, self.read.get(t, 0) + more)
+                stack.append((self.resolve(t).node, more))
 
     def switch(self, choice: Mapping[Tensor, Tensor]) -> None:
-        """Read the second tensor of each pair instead of the first, except where the second is computed from it."""
+        """Read the second tensor of each pair instead of the first, except where the second is computed from it.
+
+        The second is used before the first no longer is: what both are computed from stays used meanwhile.
+        """
         for t, substitute in choice.items():
-            if substitute is self.resolve(t) or self._is_computed_from(substitute, t):
+            now = self.resolve(t)
+            if substitute is now or (not self.ordered and self._is_computed_from(substitute, t)):
                 continue
-            times = self.read[t]
-            self.count(t, -times)
-            self.chosen[t] = substitute
-            self.count(t, times)
+            times = self.read.get(t, 0)
+            self._use(substitute.node, times)
+            self._write(self.chosen, t, substitute)
+            self._use(now.node, -times)
 
     def improved(self) -> _Selection:
-        """The selection after every switch that lowers the cost, until no switch does or after `PASSES` passes."""
-        best, limits = self, budget.current()
+        """The selection itself, after every switch that lowers the cost, until none does or after `PASSES` passes."""
+        limits = budget.current()
         for _ in range(PASSES):
-            start = best.cost
+            start = self.cost
             for choice in reversed(self.b.choices):
                 limits.check(lambda: "the plan was made")
-                now = {t: best.resolve(t) for t in choice if best.read[t]}
+                now = {t: self.resolve(t) for t in choice if self.read.get(t)}
                 if not now:
                     continue
                 is_on = all(choice[t] is substitute for t, substitute in now.items())
-                # A failed trial is thrown away. It is not switched back, as that may fail: see `_is_computed_from`.
-                trial = replace(best, chosen=dict(best.chosen), read=best.read.copy(), uses=best.uses.copy())
-                trial.switch({t: t if is_on else choice[t] for t in now})
-                best = trial if trial.cost < best.cost - 1e-6 else best
-            if best.cost > start - 1e-6:
+                self.undo.clear()
+                before = self.cost
+                self.switch({t: t if is_on else choice[t] for t in now})
+                if self.cost >= before - 1e-6:  # switched back it might not be the same: see `_is_computed_from`
+                    self._undo(before)
+            if self.cost > start - 1e-6:
                 break
-        return best
+        return self
 
     def _is_computed_from(self, tensor: Tensor, source: Tensor) -> bool:
         """Whether a tensor needs a source under the present choices: the tensor then cannot replace the source."""

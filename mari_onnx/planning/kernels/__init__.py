@@ -61,9 +61,8 @@ def _round(plan: Plan) -> Plan:
             for kernel in KERNELS.get(node.op_type, ()):
                 since = b.count
                 offers += [_Offered(kernel, since, offer) for offer in kernel(site, node)]
-    for offered in offers:
-        b.also(offered.replaced, offered.tensor)
-    settle(program, replace(program.context.cost))
+    b.choices = [{o.replaced: o.tensor} for o in offers if o.tensor.shape == o.replaced.shape]
+    settle(program, replace(program.context.cost), ordered=True)
     taken = [offered for offered in offers if b.resolve(offered.replaced) is offered.tensor]
     if not taken:
         return plan

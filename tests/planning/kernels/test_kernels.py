@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 
 from mari_onnx import inspect, optimize, split
 from mari_onnx.document import provenance
+from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.expressions import Node
 from mari_onnx.pipeline import leaving
 from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.search import best_plan
@@ -99,3 +102,22 @@ def test_a_kernel_of_a_kernel() -> None:
     text = f"g (float[B, 3] item) => (float[B, 4] y) {{ {body} }}"
     result = rewrite(parse(text, w=integers(3, 4), a=np.array([0.25], np.float32), **numbers), kernels=True)
     assert {"PRelu", "BatchNormalization"}.isdisjoint(result.ops)
+
+
+def test_a_trial_costs_what_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tower of many layers: to switch one kernel of it does not count the layers below again."""
+    layers = 60
+    body = " ".join(f"h{i} = Gemm ({f'p{i - 1}' if i else 'item'}, w) p{i} = PRelu (h{i}, a)" for i in range(layers))
+    text = f"g (float[B, 8] item) => (float[B, 8] y) {{ {body} y = Relu (p{layers - 1}) }}"
+    plan = rewrite(parse(text, w=integers(8, 8), a=np.array([0.25], np.float32))).plan
+    asked = 0
+
+    def counted(self: CostModel, node: Node) -> float:
+        nonlocal asked
+        asked += 1
+        return node_time(self, node)
+
+    node_time = CostModel.node_time
+    monkeypatch.setattr(CostModel, "node_time", counted)
+    assert [node.op_type for node in with_kernels(plan).lowered.nodes].count("LeakyRelu") == layers
+    assert asked < 50 * layers
