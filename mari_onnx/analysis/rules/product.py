@@ -6,6 +6,7 @@
     x (t B k) @ W (t k n)       is a product with a weight for each token t, and has its forms (see `linear`)
     [a; b] (B L k) @ v (k n)    = [a @ v; b @ v] for parts of rows, or of anything that is not summed over
     q (B k) @ v (k)             = q @ v (k 1), without the column of extent 1
+    x (B h 1) @ z (B 1 m)       is an elementwise product, with its factors and all pairs (see `outer_products`)
 
 B are the candidates, L the steps of a sequence, h the heads of an attention and d the width of a head. Example: the
 queries of B candidates are multiplied by the keys of one user. The model has B products of one row each. The rule gives
@@ -24,7 +25,7 @@ from mari_onnx.analysis.facts import CutProduct, PairProducts
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import price_in_order, priced, whole_or_joined
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules import blocks
+from mari_onnx.analysis.rules import blocks, outer_products
 from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, forms_of, linear, transposed
 from mari_onnx.analysis.weight_product import GemmAttributes, WeightProduct, swapped
 from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
@@ -33,7 +34,7 @@ from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, extent_o
 from mari_onnx.ir.broadcasting import Write, agree, pointwise, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
-from mari_onnx.ir.forms import Array, Parts, Value
+from mari_onnx.ir.forms import Array, Factors, Parts, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
 
@@ -111,7 +112,12 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
         inherited = x.array.price + w.array.price
         array = min(array if array.price else priced(ctx.cost, array, since, inherited), summed[0], key=_price)
         parts = min((p for p in (parts, summed[1]) if p is not None), key=_price, default=None)
-    value = ctx.result(op, product.dims, array, parts=parts)
+    factors = _factors(product, x, w)
+    if factors is not None and parts is None:
+        array = priced(ctx.cost, array, since, factors.price)
+    value = ctx.result(op, product.dims, array, parts=parts, factors=factors)
+    if factors is not None:
+        outer_products.remember(ctx, (x, w), value)
     blocks.remember(ctx, value, CutProduct(x, w, product.dims, of_block))
     explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), made)
     inherited = x.array.price + (0.0 if symmetric else w.array.price)
@@ -121,6 +127,13 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     if ctx.read_counts.get(value.name) == 1 and equal_ranks and pair.in_parts:
         ctx.facts.pair_products[value.array.tensor] = pair
     return [value]
+
+
+def _factors(product: MatrixProduct, x: Value, w: Value) -> Factors | None:
+    """The sides as factors, where the product sums over one entry: x (B h 1) @ w (B 1 m) is x * w. None otherwise."""
+    if extent_of(product.left.dims[-1]) != 1 or x.dtype not in (FLOAT, DOUBLE) or x.constant:
+        return None
+    return Factors(x.array, w.array, x.array.price + w.array.price)
 
 
 def _price(form: Array | Parts) -> float:

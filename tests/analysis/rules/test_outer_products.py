@@ -111,12 +111,29 @@ def test_three_operands(style: str) -> None:
 
 
 @styles
+def test_pairs_at_each_place_of_the_embedding(style: str) -> None:
+    """As Keras has it: products (D B h 1) @ (D B 1 m), of which the rows are moved back, and a Conv of rows."""
+    turned = "<perm = [2, 0, 1]>"
+    body = f"""
+        z = Concat <axis = 1> (user, item) s = Transpose {turned} (z) l = Unsqueeze (s, three) r = Unsqueeze (s, two)
+        p = MatMul (l, r) q = Reshape (p, flat) t = Transpose <perm = [1, 2, 0]> (q) y = Conv (t, kernel)
+    """
+    constants: dict[str, Any] = {
+        "two": [2], "three": [3], "flat": [WIDTH, -1, FIELDS**2], "kernel": integers(OUT, FIELDS**2, 1),
+    }  # fmt: skip
+    result = rewrite_and_check(ranking(style, body, **TYPES, **constants))
+    if style != "requests":
+        assert for_each(result) == (ITEM * ITEM + ITEM) * EACH
+
+
+@styles
 @pytest.mark.parametrize("order", ["user, item", "item, user"])
-def test_pairs_of_the_users_columns_with_the_items(style: str, order: str) -> None:
+@pytest.mark.parametrize("pairs", ["Mul", "MatMul"])
+def test_pairs_of_the_users_columns_with_the_items(style: str, order: str, pairs: str) -> None:
     """An outer product before a Linear, as tensor fusion has it: the user's columns are in the weight of the item's."""
     first, second = order.split(", ")
     body = f"""
-        l = Unsqueeze ({first}, two) r = Unsqueeze ({second}, one) p = Mul (l, r) q = Flatten (p)
+        l = Unsqueeze ({first}, two) r = Unsqueeze ({second}, one) p = {pairs} (l, r) q = Flatten (p)
         m = Gemm (q, w, b) y = Relu (m)
     """
     types: dict[str, Any] = {"user": "float[6]", "item": "float[5]", "output": "float[B, 16] y"}

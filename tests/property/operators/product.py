@@ -55,7 +55,9 @@ def pairs(w: Writer) -> None:
         left = w.write("Unsqueeze", [x, *axes], [batch, h, 1, *rest], span(x), **attributes)
         axes, attributes = w.axes_form("Unsqueeze", [1])
         right = w.write("Unsqueeze", [z, *axes], [batch, 1, m, *rest], span(z), **attributes)
-        made = w.write("Mul", [left, right] if w.chance(50) else [right, left], [batch, h, m, *rest], (-bound, bound))
+        op = "Mul" if rest or w.chance(50) else "MatMul"
+        operands = [left, right] if op == "MatMul" or w.chance(50) else [right, left]
+        made = w.write(op, operands, [batch, h, m, *rest], (-bound, bound))
     k, n = h * m, w.between(1, 3)
     flat = w.write("Reshape", [made, w.ints([0, k, *rest])], [batch, k, *rest], span(made))
     shape: list[Extent] = [batch, n, *rest]
