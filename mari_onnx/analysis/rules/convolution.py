@@ -90,7 +90,7 @@ def _product(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
 
     rows = x.with_dims((batch, tuple(flat(spatial)), channels))
     ways = [
-        linear(op, ctx, rows, w.with_dims(w.known_dims[:2]), op.input(2), attributes, whole)
+        linear(op, ctx, rows, w.with_dims(w.known_dims[:2]), op.input(2), attributes, whole, since)
         for attributes in (GemmAttributes(transposed=True, left=True), GemmAttributes(transposed=True))
     ]
     derived = cheapest_turned_back(op, ctx, ways, rows, since)

@@ -71,9 +71,9 @@ def gemm(op: Op, ctx: Context) -> Derived:
     rows, weight = w if turned_w else transposed(w), transposed(x) if turned_x else x
     if c is not None:
         c = transposed(c.with_dims(((),) * (2 - len(c.known_dims)) + c.known_dims))
-    ways = [linear(op, ctx, rows, weight, c, GemmAttributes(True, alpha, beta), whole)]
+    ways = [linear(op, ctx, rows, weight, c, GemmAttributes(True, alpha, beta), whole, since)]
     if alpha == 1.0:  # a MatMul has none
-        ways.append(linear(op, ctx, rows, weight, c, GemmAttributes(True, beta=beta, left=True), whole))
+        ways.append(linear(op, ctx, rows, weight, c, GemmAttributes(True, beta=beta, left=True), whole, since))
     return cheapest_turned_back(op, ctx, ways, rows, since)
 
 
@@ -114,13 +114,15 @@ def linear(
     c: Value | None = None,
     attributes: GemmAttributes = MATMUL,
     whole: Whole | None = None,
+    since: int | None = None,
 ) -> Value | Refused:
     """The value x @ w + c with its forms, for x (..., k), w (k, n) and c that broadcasts to (..., n).
 
-    `whole` writes the node as the model has it; without it, the node is a MatMul. Refused if the widths are not proven
-    equal, or if c does not broadcast to the product.
+    `whole` writes the node as the model has it; without it, the node is a MatMul. `since` is the builder's count before
+    the first of several ways to the product, since a later way may use nodes of an earlier one; by default, this is the
+    only way. Refused if the widths are not proven equal, or if c does not broadcast to the product.
     """
-    since = ctx.b.count
+    since = ctx.b.count if since is None else since
     product = aligned(ctx, x, w, c, attributes)
     if isinstance(product, Refused):
         return product

@@ -25,7 +25,7 @@ from itertools import pairwise
 from mari_onnx.analysis.context import DOUBLE, FLOAT, Context
 from mari_onnx.analysis.facts import OuterProduct
 from mari_onnx.analysis.operand import Operand
-from mari_onnx.analysis.weight_product import MATMUL, WeightProduct, multiply
+from mari_onnx.analysis.weight_product import MATMUL, WeightProduct, multiply, swapped
 from mari_onnx.ir.arrays import cut, one_row, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Dims, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
@@ -260,7 +260,8 @@ def _multiplied_out(ctx: Context, product: WeightProduct, x: _Columns, z: _Colum
     """The product (x * z) @ W, of all columns of x and z."""
     weight = z.of_weight(ctx, x.of_weight(ctx, product.weight))
     dims = renamed(product.x.known_dims, {**x.around, **z.around})
-    spread = (*dims[:-1], *((a,) for a in dims[-1]))
+    stored = swapped(dims) if product.attributes.left else dims  # the order in which the product reads the pairs
+    spread = tuple(new for d in stored for new in ([(a,) for a in d] if d is dims[-1] else [d]))
     pairs = pointwise(
         ctx.b, [x.array, z.array], [len(spread)] * 2, spread, lambda ts, shape: ctx.b.make("Mul", ts, shape)
     )

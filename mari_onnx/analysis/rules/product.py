@@ -81,8 +81,8 @@ def _weight_on_the_left(op: Op, ctx: Context, weight: Value, x: Value) -> Derive
     since = ctx.b.count
     rows = transposed(x)
     ways = [
-        linear(op, ctx, rows, weight, attributes=GemmAttributes(transposed=True, left=True)),
-        linear(op, ctx, rows, transposed(weight)),
+        linear(op, ctx, rows, weight, attributes=GemmAttributes(transposed=True, left=True), since=since),
+        linear(op, ctx, rows, transposed(weight), since=since),
     ]
     return cheapest_turned_back(op, ctx, ways, rows, since)
 

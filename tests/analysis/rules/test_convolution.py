@@ -153,6 +153,13 @@ def test_a_computed_weight_of_one_place() -> None:
     assert rewrite_and_check(model).ops.count("Conv") == 1
 
 
+def test_both_ways_to_a_sum_cost_less_than_the_node() -> None:
+    """The node as the model has it is made once for both ways, and counts for each: here rows of channels are faster."""
+    shapes: dict[str, Any] = {"user": "float[60, 3]", "item": "float[60, 3]", "output": "float[B, 64, 3] y"}
+    result = rewrite_and_check(ranking("one", f"{BOTH} y = Conv (x, w)", **shapes, w=integers(64, 120, 1)))
+    assert "y.item [B 3 64] = MatMul (item.transpose, w.item.part)" in result.graph
+
+
 def test_the_candidates_alone() -> None:
     """Nothing is gained, and the node stays."""
     model = ranking("one", "x = Neg (item) y = Conv (x, w)", item="float[3, 5]", output="float[B, 6, 5] y",
