@@ -154,7 +154,7 @@ def test_a_computed_weight_of_one_place() -> None:
 
 
 def test_both_ways_to_a_sum_cost_less_than_the_node() -> None:
-    """The node as the model has it is made once for both ways, and counts for each: here rows of channels are faster."""
+    """The node as the model has it counts for each way, though it is made once: rows of channels are faster here."""
     shapes: dict[str, Any] = {"user": "float[60, 3]", "item": "float[60, 3]", "output": "float[B, 64, 3] y"}
     result = rewrite_and_check(ranking("one", f"{BOTH} y = Conv (x, w)", **shapes, w=integers(64, 120, 1)))
     assert "y.item [B 3 64] = MatMul (item.transpose, w.item.part)" in result.graph
