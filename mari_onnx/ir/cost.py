@@ -33,7 +33,7 @@ MANY_ROWS = 256
 SHARED_ROWS = 16
 """In a batch of products each has its price, and packs its right side. From so many rows on, packing pays.
 
-Rows that all products share, those of a weight on the left, stay in the cache, so that fewer are enough.
+The rows of one matrix on the left, as a weight is, stay in the cache for all products, so that fewer are enough.
 """
 
 NS_PER_ELEMENT = 0.2
@@ -233,8 +233,7 @@ class CostModel:
             return NS_PER_MAC * padded * (1 + 1 / rows)
         products = self.elements(out and out[:-2])
         each = macs if columns == 1 else padded
-        shared = left is not None and self.elements(left[:-2]) <= 1
-        enough = products * (SHARED_ROWS if shared else MANY_ROWS)
+        enough = products * (SHARED_ROWS if left is not None and len(left) == 2 else MANY_ROWS)
         per_mac = NS_PER_MAC_OF_MANY if rows < enough else NS_PER_MAC
         return NS_PER_PRODUCT * products + per_mac * each * (1 + products / rows)
 
