@@ -25,6 +25,7 @@ ELSEWHERE = {
     "analysis/offsets.py": ("analysis/test_turns.py", "offsets are those of the bags that a loop goes over"),
     "analysis/rescaling.py": ("analysis/rules/test_quantized.py", "what quantized products make of their sums"),
     "analysis/shape_inference.py": ("analysis/test_interpret.py", "shapes are seen where a program is interpreted"),
+    "analysis/without_weight.py": ("analysis/rules/test_blocks.py", "what a mask proves of blocks"),
     "analysis/tiled_inputs.py": (
         "analysis/rules/test_lookup.py",
         "columns as they are sent: what lookups fall back to",

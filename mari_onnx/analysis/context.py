@@ -119,9 +119,6 @@ class Context:
     """Reads the elements of a stored tensor."""
 
     opset: int = 0
-    candidates: frozenset[str] = frozenset()
-    """The symbols that stand for the number of candidates."""
-
     remarks: list[Remark] = field(default_factory=list)
     proven_equal: list[tuple[Extent, Extent]] = field(default_factory=list)
     """Pairs of extents that an operator proves equal, because the original fails on inputs where they differ."""
@@ -186,6 +183,11 @@ class Context:
         return Intervals(self.array_of, self.opset)
 
     @property
+    def candidates(self) -> frozenset[str]:
+        """The symbols that stand for the number of candidates."""
+        return self.b.candidates
+
+    @property
     def found_equal(self) -> list[tuple[Extent, Extent]]:
         """Pairs of extents that are equal: proven, or needed and of one name."""
         return [*self.proven_equal, *self.needed_equal]
@@ -241,9 +243,7 @@ class Context:
 
     def is_candidate(self, axis: Axis) -> bool:
         """Whether the extent of the axis depends on the number of candidates."""
-        return not isinstance(axis.extent, int) and any(
-            s in self.candidates for monomial, _ in axis.extent.terms for s in monomial
-        )
+        return self.b.counts_candidates(axis.extent)
 
     def result(
         self,

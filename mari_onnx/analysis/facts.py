@@ -6,6 +6,7 @@ rows to these places. The rule of ScatterND finds the mask in `Facts.selections`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -100,12 +101,18 @@ class PairProducts:
         return any(p is not None and p.axis is axis for p, axis in parts)
 
 
+Own: TypeAlias = Callable[[Array, Array, Axis, Axis, Axis], Array]
+"""A product of two parts along one index: given both, the axis of the rows, and that of the rows or columns of the
+right part with that of the matrix."""
+
+
 @dataclass(frozen=True)
 class CutProduct:
     """A tensor is the product x @ w, of which w is in parts along its columns, and x may be in parts along its rows.
 
     `dims` are those of the product. `run` multiplies two parts, with their axes renamed. The entries of a product of
-    rows with rows are `scores` of attention. Those of x (L 1) - y (1 L), row by column, are none.
+    rows with rows are `scores` of attention. Those of x (L 1) - y (1 L), row by column, are none. `own` multiplies each
+    row of a part of x with the column of the same index, of a part of w.
     """
 
     x: Value
@@ -113,6 +120,7 @@ class CutProduct:
     dims: Dims
     run: Run
     scores: bool = True
+    own: Own | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from mari_onnx.analysis.interval import LARGEST, Interval, Numbers, between, exactly
 from mari_onnx.analysis.position_rules import exactly as number_of
 from mari_onnx.analysis.positions import Affine, Window, along, constant, is_whole, never_negative
-from mari_onnx.analysis.windows import Use, common, is_cut_by_numbers, units_moved
+from mari_onnx.analysis.windows import Use, common, is_cut_by_numbers
+from mari_onnx.ir.axes import units_moved
 from mari_onnx.ir.operators import named
 
 Rule: TypeAlias = Callable[[Use], "Interval | None"]

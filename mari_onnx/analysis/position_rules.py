@@ -16,7 +16,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from mari_onnx.analysis.interval import Interval
-from mari_onnx.analysis.positions import Affine, Window, along, constant
+from mari_onnx.analysis.positions import Affine, Window, along, constant, never_negative
 from mari_onnx.analysis.windows import Use, is_cut_by_numbers, is_known_move
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Poly
@@ -59,7 +59,7 @@ def _fits(number: Affine, dtype: int) -> bool:
 
 def is_of(number: Affine, window: Window) -> bool:
     """Whether the number is computed from the indices of a window alone."""
-    return set(number.steps) <= {stretch.index for stretch in window}
+    return set(number.steps) <= {index for stretch in window for index in stretch.indices}
 
 
 def of_extents(t: Tensor) -> Affine | None:
@@ -130,6 +130,19 @@ def _product(use: Use) -> Affine | None:
     return None
 
 
+def _extreme(sign: int) -> Rule:
+    """The operand that is the largest (1) or the smallest (-1) in all of the window."""
+
+    def rule(use: Use) -> Affine | None:
+        given = _operands(use) or []
+        for number in given:
+            if all(never_negative((number - other).times(sign), use.window) for other in given):
+                return number
+        return None
+
+    return rule
+
+
 def _same(use: Use) -> Affine | None:
     """The same number, where a move reads the window itself."""
     return exactly(use.input(0), use.inputs[0])
@@ -151,6 +164,8 @@ RULES: Mapping[str, Rule] = {
     "Sub": _difference,
     "Neg": _negative,
     "Mul": _product,
+    "Max": _extreme(1),
+    "Min": _extreme(-1),
     **dict.fromkeys(("Cast", "Identity", "Reshape", "Transpose", "Expand"), _same),
     "Slice": _sliced,
     "Concat": _joined,

@@ -25,17 +25,30 @@ class Index:
     place: int
 
 
+BEYOND = -1000
+"""The place of an index that is added to another one. No dimension has it."""
+
+
 @dataclass(frozen=True)
 class Stretch:
-    """The positions start, start + 1, ... of a dimension, one for each value of the index."""
+    """The positions start, start + 1, ... of a dimension, one for each value of the index.
+
+    With `beyond`, another index is added: columns 1 + row + beyond are all that lie behind the row.
+    """
 
     start: Extent
     index: Index
+    beyond: Index | None = None
 
     @property
     def stop(self) -> Extent:
         """The position behind the last one."""
-        return self.start + self.index.extent
+        return self.start + self.index.extent + (self.beyond.extent - 1 if self.beyond else 0)
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        """The index, and what is added to it."""
+        return (self.index,) if self.beyond is None else (self.index, self.beyond)
 
     def moved(self, by: Extent) -> Stretch:
         """The same positions, counted from another place."""
@@ -53,7 +66,7 @@ def whole(shape: Sequence[Extent]) -> Window:
 
 def is_whole(stretch: Stretch, extent: Extent) -> bool:
     """Whether a stretch is all of a dimension."""
-    return stretch.start == 0 and stretch.index.extent == extent
+    return stretch.start == 0 and stretch.index.extent == extent and stretch.beyond is None
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Affine:
 
 def along(stretch: Stretch, step: int = 1) -> Affine:
     """The position in a stretch, times `step`."""
-    steps = {stretch.index: step} if stretch.index.extent != 1 and step else {}
+    steps = {index: step for index in stretch.indices if index.extent != 1 and step}
     return Affine(stretch.start * step, steps)
 
 
@@ -101,7 +114,7 @@ def constant(number: Extent) -> Affine:
 
 def never_negative(number: Affine, window: Window) -> bool:
     """Whether the integer is 0 or more everywhere in a window, if the window has an element."""
-    return at_most(0, _in_a_window(number.least, (s.index.extent for s in window)))
+    return at_most(0, _in_a_window(number.least, (i.extent for s in window for i in s.indices)))
 
 
 def _in_a_window(number: Extent, extents: Iterable[Extent]) -> Extent:

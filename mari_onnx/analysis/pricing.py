@@ -57,8 +57,9 @@ def tensors_of(form: Array | Parts | Terms | Blocks) -> list[Tensor]:
             return [array.tensor for _, array in form.pieces]
         case Terms():
             return [array.tensor for _, array in form.signed]
-        case Blocks():
-            return [array.tensor for line in form.grid for array in line]
+        case Blocks():  # what is read of a square block is known later: its diagonal, or all of it as in any form
+            own = dict(form.diagonals)
+            return [own.get((r, c), a).tensor for r, line in enumerate(form.grid) for c, a in enumerate(line)]
 
 
 def price_in_order(b: Builder, cost: CostModel, array: Array, dims: Dims, since: int) -> float:

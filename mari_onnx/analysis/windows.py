@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from mari_onnx.analysis.interval import Interval
 from mari_onnx.analysis.positions import Index, Stretch, Window, is_whole, whole
+from mari_onnx.ir.axes import units_moved
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.ir.extents import Extent, at_most
 from mari_onnx.ir.operators import FUSED_OPERATORS, named
@@ -87,18 +88,6 @@ def _first(t: Tensor, window: Window) -> Reading:
     """The first operand has the elements in the same places; the others are read as a whole."""
     first, *rest = present(t.node)
     return [(first, window), *((i, whole(i.known_shape)) for i in rest)]
-
-
-def units_moved(source: Sequence[Extent], target: Sequence[Extent]) -> list[int | None] | None:
-    """For each dimension of a Reshape's result that of the source, None for one of extent 1.
-
-    None where other dimensions are merged or cut.
-    """
-    from_source = [i for i, e in enumerate(source) if e != 1]
-    if [source[i] for i in from_source] != [e for e in target if e != 1]:
-        return None
-    rest = iter(from_source)
-    return [None if e == 1 else next(rest) for e in target]
 
 
 def common(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -193,6 +193,18 @@ def refine(a: Sequence[Axis], b: Sequence[Axis]) -> tuple[list[Axis], dict[Axis,
     return None if left.axes or right.axes else (common, left.changes, right.changes)
 
 
+def units_moved(source: Sequence[Extent], target: Sequence[Extent]) -> list[int | None] | None:
+    """For each dimension of a Reshape's result that of the source, None for one of extent 1.
+
+    None where other dimensions are merged or cut.
+    """
+    from_source = [i for i, e in enumerate(source) if e != 1]
+    if [source[i] for i in from_source] != [e for e in target if e != 1]:
+        return None
+    rest = iter(from_source)
+    return [None if e == 1 else next(rest) for e in target]
+
+
 def compose(first: dict[Axis, Dim], then: Renaming) -> dict[Axis, Dim]:
     """The renaming that does `first` and then `then`.
 

@@ -7,14 +7,16 @@ grid_of      the rows 0 to 31 and the column 31 of a mask (32 32), and so on, as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mari_onnx.ir.arrays import cut, sub_array
-from mari_onnx.ir.axes import Axis
+from mari_onnx.ir.axes import Axis, renamed, units_moved
 from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.expressions import Tensor, is_reshape
 from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Blocks, Parts, Value
+from mari_onnx.ir.operators import MANY, named
 from mari_onnx.ir.parts import merge, pieces_between
 
 
@@ -23,6 +25,10 @@ def of_rows(parts: Parts) -> Blocks:
     columns = tuple(Axis(sub.extent, sub.name) for sub, _ in parts.pieces)
     line = tuple(sub_array({sub: new}, a) for (sub, a), new in zip(parts.pieces, columns, strict=True))
     return Blocks(None, parts.axis, (None,), columns, (line,), parts.price)
+
+
+ELEMENTWISE = named(lambda t: t.elementwise and t.operands == MANY)
+"""Operators of which each element is computed from the elements in the same place."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ def _spans(axis: Axis | None, pieces: Sequence[Axis | None]) -> list[list[_Span]
 
 def grid_of(b: Builder, value: Value, like: Blocks) -> list[list[Array]] | None:
     """The value's blocks with the rows and columns of `like`; None where its own parts may be cut elsewhere."""
+    if value.blocks is not None and value.blocks.alone:
+        return None
     if value.blocks is not None and (names := _alike(value.blocks, like)) is not None:
         return [[sub_array(names, array) for array in line] for line in value.blocks.grid]
     rows, columns = _spans(like.row, like.rows), _spans(like.column, like.columns)
@@ -86,5 +94,33 @@ def _block(b: Builder, value: Value, spans: Sequence[_Span]) -> Array | None:
             array = sub_array({own: span.sub}, array)
             rest.remove(span)
     for span in rest:
-        array = cut(b, array, span.axis, span.low, span.high, span.sub)
+        array = _cut(b, array, span)
     return array
+
+
+def _cut(b: Builder, array: Array, span: _Span) -> Array:
+    """An array within a span; a mask of all candidates with all candidates is not computed for a part of it."""
+    if (span.axis,) not in array.layout or not b.counts_candidates(span.axis.extent):
+        return cut(b, array, span.axis, span.low, span.high, span.sub)
+    t = _computed_within(b, array.tensor, array.layout.index((span.axis,)), span)
+    return replace(array, tensor=t, layout=renamed(array.layout, {span.axis: (span.sub,)}))
+
+
+def _computed_within(b: Builder, t: Tensor, at: int, span: _Span) -> Tensor:
+    """Dimension `at` of a tensor within a span: (x < y)[a:b] is x[a:b] < y[a:b]."""
+    shape = (*t.known_shape[:at], span.sub.extent, *t.known_shape[at + 1 :])
+    inputs = [i for i in t.node.inputs if i is not None and i.shape is not None]
+    if len(inputs) < len(t.node.inputs):
+        return b.slice(t, at, span.low, span.high)
+    if is_reshape(t) and (moved := units_moved(inputs[0].known_shape, t.known_shape)) is not None:
+        source = moved[at]
+        if source is not None:
+            return b.reshape(_computed_within(b, inputs[0], source, span), shape)
+    places = [at - len(t.known_shape) + len(i.known_shape) for i in inputs]
+    here = [i.known_shape[p] if p >= 0 else 1 for i, p in zip(inputs, places, strict=True)]
+    if t.node.proto is None or t.op_type not in ELEMENTWISE or not set(here) <= {1, t.known_shape[at]}:
+        return b.slice(t, at, span.low, span.high)
+    cut_inputs = [
+        i if extent == 1 else _computed_within(b, i, p, span) for i, p, extent in zip(inputs, places, here, strict=True)
+    ]
+    return b.again(t.node.proto, cut_inputs, [(shape, t.dtype)])[0]

@@ -20,7 +20,7 @@ from onnx import TensorProto
 
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
-from mari_onnx.ir.extents import ROW, Extent, at_most, divide, product, symbol
+from mari_onnx.ir.extents import ROW, Extent, at_most, divide, product, symbol, symbols
 from mari_onnx.ir.operators import OPERATORS, named
 from mari_onnx.ir.unique_nodes import UniqueNodes
 
@@ -43,12 +43,19 @@ ARITHMETIC = named(lambda t: t.arithmetic)
 class Builder(UniqueNodes):
     """Records what could be computed: nodes of any kind (`make`, `again`), and moves of data in few nodes.
 
-    `opset` is that of the model, which says whether a Slice may have computed limits.
+    `opset` is that of the model, which says whether a Slice may have computed limits. `candidates` are the symbols that
+    count candidates.
     """
 
-    def __init__(self, opset: int = OPERATORS["Slice"].axes_input_from) -> None:
+    def __init__(
+        self, opset: int = OPERATORS["Slice"].axes_input_from, candidates: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
-        self.opset = opset
+        self.opset, self.candidates = opset, candidates
+
+    def counts_candidates(self, extent: Extent) -> bool:
+        """Whether an extent depends on the number of candidates."""
+        return not self.candidates.isdisjoint(symbols(extent))
 
     def cuts_at(self, *limits: Extent) -> bool:
         """Whether a Slice can be written with these limits: symbols are computed, which older opsets cannot take."""

@@ -158,12 +158,19 @@ class Factors:
         return replace(self, left=change(self.left), right=change(self.right))
 
 
+Place: TypeAlias = tuple[int, int]
+"""Which row of blocks, and which column."""
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A matrix cut along its axes `row` and `column`: `grid[r][c]` has the rows `rows[r]` and the columns `columns[c]`.
 
     Example: the scores q k' of 31 tokens of the user, and one of the candidate, are four blocks. That of the user's
     rows and columns (31 31) is the same for all candidates. `row` is None where the matrix is not cut along its rows.
+
+    `diagonals` has the diagonals of some square blocks, along the axis of the block's rows. A block that is `alone` is
+    0 off its diagonal, which is all that `grid` has of it.
     """
 
     row: Axis | None
@@ -172,16 +179,22 @@ class Blocks:
     columns: tuple[Axis, ...]
     grid: tuple[tuple[Array, ...], ...]
     price: float = 0.0
+    diagonals: tuple[tuple[Place, Array], ...] = ()
+    alone: frozenset[Place] = frozenset()
 
     def around(self, r: int, c: int) -> dict[Axis, tuple[Axis, ...]]:
         """The renaming of the matrix's axes to those of a block."""
         row = self.rows[r]
         return {self.column: (self.columns[c],), **({self.row: (row,)} if self.row and row else {})}
 
+    def on_diagonal(self, r: int) -> dict[Axis, tuple[Axis, ...]]:
+        """The renaming of the matrix's axes to those of a diagonal: its columns are its rows."""
+        return {self.column: (), **({self.row: (row,)} if self.row and (row := self.rows[r]) else {})}
+
     def each(self, change: Callable[[Array, int, int], Array]) -> Blocks:
-        """The blocks with each array changed; `change` also gets the block's place."""
+        """The blocks with each array changed; `change` also gets the block's place. Their diagonals are not known."""
         grid = tuple(tuple(change(a, r, c) for c, a in enumerate(line)) for r, line in enumerate(self.grid))
-        return replace(self, grid=grid)
+        return replace(self, grid=grid, diagonals=())
 
 
 Form: TypeAlias = Array | Parts | Terms | Factors | Blocks

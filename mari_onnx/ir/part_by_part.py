@@ -45,7 +45,8 @@ def part_by_part(b: Builder, operands: Sequence[Value], dims: Dims, run: Run) ->
     if intervals is None:
         return None
     columns = [_column(b, value, axis, intervals) for value in operands]
-    by_names = groups([_names([column[i] for column in columns]) for i in range(len(intervals))])
+    names = [_names([column[i] for column in columns]) for i in range(len(intervals))]
+    by_names = groups([(n, _of_candidates(b, n, span)) for n, span in zip(names, intervals, strict=True)])
     if len(by_names) < 2:
         return None
     pieces: dict[int, Piece] = {}
@@ -89,6 +90,12 @@ def _names(operands: Sequence[Sequence[Piece]]) -> Names:
     names = {(a, s) for pieces in operands for sub, array in pieces for a, s in array.names() if a is not sub}
     stored = {a for a, s in names if s == "stored"}
     return frozenset((a, s) for a, s in names if s == "stored" or a not in stored)
+
+
+def _of_candidates(b: Builder, names: Names, interval: Interval) -> bool:
+    """Whether the result in an interval depends on the candidates, or holds one row for each: [history; candidates]."""
+    start, stop = interval
+    return any(b.counts_candidates(extent) for extent in (stop - start, *(a.extent for a, _ in names)))
 
 
 def _gathered(b: Builder, value: Value, column: Column, members: Sequence[int], axis: Axis, whole: Axis) -> Array:

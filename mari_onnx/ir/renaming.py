@@ -55,8 +55,16 @@ def rename_blocks(b: Builder, blocks: Blocks, dims: Dims, names: Renaming) -> Bl
     row, column = (names.get(a, (a,)) if a else () for a in (blocks.row, blocks.column))
     if len(column) != 1 or len(row) > 1 or (blocks.row and not row):
         return None
-    moved = blocks.each(lambda a, r, c: rename_array(b, a, renamed(dims, blocks.around(r, c)), names))
-    return replace(moved, row=row[0] if row else None, column=column[0])
+
+    def change(array: Array, r: int, c: int) -> Array:
+        around = blocks.on_diagonal(r) if (r, c) in blocks.alone else blocks.around(r, c)
+        return rename_array(b, array, renamed(dims, around), names)
+
+    diagonals = tuple(
+        ((r, c), rename_array(b, a, renamed(dims, blocks.on_diagonal(r)), names)) for (r, c), a in blocks.diagonals
+    )
+    moved = replace(blocks.each(change), row=row[0] if row else None, column=column[0])
+    return replace(moved, diagonals=diagonals)
 
 
 def rename_value(b: Builder, value: Value, names: Renaming) -> Value:

@@ -108,9 +108,18 @@ def _check_blocks(where: str, blocks: Blocks, axes: set[Axis], dtype: int) -> No
     _require(shape == {(len(blocks.rows), len(blocks.columns))}, where, f"a grid of {shape}")
     for r, line in enumerate(blocks.grid):
         for c, array in enumerate(line):
-            around = blocks.around(r, c)
+            around = blocks.on_diagonal(r) if (r, c) in blocks.alone else blocks.around(r, c)
             own = {s for new in around.values() for s in new}
             _check_array(where, array, (axes - set(around)) | own, dtype)
+    _check_diagonals(where, blocks, axes, dtype)
+
+
+def _check_diagonals(where: str, blocks: Blocks, axes: set[Axis], dtype: int) -> None:
+    for (r, c), array in blocks.diagonals:
+        row = blocks.rows[r]
+        _require(row is not None and row.extent == blocks.columns[c].extent, where, "the diagonal of no square")
+        around = blocks.on_diagonal(r)
+        _check_array(where, array, (axes - set(around)) | {s for new in around.values() for s in new}, dtype)
 
 
 def _check_array(where: str, array: Array, axes: set[Axis], dtype: int) -> None:

@@ -18,7 +18,7 @@ ROWS = IndexMap(None, symbol(ROW))
 
 
 def context() -> Context:
-    return Context(Builder(), CostModel(500), onnx.numpy_helper.to_array, candidates=frozenset({"B"}))
+    return Context(Builder(candidates=frozenset({"B"})), CostModel(500), onnx.numpy_helper.to_array)
 
 
 def value(ctx: Context, name: str, stored: bool, via: IndexMap | None = None) -> Value:

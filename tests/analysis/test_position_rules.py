@@ -26,6 +26,8 @@ KNOWN = [
     f"{PLACES} t = Sub (n, r)",
     f"{PLACES} t = Cast <to = 6> (r)",
     f"{PLACES} t = Range (n2, n, n1)",
+    f"{PLACES} next = Add (r, n1) t = Max (r, next)",
+    f"{PLACES} t = Min (r, n)",
     f"{PLACES} both = Concat <axis = 0> (length, length) e = Expand (one, both) t = CumSum (e, n1)",
     f"{PLACES} e = Expand (one, length) t = CumSum <exclusive = 1> (e, n0)",
     f"{PLACES} s = Slice (stored, zero, length, zero) t = Add (s, r)",
@@ -33,6 +35,7 @@ KNOWN = [
 ]
 UNKNOWN = [
     f"{PLACES} t = Mul (r, r)",
+    f"{PLACES} t = Min (r, n2)",
     f"{PLACES} e = Expand (one, length) t = CumSum <reverse = 1> (e, n0)",
     f"{PLACES} t = CumSum (r, n0)",
     f"{PLACES} f = Cast <to = 1> (r) t = Cast <to = 7> (f)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mari_onnx.analysis.positions import (
+    BEYOND,
     Affine,
     Index,
     Stretch,
@@ -90,3 +91,16 @@ def test_the_whole_of_a_tensor() -> None:
     assert not is_whole(window[1], L)
     assert not is_whole(ITEM.moved(-1), 1)
     assert ITEM.stop == L + 1
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(HISTORY, "beyond"), ("beyond", HISTORY)])
+def test_one_side_of_the_diagonal(rows: Stretch | str, columns: Stretch | str) -> None:
+    """The places behind each place: 1 and one more index are added to it."""
+    beyond = Stretch(1, HISTORY.index, Index(L - 1, BEYOND))
+    first, second = (beyond if isinstance(s, str) else s for s in (rows, columns))
+    ahead = along(second) - along(first)
+    window = (first, second)
+    assert never_negative(ahead - constant(1), window) == (second is beyond)
+    assert never_negative(ahead.times(-1) - constant(1), window) == (first is beyond)
+    assert not is_whole(beyond, L)
+    assert beyond.stop == 2 * L - 1

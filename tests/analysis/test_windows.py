@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from mari_onnx.analysis.positions import Index, Stretch, Window, is_whole, whole
-from mari_onnx.analysis.windows import reads, units_moved
+from mari_onnx.analysis.windows import reads
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, symbol
@@ -97,10 +97,3 @@ def test_what_is_read_as_a_whole(b: Builder, x: Tensor) -> None:
     assert reads(t, (ROWS, *whole((4,)))) == [(x, whole((L + 1, L + 1))), (y, whole((L + 1, 4)))]
     k = b.constant(np.array(1))
     assert reads(again(b, "Trilu", (L + 1, L + 1), x, k), (ROWS, COLUMN)) == [(x, (ROWS, COLUMN)), (k, ())]
-
-
-def test_units_that_a_reshape_adds_and_leaves_out() -> None:
-    assert units_moved((1, L, 1, 4), (L, 4)) == [1, 3]
-    assert units_moved((L, 4), (1, L, 4)) == [None, 0, 1]
-    assert units_moved((L, 4), (4, L)) is None
-    assert units_moved((L, 4), (L * 4,)) is None

@@ -33,13 +33,13 @@ SAMPLES = {name: path for name, path, _ in samples()}
 
 def lowered(opset: int, make: Callable[[Builder], Tensor]) -> Lowered:
     """What is lowered of one tensor; B and L are the first two extents of an input `steps`."""
-    b = Builder()
+    b = Builder(candidates=frozenset({"B"}))
     steps = b.input("steps", (B, L, 4), FLOAT)
     tensor = make(b)
     dims = new_dims(tensor.known_shape)
     value = Value("y", dims, tensor.dtype, Array(tensor, dims))
     model = Model(from_proto(parse("g (float[B, L, 4] steps) => (float[M] y) { y = Identity (steps) }", opset=opset)))
-    context = Context(b, CostModel(500), model.array_of, opset, frozenset({"B"}))
+    context = Context(b, CostModel(500), model.array_of, opset)
     program = Program(context, {}, [value], {"B": (steps, 0), "L": (steps, 1)})
     return lower(program, model)
 

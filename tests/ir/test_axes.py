@@ -20,6 +20,7 @@ from mari_onnx.ir.axes import (
     renamed,
     reshape,
     show,
+    units_moved,
 )
 from mari_onnx.ir.extents import Extent, symbol
 
@@ -222,3 +223,10 @@ def test_infer_shape(wanted: list[Extent], have: list[Extent], zero: bool, resul
 )
 def test_extents_of_axes_of_one_name(left: Extent, right: Extent, pairs: list[tuple[Extent, Extent]]) -> None:
     assert needed_equal(left, right) == pairs
+
+
+def test_units_that_a_reshape_adds_and_leaves_out() -> None:
+    assert units_moved((1, L, 1, 4), (L, 4)) == [1, 3]
+    assert units_moved((L, 4), (1, L, 4)) == [None, 0, 1]
+    assert units_moved((L, 4), (4, L)) is None
+    assert units_moved((L, 4), (L * 4,)) is None

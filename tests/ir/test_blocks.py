@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import onnx
+
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.blocks import grid_of, of_rows
 from mari_onnx.ir.builder import Builder
@@ -71,3 +73,25 @@ def test_parts_as_one_row(b: Builder) -> None:
     found = of_rows(Parts(COLUMN, ((left, stored(b, (left,))), (right, stored(b, (right,)))), price=7.0))
     assert (found.row, found.rows, [c.extent for c in found.columns], found.price) == (None, (None,), [3, 1], 7.0)
     assert not {left, right} & set(found.columns)
+
+
+def test_a_mask_of_all_candidates_is_not_computed_for_a_part_of_it() -> None:
+    """(x < y)[a:b] is x[a:b] < y[a:b]."""
+    length, many = symbol("L"), symbol("B")
+    b = Builder(candidates=frozenset({"B"}))
+    row, column, history, items = Axis(length + many), Axis(length + many), Axis(length), Axis(many)
+    like = Blocks(row, column, (history, items), (Axis(length), Axis(many)), ())
+    places = b.input("places", (length + many,), 7)
+    node = onnx.helper.make_node("Less", ["x", "y"], ["m"])
+    sides = [b.reshape(places, (1, length + many)), b.reshape(places, (length + many, 1))]
+    (less,) = b.again(node, sides, [((length + many, length + many), 9)])
+    grid = grid_of(b, Value("m", ((row,), (column,)), 9, Array(less, ((row,), (column,)))), like)
+    assert grid is not None
+    first = grid[0][0].tensor
+    assert (first.op_type, first.shape) == ("Less", (length, length))
+    assert {t.shape for t in first.node.inputs if t is not None} == {(1, length), (length, 1)}
+
+
+def test_blocks_with_nothing_but_a_diagonal_are_no_matrices(b: Builder) -> None:
+    own = replace(blocks(b), alone=frozenset({(0, 0)}))
+    assert grid_of(b, Value("m", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own), own) is None

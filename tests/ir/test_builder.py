@@ -145,3 +145,10 @@ def test_old_opsets_cut_at_numbers_alone() -> None:
     assert Builder(10).cuts_at(0, L)
     assert Builder(9).cuts_at(0, 4)
     assert not Builder(9).cuts_at(0, L)
+
+
+def test_what_counts_candidates() -> None:
+    b = Builder(candidates=frozenset({"B"}))
+    assert b.counts_candidates(L + B)
+    assert not b.counts_candidates(L + 1)
+    assert not b.counts_candidates(7)

@@ -85,3 +85,20 @@ def test_widths_that_are_symbols(b: Builder) -> None:
     assert result is not None
     assert widths == [length, 1]
     assert applied(Builder(9), value)[0] is None, "a Slice has its limits as attributes"
+
+
+def test_candidates_beside_the_history() -> None:
+    """[history; candidates] are two parts: what is computed of the history lacks the candidates."""
+    length, many = symbol("length"), symbol("many")
+    whole, history, items = Axis(length + many), Axis(length), Axis(many)
+    b = Builder(candidates=frozenset({"many"}))
+    arrays = {axis: Array(b.input(str(axis.extent), (axis.extent,), 1), ((axis,),)) for axis in (history, items)}
+    parts = Parts(whole, tuple(arrays.items()))
+    value = Value("v", ((L,), (whole,)), 1, Array(b.input("v", (5, length + many), 1), ((L,), (whole,))), parts)
+    assert applied(b, value)[1] == [length, many]
+    of_both = Axis(many)
+    both = Array(b.input("both", (length, many), 1), ((history,), (of_both,)))
+    rows = Parts(whole, ((history, both), (items, Array(b.input("i", (many, many), 1), ((items,), (of_both,))))))
+    dims: Dims = ((of_both,), (whole,))
+    other = Value("w", dims, 1, Array(b.input("w", (many, length + many), 1), dims), rows)
+    assert part_by_part(b, [other], dims, lambda given, _: given[0]) is None, "both depend on the candidates"

@@ -80,7 +80,7 @@ def arrays(form: Form) -> list[Array]:
         case Factors():
             return [form.left, form.right]
         case Blocks():
-            return [array for line in form.grid for array in line]
+            return [*(array for line in form.grid for array in line), *(array for _, array in form.diagonals)]
         case _:
             assert_never(form)
 
@@ -157,15 +157,24 @@ class Forms:
                 assert_never(form)
 
     def _of_blocks(self, form: Blocks, axes: list[Axis]) -> Ndarray:
-        lines = []
-        for row, line in zip(form.rows, form.grid, strict=True):
+        lines, diagonals = [], dict(form.diagonals)
+        for r, (row, line) in enumerate(zip(form.rows, form.grid, strict=True)):
             assert form.row is None or row is not None, "rows that are cut have an axis each"
             cut = [row if a is form.row and row is not None else a for a in axes]
             at = cut.index(form.column)
-            blocks = [
-                self._spread(array, [*cut[:at], column, *cut[at + 1 :]])
-                for column, array in zip(form.columns, line, strict=True)
-            ]
+            without = [*cut[:at], *cut[at + 1 :]]
+            blocks = []
+            for c, (column, array) in enumerate(zip(form.columns, line, strict=True)):
+                if (r, c) in form.alone:
+                    assert row is not None, "a square block has rows"
+                    blocks.append(_on_diagonal(self._spread(array, without), without.index(row), at))
+                    continue
+                blocks.append(self._spread(array, [*cut[:at], column, *cut[at + 1 :]]))
+                if (own := diagonals.get((r, c))) is not None:
+                    assert row is not None, "a square block has rows"
+                    found = np.moveaxis(self._spread(own, without), without.index(row), -1)
+                    wanted = np.diagonal(blocks[-1], axis1=cut.index(row), axis2=at)
+                    np.testing.assert_allclose(found, wanted, rtol=1e-5, err_msg=f"the diagonal of block {r}, {c}")
             lines.append(np.concatenate(blocks, at))
         return lines[0] if form.row is None else np.concatenate(lines, axes.index(form.row))
 
@@ -198,3 +207,10 @@ class Forms:
                 assert min(1, self.extent(axis.extent)) <= x.shape[at] <= 1
                 x = np.take(x, np.zeros(self.extent(axis.extent), int), at)
         return np.broadcast_to(x, [self.extent(a.extent) for a in axes])
+
+
+def _on_diagonal(rows: Ndarray, row: int, at: int) -> Ndarray:
+    """A matrix with these numbers on its diagonal, and zeros elsewhere: its columns become axis `at`."""
+    matrix = np.moveaxis(rows, row, -1)[..., None] * np.eye(rows.shape[row], dtype=rows.dtype)
+    matrix = np.moveaxis(matrix, -2, row)
+    return np.moveaxis(matrix, -1, at)

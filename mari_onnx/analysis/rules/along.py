@@ -265,7 +265,7 @@ def _over_blocks(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Val
     """The sum over the columns of blocks, row by row, without the blocks that are 0."""
     x, keep = op.data, bool(op.attribute("keepdims", 1))
     cut = blocks.blocks_of(ctx, x) if op.op_type == "ReduceSum" else None
-    if cut is None or cut.row is None or [x.known_dims[i] for i in axes] != [(cut.column,)]:
+    if cut is None or cut.alone or cut.row is None or [x.known_dims[i] for i in axes] != [(cut.column,)]:
         return whole
     since, of = ctx.b.count, cut
 

@@ -21,10 +21,10 @@ from onnx import helper
 from mari_onnx.analysis.context import BOOL, FLOAT, INT64, Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import along
 from mari_onnx.analysis.rules.along import softmax
-from mari_onnx.analysis.rules.blocks import live
 from mari_onnx.analysis.rules.elementwise import cast, elementwise
 from mari_onnx.analysis.rules.product import matmul
 from mari_onnx.analysis.rules.ranges import range_
+from mari_onnx.analysis.without_weight import live
 from mari_onnx.ir.axes import Axis, Dims, Refused, extent_of, new_dims
 from mari_onnx.ir.axes import reshape as recut
 from mari_onnx.ir.forms import Array, Value

@@ -4,16 +4,20 @@
     f(blocks, mask)                      = f(block, mask of the block), block by block
     Softmax([s_uu s_ui])                 = [Softmax(s_uu) 0], if the mask makes every weight of s_ui exactly 0
     [p_uu 0; p_iu p_ii] @ [v_u; v_i]     = [p_uu v_u; p_iu v_u + p_ii v_i]
+    diag(p) @ v                          = p * v, for candidates side by side that do not see each other
 
 Under a causal mask no row of the user's history sees the candidate. The rows of the history are the user's then, in
 every layer, and the keys and values of the history are shared by all candidates. Serving systems for language models
 keep them in a cache of keys and values; here they are found in the graph.
 
 A block of the Softmax is left out if each of its logits is -inf, or if, in each row, its largest possible logit lies so
-far below a logit of another block that exp of the difference is 0 (see `UNDERFLOW`). The second case needs bounds of
+far below a logit of another block that exp of the difference is 0 (see `without_weight`). The second case needs bounds of
 the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the caller
 may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is left
 out if it is 0. The history may be of any length, and what is said of a block holds for each.
+
+Candidates may stand side by side in one sequence, behind the history, under a mask that keeps them apart. The block of
+candidates with candidates has a weight on its diagonal alone then: each has one logit, and not one for each other.
 
 Holds for any numbers that are finite. A NaN or an infinity in a candidate's token makes the original's rows of the
 user NaN as well, as 0 times NaN is NaN, and these rows alone differ. Rounding: sums are added block by block.
@@ -21,41 +25,29 @@ user NaN as well, as 0 times NaN is NaN, and these rows alone differ. Rounding: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from onnx import helper
 
-from mari_onnx.analysis.context import DOUBLE, Context, Op
+from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.facts import CutProduct
-from mari_onnx.analysis.interval import Interval, Numbers
-from mari_onnx.analysis.intervals import Intervals
-from mari_onnx.analysis.positions import Index, Stretch, whole
+from mari_onnx.analysis.positions import whole
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.reasons import side
 from mari_onnx.analysis.remarks import explain_seen
-from mari_onnx.ir.arrays import cut
+from mari_onnx.analysis.without_weight import is_diagonal, masked_blocks, own_alone
+from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
-from mari_onnx.ir.extents import Extent, at_most, positive, total
-from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
+from mari_onnx.ir.extents import Extent, total
+from mari_onnx.ir.forms import Array, Blocks, Parts, Place, Terms, Value
 from mari_onnx.ir.part_by_part import Run
 from mari_onnx.ir.parts import edges, join
 from mari_onnx.ir.sums import add_up
 from mari_onnx.report.model import LARGEST_SCORE
-
-UNDERFLOW = 104.0
-"""How far below the largest logit of its row one has the weight 0 in float32: exp(-104) is less than half of the
-smallest number, 1.4e-45. Half precision is computed in float32, or underflows before."""
-
-UNDERFLOW_OF_DOUBLE = 746.0
-"""The same in float64: exp(-746) is less than half of 4.9e-324."""
-
-ROUNDING: dict[int, float] = {
-    helper.np_dtype_to_tensor_dtype(np.dtype(t)): 16 * float(np.finfo(t).eps) for t in ("f2", "f4", "f8")
-}
-"""How much larger, in proportion, a computed bound may be than the exact one."""
 
 
 def remember(ctx: Context, value: Value, product: CutProduct) -> None:
@@ -99,11 +91,25 @@ def blocks_of(ctx: Context, value: Value) -> Blocks | None:
     if x.parts is not None and x.known_dims[-2] == (x.parts.axis,) and ctx.b.cuts_at(*edges(x.parts)):
         row, lines = x.parts.axis, list(x.parts.pieces)
     made = Blocks(row, columns.column, tuple(sub for sub, _ in lines), columns.columns, columns.grid * len(lines))
-    made = made.each(lambda right, r, c: product.run([lines[r][1], right], made.around(r, c)))
+    shapes = made
+    made = made.each(lambda right, r, c: product.run([lines[r][1], right], shapes.around(r, c)))
+    made = replace(made, diagonals=tuple(_products_of_own(ctx, product, shapes, [array for _, array in lines])))
     if product.scores:
         ctx.assumed_intervals.assumed.update({array.tensor: LARGEST_SCORE for line in made.grid for array in line})
     inherited = w.parts.price + (x.parts.price if row is not None and x.parts is not None else x.array.price)
     return priced(ctx.cost, made, since, inherited)
+
+
+def _products_of_own(
+    ctx: Context, product: CutProduct, blocks: Blocks, left: Sequence[Array]
+) -> Iterator[tuple[Place, Array]]:
+    """Of each square block of candidates the products of a row and the column of the same candidate."""
+    for i, row in enumerate(blocks.rows):
+        if row is None or i >= len(blocks.columns) or blocks.columns[i].extent != row.extent:
+            continue
+        if ctx.is_candidate(row) and product.own is not None:
+            column = blocks.columns[i]
+            yield (i, i), product.own(left[i], blocks.grid[i][i], row, column, blocks.column)
 
 
 def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, run: Run, since: int) -> Blocks | None:
@@ -120,9 +126,36 @@ def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, 
         arrays = [grid[r][c] for grid in found]
         return _as_it_is(op, ctx, arrays) or run(arrays, like.around(r, c))
 
-    made = like.each(block)
+    own: list[tuple[Place, Array]] = []
+    for (r, c), _ in like.diagonals:
+        on_diagonal = [_diagonal(ctx, v, grid[r][c], like, (r, c)) for v, grid in zip(operands, found, strict=True)]
+        arrays = [array for array in on_diagonal if array is not None]
+        if len(arrays) == len(operands):
+            own.append(((r, c), _as_it_is(op, ctx, arrays) or run(arrays, like.on_diagonal(r))))
+    made = replace(like.each(block), diagonals=tuple(own))
     inherited = sum(v.blocks.price if v.blocks is not None else v.array.price for v in operands)
     return priced(ctx.cost, made, since, inherited)
+
+
+def _diagonal(ctx: Context, value: Value, block: Array, like: Blocks, place: Place) -> Array | None:
+    """The diagonal of a square block, along its rows; None where it would have to be taken out of the block."""
+    r, c = place
+    row, column = like.rows[r], like.columns[c]
+    assert row is not None, "a square block has rows"
+    if value.blocks is not None:
+        return dict(value.blocks.diagonals).get(place) if value.blocks.rows == like.rows else None
+    if block.state(row) == "absent" or block.state(column) == "absent":
+        return sub_array({column: row}, block)
+    at = [i for i, d in enumerate(block.layout) if d in ((row,), (column,))]
+    if len(at) != 2:
+        return None
+    window = list(whole(block.tensor.known_shape))
+    window[at[1]] = window[at[0]]
+    number = ctx.intervals.of(block.tensor, tuple(window))
+    if not number.is_known or len(np.unique(number.low)) != 1:
+        return None
+    dtype = helper.tensor_dtype_to_np_dtype(block.tensor.dtype)
+    return Array(ctx.b.constant(np.array(number.low.flat[0], dtype)), ())
 
 
 def _as_it_is(op: Op, ctx: Context, arrays: Sequence[Array]) -> Array | None:
@@ -147,114 +180,65 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
     weight are left out before. A remark names the node if no mask proves that of the candidates' columns.
     """
     x, blocks = op.data, blocks_of(ctx, op.data)
-    if blocks is None or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
+    if blocks is None or blocks.alone or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
         return whole
-    lines, seen = [], []
+    lines, seen, alone = [], [], set[Place]()
     for r, line in enumerate(blocks.grid):
         gains = any(side(ctx, array) == "user" for array in line)  # else no block of the row lacks the candidates
-        masked = _masked(ctx.intervals, blocks, r) if gains else []
+        masked = masked_blocks(ctx.intervals, blocks, r) if gains else []
         if gains and not masked and blocks.row is not None:
-            assumed = _masked(ctx.assumed_intervals, blocks, r)
+            assumed = masked_blocks(ctx.assumed_intervals, blocks, r)
             if assumed and ctx.assume_masked:
                 ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
                 masked = assumed
             else:
                 seen.append(bool(assumed))
         kept = [c for c in range(len(line)) if c not in masked]
-        lines.append(_over(ctx, blocks, r, kept, x.known_dims, run))
+        own = {c: array for c in kept if (array := own_alone(ctx.intervals, blocks, r, c)) is not None}
+        if not own and ctx.assume_masked:
+            own = {c: a for c in kept if (a := own_alone(ctx.assumed_intervals, blocks, r, c)) is not None}
+            if own:
+                ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
+        alone |= {(r, c) for c in own}
+        lines.append(_over(ctx, blocks, r, kept, own, x.known_dims, run))
     if seen:
         explain_seen(op, ctx, assumed=all(seen))
-    made = priced(
-        ctx.cost, Blocks(blocks.row, blocks.column, blocks.rows, blocks.columns, tuple(lines)), since, blocks.price
-    )
+    made = replace(blocks, grid=tuple(lines), diagonals=(), alone=frozenset(alone))
+    made = priced(ctx.cost, made, since, blocks.price)
     array = priced(ctx.cost, whole.array, since, x.array.price)
     return whole.changed(array=array, blocks=made)
 
 
 def _over(
-    ctx: Context, blocks: Blocks, r: int, kept: Sequence[int], dims: Dims, run: Callable[[Array, Renaming], Array]
+    ctx: Context,
+    blocks: Blocks,
+    r: int,
+    kept: Sequence[int],
+    own: Mapping[int, Array],
+    dims: Dims,
+    run: Callable[[Array, Renaming], Array],
 ) -> tuple[Array, ...]:
-    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the matrix."""
+    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the matrix.
+
+    Of a block in `own` nothing but the diagonal has a weight: each row has one column there, and not as many as rows.
+    """
     zero = Array(ctx.b.constant(np.zeros((), helper.tensor_dtype_to_np_dtype(blocks.grid[r][0].tensor.dtype))), ())
-    width = total(blocks.columns[c].extent for c in kept)
-    axis = Axis(width, blocks.column.name)
+    columns = {c: Axis(1) if c in own else blocks.columns[c] for c in kept}
+    axis = Axis(total(column.extent for column in columns.values()), blocks.column.name)
     of_row = {**blocks.around(r, 0), blocks.column: (axis,)}
-    joined = join(ctx.b, [(blocks.columns[c], blocks.grid[r][c]) for c in kept], axis, renamed(dims, of_row))
-    weights = run(joined, of_row)
+    pieces = [(columns[c], own[c] if c in own else blocks.grid[r][c]) for c in kept]
+    weights = run(join(ctx.b, pieces, axis, renamed(dims, of_row)), of_row)
     start: Extent = 0
     line = []
-    for c, column in enumerate(blocks.columns):
-        if c not in kept:
+    for c in range(len(blocks.columns)):
+        if c not in columns:
             line.append(zero)
             continue
-        line.append(cut(ctx.b, weights, axis, start, start + column.extent, column))
-        start = start + column.extent
+        column, stop = columns[c], start + columns[c].extent
+        part = cut(ctx.b, weights, axis, start, stop, column)
+        line.append(replace(part, layout=renamed(part.layout, {column: ()})) if c in own else part)
+        start = stop
     return tuple(line)
-
-
-def _masked(known: Intervals, blocks: Blocks, r: int) -> list[int]:
-    """The blocks of a row whose weights in a Softmax are exactly 0, whatever the inputs are.
-
-    In each row a column is left, as a Softmax of nothing is no number.
-    """
-    line, row, columns = blocks.grid[r], blocks.rows[r], blocks.columns
-    if len(line) < 2:
-        return []
-    dtype = line[0].tensor.dtype
-    largest = np.full(1, -np.inf)
-    for low in (low for array, column in zip(line, columns, strict=True) for low in live(known, array, row, column)):
-        largest = np.maximum(largest, low)
-    highs = [_by_row(known.of(a.tensor), a, row, s, low=False) for a, s in zip(line, columns, strict=True)]
-    distance = UNDERFLOW_OF_DOUBLE if dtype == DOUBLE else UNDERFLOW
-    masked = []
-    for c, high in enumerate(highs):
-        with np.errstate(invalid="ignore"):
-            apart = largest - high >= distance + ROUNDING.get(dtype, 1.0) * (np.abs(largest) + np.abs(high))
-        if np.all((high == -np.inf) | (apart & np.isfinite(high))):
-            masked.append(c)
-    return masked if any(_has_columns(row, columns[c]) for c in range(len(line)) if c not in masked) else []
-
-
-def _has_columns(row: Axis | None, column: Axis) -> bool:
-    """Whether there is a column, if there is a row."""
-    return positive(column.extent) or (row is not None and at_most(row.extent, column.extent))
-
-
-def live(known: Intervals, array: Array, row: Axis | None, column: Axis) -> list[Numbers]:
-    """For each row of a matrix, numbers of which it has one as large; none where it may have no column.
-
-    Where the extents are symbols, the first column is looked at alone, and so is the diagonal: the column of the row's
-    own token.
-    """
-    if not _has_columns(row, column):
-        return []
-    found = [_by_row(known.of(array.tensor), array, row, column, low=True)]
-    at = [i for i, d in enumerate(array.layout) if d == (column,)]
-    if isinstance(column.extent, int) or len(at) != 1:
-        return found
-    window = list(whole(array.tensor.known_shape))
-    own = [i for i, d in enumerate(array.layout) if row is not None and d == (row,)]
-    stretches = [Stretch(0, Index(1, at[0] - len(window)))]
-    if row is not None and own and row.extent == column.extent:
-        stretches.append(window[own[0]])
-    for stretch in stretches:
-        window[at[0]] = stretch
-        found.append(_by_row(known.of(array.tensor, tuple(window)), array, row, column, low=True))
-    return found
-
-
-def _by_row(interval: Interval, array: Array, row: Axis | None, column: Axis, *, low: bool) -> Numbers:
-    """For each row of a block, the largest logit that it may have, or with `low` one that it has at least.
-
-    Where rows are not told apart there is one entry for all of them.
-    """
-    alone = [i for i, d in enumerate(array.layout) if row is not None and d == (row,)]
-    columns = tuple(i for i, d in enumerate(array.layout) if d == (column,))
-    numbers = interval.low if low else interval.high
-    numbers = numbers.max(columns, keepdims=True) if columns else numbers
-    others = tuple(i for i in range(numbers.ndim) if i not in alone)
-    reduced = numbers.min(others) if low else numbers.max(others)
-    return np.asarray(reduced).reshape(-1)
 
 
 def row_by_row(
@@ -282,12 +266,12 @@ def row_by_row(
     return priced(ctx.cost, join(ctx.b, pieces, cut.row, dims), since, inherited), parts
 
 
-def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: int) -> tuple[Array, Parts | None] | None:
+def contracted(ctx: Context, product: CutProduct, since: int) -> tuple[Array, Parts | None] | None:
     """The product x @ w as a sum over the blocks of x, without those that are 0: an array, and the rows as parts.
 
-    `dims` are those of the product. None where x has no blocks, is not cut along its columns, or has no block of zeros
-    in any of several rows.
+    None where x has no blocks, is not cut along its columns, or has no block of zeros in any of several rows.
     """
+    x, w, dims = product.x, product.w, product.dims
     blocks = blocks_of(ctx, x)
     if blocks is None or x.known_dims[-1] != (blocks.column,):
         return None
@@ -296,8 +280,13 @@ def contracted(ctx: Context, x: Value, w: Value, dims: Dims, run: Run, since: in
         return None
     inherited = blocks.price + (w.parts.price if w.parts is not None else w.array.price)
     grid, (right,) = blocks.grid, of_w
+    own = {(r, c): grid[r][c] for r, c in blocks.alone}
+    own |= {place: a for place, a in blocks.diagonals if is_diagonal(ctx.intervals, blocks, *place)}
 
-    def product(r: int, c: int) -> Array:
-        return run([grid[r][c], right[c]], blocks.around(r, c))
+    def summand(r: int, c: int) -> Array:
+        row = blocks.rows[r]
+        if (r, c) in own and row is not None and product.own is not None:
+            return product.own(own[r, c], right[c], row, blocks.columns[c], blocks.column)
+        return product.run([grid[r][c], right[c]], blocks.around(r, c))
 
-    return row_by_row(ctx, blocks, dims, product, since, inherited)
+    return row_by_row(ctx, blocks, dims, summand, since, inherited)

@@ -28,9 +28,9 @@ from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules import blocks, outer_products
 from mari_onnx.analysis.rules.linear import cheapest_turned_back, explained, forms_of, linear, transposed
 from mari_onnx.analysis.weight_product import GemmAttributes, WeightProduct, swapped
-from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape
+from mari_onnx.ir.arrays import fill, lay, natural, one_row, stored_shape, sub_array
 from mari_onnx.ir.attention_heads import Heads
-from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.ir.broadcasting import Write, agree, pointwise, result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent
@@ -107,7 +107,9 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     run = partial(_of_parts, ctx, product)
     array, parts = whole_or_joined(ctx.b, ctx.cost, (x, w), product.dims, array, run, since)
     of_block = partial(_of_parts, ctx, product, entries=True)
-    summed = blocks.contracted(ctx, x, w, product.dims, of_block, since)
+    own = partial(_own, ctx, product)
+    cut = CutProduct(x, w, product.dims, of_block, own=own)
+    summed = blocks.contracted(ctx, cut, since)
     if summed is not None:
         inherited = x.array.price + w.array.price
         array = min(array if array.price else priced(ctx.cost, array, since, inherited), summed[0], key=_price)
@@ -118,7 +120,7 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     value = ctx.result(op, product.dims, array, parts=parts, factors=factors)
     if factors is not None:
         outer_products.remember(ctx, (x, w), value)
-    blocks.remember(ctx, value, CutProduct(x, w, product.dims, of_block))
+    blocks.remember(ctx, value, cut)
     explain_product(op, ctx, value, x, extent_of(product.left.dims[-1]), made)
     inherited = x.array.price + (0.0 if symmetric else w.array.price)
     price = priced(ctx.cost, value.array, since, inherited).price
@@ -226,6 +228,25 @@ def _of_parts(
     left, right = (Operand(array, renamed(side.dims, part)) for array, side in sides)
     of_parts = replace(product, left=left, right=right, dims=renamed(product.dims, part))
     return multiply(ctx, of_parts, entries=entries)
+
+
+def _own(ctx: Context, product: MatrixProduct, left: Array, right: Array, row: Axis, other: Axis, cut: Axis) -> Array:
+    """The product of parts in which each index of `row` has its own row of the left, and its own part of the right.
+
+    `other` is the axis of these parts, in the place of the axis `cut`: the columns of q @ k, the rows of v in p @ v,
+    where p (row) has one weight for each row.
+    """
+    lead_of_left, contracted = product.left.dims[:-2], product.left.dims[-1]
+    *lead_of_right, same, columns = product.right.dims
+
+    def without(d: Dim) -> Dim:
+        return tuple(a for a in d if a is not cut)
+
+    of_left = Operand(left, (*lead_of_left, (row,), (), without(contracted)))
+    of_right = Operand(sub_array({other: row}, right), (*lead_of_right, (row,), without(same), without(columns)))
+    dims = (*product.dims[:-2], (row,), (), without(columns))
+    ranks = (product.ranks[0] + 1, product.ranks[1] + 1)
+    return multiply(ctx, MatrixProduct(of_left, of_right, dims, ranks, product.write), entries=True)
 
 
 def multiply(ctx: Context, product: MatrixProduct, *, entries: bool = False) -> Array:

@@ -27,6 +27,7 @@ from tests.graphs import (
     Session,
     index,
     integers,
+    parse,
     ranking,
     rewrite,
     rewrite_and_check,
@@ -431,3 +432,107 @@ def test_before_opset_10_nothing_is_cut_at_a_symbol() -> None:
     model = ranking("tiled", body, user="float[L, 4]", item="float[4]", opset=9, w=integers(4, 2))
     result = rewrite_and_check(model, **CLOSE)
     assert "Slice" not in result.ops[1:]
+
+
+# Candidates side by side
+
+SIDE_BY_SIDE = f"""items = Unsqueeze (item, zero_) x = Concat <axis = 1> (user, items) {CORNER}
+    length = Shape (user) l = Slice (length, one, two_, zero_) {PLACES} before = LessOrEqual (r, row)
+    own = Equal (r, row) inside = Less (r, l)"""
+APART = "old = And (before, inside) keep = Or (old, own)"
+LAST = """o = MatMul (c, wo) h = Add (x, o) those = Slice (h, l, end, one) last = Squeeze (those, zero_)
+    y = MatMul (last, w)"""
+
+KEPT_APART = {
+    "own or old": APART,
+    "before, and own or old": "seen = Or (inside, own) keep = And (before, seen)",
+    "places of candidates are one": "rm = Min (r, l) cm = Min (row, l) less = Less (rm, cm) keep = Or (less, own)",
+}
+NOT_KEPT_APART = {
+    "causal": "keep = Or (before, own)",
+    "the next one": "far = Sub (row, r) near = LessOrEqual (far, n1) late = And (near, before) "
+    "old = And (before, inside) keep = Or (old, late)",
+    "all candidates": "late = Not (inside) old = And (before, inside) keep = Or (old, late)",
+    "the history sees the candidates": "keep = Or (inside, own) other = Not (before) more = Or (keep, other)",
+}
+
+
+def side_by_side(mask: str, attention: str, *, kept: str = "keep", **constants: Any) -> onnx.ModelProto:
+    """A layer of attention over the history of L tokens and all candidates, [1 L+B 4]."""
+    weights = {name: integers(WIDTH, WIDTH, seed=i) for i, name in enumerate(("wq", "wk", "wv", "wo"))}
+    given: dict[str, Any] = {
+        "one": [1], "zero_": [0], "two_": [2], "end": [2**62], "n0": np.array(0), "n1": np.array(1),
+        "w": integers(WIDTH, 2), "filler": np.float32(-np.inf), "nought": np.float32(0), **weights, **constants,
+    }  # fmt: skip
+    products = SEQUENCE[SEQUENCE.index("q = MatMul") :]
+    body = f"{SIDE_BY_SIDE} {mask} {products} {attention.replace('keep', kept)} {SUMMED} {LAST}"
+    used = {name: a for name, a in given.items() if re.search(rf"\b{name}\b", body)}
+    text = f"g (float[1, L, {WIDTH}] user, float[B, {WIDTH}] item) => (float[B, N] y) {{ {body} }}"
+    return parse(text, opset=17, **used)
+
+
+def check_side_by_side(model: onnx.ModelProto, result: Rewritten) -> None:
+    original, written = Session(model), Session(result.model)
+    for length, batch in product((0, 1, 2, 7), repeat=2):
+        rng = np.random.default_rng(10 * length + batch)
+        inputs = {"user": rng.integers(-2, 3, (1, length, WIDTH)), "item": rng.integers(-2, 3, (batch, WIDTH))}
+        feeds = {name: a.astype(np.float32) for name, a in inputs.items()}
+        (wanted,), (found,) = original.run(feeds), written.run(feeds)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{length} tokens, {batch} candidates")
+
+
+def largest_extent(result: Rewritten) -> bool:
+    """Whether a tensor has an element for each pair of candidates."""
+    squares = [line for line in result.graph if line.split("]")[0].split("[")[1].split().count("B") > 1]
+    return bool(squares) or any("L + B L + B" in line.split("=")[0] for line in result.graph)
+
+
+@pytest.mark.parametrize("mask", KEPT_APART)
+def test_candidates_that_are_kept_apart(mask: str) -> None:
+    """Each has its own logit beside those of the history: nothing grows with the square of their number."""
+    model = side_by_side(KEPT_APART[mask], CHOSEN_BY_KEEP)
+    result = rewrite_and_check(model, **CLOSE)
+    assert history_is_the_users(result)
+    assert not largest_extent(result)
+    check_side_by_side(model, result)
+
+
+@pytest.mark.parametrize(("filler", "apart"), [(-1e30, True), (-90.0, False)])
+def test_candidates_under_a_finite_mask(filler: float, apart: bool) -> None:
+    bounded = "t2 = Tanh (s) m = Where (keep, t2, filler) p = Softmax <axis = -1> (m)"
+    model = side_by_side(APART, bounded, filler=np.float32(filler))
+    result = rewrite_and_check(model, **CLOSE)
+    assert largest_extent(result) != apart
+    check_side_by_side(model, result)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        "u = Relu (s) p = Where (keep, u, nought)",
+        "u = Relu (s) hidden = Cast <to = 1> (keep) p = Mul (u, hidden)",
+    ],
+)
+def test_candidates_side_by_side_without_a_denominator(attention: str) -> None:
+    model = side_by_side(APART, attention)
+    result = rewrite_and_check(model)
+    assert not largest_extent(result)
+    check_side_by_side(model, result)
+
+
+@pytest.mark.parametrize("mask", NOT_KEPT_APART)
+def test_candidates_that_see_each_other(mask: str) -> None:
+    kept = "more" if "more" in NOT_KEPT_APART[mask] else "keep"
+    model = side_by_side(NOT_KEPT_APART[mask], CHOSEN_BY_KEEP, kept=kept)
+    result = rewrite_and_check(model, **CLOSE)
+    assert largest_extent(result)
+    check_side_by_side(model, result)
+
+
+def test_a_softmax_of_weights_of_candidates_apart() -> None:
+    """Behind the first one a row has as many columns again."""
+    twice = f"{CHOSEN_BY_KEEP.replace('p = Softmax', 'p1 = Softmax')} p = Softmax <axis = -1> (p1)"
+    model = side_by_side(APART, twice)
+    result = rewrite_and_check(model, **CLOSE)
+    assert largest_extent(result)
+    check_side_by_side(model, result)
