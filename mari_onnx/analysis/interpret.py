@@ -129,11 +129,11 @@ class _Walk:
         of_outputs = frozenset(symbol(same.get(s, s)) for s in model.output_symbols)
         self.read_counts = model.uses.copy()
         self.ctx = Context(
-            Builder(model.opset, candidates), cost, model.array_of, model.opset, read_counts=self.read_counts,
-            output_extents=of_outputs, repeated=frozenset(same.get(s, s) for s in premises.repeated),
+            Builder(candidates, cuts_at_symbols=premises.cuts_at_symbols), cost, model.array_of, model.opset,
+            read_counts=self.read_counts, output_extents=of_outputs,
+            repeated=frozenset(same.get(s, s) for s in premises.repeated), long_enough=premises.long_enough,
             sent_once=isinstance(premises.rows, OneRow), computes_all_rows=premises.computes_all_rows,
             taken_again=taken_again(model.graph, model.initializers), assume_masked=premises.assume_masked,
-            long_enough=premises.long_enough,
         )  # fmt: skip
         self.counter = Counter(replace(cost, emphasis=0.0), candidates)
         self.values: dict[str, Value] = {}

@@ -32,7 +32,7 @@ class Premises:
     split does not see the candidates. With `assume_masked`, scores of attention are taken to be small (see
     `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their
     rewrite failed the verification. `long_enough` are symbols of Slices that are as long as they are asked for (see
-    `spans`).
+    `spans`). Without `cuts_at_symbols`, no axis is cut where a limit would have to be computed: some opsets cannot.
     """
 
     tiled: tuple[str, ...] = ()
@@ -48,6 +48,7 @@ class Premises:
     assume_masked: bool = False
     whole: frozenset[str] = frozenset()
     long_enough: frozenset[str] = frozenset()
+    cuts_at_symbols: bool = True
 
     def cost_model(self, batch: int) -> CostModel:
         """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""

@@ -25,7 +25,7 @@ from mari_onnx.emission.runtime_quirks import adds_units, needs_unsqueeze, overl
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand, ShapeArithmetic
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.expressions import Node, Tensor
-from mari_onnx.ir.extents import ROW, Extent, Poly, divide, symbols
+from mari_onnx.ir.extents import ROW, Extent, Poly, divide, positive, symbols
 from mari_onnx.ir.operators import OPERATORS
 from mari_onnx.ir.validate import check_expressions
 
@@ -43,7 +43,7 @@ class Lowered:
     A tensor in `apart` is an output that does not get the output's name. An Identity behind it does, because a runtime
     would otherwise lose the output (see `runtime_quirks.overlooked`). `stands` maps a tensor of extents to the operand
     of shape arithmetic that computes it. `lacking` says what the program needs and the model's opset does
-    not have, "" where all of it can be written.
+    not have, "" where all of it can be written. Where not `reshapes_nothing`, a Reshape would fail for extents of 0.
     """
 
     program: Program
@@ -54,6 +54,7 @@ class Lowered:
     arithmetic: ShapeArithmetic
     stands: dict[Tensor, Operand] = field(default_factory=dict)
     lacking: str = ""
+    reshapes_nothing: bool = True
 
     @property
     def code(self) -> Sequence[Node | Integers | Instruction]:
@@ -103,6 +104,8 @@ def lower(program: Program, model: Model) -> Lowered:
     for node in nodes:
         _lower(lowered, node)
     lowered.lacking = lacking(arithmetic.code, model.opset)
+    if b.cuts_at_symbols and not lowered.reshapes_nothing:
+        lowered.lacking = f"the model's opset {model.opset} has no Reshape to an extent of 0"
     return lowered
 
 
@@ -230,4 +233,8 @@ def _reshape_without_zeros(lowered: Lowered, source: Tensor, shape: list[Extent]
     wrong_if_zero = [i for i in may_be_zero if i >= len(source_shape) or divide(source_shape[i], shape[i]) is None]
     if wrong_if_zero == may_be_zero:
         shape[wrong_if_zero[0]] = -1
+    left = [i for i in unknown if shape[i] != -1 and not positive(shape[i])]
+    wrong = [i for i in left if i >= len(source_shape) or divide(source_shape[i], shape[i]) is None]
+    if wrong or (left and -1 in shape):
+        lowered.reshapes_nothing = False
     return "Reshape", [source, lowered.arithmetic.shape(shape, TensorProto.INT64, source)], {}

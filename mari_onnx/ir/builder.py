@@ -21,7 +21,7 @@ from onnx import TensorProto
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
 from mari_onnx.ir.extents import ROW, Extent, at_most, divide, product, symbol, symbols
-from mari_onnx.ir.operators import OPERATORS, named
+from mari_onnx.ir.operators import named
 from mari_onnx.ir.unique_nodes import UniqueNodes
 
 _Around: TypeAlias = tuple[tuple[Extent, ...], tuple[Extent, ...]]
@@ -43,23 +43,21 @@ ARITHMETIC = named(lambda t: t.arithmetic)
 class Builder(UniqueNodes):
     """Records what could be computed: nodes of any kind (`make`, `again`), and moves of data in few nodes.
 
-    `opset` is that of the model, which says whether a Slice may have computed limits. `candidates` are the symbols that
-    count candidates.
+    `candidates` are the symbols that count candidates. With `cuts_at_symbols`, axes are also cut at limits that have to
+    be computed.
     """
 
-    def __init__(
-        self, opset: int = OPERATORS["Slice"].axes_input_from, candidates: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, candidates: frozenset[str] = frozenset(), *, cuts_at_symbols: bool = True) -> None:
         super().__init__()
-        self.opset, self.candidates = opset, candidates
+        self.candidates, self.cuts_at_symbols = candidates, cuts_at_symbols
 
     def counts_candidates(self, extent: Extent) -> bool:
         """Whether an extent depends on the number of candidates."""
         return not self.candidates.isdisjoint(symbols(extent))
 
     def cuts_at(self, *limits: Extent) -> bool:
-        """Whether a Slice can be written with these limits: symbols are computed, which older opsets cannot take."""
-        return self.opset >= OPERATORS["Slice"].axes_input_from or all(isinstance(e, int) for e in limits)
+        """Whether an axis may be cut at these limits."""
+        return self.cuts_at_symbols or all(isinstance(e, int) for e in limits)
 
     def also(self, t: Tensor, other: Tensor) -> None:
         """Record that two tensors have the same elements. The plan chooses the one that is cheaper beside the rest.

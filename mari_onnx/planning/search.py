@@ -32,6 +32,8 @@ def best_plan(reading: Reading, batch: int) -> Plan:
     Raises UserError if an input is to be sent as one row, and no other input tells the number of candidates.
     """
     best = min(_plans(reading, batch, thrifty=False), key=_rank)
+    if best.lowered.lacking and reading.premises.cuts_at_symbols:
+        return best_plan(replace(reading, premises=replace(reading.premises, cuts_at_symbols=False)), batch)
     if best.work.macs <= best.program.work.macs:
         return best
     return min(_plans(reading, batch, thrifty=True), key=_rank)

@@ -18,7 +18,7 @@ ROWS = IndexMap(None, symbol(ROW))
 
 
 def context() -> Context:
-    return Context(Builder(candidates=frozenset({"B"})), CostModel(500), onnx.numpy_helper.to_array)
+    return Context(Builder(frozenset({"B"})), CostModel(500), onnx.numpy_helper.to_array)
 
 
 def value(ctx: Context, name: str, stored: bool, via: IndexMap | None = None) -> Value:

@@ -31,9 +31,9 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 SAMPLES = {name: path for name, path, _ in samples()}
 
 
-def lowered(opset: int, make: Callable[[Builder], Tensor]) -> Lowered:
+def lowered(opset: int, make: Callable[[Builder], Tensor], *, cuts_at_symbols: bool = True) -> Lowered:
     """What is lowered of one tensor; B and L are the first two extents of an input `steps`."""
-    b = Builder(candidates=frozenset({"B"}))
+    b = Builder(frozenset({"B"}), cuts_at_symbols=cuts_at_symbols)
     steps = b.input("steps", (B, L, 4), FLOAT)
     tensor = make(b)
     dims = new_dims(tensor.known_shape)
@@ -163,3 +163,14 @@ def test_axes_of_extent_1_that_are_left_out_before_opset_14() -> None:
     assert last(12, without) == "Squeeze<axes = [1]>(x)"
     assert last(13, without) == "Squeeze(x, [1])"
     assert last(14, without).startswith("Reshape")
+
+
+def test_a_reshape_that_fails_without_elements_before_opset_14() -> None:
+    """A history of no tokens would fail: then no axis is cut at a symbol, and the history stays beside a candidate."""
+
+    def rows(b: Builder) -> Tensor:
+        return b.reshape(b.input("x", (2, B * L, 8), FLOAT), (2, B, L, 8))
+
+    assert "no Reshape to an extent of 0" in lowered(13, rows).lacking
+    assert not lowered(13, rows, cuts_at_symbols=False).lacking
+    assert not lowered(14, rows).lacking

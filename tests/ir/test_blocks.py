@@ -78,7 +78,7 @@ def test_parts_as_one_row(b: Builder) -> None:
 def test_a_mask_of_all_candidates_is_not_computed_for_a_part_of_it() -> None:
     """(x < y)[a:b] is x[a:b] < y[a:b]."""
     length, many = symbol("L"), symbol("B")
-    b = Builder(candidates=frozenset({"B"}))
+    b = Builder(frozenset({"B"}))
     row, column, history, items = Axis(length + many), Axis(length + many), Axis(length), Axis(many)
     like = Blocks(row, column, (history, items), (Axis(length), Axis(many)), ())
     places = b.input("places", (length + many,), 7)

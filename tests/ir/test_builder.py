@@ -141,14 +141,14 @@ def test_a_slice_of_a_constant_at_a_symbol_is_no_constant() -> None:
     assert not b.slice(column, 0, 0, 4).constant
 
 
-def test_old_opsets_cut_at_numbers_alone() -> None:
-    assert Builder(10).cuts_at(0, L)
-    assert Builder(9).cuts_at(0, 4)
-    assert not Builder(9).cuts_at(0, L)
+def test_where_an_axis_may_be_cut() -> None:
+    assert Builder().cuts_at(0, L)
+    assert Builder(cuts_at_symbols=False).cuts_at(0, 4)
+    assert not Builder(cuts_at_symbols=False).cuts_at(0, L)
 
 
 def test_what_counts_candidates() -> None:
-    b = Builder(candidates=frozenset({"B"}))
+    b = Builder(frozenset({"B"}))
     assert b.counts_candidates(L + B)
     assert not b.counts_candidates(L + 1)
     assert not b.counts_candidates(7)

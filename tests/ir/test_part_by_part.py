@@ -84,14 +84,14 @@ def test_widths_that_are_symbols(b: Builder) -> None:
     result, widths = applied(b, value)
     assert result is not None
     assert widths == [length, 1]
-    assert applied(Builder(9), value)[0] is None, "a Slice has its limits as attributes"
+    assert applied(Builder(cuts_at_symbols=False), value)[0] is None
 
 
 def test_candidates_beside_the_history() -> None:
     """[history; candidates] are two parts: what is computed of the history lacks the candidates."""
     length, many = symbol("length"), symbol("many")
     whole, history, items = Axis(length + many), Axis(length), Axis(many)
-    b = Builder(candidates=frozenset({"many"}))
+    b = Builder(frozenset({"many"}))
     arrays = {axis: Array(b.input(str(axis.extent), (axis.extent,), 1), ((axis,),)) for axis in (history, items)}
     parts = Parts(whole, tuple(arrays.items()))
     value = Value("v", ((L,), (whole,)), 1, Array(b.input("v", (5, length + many), 1), ((L,), (whole,))), parts)

@@ -425,6 +425,18 @@ def test_heads_before_opset_14() -> None:
     check_every_length(model, result)
 
 
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_a_history_of_nothing_before_opset_14(style: str) -> None:
+    """Nothing hides the candidate: the rows of the history are the user's in the first layer alone."""
+    heads = " ".join(
+        f"{to}4 = Reshape ({to}, by_heads) {to}h = Transpose <perm = [0, 2, 1, 3]> ({to}4)" for to in ("q", "k", "v")
+    )
+    attention = f"{heads} kht = Transpose <perm = [0, 1, 3, 2]> (kh) m = MatMul (qh, kht) p = Softmax <axis = -1> (m)"
+    summed = "ch = MatMul (p, vh) ct = Transpose <perm = [0, 2, 1, 3]> (ch) c = Reshape (ct, merged)"
+    model = of_any_length(style, attention, summed=summed, opset=13, by_heads=[0, 0, 2, 2], merged=[0, 0, WIDTH])
+    check_every_length(model, rewrite(model))
+
+
 def test_before_opset_10_nothing_is_cut_at_a_symbol() -> None:
     """A Slice has its limits as attributes there."""
     body = """i = Unsqueeze <axes = [1]> (item) x = Concat <axis = 1> (user, i) r = Relu (x) m = MatMul (r, w)
