@@ -188,7 +188,8 @@ def _matrix_product(use: Use) -> Interval | None:
     if not isinstance(contracted, int) or use.attribute("transA", 0) or use.attribute("alpha", 1.0) != 1.0:
         return None
     if not use.input(1).constant or len(use.input(1).known_shape) != 2:
-        most = contracted * x.magnitude.max(initial=0) * w.magnitude.max(initial=0)
+        sizes = [side.magnitude.max(initial=0) for side in (x, w)]
+        most = contracted * math.prod(sizes) if all(sizes) else 0.0
         bound = between(-most, most, use.rank)
     else:
         weight = w.magnitude.T if transposed else w.magnitude

@@ -86,3 +86,8 @@ def test_half_precision_has_no_number_beyond_its_largest() -> None:
     body = "low = Mul (stored, many) t = Cast <to = 10> (low)"
     found = interval(body, stored=np.array([-1, -2], np.float32), many=np.float32(1e9))
     assert np.all(found.high == -np.inf)
+
+
+def test_zeros_times_numbers_of_any_size() -> None:
+    found = interval("z = Mul (user, nought) turned = Transpose (user) t = MatMul (z, turned)", nought=np.float32(0))
+    assert (float(found.low.max()), float(found.high.min())) == (0, 0)

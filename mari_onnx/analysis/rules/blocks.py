@@ -11,10 +11,10 @@ every layer, and the keys and values of the history are shared by all candidates
 keep them in a cache of keys and values; here they are found in the graph.
 
 A block of the Softmax is left out if each of its logits is -inf, or if, in each row, its largest possible logit lies so
-far below a logit of another block that exp of the difference is 0 (see `without_weight`). The second case needs bounds of
-the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the caller
-may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is left
-out if it is 0. The history may be of any length, and what is said of a block holds for each.
+far below a logit of another block that exp of the difference is 0 (see `without_weight`). The second case needs bounds
+of the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the
+caller may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is
+left out if it is 0. The history may be of any length, and what is said of a block holds for each.
 
 Candidates may stand side by side in one sequence, behind the history, under a mask that keeps them apart. The block of
 candidates with candidates has a weight on its diagonal alone then: each has one logit, and not one for each other.
