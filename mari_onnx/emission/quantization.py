@@ -171,6 +171,8 @@ def keep_unfused(b: Builder, nodes: Sequence[Node], outputs: Sequence[Tensor], p
     for step in written.weights:
         (product,) = written.readers[step.output]
         x, weight, *addend = product.node.inputs
+        if weight.shape is None:  # a Loop made it, say: no axis of it can be told
+            continue
         names, made = _initializers(step.inputs[0]), weight
         originals = [each for each in original.weights if each.inputs[0] in names]
         if originals and all(map(original.is_fused, originals)):

@@ -213,3 +213,13 @@ def test_a_weight_that_comes_to_have_scales_of_its_own_stays_exact() -> None:
     constants |= {name: integers(48, 4, seed=i).astype(np.int8) for i, name in enumerate("qp")}
     proto = ranking("one", body, user=f"float[{USER}]", item=f"float[{ITEM}]", opset=21, **constants)
     assert off(rewrite_and_check(proto).model, proto) < 1e-6
+
+
+def test_a_weight_of_unknown_rank_stays_as_it_is() -> None:
+    """A Loop gives no rank of what it carries."""
+    body = """m = ReduceMax <axes = [0], keepdims = 0> (user)
+        c = Loop (trips, go, m) <body = turn (int64 i, bool g, float[N] h) => (bool on, float[N] o) {
+            on = Identity (g) o = Identity (h) }>
+        q, scale, zero = DynamicQuantizeLinear (c) w = DequantizeLinear (q, scale, zero) y = MatMul (item, w)"""
+    constants: dict[str, Any] = {"trips": np.array(2), "go": np.array(True)}
+    rewrite(ranking("tiled", body, user="float[4]", item="float[4]", output="float[B] y", **constants))
