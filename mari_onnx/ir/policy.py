@@ -21,9 +21,9 @@ class Policy:
                              slower.
                              Source: two runs of `python -m benchmarks models` differ by up to 5 %.
     `exponent`               A plan that is r times slower than `single` allows counts as r ** exponent times slower for
-                             many candidates: at 0.25, one that is twice too slow has to be 19 % faster for many.
-                             Source: a decision; calls with a single candidate are rare. At 1/3 the plan that is best
-                             for 500 candidates was refused for DIN (`python -m benchmarks handmade`: 1.21).
+                             many candidates: at 1/8, one that is twice too slow has to be 9 % faster for many.
+                             Source: a decision; calls with a single candidate are rare. At 1/4 the plan that is best
+                             for 500 candidates was refused for DIN (`python -m benchmarks handmade`: 1.15).
     `ns_per_call`            Nanoseconds of a call before any node runs, and for each input of the model.
     `ns_per_input`           Source: `python -m benchmarks calibrate`.
     `requests`               Requests in a batch of several, as the cost model counts them. Source: a decision.
@@ -42,7 +42,7 @@ class Policy:
 
     emphases: tuple[float, ...] = (0.0, 4.0, 64.0)
     single: float = 1.05
-    exponent: float = 0.25
+    exponent: float = 0.125
     ns_per_call: float = 4500.0
     ns_per_input: float = 600.0
     requests: int = 4
