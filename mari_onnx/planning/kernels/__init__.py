@@ -43,16 +43,20 @@ ROUNDS = 2
 
 def with_kernels(plan: Plan) -> Plan:
     """The plan with the kernels that make it cheaper. Its program is changed in place."""
+    asked: set[tuple[Kernel, Node]] = set()
     for _ in range(ROUNDS):
-        better = _round(plan)
+        better = _round(plan, asked)
         if better is plan:
             break
         plan = better
     return plan
 
 
-def _round(plan: Plan) -> Plan:
-    """The plan with those of the offers for its nodes that make it cheaper; the same plan where none does."""
+def _round(plan: Plan, asked: set[tuple[Kernel, Node]]) -> Plan:
+    """The plan with those of the offers for its nodes that make it cheaper; the same plan where none does.
+
+    What was offered in an earlier round is in `asked`, to which this round adds, and is not offered again.
+    """
     program, b = plan.program, plan.program.context.b
     site = Site(b, program.context.opset, program.context.array_of)
     offers: list[_Offered] = []
@@ -60,7 +64,11 @@ def _round(plan: Plan) -> Plan:
         if _may_be_replaced(plan, node):
             for kernel in KERNELS.get(node.op_type, ()):
                 since = b.count
-                offers += [_Offered(kernel, since, offer) for offer in kernel(site, node)]
+                new = [] if (kernel, node) in asked else list(kernel(site, node))
+                offers += [_Offered(kernel, since, offer) for offer in new]
+                asked |= {(kernel, node)} if new else set()
+    if not offers:
+        return plan
     b.choices = [{o.replaced: o.tensor} for o in offers if o.tensor.shape == o.replaced.shape]
     settle(program, replace(program.context.cost), ordered=True)
     taken = [offered for offered in offers if b.resolve(offered.replaced) is offered.tensor]
