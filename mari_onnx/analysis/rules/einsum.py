@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from onnx import helper
+from onnx import TensorProto, helper
 
-from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import whole_or_joined
 from mari_onnx.analysis.reasons import repeats
@@ -40,6 +40,9 @@ from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, exten
 from mari_onnx.ir.broadcasting import agree, pointwise, result_via
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
+
+MULTIPLIED = (FLOAT, DOUBLE, TensorProto.FLOAT16)
+"""Element types of which onnxruntime has a MatMul; it has an Einsum of bfloat16 as well."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _as_matmul(op: Op, ctx: Context, equation: Equation) -> Value | None:
 
     The operands and the result are the same values with their dims in another order.
     """
-    if len(equation.operands) != 2 or any(v.constant for v in equation.operands):
+    if len(equation.operands) != 2 or any(v.constant or v.dtype not in MULTIPLIED for v in equation.operands):
         return None
     if not any(v.parts or v.blocks for v in equation.operands):
         return None

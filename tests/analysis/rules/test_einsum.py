@@ -195,3 +195,11 @@ def test_the_graph_of_experts() -> None:
         "y.item [B 6] = Gemm (item, w.item, y.user)",
         "y [B 2 3] = Reshape (y.item)",
     ]
+
+
+@pytest.mark.parametrize(("kind", "ops"), [(1, "MatMul"), (11, "MatMul"), (6, "Einsum")])
+def test_a_product_of_rows_is_a_matmul_where_onnxruntime_has_one(kind: int, ops: str) -> None:
+    body = f"""x = Concat <axis = 1> (user, item) a = Cast <to = {kind}> (x)
+        s = Einsum <equation = "bqd,bkd->bqk"> (a, a) y = Cast <to = 1> (s)"""
+    model = ranking("tiled", body, user="float[2, 4]", item="float[1, 4]", output="float[B, 3, 3] y")
+    assert ops in rewrite(model).ops
