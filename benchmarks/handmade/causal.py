@@ -70,32 +70,12 @@ def _by_hand(i: int) -> str:
     h{i}_qm = MatMul (h{i}_n, W_q{i})
     h{i}_qr = Reshape (h{i}_qm, rows_of_heads)
     h{i}_q = Transpose <perm = [1, 0, 2]> (h{i}_qr)
-    h{i}_s = MatMul (h{i}_q, h{i}_k)
-    h{i}_scaled = Mul (h{i}_s, scale)
-    h{i}_masked = Add (h{i}_scaled, history_mask)
-    h{i}_p = Softmax <axis = -1> (h{i}_masked)
-    h{i}_pv = MatMul (h{i}_p, h{i}_v)
-    h{i}_back = Transpose <perm = [1, 0, 2]> (h{i}_pv)
-    h{i}_mix = Reshape (h{i}_back, rows)
+    {tokens.history_attends(i)}
     {_inner("h", i)}"""
     candidate = f"""
     c{i}_n = LayerNormalization (c{i}_x, norm{i}_W, norm{i}_b)
     {" ".join(f"c{i}_{p}m = MatMul (c{i}_n, W_{p}{i}) c{i}_{p} = Reshape (c{i}_{p}m, rows_of_heads)" for p in "qkv")}
-    c{i}_qt = Transpose <perm = [1, 0, 2]> (c{i}_q)
-    c{i}_s = MatMul (c{i}_qt, h{i}_k)
-    c{i}_qk = Mul (c{i}_q, c{i}_k)
-    c{i}_sum = ReduceSum <keepdims = 1> (c{i}_qk, two)
-    c{i}_own = Transpose <perm = [1, 0, 2]> (c{i}_sum)
-    c{i}_all = Concat <axis = 2> (c{i}_s, c{i}_own)
-    c{i}_scaled = Mul (c{i}_all, scale)
-    c{i}_p = Softmax <axis = -1> (c{i}_scaled)
-    c{i}_ph, c{i}_po = Split <axis = 2> (c{i}_p, widths)
-    c{i}_pv = MatMul (c{i}_ph, h{i}_v)
-    c{i}_vt = Transpose <perm = [1, 0, 2]> (c{i}_v)
-    c{i}_pov = Mul (c{i}_po, c{i}_vt)
-    c{i}_sum2 = Add (c{i}_pv, c{i}_pov)
-    c{i}_back = Transpose <perm = [1, 0, 2]> (c{i}_sum2)
-    c{i}_mix = Reshape (c{i}_back, rows)
+    {tokens.candidate_attends(i, f"c{i}_v")}
     {_inner("c", i)}"""
     return history + ("" if last else of_history) + candidate
 

@@ -44,6 +44,38 @@ def by_hand(layer: Callable[[int], str]) -> str:
     score = Sigmoid (logit)"""
 
 
+def history_attends(i: int) -> str:
+    """Softmax attention of the history in layer i, by hand: from h{i}_q, h{i}_k and h{i}_v to h{i}_mix."""
+    return f"""
+    h{i}_s = MatMul (h{i}_q, h{i}_k)
+    h{i}_scaled = Mul (h{i}_s, scale)
+    h{i}_masked = Add (h{i}_scaled, history_mask)
+    h{i}_p = Softmax <axis = -1> (h{i}_masked)
+    h{i}_pv = MatMul (h{i}_p, h{i}_v)
+    h{i}_back = Transpose <perm = [1, 0, 2]> (h{i}_pv)
+    h{i}_mix = Reshape (h{i}_back, rows)"""
+
+
+def candidate_attends(i: int, value: str) -> str:
+    """That of the candidates, each with a key of its own under the same Softmax: from c{i}_q and c{i}_k to c{i}_mix."""
+    return f"""
+    c{i}_qt = Transpose <perm = [1, 0, 2]> (c{i}_q)
+    c{i}_s = MatMul (c{i}_qt, h{i}_k)
+    c{i}_qk = Mul (c{i}_q, c{i}_k)
+    c{i}_sum = ReduceSum <keepdims = 1> (c{i}_qk, two)
+    c{i}_own = Transpose <perm = [1, 0, 2]> (c{i}_sum)
+    c{i}_all = Concat <axis = 2> (c{i}_s, c{i}_own)
+    c{i}_scaled = Mul (c{i}_all, scale)
+    c{i}_p = Softmax <axis = -1> (c{i}_scaled)
+    c{i}_ph, c{i}_po = Split <axis = 2> (c{i}_p, widths)
+    c{i}_pv = MatMul (c{i}_ph, h{i}_v)
+    c{i}_vt = Transpose <perm = [1, 0, 2]> ({value})
+    c{i}_pov = Mul (c{i}_po, c{i}_vt)
+    c{i}_sum2 = Add (c{i}_pv, c{i}_pov)
+    c{i}_back = Transpose <perm = [1, 0, 2]> (c{i}_sum2)
+    c{i}_mix = Reshape (c{i}_back, rows)"""
+
+
 def family(export: str, hand: str, mask: npt.NDArray[np.float32], layer: Callable[[Weights, int], Constants]) -> Family:
     """The family with a mask [steps, steps] and the constants that each layer has beside its norm."""
     w = Weights()
