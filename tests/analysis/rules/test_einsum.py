@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.premises import NOTHING
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
+from mari_onnx.ir.cost import CostModel
 from tests.graphs import STYLES, integers, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -109,7 +114,10 @@ def test_a_pair_whose_product_is_one_number() -> None:
     body = """first = Slice (item, zero, one, one) i4 = Concat <axis = 1> (item, first) m = Mul (user, i4)
         x = Concat <axis = 1> (user, i4, m) r = Gather (w, i) y = Einsum <equation = "ab,ab,cd->d"> (r, r, x)"""
     constants: dict[str, Any] = {"w": integers(2, 2), "i": [0, 1, 0], "zero": [0], "one": [1]}
-    rewrite_and_check(ranking("requests", body, output="float[12] y", **constants))
+    model = ranking("requests", body, output="float[12] y", **constants)
+    rewrite_and_check(model)
+    before_roles = interpret(Model(from_proto(model)), NOTHING, CostModel(500))  # which finds what axes are equal
+    assert not [r.reason for r in before_roles.context.remarks if r.status == "broken"]
 
 
 def test_operands_of_the_item_alone_stay_together() -> None:
