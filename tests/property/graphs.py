@@ -403,6 +403,19 @@ class Writer:
         """What the model calls an extent: scripts give one name to the candidates and to the length of a history."""
         return self.names.get(str(extent), str(extent))
 
+    def described(self, symbol: str) -> str | None:
+        """What the description of a value calls an extent: by another's name only where an input is called so too."""
+        if symbol not in LARGEST:
+            return None
+        name = self.names.get(symbol, symbol)
+        stated = {
+            dim.dim_param
+            for source, info in zip(self.sources, self.infos, strict=False)
+            for extent, dim in zip(source.made.shape, info.type.tensor_type.shape.dim, strict=True)
+            if str(extent) == symbol
+        }
+        return name if name == symbol or name in stated else None
+
     def write_inputs(self) -> None:
         if self.chance(8):
             self.names = self.choice([{"L": "B"}, {"L": "R"}, {"L": "B", "R": "B"}, dict.fromkeys("BRL", "?")])
@@ -582,7 +595,7 @@ def dress(w: Writer, model: onnx.ModelProto) -> None:
     for made in w.made:
         if made.name not in outputs and any(made.name in n.output for n in graph.node) and w.chance(30):
             said = [e if isinstance(e, int) else None if w.chance(50) else str(e) for e in made.shape]
-            simple = [w.names.get(e, e) if e in LARGEST else e if isinstance(e, int) else None for e in said]
+            simple = [w.described(e) if isinstance(e, str) else e for e in said]
             info = helper.make_tensor_value_info(made.name, made.dtype, simple, f"of {made.name}")
             graph.value_info.append(info)
 
