@@ -404,17 +404,17 @@ class Writer:
         return self.names.get(str(extent), str(extent))
 
     def described(self, symbol: str) -> str | None:
-        """What the description of a value calls an extent: by another's name only where an input is called so too."""
+        """What the description of a value calls an extent: no name that inputs have for another extent alone."""
         if symbol not in LARGEST:
             return None
         name = self.names.get(symbol, symbol)
-        stated = {
-            dim.dim_param
+        of_name = {
+            str(extent)
             for source, info in zip(self.sources, self.infos, strict=False)
             for extent, dim in zip(source.made.shape, info.type.tensor_type.shape.dim, strict=True)
-            if str(extent) == symbol
+            if dim.dim_param == name
         }
-        return name if name == symbol or name in stated else None
+        return name if symbol in of_name or (not of_name and name == symbol) else None
 
     def write_inputs(self) -> None:
         if self.chance(8):

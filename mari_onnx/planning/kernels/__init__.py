@@ -60,8 +60,9 @@ def _round(plan: Plan, asked: set[tuple[Kernel, Node]]) -> Plan:
     program, b = plan.program, plan.program.context.b
     site = Site(b, program.context.opset, program.context.array_of)
     offers: list[_Offered] = []
+    fused = powers.of_norms(plan.lowered.computing)
     for node in sorted(plan.lowered.computing, key=lambda node: node.serial):
-        if _may_be_replaced(plan, node):
+        if node not in fused and _may_be_replaced(plan, node):
             for kernel in KERNELS.get(node.op_type, ()):
                 since = b.count
                 new = [] if (kernel, node) in asked else list(kernel(site, node))

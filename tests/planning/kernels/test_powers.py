@@ -28,3 +28,26 @@ def test_what_is_left_alone() -> None:
     kept(parse(TEXT.replace("item, e", "e, item"), e=np.float32(2)))
     kept(parse(TEXT.replace("float[B, 6] y", "float[B, N] y"), e=np.full((2, 1, 1), 2, np.float32)))
     kept(parse(TEXT.replace("float[", "int64["), e=np.int64(2)))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_square_of_a_norm_stays(centred: bool) -> None:
+    """onnxruntime makes one node of the norm, which it knows by its Pow."""
+    x = "mean = ReduceMean <axes = [-1]> (h)  d = Sub (h, mean)" if centred else "d = Identity (h)"
+    model = parse(
+        f"""g (float[1, 8] user, float[B, 8] item) => (float[B, 8] y) {{
+            h = Add (user, item)  {x}
+            squares = Pow (d, two)  variance = ReduceMean <axes = [-1]> (squares)  more = Add (variance, epsilon)
+            norm = Sqrt (more)  z = Div (d, norm)  y = Mul (z, w)
+        }}""",
+        two=np.float32(2), epsilon=np.float32(1e-5), w=np.arange(8, dtype=np.float32),
+    )  # fmt: skip
+    kept(model)
+    other = parse(
+        """g (float[1, 8] user, float[B, 8] item) => (float[B, 8] y) {
+            h = Add (user, item)  squares = Pow (h, two)  variance = ReduceMean <axes = [-1]> (squares)
+            more = Add (variance, epsilon)  norm = Sqrt (more)  y = Div (item, norm)
+        }""",
+        two=np.float32(2), epsilon=np.float32(1e-5),
+    )  # fmt: skip
+    assert "Mul" in replaced(other, rtol=1e-6).ops

@@ -48,6 +48,7 @@ def test_what_is_left_alone() -> None:
     kept(parse(TEXT, a=np.array([np.nan, 1, 1, 1, 1, 1], np.float32)))
     kept(parse("g (float[B, 6] item, float[6] a) => (float[B, 6] y) { y = PRelu (item, a) }"))
     kept(parse(TEXT.replace("float[", "float16["), a=np.array([0.25], np.float16)))
+    kept(parse(TEXT, a=np.array([0.5, 0, -2, 3, 1, 0.25], np.float32), opset=7))  # Max of one shape alone
 
 
 def test_slopes_that_make_the_result_larger() -> None:
