@@ -15,7 +15,7 @@ Each step, and the folder that has its code:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
@@ -24,12 +24,14 @@ import onnx
 
 from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
+from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.arguments import flag, number
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
+from mari_onnx.document.graph_facts import graph_facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.provenance import stamp_assumed
 from mari_onnx.document.read import as_document
@@ -40,7 +42,8 @@ from mari_onnx.partition.partition import partition
 from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
-from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report
+from mari_onnx.report.graph import Graph
+from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report, Role
 from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
@@ -48,6 +51,9 @@ from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
 """The number of candidates at which costs are counted where nothing else is asked for."""
+
+PARTS: Mapping[Role, str] = {"user": "user model", "item": "item model", "rank": "ranking model"}
+"""What the models of a split are called."""
 
 NEWER_OPSET = "export the model for a newer opset"
 
@@ -111,9 +117,11 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         if not report.changed:
             return Outcome(MappingProxyType({}), report, document)
         say("writing", 2, 3)
-        result = write(plan.lowered).model
+        written = write(plan.lowered)
+        result = written.model
         stamp_assumed(result, report.assumed)
         report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
+        report = with_graph(report, "after", result, written.macs(plan.cost))
         if verified:
             report = verify(report, document, [result], reading.roles, progress)
         return Outcome({"rank": result}, report, document)
@@ -139,6 +147,8 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
         report = replace(described("split", plan, settings), changed=True, split=parts.report)
         for part in parts.models.values():
             stamp_assumed(part, report.assumed)
+        for role, part in parts.models.items():
+            report = with_graph(report, PARTS[role], part, parts.macs)
         if verified:
             report = verify(report, document, list(parts.models.values()), reading.roles, progress)
         return Outcome(parts.models, report, document)
@@ -223,8 +233,22 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
         cost(plan.program.work, settings.batch), cost(plan.work, settings.batch), calls=calls,
         configuration=settings.configuration(command),
         changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
-        assumed=relied_on,
+        assumed=relied_on, graphs=(graph_as_it_is("before", plan.reading, plan.program),),
     )  # fmt: skip
+
+
+def graph_as_it_is(title: str, reading: Reading, program: Program, original: Graph | None = None) -> Graph:
+    """The graph of a model that was read, for a report; the remarks on its products have their multiply-adds."""
+    macs = {remark.tensor: remark.macs_before for remark in program.context.remarks if remark.macs_before}
+    request = {each.name for each in reading.roles.inputs}
+    return graph_facts(title, reading.model.proto, request, macs, original)
+
+
+def with_graph(report: Report, title: str, model: onnx.ModelProto, macs: Mapping[str, int]) -> Report:
+    """The report with the graph of a written model, or of one of the models of a split, besides the original's."""
+    sent = {one.name for one in report.split.crossings if one.role == "user"} if report.split else set()
+    request = {each.name for each in report.request_inputs} | sent
+    return replace(report, graphs=(*report.graphs, graph_facts(title, model, request, macs, report.graphs[0])))
 
 
 def of_fixed_batch(name: str, batch: int) -> Remark:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from mari_onnx import pipeline
 from mari_onnx.analysis.input_roles import InputRoles, roles_of
@@ -17,6 +18,7 @@ from mari_onnx.document.read import as_document
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress
 from mari_onnx.policies import of_times
+from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import Configuration, Cost, Report
 from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
@@ -125,15 +127,17 @@ def _report(pair: _Pair, result: Document, called: Called, notes: list[str]) -> 
     """What is known before a model runs, as a report of `verify`. `result` is the optimized model in one piece."""
     from mari_onnx.verification.notes import noted
 
-    before = after = None
+    counted: dict[str, Any] = {}
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result)
-        before = _as_it_is(pair.graph, pair.roles)
-        after = _as_it_is(other, roles_of(other, called.user_inputs, DEFAULT_BATCH))
+        before, first = _as_it_is("before", pair.graph, pair.roles)
+        after, second = _as_it_is("after", other, roles_of(other, called.user_inputs, DEFAULT_BATCH), first)
+        counted = {"cost_before": before, "cost_after": after, "graphs": (first, second)}
     return Report(
-        "verify", __version__, facts(pair.reference), pair.roles.inputs, cost_before=before, cost_after=after,
-        optimized=facts(pair.optimized), changed=pair.reference.proto != pair.optimized.proto,
+        "verify", __version__, facts(pair.reference), pair.roles.inputs, optimized=facts(pair.optimized),
+        changed=pair.reference.proto != pair.optimized.proto,
         assumed=tuple(dict.fromkeys(name for part in pair.parts for name in assumed(part.proto))),
+        **counted,
     )  # fmt: skip
 
 
@@ -142,6 +146,8 @@ def _configuration(called: Called, options: dict[str, object]) -> Configuration:
     return Configuration({**given, **options})
 
 
-def _as_it_is(graph: Model, roles: InputRoles) -> Cost:
-    """The cost of one call of a model at the default number of candidates. No plan is made."""
-    return pipeline.cost(read(graph, roles).work(DEFAULT_BATCH), DEFAULT_BATCH)
+def _as_it_is(title: str, model: Model, roles: InputRoles, original: Graph | None = None) -> tuple[Cost, Graph]:
+    """The cost of one call of a model at the default number of candidates, and its graph. No plan is made."""
+    reading = read(model, roles)
+    program = reading.interpreted(DEFAULT_BATCH)
+    return pipeline.cost(program.work, DEFAULT_BATCH), pipeline.graph_as_it_is(title, reading, program, original)

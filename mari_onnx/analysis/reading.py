@@ -10,7 +10,6 @@ from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.premises import Premises
 from mari_onnx.analysis.shared_symbols import leading_names
 from mari_onnx.document.graph_view import Model
-from mari_onnx.ir.cost import Work
 from mari_onnx.ir.extents import symbol
 from mari_onnx.serving.requests import requests_symbol
 
@@ -26,10 +25,6 @@ class Reading:
     def interpreted(self, batch: int) -> Program:
         """The forms of all values, priced at `batch` candidates."""
         return interpret(self.model, self.premises, self.premises.cost_model(batch))
-
-    def work(self, batch: int) -> Work:
-        """The work of one call of the original model at `batch` candidates. No plan is made."""
-        return self.interpreted(batch).work
 
 
 def read(

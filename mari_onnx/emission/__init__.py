@@ -22,6 +22,7 @@ from mari_onnx.emission.nodes import write_code
 from mari_onnx.emission.origins import origins
 from mari_onnx.emission.shape_arithmetic import Instruction
 from mari_onnx.emission.state import Emission
+from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.validate import check_names
 
@@ -39,6 +40,10 @@ class Written:
     model: onnx.ModelProto
     tensors: dict[str, Tensor]
     extents: frozenset[str]
+
+    def macs(self, cost: CostModel) -> dict[str, int]:
+        """The multiply-adds of the nodes, by their first output."""
+        return {name: cost.node_macs(tensor.node) for name, tensor in self.tensors.items() if tensor.index == 0}
 
 
 def write(lowered: Lowered) -> Written:

@@ -1,11 +1,7 @@
 """The time of each node, by the profiler of onnxruntime, on the request's side or on that of the candidates.
 
-A node is on the request's side where its elements follow from the request's inputs alone:
-
-    e = Gather(table, user_id)     request, also where the caller repeats `user_id` for each candidate
-    s = Shape(item)                request: no element of `item` is read
-    u = Expand(e, s)               request
-    x = Concat(u, item)            candidates
+A node is on the request's side where none of its elements follow from the candidates' inputs (see
+`document.dependence`).
 
 The graph is the one that onnxruntime runs, with the nodes that it fused and without those that it folded.
 """
@@ -22,8 +18,8 @@ from typing import Any
 
 import onnx
 
+from mari_onnx.document.dependence import dependences
 from mari_onnx.document.runtime import open_session, session_options
-from mari_onnx.document.scopes import reads_of_elements
 from mari_onnx.report.benchmark import NodeTime, Side
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
 
@@ -82,12 +78,8 @@ def _times(
 
 def sides(graph: onnx.GraphProto, request: Collection[str]) -> dict[str, Side]:
     """The side of each node, by its name. `request` are the inputs of the request."""
-    stored = {tensor.name for tensor in graph.initializer}
-    of_candidates = {i.name for i in graph.input} - stored - set(request)
+    on_candidates = ("candidates", "both")
     found: dict[str, Side] = {}
-    for node in graph.node:
-        depends = not of_candidates.isdisjoint(reads_of_elements(node))
-        found[node.name] = "candidates" if depends else "request"
-        if depends:
-            of_candidates.update(filter(None, node.output))
+    for node, follows in dependences(graph, request):
+        found[node.name] = "candidates" if follows in on_candidates else "request"
     return found

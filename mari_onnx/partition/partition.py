@@ -48,10 +48,14 @@ NOT_CUT = {
 
 @dataclass(frozen=True)
 class Partition:
-    """The models by role, of which the ranking model is the last, and the report of the split."""
+    """The models by role, of which the ranking model is the last, and the report of the split.
+
+    `macs` are the multiply-adds of the nodes, by their first output.
+    """
 
     models: Mapping[Role, onnx.ModelProto]
     report: Split
+    macs: Mapping[str, int]
 
 
 def partition(plan: Plan) -> Partition:
@@ -59,7 +63,8 @@ def partition(plan: Plan) -> Partition:
 
     Raises UserError if no value can be computed by the user model, or by the item model that was asked for.
     """
-    return _Splitter(plan, write(plan.lowered)).parts(plan.reading.premises.items)
+    written = write(plan.lowered)
+    return _Splitter(plan, written, written.macs(plan.cost)).parts(plan.reading.premises.items)
 
 
 @dataclass
@@ -68,6 +73,7 @@ class _Splitter:
 
     plan: Plan
     written: Written
+    macs: Mapping[str, int]
     models: dict[Role, onnx.ModelProto] = field(default_factory=dict)
     parts_: list[Part] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -83,7 +89,7 @@ class _Splitter:
         self.models["rank"] = rank
         self.parts_.append(Part("rank", len(rank.graph.node), self._macs(rank.graph.node), rank.ByteSize()))
         report = Split(tuple(self.parts_), tuple(self.crossings), tuple(self.choice), whole)
-        return Partition(dict(self.models), report)
+        return Partition(dict(self.models), report, self.macs)
 
     def _cut_off(
         self, role: Role, rank: onnx.ModelProto, side: Collection[str], may_cross: Collection[str] | None
@@ -180,8 +186,7 @@ class _Splitter:
         return NS_PER_LAUNCH if made is None else self.plan.cost.node_time(made.node)
 
     def _macs(self, nodes: Sequence[onnx.NodeProto]) -> int:
-        made = [self.written.tensors[n.output[0]] for n in nodes if n.output[0] in self.written.tensors]
-        return sum(self.plan.cost.node_macs(tensor.node) for tensor in made)
+        return sum(self.macs.get(node.output[0], 0) for node in nodes)
 
     def _info(self, name: str, called: str) -> onnx.ValueInfoProto:
         """The value as an input or output `called` so; an extent has a name only if a graph input has it too."""

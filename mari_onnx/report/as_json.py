@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from mari_onnx.report.model import Report
 
 
 def to_json(report: Report) -> str:
-    """The report as a JSON document, in the order of its fields.
+    """The report as a JSON document, in the order of its fields, without the graphs.
 
     JSON has no numbers that are not finite. They are the strings "nan", "inf" and "-inf".
     """
-    return json.dumps(_finite(asdict(report)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    fields = asdict(replace(report, graphs=()))
+    del fields["graphs"]
+    return json.dumps(_finite(fields), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(value: object) -> object:

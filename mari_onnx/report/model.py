@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mari_onnx.report.benchmark import Benchmark, Policy
+from mari_onnx.report.graph import Graph
 from mari_onnx.report.survey import Survey
 
 SCHEMA_VERSION = 3
@@ -347,7 +348,8 @@ class Report:
     whether anything could be gained; `written` is the path of the written model, None if none was written. `left_out`
     are rewrites that failed the verification and were left out. `assumed` are the nodes whose masks are believed
     because the caller vouched for the size of attention scores. `policies` are what the caller asked of the result; one
-    that is not met fails the command.
+    that is not met fails the command. `graphs` are those of the original, and of what was made of it; JSON leaves them
+    out, because the models themselves have them.
     """
 
     command: Command
@@ -370,6 +372,7 @@ class Report:
     benchmark: Benchmark | None = None
     policies: tuple[Policy, ...] = ()
     survey: Survey | None = None
+    graphs: tuple[Graph, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

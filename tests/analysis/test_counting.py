@@ -17,7 +17,7 @@ from tests.graphs import integers, parse
 
 def work(text: str, batch: int = 50, users: tuple[str, ...] = (), **constants: Any) -> Work:
     model = Model(from_proto(parse(text, **constants)))
-    return read(model, roles_of(model, users, batch)).work(batch)
+    return read(model, roles_of(model, users, batch)).interpreted(batch).work
 
 
 def test_what_varies_with_the_candidates_and_what_does_not() -> None:

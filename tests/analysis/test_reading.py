@@ -84,5 +84,4 @@ def test_inputs_of_the_candidates_have_as_many_rows_as_each_other() -> None:
 def test_what_the_model_takes_as_it_is() -> None:
     """Every candidate costs as much; nothing is planned."""
     found = reading(ranking("tiled", BODY, **WEIGHTS))
-    assert [found.work(batch).macs for batch in (1, 500)] == [7 * 2, 500 * 7 * 2]
-    assert found.interpreted(500).work == found.work(500)
+    assert [found.interpreted(batch).work.macs for batch in (1, 500)] == [7 * 2, 500 * 7 * 2]
