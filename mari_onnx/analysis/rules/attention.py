@@ -98,22 +98,26 @@ def attention(op: Op, ctx: Context) -> Derived:
         for i, (dims, array) in enumerate(zip(outputs, results, strict=True))
         if op.proto.output[i]
     ]
-    values[0] = _or_written_out(op, ctx, inputs, values[0], since)
+    values = _or_written_out(op, ctx, inputs, values, since)
     # The scores q k^T and the weighted sum of v are two products.
     length = extent_of(inputs.dims(K)[-2]) * 2
     explain_product(op, ctx, values[0].changed(array=results[0]), inputs.values[Q], length, since)
     return values
 
 
-def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: Value, since: int) -> Value:
-    """The result, with the user's rows apart where the keys are in parts along the sequence."""
-    q, k, v, mask = (inputs.values.get(role) for role in (Q, K, V, MASK))
-    if q is None or k is None or v is None or not set(inputs.values) <= {Q, K, V, MASK}:
+def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: list[Value], since: int) -> list[Value]:
+    """The results, also as products where the keys are in parts along the sequence (see `attention_parts`)."""
+    given = [inputs.values.get(role) for role in (Q, K, V, MASK, PAST_KEY, PAST_VALUE)]
+    others = written_out(op, ctx, given) if LENGTHS not in inputs.values else None
+    if others is None:
         return whole
-    other = written_out(op, ctx, q, k, v, mask)
-    if other is None or other.parts is None:
-        return whole
-    array = priced(ctx.cost, whole.array, since, sum(value.array.price for value in inputs.values.values()))
+    inherited = sum(value.array.price for value in inputs.values.values())
+    return [_either(ctx, one, other, since, inherited) for one, other in zip(whole, others, strict=True)]
+
+
+def _either(ctx: Context, whole: Value, other: Value, since: int, inherited: float) -> Value:
+    """One value of two that hold the same: the cheaper array, and the parts of the other."""
+    array = priced(ctx.cost, whole.array, since, inherited)
     aligned = broadcast([whole.known_dims, other.known_dims])
     assert not isinstance(aligned, Refused), "both have the shape of the node's output"
     _, (of_whole, of_other) = aligned

@@ -1,16 +1,23 @@
 """The Attention operator over one sequence of the user's tokens and the candidates', written out as products.
 
-    Attention(q, k, v, mask) = Softmax(Where(mask, q k' scale, -inf)) v
+    Attention(q, k, v, mask)         = Softmax(Where(mask, q k' scale, -inf)) v
+    with `softcap` c                 the scores are c tanh(q k' scale / c), before they are masked
+    with `is_causal`                 and of a cache of P tokens, row i sees the columns up to P + i
+    with `left_window_size` w        row i sees the columns from P + i - w on, and likewise on the right
+    with past keys and values        k is Concat(past, k) along the tokens, which is also an output
 
-The rules of products, elementwise operators and Softmax find out then what a mask proves (see `rules.blocks`).
+The rules of products, elementwise operators and Softmax find out then what a mask proves (see `rules.blocks`). Example:
+the keys of the history are a cache that the caller sends, and the candidates' keys are new. The rows of all candidates
+meet the cache in one product, and no copy of it is made for each of them.
 
-Holds for the standard's operator without a cache and without a cap of the scores. In a row whose columns are all masked
-the operator gives 0, where Softmax gives NaN: such a row is replaced by 0, unless it is proved that there is none.
-Rounding: the order in which a runtime adds.
+Holds for the standard's operator where its scores are no output, nor have a precision of their own. In a row whose
+columns are all masked the operator gives 0, where Softmax gives NaN: such a row is replaced by 0, unless it is proved
+that there is none. Rounding: the order in which a runtime adds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -21,39 +28,45 @@ from onnx import helper
 from mari_onnx.analysis.context import BOOL, FLOAT, INT64, Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import along
 from mari_onnx.analysis.rules.along import softmax
+from mari_onnx.analysis.rules.concat import concat
 from mari_onnx.analysis.rules.elementwise import cast, elementwise
 from mari_onnx.analysis.rules.product import matmul
 from mari_onnx.analysis.rules.ranges import range_
 from mari_onnx.analysis.without_weight import live
-from mari_onnx.ir.axes import Axis, Dims, Refused, extent_of, new_dims
+from mari_onnx.ir.axes import Axis, Refused, extent_of, new_dims
 from mari_onnx.ir.axes import reshape as recut
+from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import rename_value
-
-UNKNOWN_ATTRIBUTES = {"softcap": 0.0, "qk_matmul_output_mode": 0}
-"""Attributes that change the scores, each with the value that turns it off."""
 
 
 class _StopError(Exception):
     """A step of the written-out form was refused."""
 
 
-def written_out(op: Op, ctx: Context, q: Value, k: Value, v: Value, mask: Value | None) -> Value | None:
-    """The first output of Attention from products; None unless the keys are in parts along the sequence.
+def written_out(op: Op, ctx: Context, inputs: Sequence[Value | None]) -> list[Value] | None:
+    """The first outputs of Attention from products; None unless the keys are in parts along the sequence.
 
-    q is [B, heads, S, d] or [B, S, heads * d]; k and v have L tokens, and maybe fewer heads; mask broadcasts to
-    [B, heads, S, L].
+    `inputs` are those of the node: q [B, heads, S, d] or [B, S, heads * d]; k and v with L tokens, and maybe fewer
+    heads; a mask that broadcasts to [B, heads, S, P + L]; past keys and values [B, heads of k, P, d]. The outputs are y
+    and, if the node has them, the keys and values with those of the past.
     """
-    whole = all(op.attribute(name, default) == default for name, default in UNKNOWN_ATTRIBUTES.items())
-    if op.op_type != "Attention" or len(op.proto.output) > 1 or not whole:
+    if op.op_type != "Attention" or any(op.proto.output[3:]) or _is_narrow(op):
         return None
     said = len(ctx.remarks)
     try:
-        return _Steps(op, ctx).attention(q, k, v, mask)
+        return _Steps(op, ctx).attention(*inputs)
     except _StopError:
         return None
     finally:
         del ctx.remarks[said:]  # those on the steps, which are no nodes of the original
+
+
+def _is_narrow(op: Op) -> bool:
+    """Whether the Softmax is asked for in fewer digits than the elements have."""
+    asked = op.attribute("softmax_precision", 0) or op.data.dtype
+    sizes = [helper.tensor_dtype_to_np_dtype(dtype).itemsize for dtype in (asked, op.data.dtype)]
+    return sizes[0] < sizes[1]
 
 
 class _Steps:
@@ -62,31 +75,45 @@ class _Steps:
     def __init__(self, op: Op, ctx: Context) -> None:
         self.op, self.ctx = op, ctx
 
-    def attention(self, q: Value, k: Value, v: Value, mask: Value | None) -> Value:
+    def attention(
+        self,
+        q: Value | None,
+        k: Value | None,
+        v: Value | None,
+        mask: Value | None = None,
+        past_k: Value | None = None,
+        past_v: Value | None = None,
+    ) -> list[Value]:
+        assert q is not None and k is not None and v is not None, "queries, keys and values are required"
         heads, groups = (self.op.attribute(name) for name in ("q_num_heads", "kv_num_heads"))
         merged = len(q.known_dims) == 3
         if merged:
             q, k, v = self._heads(q, heads), self._heads(k, groups), self._heads(v, groups)
+        before: Extent = 0
+        if past_k is not None and past_v is not None:
+            before = extent_of(past_k.known_dims[2])
+            k = self._step(concat, "Concat", "all_keys", past_k, k, axis=2)
+            v = self._step(concat, "Concat", "all_values", past_v, v, axis=2)
         if k.parts is None or k.known_dims[2] != (k.parts.axis,):
             raise _StopError
+        caches = [k, v]
         k, v = self._repeated(k, q), self._repeated(v, q)
         q, k = self._scaled("queries", q), self._scaled("keys", k)
         dims = k.known_dims
         scores = self._step(matmul, "MatMul", "scores", q, k.with_dims((*dims[:-2], dims[-1], dims[-2])))
-        if self.op.attribute("is_causal", 0) and mask is not None:
-            raise _StopError  # a row may have no column under both, and some under either
-        if self.op.attribute("is_causal", 0):
-            scores = self._masked(scores, self._causal(q, k))
+        mask = self._mask(self._seen(extent_of(q.known_dims[2]), extent_of(dims[2]), before), mask, scores.dtype)
+        scores = self._capped(scores)
         if mask is not None:
             scores = self._masked(scores, mask)
         weights = self._step(softmax, "Softmax", "weights", scores, axis=-1)
         if mask is not None:
             weights = self._of_live_rows(weights, mask)
         y = self._step(matmul, "MatMul", "heads" if merged else "", weights, v)
-        if not merged:
-            return y
-        batch, of_heads, rows, columns = y.known_dims
-        return y.with_dims((batch, rows, (*of_heads, *columns))).named(self.op.name)
+        if merged:
+            batch, of_heads, rows, columns = y.known_dims
+            y = y.with_dims((batch, rows, (*of_heads, *columns)))
+        names = self.op.proto.output
+        return [value.named(name) for value, name in zip([y, *caches], names, strict=False) if name]
 
     def _step(self, rule: Rule, op_type: str, suffix: str, *inputs: Value, **attributes: Any) -> Value:
         """The output of one node; its name is that of the Attention with a suffix."""
@@ -134,18 +161,54 @@ class _Steps:
         times = Axis(of_q // of_x, str(of_q // of_x))
         return x.with_dims((batch, (*groups, times), *rest))
 
-    def _causal(self, q: Value, k: Value) -> Value:
-        """The mask of `is_causal`, for as many queries as keys."""
-        rows, columns = extent_of(q.known_dims[2]), extent_of(k.known_dims[2])
-        if rows != columns:
-            raise _StopError
-        if isinstance(rows, int):
-            dims: Dims = ((Axis(rows),), (Axis(rows),))
-            return Value("", dims, BOOL, Array(self.ctx.b.constant(np.tri(rows, dtype=np.bool_)), dims))
-        limits = (self._integers(np.array(e, object)) for e in (0, rows, 1))
-        own = self._step(range_, "Range", "positions", *limits)
-        of_row = own.with_dims((*own.known_dims, ()))
-        return self._step(elementwise, "LessOrEqual", "causal", own, of_row)
+    def _capped(self, scores: Value) -> Value:
+        """The scores within the cap on both sides, which the operator applies before its masks."""
+        if not (cap := self.op.attribute("softcap", 0.0)):
+            return scores
+        number = self._number(cap, scores.dtype)
+        within = self._step(elementwise, "Tanh", "bent", self._step(elementwise, "Div", "of_cap", scores, number))
+        return self._step(elementwise, "Mul", "capped", within, number)
+
+    def _seen(self, rows: Extent, columns: Extent, before: Extent) -> Value | None:
+        """Which columns each row may see by its position, [rows columns]; None where it may see all of them.
+
+        Row i is the token `before` + i, behind the tokens of the past.
+        """
+        left, right = (self.op.attribute(f"{side}_window_size", -1) for side in ("left", "right"))
+        right = 0 if self.op.attribute("is_causal", 0) else right
+        own, other = self._positions(before, rows), self._positions(0, columns)
+        own = own.with_dims((*own.known_dims, ()))
+        seen = []
+        if right >= 0:
+            seen.append(self._step(elementwise, "LessOrEqual", "to_the_right", other, self._moved(own, right)))
+        if left >= 0:
+            seen.append(self._step(elementwise, "GreaterOrEqual", "to_the_left", other, self._moved(own, -left)))
+        return reduce(self._both, seen) if seen else None
+
+    def _positions(self, start: Extent, count: Extent) -> Value:
+        """The positions start, start + 1, ..."""
+        if isinstance(start, int) and isinstance(count, int):
+            return self._integers(np.arange(start, start + count).astype(object))
+        limits = (self._integers(np.array(e, object)) for e in (start, start + count, 1))
+        return self._step(range_, "Range", "positions", *limits)
+
+    def _moved(self, positions: Value, by: int) -> Value:
+        return (
+            self._step(elementwise, "Add", "moved", positions, self._integers(np.array(by, object)))
+            if by
+            else positions
+        )
+
+    def _both(self, a: Value, b: Value) -> Value:
+        return self._step(elementwise, "And", "both", a, b)
+
+    def _mask(self, seen: Value | None, mask: Value | None, dtype: int) -> Value | None:
+        """What both masks leave; None where there is none."""
+        if seen is None or mask is None:
+            return seen if mask is None else mask
+        if mask.dtype == BOOL:
+            return self._both(mask, seen)
+        return self._step(elementwise, "Where", "mask_of_seen", seen, mask, self._number(-np.inf, dtype))
 
     def _masked(self, scores: Value, mask: Value) -> Value:
         if mask.dtype != BOOL:
@@ -161,11 +224,13 @@ class _Steps:
             least = 1 if mask.dtype == BOOL else -1e30
             if lows and np.all(reduce(np.maximum, lows) >= least):
                 return weights
-        if mask.dtype != BOOL:
-            raise _StopError
-        numbers = self._step(cast, "Cast", "mask", mask, to=FLOAT)
-        largest = self._step(along.reduce, "ReduceMax", "live", numbers, self._axes(-1), keepdims=1)
-        rows_left = self._step(cast, "Cast", "rows", largest, to=BOOL)
+        if mask.dtype == BOOL:
+            mask = self._step(cast, "Cast", "mask", mask, to=FLOAT)
+            limit = self._number(0, FLOAT)
+        else:
+            limit = self._number(-np.inf, mask.dtype)
+        largest = self._step(along.reduce, "ReduceMax", "live", mask, self._axes(-1), keepdims=1)
+        rows_left = self._step(elementwise, "Greater", "rows", largest, limit)
         return self._step(elementwise, "Where", "of_live", rows_left, weights, self._number(0, weights.dtype))
 
     def _axes(self, *axes: int) -> Value:

@@ -20,7 +20,7 @@ from mari_onnx.verification.runtimes.onnxruntime import Array, Feeds
 _LARGE = 1 << 26
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
-_TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype"}
+_TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "softmax_precision"}
 _TRADITIONAL = "ai.onnx.ml"
 
 

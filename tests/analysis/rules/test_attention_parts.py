@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from mari_onnx.analysis.reasons import side
 from tests.analysis.rules.test_blocks import CAUSAL, CLOSE, filled, history_is_the_users, model
-from tests.graphs import STYLES, Rewritten, integers, rewrite, rewrite_and_check
+from tests.graphs import STYLES, Rewritten, integers, ranking, rewrite_and_check
 
 HEADS = "q_num_heads = 2, kv_num_heads = 2"
 PADDING = """first = Gather <axis = 2> (user, zero_place) there = Greater (first, number)
@@ -51,18 +53,123 @@ def test_a_row_that_attends_to_nothing_is_0() -> None:
     assert "ReduceMax" in result.ops
 
 
-def test_two_masks_may_leave_a_row_nothing() -> None:
-    later = np.triu(np.ones_like(CAUSAL), 1)
-    result = of_operator(f"Attention <{HEADS}, is_causal = 1> (q, k, v, mask)", mask=later)
-    assert not history_is_the_users(result)
+@pytest.mark.parametrize("filler", [None, -np.inf, -1e9], ids=["boolean", "infinite", "finite"])
+@pytest.mark.parametrize("mask", [CAUSAL.T, np.ones_like(CAUSAL)], ids=["later tokens", "none"])
+def test_a_mask_and_a_causal_one(filler: float | None, mask: Any) -> None:
+    """Of the later tokens a causal mask leaves each row its own."""
+    given = mask if filler is None else filled(mask, filler)
+    result = of_operator(f"Attention <{HEADS}, is_causal = 1> (q, k, v, mask)", mask=given)
+    assert history_is_the_users(result)
 
 
-@pytest.mark.parametrize("attribute", ["softcap = 2.0", "qk_matmul_output_mode = 1"])
-def test_what_is_not_written_out(attribute: str) -> None:
-    result = rewrite(
-        model("tiled", "", summed=f"c = Attention <{HEADS}, is_causal = 1, {attribute}> (q, k, v)", opset=23)
+@pytest.mark.parametrize("filler", [None, -np.inf], ids=["boolean", "float"])
+def test_two_masks_may_leave_a_row_nothing(filler: float | None) -> None:
+    """The first token sees none before it."""
+    earlier = np.tri(len(CAUSAL), k=-1, dtype=np.bool_) | (np.arange(len(CAUSAL)) == 5)
+    given = earlier if filler is None else filled(earlier, filler)
+    result = of_operator(f"Attention <{HEADS}, is_causal = 1> (q, k, v, mask)", mask=given)
+    assert history_is_the_users(result)
+    assert "ReduceMax" in result.ops
+
+
+@pytest.mark.parametrize("cap", [0.0, 2.0])
+def test_scores_that_are_capped(cap: float) -> None:
+    assert history_is_the_users(of_operator(f"Attention <{HEADS}, is_causal = 1, softcap = {cap}> (q, k, v)"))
+
+
+def test_a_cap_bounds_what_a_finite_mask_hides() -> None:
+    node = f"Attention <{HEADS}, softcap = 2.0> (q, k, v, mask)"
+    assert history_is_the_users(of_operator(node, mask=filled(CAUSAL, -1e9)))
+
+
+WITH_WINDOWS = pytest.mark.skipif(
+    "left_window_size" not in onnx.defs.get_schema("Attention", 25).attributes,
+    reason="before 1.23 onnx knows no windows of Attention",
+)
+
+
+@WITH_WINDOWS
+@pytest.mark.parametrize(
+    ("causal", "left", "right"), [(1, 0, -1), (1, 2, 1), (0, 2, 0), (0, -1, 0), (0, 2, 1), (0, 2, -1)]
+)
+def test_windows(causal: int, left: int, right: int) -> None:
+    """A token sees some to its left and some to its right; the history does not see the candidate if it sees none."""
+    node = (
+        f"Attention <{HEADS}, is_causal = {causal}, left_window_size = {left}, right_window_size = {right}> (q, k, v)"
     )
+    result = rewrite_and_check(model("tiled", "", summed=f"c = {node}", opset=25), **CLOSE)
+    assert history_is_the_users(result) == (causal == 1 or right == 0)
+
+
+@WITH_WINDOWS
+def test_a_window_may_leave_a_row_nothing() -> None:
+    """Five queries and two keys: the last queries are too far behind the keys."""
+    body = f"""first = Gather <axis = 1> (user, none) last = Unsqueeze (item, one)
+        both = Concat <axis = 1> (first, last) a = Attention <{HEADS}, left_window_size = 1> (user, both, both)
+        y = Flatten (a)"""
+    result = rewrite_and_check(
+        ranking("tiled", body, user="float[5, 4]", item="float[4]", opset=25, one=[1], none=[0]), **CLOSE
+    )
+    assert "ReduceMax" in result.ops
+
+
+@pytest.mark.parametrize("precision", [1, 10, 11])
+def test_the_precision_of_the_softmax(precision: int) -> None:
+    """One in fewer digits stays as it is, although onnxruntime computes it in float32."""
+    node = f"Attention <{HEADS}, is_causal = 1, softmax_precision = {precision}> (q, k, v)"
+    assert history_is_the_users(of_operator(node)) == (precision != 10)
+
+
+def test_scores_that_are_an_output_are_not_written_out() -> None:
+    """Four outputs: y, both caches and the scores."""
+    summed = f"c, ks, vs, qk = Attention <{HEADS}, is_causal = 1> (q, k, v)"
+    result = rewrite_and_check(model("tiled", "", summed=summed, opset=23), **CLOSE)
     assert not history_is_the_users(result)
+
+
+# A cache: past keys and values
+
+CACHED = """h = Reshape (user, heads) past = Transpose <perm = [0, 2, 1, 3]> (h) x = Reshape (item, tokens)
+    q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv)"""
+"""A history of 20 tokens of 16 columns, and one of each candidate."""
+
+
+def of_cache(style: str, node: str, after: str, output: str = "float[B, 2] y", **constants: Any) -> Rewritten:
+    given: dict[str, Any] = {name: integers(16, 16, seed=i) / 32 for i, name in enumerate(("wq", "wk", "wv"))}
+    given |= {"heads": [-1, 20, 2, 8], "tokens": [-1, 1, 16], "w": integers(16, 2), **constants}
+    body = f"{CACHED} {node} f = Flatten (c) y = MatMul (f, w) {after}"
+    graph = ranking(style, body, user="float[20, 16]", item="float[16]", output=output, opset=23,
+                    **{name: a for name, a in given.items() if name in body})  # fmt: skip
+    return rewrite_and_check(graph, **CLOSE)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("attributes", ["", ", is_causal = 1", ", softcap = 3.0"])
+def test_candidates_meet_a_cache_of_the_request(style: str, attributes: str) -> None:
+    result = of_cache(style, f"c, pk, pv = Attention <{HEADS}{attributes}> (q, k, v, , past, past)", "")
+    assert "Attention" not in result.ops
+    joined = [line.split(" = ")[0].split(" ", 1)[1] for line in result.graph if " = Concat" in line]
+    assert style == "requests" or joined == ["[B 2 1 21]"], "of logits, and of no keys"
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("causal", [0, 1])
+def test_a_mask_of_past_and_new_tokens(style: str, causal: int) -> None:
+    mask = np.arange(21).reshape(1, 21) % 3 != 0
+    node = f"c, pk, pv = Attention <{HEADS}, is_causal = {causal}> (q, k, v, mask, past, past)"
+    assert "Attention" not in of_cache(style, node, "", mask=mask).ops
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_keys_of_the_past_and_new_ones_are_an_output(style: str) -> None:
+    node = f"c, pk, pv = Attention <{HEADS}, is_causal = 1> (q, k, v, , past, past)"
+    result = of_cache(
+        style, node, "z = Neg (pk) z2 = Neg (pv)", "float[B, 2] y, float[B, 2, 21, 8] z, float[B, 2, 21, 8] z2"
+    )
+    assert "Attention" not in result.ops
+    parts = result.program.values["pk"].parts
+    assert parts is not None
+    assert side(result.program.context, parts.pieces[0][1]) == "user"
 
 
 def test_the_products() -> None:

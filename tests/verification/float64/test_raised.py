@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from mari_onnx.document.read import as_document
 from mari_onnx.verification.float64.exact import Exact
@@ -34,6 +34,13 @@ def test_everything_is_raised() -> None:
     assert y.dtype == np.float64
     assert np.abs(y - (x.astype(np.float64) + 0.5) * np.float64(np.float32(0.1))).max() < 1e-15
     assert model.graph.input[0].type.tensor_type.elem_type == 1
+
+
+def test_the_precision_of_a_softmax_is_raised() -> None:
+    text = """f (float[B, 2, 4] x) => (float[B, 2, 4] y) {
+        y = Attention <q_num_heads = 2, kv_num_heads = 2, softmax_precision = 1> (x, x, x) }"""
+    (node,) = raised(parse(text, opset=23)).graph.node
+    assert {a.name: a.i for a in node.attribute}["softmax_precision"] == TensorProto.DOUBLE
 
 
 @pytest.mark.parametrize("empty", ["SequenceEmpty ()", "SequenceEmpty <dtype = 1> ()"])
