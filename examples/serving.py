@@ -8,6 +8,7 @@ that writes its model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,35 @@ def indexed(model: ort.InferenceSession, requests: Sequence[tuple[Features, Feat
 #   mari-onnx split din_vanilla.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
 
 
-def user_part(model: ort.InferenceSession, user: Features) -> dict[str, Array]:
-    """The outputs of the user model by name, which may be cached as long as the user's features do not change."""
+def fingerprint(model: ort.InferenceSession) -> str:
+    """What the models of one split have in common, and no other model. Raises KeyError where a model has none."""
+    return str(model.get_modelmeta().custom_metadata_map["mari_onnx.fingerprint"])
+
+
+@dataclass(frozen=True)
+class UserPart:
+    """What a user model computed, which may be cached as long as neither it nor the user's features change."""
+
+    fingerprint: str
+    vectors: Features
+
+
+def user_part(model: ort.InferenceSession, user: Features) -> UserPart:
+    """The outputs of the user model by name, with the fingerprint of the split that it belongs to."""
     sent = {each.name: user[each.name] for each in model.get_inputs()}
-    computed = model.run(None, sent)
-    return dict(zip([each.name for each in model.get_outputs()], map(np.asarray, computed), strict=True))
+    computed = map(np.asarray, model.run(None, sent))
+    names = [each.name for each in model.get_outputs()]
+    return UserPart(fingerprint(model), dict(zip(names, computed, strict=True)))
 
 
-def rank(model: ort.InferenceSession, computed: Features, user: Features, items: Features) -> Array:
-    """The call of the ranking model, with the outputs of the user model and perhaps some of the user's features."""
-    known = {**user, **items, **computed}
+def rank(model: ort.InferenceSession, computed: UserPart, user: Features, items: Features) -> Array:
+    """The call of the ranking model, with the outputs of the user model and perhaps some of the user's features.
+
+    Raises ValueError for what the user model of another split computed, such as yesterday's: the scores would be wrong.
+    """
+    if computed.fingerprint != fingerprint(model):
+        raise ValueError(f"computed for {computed.fingerprint}, and not for {fingerprint(model)}: compute it again")
+    known = {**user, **items, **computed.vectors}
     (scores,) = model.run(None, {each.name: known[each.name] for each in model.get_inputs()})
     return np.asarray(scores)
 

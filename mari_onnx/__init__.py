@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mari_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from mari_onnx.api import bench, inputs, inspect, optimize, split, verify
+    from mari_onnx.api import bench, check_pair, inputs, inspect, optimize, split, verify
     from mari_onnx.errors import ModelError, UserError
     from mari_onnx.report import render
     from mari_onnx.report.model import Report, Verification
@@ -28,6 +28,7 @@ __all__ = [
     "Verification",
     "__version__",
     "bench",
+    "check_pair",
     "inputs",
     "inspect",
     "optimize",

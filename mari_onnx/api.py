@@ -17,13 +17,14 @@ from mari_onnx.arguments import flag, names
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import ModelLike
+from mari_onnx.document.passport import check_parts
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import OptionFields as MeasurementFields
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
 from mari_onnx.policies import Gain, GainFields, of_times
-from mari_onnx.report.model import Configuration, Report
+from mari_onnx.report.model import Configuration, Report, Role
 from mari_onnx.results import ON_FAILURE, OnFailure, Optimized, SplitModels, check
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
@@ -33,8 +34,9 @@ from mari_onnx.verification.options import OptionFields, Options, Place
 
 
 class Demands(Limits, total=False):
-    """The arguments that all functions share which run models: limits, and what a result that did not pass becomes."""
+    """The arguments of the functions that make models: limits, metadata, and what a result that failed becomes."""
 
+    metadata: bool
     on_failure: OnFailure
 
 
@@ -94,6 +96,7 @@ def optimize(
         min_gain,             policies: the least times that the arithmetic becomes less, whether any gain is asked for,
         require_gain,         and the most times that the file becomes larger. What was found is in `report.policies`.
         max_size_growth
+        metadata              whether a changed model says what it was made from, and how (see `document.passport`)
         on_failure            "raise" raises FailedError where the verification failed or a policy is not met, and by
                               default, "report", `report.passed` says so.
 
@@ -103,6 +106,7 @@ def optimize(
     Raises UserError where the analysis is over its time or memory.
     """
     mode = mode_of(user_batch, request_index, names("request_key", request_key), guard)
+    limits, on_failure, others = _parted(demands)
     settings = Settings(
         names("user_inputs", user_inputs),
         batch,
@@ -110,10 +114,10 @@ def optimize(
         allow_no_candidates=allow_no_candidates,
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
+        metadata=others.pop("metadata", True),
     )
     flag("verify", verify)
-    limits, on_failure, policies = _parted(demands)
-    gain = Gain(**policies)
+    gain = Gain(**others)
     with within(**limits):
         document = as_document(model)
         with blaming(document):
@@ -181,16 +185,35 @@ def split(
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     items = names("item_inputs", item_inputs)
+    limits, on_failure, others = _parted(demands)
     settings = Settings(
-        names("user_inputs", user_inputs), batch, mode, items, dynamic_batch=dynamic_batch, assume_masked=assume_masked
+        names("user_inputs", user_inputs),
+        batch,
+        mode,
+        items,
+        dynamic_batch=dynamic_batch,
+        assume_masked=assume_masked,
+        metadata=others.pop("metadata", True),
     )
     flag("verify", verify)
-    limits, on_failure, _ = _parted(demands)
     with within(**limits):
         document = as_document(model)
         with blaming(document):
             made = pipeline.split(document, settings, verified=verify, progress=progress)
     return SplitModels(made.models, _passed(made.report, on_failure), made.document)
+
+
+def check_pair(user_model: ModelLike, rank_model: ModelLike, *, item_model: ModelLike | None = None) -> str:
+    """The fingerprint that the models of one split have in common: a part of the key of a cache.
+
+    Raises UserError where they are not those of one split, such as yesterday's user model and today's ranking model,
+    where one takes the place of another, and for a model without a fingerprint. No model is run.
+    """
+    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": rank_model}
+    parts = {role: as_document(model) for role, model in given.items() if model is not None}
+    found = check_parts(parts, complete=True)
+    assert found is not None, "the models are complete"
+    return found
 
 
 def verify(
@@ -224,13 +247,16 @@ def verify(
         runtime             a second runtime
         failing             a path: the smallest inputs on which the models differ are written there, as .npz
 
-    No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, and if the signatures
-    differ in a way that no serving mode explains.
+    No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, if the signatures differ in
+    a way that no serving mode explains, and if the models of a split are not those of one split.
     """
-    parts = [part for part in (user_model, item_model) if part is not None]
+    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": _model(optimized)}
     with within(timeout, max_memory):
+        parts = {role: as_document(model) for role, model in given.items() if model is not None}
+        if len(parts) > 1:
+            check_parts(parts, complete=False)
         called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
-        return two_models.verify(reference, [*parts, _model(optimized)], called, Options(**options), progress)
+        return two_models.verify(reference, list(parts.values()), called, Options(**options), progress)
 
 
 def inputs(

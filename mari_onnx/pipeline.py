@@ -33,8 +33,10 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_facts import graph_facts
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.passport import Passport, fingerprint, without_metadata
 from mari_onnx.document.provenance import stamp_assumed
 from mari_onnx.document.read import as_document
+from mari_onnx.document.serialized import size
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import Work
@@ -70,7 +72,8 @@ class Settings:
 
     With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
     `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
-    of attention are taken to be so small that a mask of -1e4 gives the weight 0.
+    of attention are taken to be so small that a mask of -1e4 gives the weight 0. With `metadata` a changed model says
+    what it was made from, and how.
 
     Raises UserError for values of another type, and for a batch without candidates.
     """
@@ -82,30 +85,31 @@ class Settings:
     allow_no_candidates: bool = False
     dynamic_batch: bool = False
     assume_masked: bool = False
+    metadata: bool = True
 
     def __post_init__(self) -> None:
         number("batch", self.batch, 1)
-        for name in ("allow_no_candidates", "dynamic_batch", "assume_masked"):
+        for name in ("allow_no_candidates", "dynamic_batch", "assume_masked", "metadata"):
             flag(name, getattr(self, name))
 
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""
         options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
-        own = (
-            {"item_inputs": self.item_inputs}
-            if command == "split"
-            else {"allow_no_candidates": self.allow_no_candidates}
-        )
-        return Configuration(
-            {**options, **own, "dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
-        )
+        if command == "split":
+            options["item_inputs"] = self.item_inputs
+        else:
+            options["allow_no_candidates"] = self.allow_no_candidates
+        options |= {"dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
+        if command in ("optimize", "split"):
+            options["metadata"] = self.metadata
+        return Configuration(options)
 
 
 def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Write a model that computes the request's part once. See `mari_onnx.optimize`."""
     say = progress or silent
     say("reading", 0, 3)
-    document = as_read(model, settings, verified=verified)
+    source, document = as_read(model, settings, verified=verified)
     say("analysing", 1, 3)
     reading = roles(document, settings)
 
@@ -120,20 +124,19 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         written = write(plan.lowered)
         result = written.model
         stamp_assumed(result, report.assumed)
-        report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
         report = with_graph(report, "after", result, written.macs(plan.cost))
         if verified:
             report = verify(report, document, [result], reading.roles, progress)
         return Outcome({"rank": result}, report, document)
 
-    return first_that_passes(attempt)
+    return marked(first_that_passes(attempt), source, settings)
 
 
 def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Cut the model into a user model, perhaps an item model, and a ranking model. See `mari_onnx.split`."""
     say = progress or silent
     say("reading", 0, 3)
-    document = as_read(model, settings, verified=verified)
+    source, document = as_read(model, settings, verified=verified)
     say("analysing", 1, 3)
     reading = roles(document, settings, cut=True)
 
@@ -153,7 +156,33 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
             report = verify(report, document, list(parts.models.values()), reading.roles, progress)
         return Outcome(parts.models, report, document)
 
-    return first_that_passes(attempt)
+    return marked(first_that_passes(attempt), source, settings)
+
+
+def marked(outcome: Outcome, source: Document, settings: Settings) -> Outcome:
+    """The outcome with the passport in its new models, in place; or without any metadata, if that is asked for.
+
+    `source` is the model that was given, which may have another batch than `outcome.document`. The models that were
+    verified differ from these by metadata alone, and no runtime computes with that.
+    """
+    report, models = outcome.report, outcome.models
+    if not models:
+        return outcome
+    if settings.metadata:
+        options = dict(settings.configuration(report.command).options)
+        del options["metadata"]
+        rows = {given.name: given.rows for given in report.request_inputs}
+        Passport(report.version, source, options, rows).stamp(models)
+    else:
+        for proto in models.values():
+            without_metadata(proto)
+    if report.split is not None:
+        parts = [replace(part, bytes=size(models[part.role])) for part in report.split.parts]
+        found = fingerprint(models["rank"])
+        report = replace(report, split=replace(report.split, parts=tuple(parts), fingerprint=found))
+    else:
+        report = replace(report, optimized=replace(facts(outcome.document.with_proto(models["rank"])), path=None))
+    return replace(outcome, report=report)
 
 
 def leaving(reading: Reading, whole: frozenset[str]) -> Reading:
@@ -163,7 +192,7 @@ def leaving(reading: Reading, whole: frozenset[str]) -> Reading:
 
 def inspect(model: ModelLike, settings: Settings) -> Report:
     """The report on what `optimize` would do, and why."""
-    document = as_read(model, settings, verified=False)
+    _, document = as_read(model, settings, verified=False)
     return described("inspect", planned(roles(document, settings), settings), settings)
 
 
@@ -173,21 +202,22 @@ def planned(reading: Reading, settings: Settings, *, written: bool = False) -> P
     return with_kernels(plan) if written or settings.mode.demanded or plan.pays else plan
 
 
-def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> Document:
-    """The document of a model, on request with a dynamic batch. Raises UserError where the graph does not allow one.
+def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> tuple[Document, Document]:
+    """The model as it was given, and as it is optimized: on request with a dynamic batch, else the same document.
 
-    Where it is `verified`, it was run beside the model as it was exported, and with fewer candidates.
+    Where that is `verified`, it was run beside the model as it was given, and with fewer candidates. Raises UserError
+    where the graph allows no dynamic batch.
     """
     document = as_document(model)
     if not settings.dynamic_batch:
-        return document
+        return document, document
     dynamic, batch = with_dynamic_batch(document)
     check(dynamic)
     if verified:
         from mari_onnx.verification.fewer_candidates import check_fewer_candidates
 
         check_fewer_candidates(document, dynamic, batch)
-    return dynamic
+    return document, dynamic
 
 
 def roles(document: Document, settings: Settings, *, cut: bool = False) -> Reading:

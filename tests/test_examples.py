@@ -37,6 +37,21 @@ def test_a_wrong_call_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         serving.guarded(guarded, user, items, 7)
 
 
+def test_what_another_split_computed_is_refused() -> None:
+    """The vectors have the same names and shapes as they should have, and another meaning."""
+    parts = mari_onnx.split(serving.MODEL, user_inputs=DECLARED, verify=False).models
+    trained = onnx.load(serving.MODEL)
+    table = next(t for t in trained.graph.initializer if t.name == "model.embedding.embed_dict.user_age.weight")
+    table.raw_data = bytes(reversed(table.raw_data))
+    other = mari_onnx.split(trained, user_inputs=DECLARED, verify=False).models
+    assert [o.name for o in parts["user"].graph.output] == [o.name for o in other["user"].graph.output]
+    user, items = serving.request(1, 7)
+    computed = serving.user_part(serving.session(other["user"]), user)
+    serving.rank(serving.session(other["rank"]), computed, user, items)
+    with pytest.raises(ValueError, match="compute it again"):
+        serving.rank(serving.session(parts["rank"]), computed, user, items)
+
+
 # Triton
 
 

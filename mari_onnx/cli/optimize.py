@@ -58,7 +58,9 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
 
     writing.check(model, [output])
     with progress(quiet=writing.quiet) as on_progress:
-        result = mari_onnx.optimize(model, **asked, verify=not writing.no_verify, progress=on_progress)
+        result = mari_onnx.optimize(
+            model, **asked, verify=not writing.no_verify, metadata=not writing.no_metadata, progress=on_progress
+        )
     report, problems = result.report, list[Exception]()
     if writing.wants(report):
         with options.postponed(problems):

@@ -235,6 +235,7 @@ class Writing:
     """The options of a command that writes models, and what they do with its result."""
 
     no_verify: bool
+    no_metadata: bool
     report_files: tuple[Path, ...]
     dry_run: bool
     overwrite: bool
@@ -271,9 +272,14 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
     no_verify = click.option(
         "--no-verify", is_flag=True, help="Write the result without running it against the original."
     )
+    no_metadata = click.option(
+        "--no-metadata",
+        is_flag=True,
+        help="Say nothing in the metadata of the result: not what it was made from, nor by which rules.",
+    )
     dry_run = click.option("--dry-run", is_flag=True, help="Optimize and verify, but write no model.")
     overwrite = click.option("--overwrite", is_flag=True, help="Replace output files that exist.")
-    return no_verify(report_files(dry_run(overwrite(configured(verbosity(gathered))))))
+    return no_verify(no_metadata(report_files(dry_run(overwrite(configured(verbosity(gathered)))))))
 
 
 def begin_reports(report_files: Sequence[Path], *others: Path) -> None:

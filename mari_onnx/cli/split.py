@@ -87,6 +87,7 @@ def split(
             item_inputs=item_inputs if item_model else (),
             **asked,
             verify=not writing.no_verify,
+            metadata=not writing.no_metadata,
             progress=on_progress,
         )
     report, problems = result.report, list[Exception]()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 
 import onnx
 
-from mari_onnx.document.external import external_bytes
+from mari_onnx.document.external import external_bytes, external_files
 from mari_onnx.document.repair import repaired
 from mari_onnx.document.serialized import pieces, size
 
@@ -43,6 +44,22 @@ class Document:
         own = size(self.proto) if self.path is None else self.path.stat().st_size
         return own + external_bytes(self.proto, self.base_dir)
 
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file, as `sha256sum` prints it, or of the bytes of a model in memory."""
+        if self.path is not None:
+            return _sha256(self.path)
+        digest = hashlib.sha256()
+        for piece in pieces(self.proto):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    @cached_property
+    def data_sha256(self) -> Mapping[str, str]:
+        """Those of the external files that the model refers to, by location."""
+        files = external_files(self.proto, self.base_dir)
+        return {location: _sha256(file) for location, file in files.items()}
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What is pickled: the path of a file, which may take gigabytes, or the bytes of a model in memory."""
         stored = [] if self.path is not None else list(pieces(self.proto))
@@ -51,6 +68,11 @@ class Document:
     def with_proto(self, proto: onnx.ModelProto) -> Document:
         """A document of another model that refers to the same external data, such as the optimized one."""
         return Document(None, proto, self.base_dir, self.linked)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _again(path: Path | None, stored: Sequence[bytes], base_dir: Path | None, linked: Path | None) -> Document:

@@ -162,7 +162,12 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
     return math.prod(tensor.dims) * np.dtype(dtype).itemsize if dtype else 0
 
 
+def external_files(proto: onnx.ModelProto, base_dir: Path | None) -> dict[str, Path]:
+    """The external files that a model refers to, by location in the order of these; none without a folder."""
+    locations = sorted({slice_of(tensor).location for tensor in external_tensors(proto)}) if base_dir else ()
+    return {location: base_dir / location for location in locations if base_dir}
+
+
 def external_bytes(proto: onnx.ModelProto, base_dir: Path | None) -> int:
     """The size of all external files that a model refers to, together; 0 without a folder."""
-    locations = {slice_of(tensor).location for tensor in external_tensors(proto)}
-    return sum((base_dir / location).stat().st_size for location in locations) if base_dir else 0
+    return sum(file.stat().st_size for file in external_files(proto, base_dir).values())

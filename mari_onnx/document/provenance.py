@@ -1,4 +1,6 @@
-"""Where the tensors of an optimized model come from: the entry `mari_onnx.provenance` of the model's metadata.
+"""Where the tensors and nodes of an optimized model come from, in metadata.
+
+The entry `mari_onnx.provenance` of the model says it of tensors:
 
     {"h.user": ["h", "user", "product"],           the form of `h` that lacks the candidates, made by rule `product`
      "h": ["h", "whole", "product"],               `h` itself, computed in another way than in the original
@@ -6,6 +8,10 @@
 
 A tensor that the same node makes from the same inputs as in the original is not listed. Shape arithmetic and constants
 that the optimizer adds are not listed either, because they are no form of an original tensor.
+
+A node that makes a listed tensor by a rule has two entries of its own, which a viewer such as Netron shows beside its
+attributes: `mari_onnx.rule` and `mari_onnx.source`, what computed the original tensor, such as `Gemm fc1` or `input
+user`. A tensor inside of a function or of a body is named itself.
 """
 
 from __future__ import annotations
@@ -17,12 +23,16 @@ from typing import Any
 
 import onnx
 
+from mari_onnx.document.metadata import PREFIX, put, value
 from mari_onnx.report.model import LARGEST_SCORE
 
-KEY = "mari_onnx.provenance"
-"""The key of the entry in `metadata_props`."""
+KEY = f"{PREFIX}provenance"
+"""The key of the entry on tensors."""
 
-ASSUMED = "mari_onnx.assumed"
+RULE, SOURCE = f"{PREFIX}rule", f"{PREFIX}source"
+"""The keys of the entries of a node."""
+
+ASSUMED = f"{PREFIX}assumed"
 """The key of the entry that says what the caller vouched for, where the model relies on that."""
 
 BELOW, BEFORE = "attention_scores_below", "before"
@@ -52,14 +62,25 @@ def stamp(proto: onnx.ModelProto, origins: Mapping[str, Origin]) -> None:
 
     Without origins there is no entry. All other metadata stays as it is.
     """
-    kept = [entry for entry in proto.metadata_props if entry.key != KEY]
-    if len(kept) < len(proto.metadata_props):
-        copies = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in kept]
-        del proto.metadata_props[:]
-        proto.metadata_props.extend(copies)
-    if origins:
-        entries = {name: astuple(origins[name]) for name in sorted(origins)}
-        proto.metadata_props.add(key=KEY, value=json.dumps(entries, ensure_ascii=False, separators=(",", ":")))
+    entries = {name: astuple(origins[name]) for name in sorted(origins)}
+    said = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
+    put(proto, {KEY: said} if origins else {}, instead=[KEY])
+
+
+def stamp_nodes(graph: onnx.GraphProto, origins: Mapping[str, Origin], original: onnx.GraphProto) -> None:
+    """Write into the metadata of nodes by which rule they were made, and from what in the original.
+
+    A node that a rule left alone has none, and one that an earlier run made names what that run was given.
+    """
+    sources = {info.name: f"input {info.name}" for info in original.input}
+    sources |= {tensor.name: f"initializer {tensor.name}" for tensor in original.initializer}
+    for node in original.node:
+        said = value(node, SOURCE)
+        sources |= {name: said or f"{node.op_type} {node.name or name}" for name in node.output}
+    for node in graph.node:
+        origin = next((origins[name] for name in node.output if name in origins), None)
+        if origin is not None and origin.rule:
+            put(node, {RULE: origin.rule, SOURCE: sources.get(origin.value, origin.value)})
 
 
 def stamp_assumed(proto: onnx.ModelProto, nodes: Collection[str]) -> None:
@@ -69,13 +90,8 @@ def stamp_assumed(proto: onnx.ModelProto, nodes: Collection[str]) -> None:
     """
     if not nodes:
         return
-    said = json.dumps(
-        {BELOW: LARGEST_SCORE, BEFORE: list(dict.fromkeys([*assumed(proto), *nodes]))}, ensure_ascii=False
-    )
-    entry = next((entry for entry in proto.metadata_props if entry.key == ASSUMED), None)
-    if entry is None:
-        entry = proto.metadata_props.add(key=ASSUMED)
-    entry.value = said
+    said = {BELOW: LARGEST_SCORE, BEFORE: list(dict.fromkeys([*assumed(proto), *nodes]))}
+    put(proto, {ASSUMED: json.dumps(said, ensure_ascii=False)})
 
 
 def assumed(proto: onnx.ModelProto) -> tuple[str, ...]:
@@ -91,9 +107,8 @@ def read(proto: onnx.ModelProto) -> dict[str, Origin]:
 
 def _entry(proto: onnx.ModelProto, key: str) -> dict[str, Any]:
     """An entry of the metadata, which is an object of JSON; an empty one where there is none, or a broken one."""
-    text = next((entry.value for entry in proto.metadata_props if entry.key == key), "{}")
     try:
-        found = json.loads(text)
+        found = json.loads(value(proto, key) or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -5,7 +5,8 @@
 
 Each expression is written once, and only if an output of the graph needs it. A node whose inputs did not change is
 written as the original has it, byte for byte. Inputs, outputs, metadata, functions and doc strings are also those of
-the original. New nodes are standard operators of the model's own opset.
+the original; further entries of the metadata say where new tensors and nodes come from. New nodes are standard
+operators of the model's own opset.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from mari_onnx.document.provenance import stamp
+from mari_onnx.document.provenance import stamp, stamp_nodes
 from mari_onnx.emission.graft import graft
 from mari_onnx.emission.lower import Lowered, lower
 from mari_onnx.emission.names import label, name_tensors
@@ -58,7 +59,9 @@ def write(lowered: Lowered) -> Written:
     check_names(emission.names)
     outputs = {value.name: t for value, t in zip(lowered.program.outputs, lowered.outputs, strict=True)}
     proto = graft(emission)
-    stamp(proto, origins(emission, outputs))
+    found = origins(emission, outputs)
+    stamp(proto, found)
+    stamp_nodes(proto.graph, found, emission.model.graph)
     tensors = {name: tensor for tensor, name in emission.names.items() if name}
     return Written(proto, tensors, _single_extents(emission))
 

@@ -95,7 +95,7 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
     if report.command != "verify":
         yield _title("User inputs", "belong to the request"), _request_inputs(report, everything)
     if report.split:
-        yield _title("Parts", f"multiply-adds at {_batch(report)} candidates"), _parts(report.split)
+        yield _title("Parts", f"multiply-adds at {_batch(report)} candidates"), _parts(report.split, everything)
         yield _title("What crosses", "into the ranking model"), _crossings(report.split, everything)
     if report.calls:
         yield _title("Calls", "of the result"), Group(*map(Text, report.calls))
@@ -191,12 +191,13 @@ def _batch(report: Report) -> int:
     return report.cost_before.batch
 
 
-def _parts(split: Split) -> RenderableType:
+def _parts(split: Split, everything: bool) -> RenderableType:
     table = _table("", ">nodes", ">multiply-adds", ">size", header=True)
     for part in split.parts:
         table.add_row(Text(f"{part.role} model"), f"{part.nodes:,}", count(part.macs), size(part.bytes))
     table.add_row(Text("in one model", WEAK), "", Text(count(split.macs), WEAK), "")
-    return table
+    said = [Text(f"fingerprint {split.fingerprint}", WEAK)] if everything and split.fingerprint else []
+    return Group(table, *said)
 
 
 def _crossings(split: Split, everything: bool) -> RenderableType:

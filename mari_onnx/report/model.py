@@ -312,13 +312,15 @@ class Part:
 class Split:
     """How a model was split. The ranking model is the last of `parts`, and `choice` says in words why it was cut there.
 
-    `macs` are the multiply-adds of the optimized model in one piece.
+    `macs` are the multiply-adds of the optimized model in one piece. The models of this split have the `fingerprint` in
+    their metadata, and those of no other; None without metadata.
     """
 
     parts: tuple[Part, ...]
     crossings: tuple[Crossing, ...]
     choice: tuple[str, ...]
     macs: int
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

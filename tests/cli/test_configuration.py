@@ -144,6 +144,7 @@ def test_the_command_line_wins(folder: Path) -> None:
     expected = {
         "user_inputs": ["user*"], "batch": 200, "user_batch": "tiled", "request_index": None, "request_key": [],
         "guard": "nan", "allow_no_candidates": False, "dynamic_batch": False, "assume_masked": False,
+        "metadata": True,
     }  # fmt: skip
     assert found["options"] == expected
     found = report(folder, "--batch", "300", "--guard=off", "-u", "user")

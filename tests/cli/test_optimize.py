@@ -31,6 +31,7 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
             "user_inputs": ("user_*", "ctx"),
             "batch": 200,
             "verify": True,
+            "metadata": True,
             "progress": None,
             **AS_EXPORTED,
             **NOTHING_DEMANDED,
@@ -40,8 +41,8 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
 
 
 def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
-    run("optimize", model, out, "--no-verify")
-    asked = {"user_inputs": (), "batch": 500, "verify": False, "progress": None}
+    run("optimize", model, out, "--no-verify", "--no-metadata")
+    asked = {"user_inputs": (), "batch": 500, "verify": False, "metadata": False, "progress": None}
     assert engine.calls == [{**asked, **AS_EXPORTED, **NOTHING_DEMANDED}]
 
 

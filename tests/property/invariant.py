@@ -17,6 +17,7 @@ from mari_onnx.analysis.reading import read
 from mari_onnx.document import provenance
 from mari_onnx.document.check import check
 from mari_onnx.document.graph_view import Model, is_named
+from mari_onnx.document.metadata import PREFIX
 from mari_onnx.document.read import from_proto
 from mari_onnx.document.scopes import captures
 from mari_onnx.emission import lower, write
@@ -248,8 +249,8 @@ def _told_apart(original: onnx.ModelProto, result: onnx.ModelProto) -> onnx.Mode
 
 
 def _check_origins(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
-    """The provenance is the only metadata that is new: of tensors that are there and not the original's."""
-    said = [[entry for entry in model.metadata_props if entry.key != provenance.KEY] for model in (original, result)]
+    """What is new in the metadata is ours, and the provenance is of tensors that are there and not the original's."""
+    said = [[e for e in model.metadata_props if not e.key.startswith(PREFIX)] for model in (original, result)]
     if said[0] != said[1]:
         raise BrokenError("another metadata_props")
     made = {name for node in result.graph.node for name in node.output} | {t.name for t in result.graph.initializer}
