@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mari_onnx.report import render
     from mari_onnx.report.model import Report, Verification
     from mari_onnx.results import FailedError, Optimized, SplitModels
+    from mari_onnx.traffic.functions import replay
 
 __all__ = [
     "FailedError",
@@ -33,6 +34,7 @@ __all__ = [
     "inspect",
     "optimize",
     "render",
+    "replay",
     "split",
     "verify",
 ]
@@ -42,6 +44,7 @@ _NAMES_OF = {
     "report": ("render",),
     "report.model": ("Report", "Verification"),
     "results": ("FailedError", "Optimized", "SplitModels"),
+    "traffic.functions": ("replay",),
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
 

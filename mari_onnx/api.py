@@ -25,7 +25,7 @@ from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
 from mari_onnx.policies import Gain, GainFields, of_times
 from mari_onnx.report.model import Configuration, Report, Role
-from mari_onnx.results import ON_FAILURE, OnFailure, Optimized, SplitModels, check
+from mari_onnx.results import ON_FAILURE, OnFailure, Optimized, SplitModels, check, model_of
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.survey.survey import Requests, survey
@@ -250,7 +250,7 @@ def verify(
     No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, if the signatures differ in
     a way that no serving mode explains, and if the models of a split are not those of one split.
     """
-    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": _model(optimized)}
+    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": model_of(optimized)}
     with within(timeout, max_memory):
         parts = {role: as_document(model) for role, model in given.items() if model is not None}
         if len(parts) > 1:
@@ -345,7 +345,7 @@ def bench(
     called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
     if optimized is not None:
         with within(**limits):
-            return two_models.bench(reference, _model(optimized), called, settings, progress)
+            return two_models.bench(reference, model_of(optimized), called, settings, progress)
     result = optimize(
         reference, user_inputs=user_inputs, request_index=request_index, request_key=request_key, progress=progress,
         **making, **limits,
@@ -356,17 +356,13 @@ def bench(
     if not made.passed:
         return made
     with within(**limits):
-        timed = two_models.bench(result.document, _model(result), called, settings, progress)
+        timed = two_models.bench(result.document, model_of(result), called, settings, progress)
     options_of_both = Configuration({**_options(made), **_options(timed)})
     return replace(made, benchmark=timed.benchmark, policies=timed.policies, configuration=options_of_both)
 
 
 def _options(report: Report) -> Mapping[str, object]:
     return {} if report.configuration is None else report.configuration.options
-
-
-def _model(given: ModelLike | Optimized) -> ModelLike:
-    return given.document.with_proto(given.model) if isinstance(given, Optimized) else given
 
 
 def _parted(demands: Mapping[str, Any]) -> tuple[Limits, OnFailure, dict[str, Any]]:

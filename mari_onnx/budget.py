@@ -7,6 +7,7 @@ budget; what may take long asks it at each step, and the child process that runs
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,14 @@ class Budget:
     def left(self) -> float:
         """The seconds that are left; less than 0 where they are over."""
         return self.start + self.timeout - time.monotonic()
+
+    def renew(self) -> None:
+        """Count the seconds from now on: what ends some day has ended a step."""
+        self.start = time.monotonic()
+
+    def end(self) -> None:
+        """Let the time be over, so that whatever runs within it is stopped."""
+        self.timeout = -math.inf
 
     def check(self, doing: Callable[[], str]) -> None:
         """Raise UserError where this process took more; `doing` says in words what it was about to do."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import onnx
 
-from mari_onnx.document.document import Document
+from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.save import save, save_all
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Report, Role
@@ -54,6 +54,11 @@ class Optimized:
         """
         check(self.report, failed=failed)
         save(self.document, self.model, Path(path), overwrite=overwrite)
+
+
+def model_of(given: ModelLike | Optimized) -> ModelLike:
+    """The model of a result; a model that is given as one is itself."""
+    return given.document.with_proto(given.model) if isinstance(given, Optimized) else given
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Called:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Paired:
     """The reference, and the models that stand for it; the last of `parts` has the outputs."""
 
     reference: Document
@@ -57,14 +57,15 @@ class _Pair:
         return self.reference, *self.parts
 
 
-def _paired(reference: ModelLike, models: Sequence[ModelLike], called: Called) -> _Pair:
+def paired(reference: ModelLike, models: Sequence[ModelLike], called: Called) -> Paired:
+    """The models, read, and how the last of them is called. Raises UserError for what cannot be read or called so."""
     first, parts = as_document(reference), tuple(map(as_document, models))
     with blaming(first, *parts):
         graph = Model(first)
         roles = roles_of(graph, called.user_inputs, DEFAULT_BATCH, mode_of(request_key=called.request_key))
         index = called.request_index if roles.tiled else None
         mode = mode_of_result(first, parts, index, called.request_key)
-        return _Pair(first, parts, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))
+        return Paired(first, parts, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))
 
 
 def verify(
@@ -75,12 +76,12 @@ def verify(
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.notes import noted
 
-    pair = _paired(reference, models, called)
+    pair = paired(reference, models, called)
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
     result = whole if len(pair.parts) > 1 else pair.optimized
     notes: list[str] = []
-    report, structure = _report(pair, result, called, notes), None
+    report, structure = described(pair, result, called, notes), None
     with noted(notes, "how the two graphs differ could not be found"):
         structure = structural_difference(pair.reference, result)
     with blaming(*pair.documents):
@@ -89,7 +90,7 @@ def verify(
     shown = {name: getattr(options, name) for name in ("batches", "effort", "seed", "rtol", "atol")}
     return replace(
         report, structure=structure, verification=replace(verification, notes=(*verification.notes, *notes)),
-        configuration=_configuration(called, shown),
+        configuration=configuration(called, shown),
     )  # fmt: skip
 
 
@@ -100,11 +101,11 @@ def bench(
     from mari_onnx.measurement.apart import measure
     from mari_onnx.measurement.calls import Pair
 
-    pair, notes = _paired(reference, [optimized], called), list[str]()
+    pair, notes = paired(reference, [optimized], called), list[str]()
     with blaming(*pair.documents):
         sent = feeding(pair.reference, pair.optimized, pair.mode)
         request = tuple(given.name for given in pair.roles.inputs)
-        report = replace(_report(pair, pair.optimized, called, notes), command="bench")
+        report = replace(described(pair, pair.optimized, called, notes), command="bench")
         # A verification sends a row for each candidate where a service sends one for each request.
         measured = Pair(
             pair.reference, pair.optimized, sent, pair.roles.tiled, pair.drawn.keys, request, _index(pair.mode)
@@ -114,7 +115,7 @@ def bench(
     return replace(
         report, benchmark=replace(benchmark, notes=(*benchmark.notes, *notes)),
         policies=of_times(benchmark.timings, options.min_speedup, options.max_slowdown),
-        configuration=_configuration(called, shown),
+        configuration=configuration(called, shown),
     )  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def _index(mode: Mode) -> str | None:
     return (mode.options.request_index or INDEX_INPUT) if mode.options.user_batch == REQUESTS else None
 
 
-def _report(pair: _Pair, result: Document, called: Called, notes: list[str]) -> Report:
+def described(pair: Paired, result: Document, called: Called, notes: list[str]) -> Report:
     """What is known before a model runs, as a report of `verify`. `result` is the optimized model in one piece."""
     from mari_onnx.verification.notes import noted
 
@@ -141,7 +142,8 @@ def _report(pair: _Pair, result: Document, called: Called, notes: list[str]) -> 
     )  # fmt: skip
 
 
-def _configuration(called: Called, options: dict[str, object]) -> Configuration:
+def configuration(called: Called, options: dict[str, object]) -> Configuration:
+    """How the models are called, and these other options, for a report."""
     given = {each.name: getattr(called, each.name) for each in fields(called)}
     return Configuration({**given, **options})
 

@@ -16,6 +16,7 @@ import pytest
 
 import mari_onnx
 from mari_onnx.report import VIEWS
+from mari_onnx.traffic.engines import ENGINES
 from mari_onnx.verification.runtimes import SECOND_RUNTIMES
 
 ROOT = Path(mari_onnx.__file__).parent
@@ -43,6 +44,7 @@ ORDER = (
     "survey",
     "two_models",
     "results",
+    "traffic",
     "api",
     "",  # mari_onnx itself, the public interface
     "cli",
@@ -61,7 +63,10 @@ The representation is one of values and not of files. The verification would sha
 """
 
 BY_NAME = {
-    "mari_onnx": {f"mari_onnx.{name}" for name in ("api", "errors", "report", "report.model", "results")},
+    "mari_onnx": {
+        f"mari_onnx.{name}" for name in ("api", "errors", "report", "report.model", "results", "traffic.functions")
+    },
+    "mari_onnx.traffic.engines": {f"mari_onnx.traffic.engines.{name}" for name in ENGINES},
     "mari_onnx.report": {f"mari_onnx.report.as_{view}" for view in VIEWS},
     "mari_onnx.verification": {f"mari_onnx.verification.{name}" for name in ("apart", "compare.structure", "options")},
     "mari_onnx.verification.comparison": {f"mari_onnx.verification.runtimes.{name}" for name in SECOND_RUNTIMES},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mari_onnx.report.benchmark_words import asked
 from mari_onnx.report.model import Report
+from mari_onnx.report.replay_words import problems
 from mari_onnx.report.words import failed, judged, left_out, subject
 
 SHOWN = 9
@@ -29,6 +30,8 @@ def _lines(report: Report) -> Iterator[str]:
             rule = f" (rule {found.rule})" if found.rule else ""
             again = f"\n{found.command}" if found.command else ""
             yield _command("notice", file, "where it begins", f"{found.tensor}{rule}{again}")
+    for sentence in problems(report.replay) if report.replay is not None else ():
+        yield _command("warning" if report.replay and report.replay.passed else "error", file, "replay", sentence)
     for policy in report.policies:
         if not policy.met:
             yield _command("error", file, policy.name, asked(policy))

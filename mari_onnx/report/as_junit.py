@@ -7,6 +7,8 @@ from xml.etree import ElementTree as Xml
 
 from mari_onnx.report.benchmark_words import asked, where
 from mari_onnx.report.model import Difference, Report, Verification
+from mari_onnx.report.replay import Replay
+from mari_onnx.report.replay_words import failed
 from mari_onnx.report.words import effort, left_out, subject
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,11 +30,13 @@ def to_junit(report: Report) -> str:
         case = Xml.SubElement(suite, "testcase", classname=_class(report), name=policy.name)
         if not policy.met:
             Xml.SubElement(case, "failure", message=_legal(asked(policy)), type="policy")
-    if verification is None:
+    if report.replay is not None:
+        _replayed(suite, report, report.replay)
+    elif verification is None:
         case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
         Xml.SubElement(case, "skipped", message="nothing was verified")
         suite.set("skipped", "1")
-    elif not verification.differences:
+    if verification is not None and not verification.differences:
         case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
         Xml.SubElement(case, "failure", message=_legal("; ".join(verification.notes) or "no output was compared"))
     for one in verification.differences if verification is not None else ():
@@ -47,6 +51,13 @@ def to_junit(report: Report) -> str:
     return Xml.tostring(root, encoding="unicode", xml_declaration=False).join(
         ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
     )
+
+
+def _replayed(suite: Xml.Element, report: Report, replay: Replay) -> None:
+    """A case for all requests of a replay together; the comparisons of the worst of them are cases of their own."""
+    case = Xml.SubElement(suite, "testcase", classname=_class(report), name=f"{replay.requests} requests")
+    if not replay.passed:
+        Xml.SubElement(case, "failure", message=_legal(failed(replay)), type="replay")
 
 
 def _case(suite: Xml.Element, report: Report, one: Difference) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mari_onnx.report import survey_words
+from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
@@ -48,6 +48,11 @@ def to_markdown(report: Report) -> str:
     lines += _cost(report)
     if report.benchmark:
         lines += _benchmark(report.benchmark)
+    if report.replay:
+        for sentence in replay_words.problems(report.replay):
+            lines += [f"> ⚠️ {_text(sentence)}", ""]
+        for table in replay_words.tables(report.replay):
+            lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]
     if report.survey:
         for table in survey_words.tables(report.survey, surveyed_cost(report)):
             lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]

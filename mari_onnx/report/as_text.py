@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mari_onnx.report import survey_words
+from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.benchmark_words import SHOWN as SHOWN_NODES
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
@@ -88,9 +88,8 @@ def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width
 
 def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
     yield _title("mari-onnx", f"{report.version} {report.command}"), _header(report)
-    if report.survey:
-        for table in survey_words.tables(report.survey, surveyed_cost(report)):
-            yield _title(table.title, table.note), _shown(table)
+    if report.survey or report.replay:
+        yield from _of_requests(report, everything)
         return
     if report.command != "verify":
         yield _title("User inputs", "belong to the request"), _request_inputs(report, everything)
@@ -112,6 +111,17 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
         yield from _benchmark(report.benchmark, everything)
     if report.policies:
         yield _title("Asked for", ""), Group(*(_policy(policy) for policy in report.policies))
+
+
+def _of_requests(report: Report, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
+    """The sections of what is about recorded requests: a survey, or a replay."""
+    survey = survey_words.tables(report.survey, surveyed_cost(report)) if report.survey else ()
+    for table in (*survey, *(replay_words.tables(report.replay) if report.replay else ())):
+        yield _title(table.title, table.note), _shown(table)
+    if report.verification:
+        yield _title("Verification", "of the worst requests"), _verification(report.verification, everything)
+        if report.verification.divergence:
+            yield _title("Where it begins", ""), _divergence(report.verification.divergence)
 
 
 def _verified(report: Report, verification: Verification, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
@@ -143,7 +153,7 @@ def _table(*columns: str, header: bool = False) -> Table:
 def _header(report: Report) -> RenderableType:
     table = _table("", "")
     table.add_row(Text("model", WEAK), _model(report.model, model_name(report.model.path)))
-    if report.optimized and report.command in ("verify", "bench"):
+    if report.optimized and report.command in ("verify", "bench", "replay"):
         table.add_row(Text("against", WEAK), _model(report.optimized, optimized_name(report)))
     made_by = [report.model.producer, _opsets(report.model.opsets), f"IR {report.model.ir_version}"]
     table.add_row(Text("made by", WEAK), Text(", ".join(filter(None, made_by))))

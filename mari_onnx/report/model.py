@@ -11,9 +11,10 @@ from typing import Literal
 
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.graph import Graph
+from mari_onnx.report.replay import Replay
 from mari_onnx.report.survey import Survey
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Status = Literal["applied", "refused", "as is", "broken"]
 """What became of a node; "broken": the rule raised an exception, which is a bug, and the node was left as it is."""
@@ -27,7 +28,7 @@ than rounding can explain. "accuracy": the models are the same function in float
 accurate in its own precision; or a plain tolerance is exceeded.
 """
 
-Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs"]
+Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs", "replay"]
 Role = Literal["user", "item", "rank"]
 
 
@@ -374,11 +375,13 @@ class Report:
     benchmark: Benchmark | None = None
     policies: tuple[Policy, ...] = ()
     survey: Survey | None = None
+    replay: Replay | None = None
     graphs: tuple[Graph, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def passed(self) -> bool:
-        """Whether the verification passed, if there was one, and every policy is met."""
+        """Whether the verification passed, if there was one, the replay did, and every policy is met."""
         verified = self.verification is None or self.verification.passed
-        return verified and all(policy.met for policy in self.policies)
+        replayed = self.replay is None or self.replay.passed
+        return verified and replayed and all(policy.met for policy in self.policies)

@@ -22,6 +22,8 @@ from mari_onnx.report.model import (
     Verification,
 )
 from mari_onnx.report.numbers import count, microseconds, ratio, size, small
+from mari_onnx.report.replay_words import failed as failed_replay
+from mari_onnx.report.replay_words import replayed
 from mari_onnx.report.survey_words import options, surveyed
 
 GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
@@ -138,6 +140,8 @@ def where(difference: Difference) -> str:
 def judged(report: Report) -> tuple[str, str, str]:
     """The verdict: a mark (one of ✓ ✗ ! ·), its style for rich, and one sentence."""
     verification = report.verification
+    if report.replay is not None and not report.replay.passed:
+        return (*MARKS[False], failed_replay(report.replay))
     if verification is not None and not verification.passed:
         return (*MARKS[False], _failure(report, verification))
     if missed := [asked(policy) for policy in report.policies if not policy.met]:
@@ -154,6 +158,8 @@ def judged(report: Report) -> tuple[str, str, str]:
             return (*MARKS["as is"], _prospect(report))
         case "bench":
             return _was_timed(report)
+        case "replay":
+            return _was_replayed(report)
         case "inputs":
             found = None if report.survey is None else surveyed(report.survey, surveyed_cost(report))
             return (*MARKS["as is"], found or _prospect(report))
@@ -181,6 +187,14 @@ def _was_timed(report: Report) -> tuple[str, str, str]:
     same = f", the same predictions{_condition(report)}{_without(report)}" if report.verification else ""
     mark = MARKS["as is"] if faster is None else MARKS[True] if faster and not report.left_out else WARNING
     return (*mark, f"{said}{same}")
+
+
+def _was_replayed(report: Report) -> tuple[str, str, str]:
+    if report.replay is None:
+        return (*MARKS[False], "Nothing was compared")
+    mark = WARNING if report.replay.unrunnable.requests else MARKS[True]
+    # That rows are identical is no condition here: it was found in all requests.
+    return (*mark, f"The same predictions{_small_scores(report)}: {replayed(report.replay)}")
 
 
 def _why_nothing(report: Report) -> str:

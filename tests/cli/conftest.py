@@ -91,6 +91,9 @@ class Engine:
     def inputs(self, model: Path, **given: Any) -> Report:
         return self.inspect(model, **given)
 
+    def replay(self, reference: Path, optimized: Path, **given: Any) -> Report:
+        return self.verify(reference, optimized, **given)
+
     def bench(self, reference: Path, optimized: Path | None, **given: Any) -> Report:
         load(reference)
         if optimized is not None:
@@ -103,7 +106,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    for name in ("optimize", "split", "inspect", "verify", "bench", "inputs"):
+    for name in ("optimize", "split", "inspect", "verify", "bench", "inputs", "replay"):
         monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
     return made
 

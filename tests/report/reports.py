@@ -21,6 +21,7 @@ from mari_onnx.report.model import (
     TensorFacts,
     Verification,
 )
+from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
 
 LONG = "tower/" + "very_long_scope/" * 8 + "fc1.MatMul"
@@ -271,6 +272,7 @@ SLOWER = Report(
     benchmark=replace(BENCHMARK, profile=None, notes=(), inputs="requests.jsonl", timings=TIMINGS[:1]),
     policies=(Policy("min-speedup", 1.5, False, "0.960 (0.951 to 0.970) at 1 candidate"),),
 )  # fmt: skip
+NO_REPLAY = Replay(1, 1, 3, 0, 0, 0, 0, (), (), Singled(0, 0, ()), Singled(0, 0, ()), (), ())
 SURVEYED = Report(
     "inputs", "0.1.0", MODEL, REQUEST[4:], cost_before=BEFORE, cost_after=AFTER, changed=True,
     survey=Survey(
@@ -290,7 +292,37 @@ SURVEYED = Report(
         2,
     ),
 )  # fmt: skip
+REPLAYED = Report(
+    "replay", "0.1.0", MODEL, REQUEST, cost_before=BEFORE, cost_after=AFTER, optimized=FASTER, changed=True,
+    verification=SAME.verification,
+    replay=Replay(
+        4, 201, 20_000, 20_000, 10_012_345, 750, 19_996,
+        (
+            Replayed("score", 10_012_345, (0.0, 6e-8, 1.2e-7, 2.4e-7), 4.8e-7, 0.98, 7.4e-7, 0, 0, 1, 0, 19_996, 812, 3,
+                     2, 1),
+            Replayed("tower/out|2", 10_012_345, (0.0, 6e-8, 1.2e-7, 2.4e-7), 4.8e-7, 0.98, None, 0, 0, 0, 0, 0, 0, 0, 0,
+                     0),
+        ),
+        (), Singled(4, 1_904, (f"request a|7: indices element out of data bounds, {LONG}", "request 9: the same")),
+        Singled(0, 0, ()), (),
+        (Latency("reference", 1_200.0, 1_400.0, 2_100.0, 25.1), Latency("optimized", 610.0, 700.0, 990.0, 12.4)),
+        "fast.worst.jsonl",
+    ),
+)  # fmt: skip
+BROKEN = replace(
+    REPLAYED,
+    replay=replace(
+        REPLAYED.replay or NO_REPLAY,
+        broken=(Broken(LONG, Singled(1, 12, ("request 7: 1 in the first row, 3 in row 5",))),),
+        failing=Singled(1, 500, ("request 8: output `y` is float32 [2], and the reference's is float32 [3]",)),
+        stopped=(StoppedGroup("logs/a.parquet, row group 3", "onnxruntime stopped (signal 11); run it by itself"),),
+    ),
+)
+NOT_REPLAYED = replace(REPLAYED, verification=None, replay=NO_REPLAY)
 EVERY = {
+    "replayed": REPLAYED,
+    "broken": BROKEN,
+    "not_replayed": NOT_REPLAYED,
     "surveyed": SURVEYED,
     "timed": TIMED,
     "slower": SLOWER,

@@ -21,8 +21,9 @@ def test_junit_is_xml_that_counts_its_cases(name: str) -> None:
     assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
     if report.verification is not None and report.verification.differences:
         timings = report.benchmark.timings if report.benchmark else ()
-        assert len(cases) == len([*report.verification.differences, *timings, *report.policies])
-        assert (int(suite.attrib["failures"]) == 0) == report.verification.passed
+        replays = [report.replay] if report.replay else []
+        assert len(cases) == len([*report.verification.differences, *timings, *report.policies, *replays])
+        assert (int(suite.attrib["failures"]) == 0) == report.passed
 
 
 def test_what_xml_cannot_say() -> None:

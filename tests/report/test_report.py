@@ -18,7 +18,20 @@ GOLDEN = Path(__file__).parent / "golden"
 SUFFIX = {"text": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "github"}
 
 
-SHOWN = ("optimized", "wrong", "left_out", "unchanged", "verified", "located", "bare", "timed", "slower", "surveyed")
+SHOWN = (
+    "optimized",
+    "wrong",
+    "left_out",
+    "unchanged",
+    "verified",
+    "located",
+    "bare",
+    "timed",
+    "slower",
+    "surveyed",
+    "replayed",
+    "broken",
+)
 
 
 def path(name: str, view: str) -> Path:

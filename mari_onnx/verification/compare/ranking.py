@@ -41,16 +41,24 @@ def order(before: Array, after: Array) -> Order:
     if n > MOST:
         picked = np.linspace(0, n - 1, MOST).astype(np.int64)
         before, after, n = before[picked], after[picked], MOST
-    top = min(TOP, (n + 1) // 2)
+    top, kept, move = places(before, after)
+    signs = [np.sign(scores[:, None] - scores[None, :]).astype(np.int8) for scores in (before, after)]
+    swapped = signs[0] * signs[1] < 0
+    gap = float(np.abs(before[:, None] - before[None, :])[swapped].max(initial=0.0))
+    return Order(n, top, kept / top if top else 1.0, _tau(*signs), move, gap)
+
+
+def places(before: Array, after: Array) -> tuple[int, int, int]:
+    """Of two lists of scores of the same candidates: the size of the top, how many of the first one's top candidates
+    are still in it, and the most places that a candidate moved.
+    """
+    top = min(TOP, (len(before) + 1) // 2)
     first = [_places(scores) for scores in (before, after)]
     last = [_places(scores, last=True) for scores in (before, after)]
     # A candidate has not moved if its ranges of places before and after overlap.
     moves = np.maximum(np.maximum(first[1] - last[0], first[0] - last[1]), 0)
     kept = min(top, int(((first[0] < top) & (first[1] < top)).sum()))
-    signs = [np.sign(scores[:, None] - scores[None, :]).astype(np.int8) for scores in (before, after)]
-    swapped = signs[0] * signs[1] < 0
-    gap = float(np.abs(before[:, None] - before[None, :])[swapped].max(initial=0.0))
-    return Order(n, top, kept / top if top else 1.0, _tau(*signs), int(moves.max(initial=0)), gap)
+    return top, kept, int(moves.max(initial=0))
 
 
 def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]) -> tuple[Ranking, ...]:
@@ -60,7 +68,7 @@ def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]
     """
     seen: dict[str, list[tuple[Order, Array]]] = {}
     for (output, before, after), batch in zip(outputs, batches, strict=True):
-        for name, a, b in _columns(output, before, after, batch):
+        for name, a, b in columns(output, before, after, batch):
             seen.setdefault(name, []).append((order(a, b), np.abs(a - b)))
     return tuple(_worst(name, pairs) for name, pairs in seen.items())
 
@@ -81,7 +89,7 @@ def _worst(name: str, pairs: list[tuple[Order, Array]]) -> Ranking:
     )
 
 
-def _columns(output: str, before: Array, after: Array, batch: int) -> Iterator[tuple[str, Array, Array]]:
+def columns(output: str, before: Array, after: Array, batch: int) -> Iterator[tuple[str, Array, Array]]:
     """The lists of scores in an output, named `score`, or `score[0]`, `score[1]` where it has several columns.
 
     An output with more than `TOP` columns is taken for an embedding, and has none.

@@ -13,7 +13,7 @@ whose leading extent is 1 then has to have the same value in all rows of a call.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +212,9 @@ def candidates(inputs: Sequence[Input], feeds: Mapping[str, Array], requests: fr
         if dim in symbols
     ]
     return max(extents, default=1)
+
+
+def as_lines(calls: Iterable[Mapping[str, Array]]) -> bytes:
+    """Calls as a .jsonl file has them, from which `read` has the same numbers again, bit for bit but for a NaN's."""
+    lines = (json.dumps({name: np.asarray(array).tolist() for name, array in call.items()}) for call in calls)
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,119 @@
+"""What all views say of a replay: its tables as rows of text, and its part of the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mari_onnx.report.numbers import count, known, microseconds, ratio, small
+from mari_onnx.report.replay import Replay, Singled
+from mari_onnx.report.tables import Table
+
+
+def tables(replay: Replay) -> Iterator[Table]:
+    """The tables of a replay: differences, order, what went wrong, and latency."""
+    allowed = "allowed" if any(each.allowed is not None for each in replay.outputs) else "scale"
+    yield Table(
+        "Differences", f"of {_requests(replay.compared)}, by quantile",
+        ("half", "90 %", "99 %", "99.9 %", "all", allowed, "values", "over", "in requests", "output"),
+        [
+            (
+                *map(small, each.quantiles), small(each.largest),
+                known(each.allowed) if allowed == "allowed" else small(each.scale), count(each.values),
+                f"{each.over:,}", f"{each.over_requests:,}", each.output,
+            )
+            for each in replay.outputs
+        ],
+        words=9,
+    )  # fmt: skip
+    if any(each.ranked for each in replay.outputs):
+        yield Table(
+            "Order", "of the candidates: requests in which some moved, and in which some of the best ten were lost",
+            ("moved", "furthest", "best lost", "most", "of", "output"),
+            [
+                (
+                    f"{each.reordered:,}", f"{each.furthest:,}", f"{each.fewer:,}", f"{each.lost:,}",
+                    f"{each.ranked:,}", each.output,
+                )
+                for each in replay.outputs
+                if each.ranked
+            ],
+            words=5,
+        )  # fmt: skip
+    if rows := list(_findings(replay)):
+        yield Table("Found", "in the requests", ("requests", "rows", "", ""), rows, words=2)
+    yield Table(
+        "Latency", "of the calls, one for each request", ("half", "90 % within", "99 % within", "together", "model"),
+        [
+            (
+                microseconds(each.median_us), microseconds(each.p90_us), microseconds(each.p99_us),
+                f"{each.seconds:.3g} s", each.model,
+            )
+            for each in replay.latency
+        ],
+        words=4,
+    )  # fmt: skip
+
+
+def _findings(replay: Replay) -> Iterator[tuple[str, ...]]:
+    """What was found in requests beside differences: the requests, the rows, what it is, and examples."""
+    for each in replay.broken:
+        yield _single(each.found, f"rows of `{each.input}` are not identical")
+    if replay.failing.requests:
+        yield _single(replay.failing, "the optimized model does not run, or gives other shapes")
+    if replay.unrunnable.requests:
+        yield _single(replay.unrunnable, "the reference does not run")
+    for output in replay.outputs:
+        if output.nan:
+            yield "", f"{output.nan:,}", f"values of `{output.output}` are NaN in the reference", ""
+        if output.misplaced:
+            yield "", f"{output.misplaced:,}", f"values of `{output.output}` are not finite in only one of the two", ""
+    for group in replay.stopped:
+        yield "", "", f"{group.place} was not compared", group.reason
+
+
+def _single(found: Singled, what: str) -> tuple[str, ...]:
+    return f"{found.requests:,}", f"{found.rows:,}", what, "; ".join(found.examples)
+
+
+def problems(replay: Replay) -> Iterator[str]:
+    """A sentence on each finding for which a replay does not pass, or that has to be looked at."""
+    of = f" of {_requests(replay.requests)}"
+    for each in replay.broken:
+        yield f"rows of `{each.input}` are not identical in {each.found.requests:,}{of}: {each.found.examples[0]}"
+    if (failing := replay.failing).requests:
+        yield f"the optimized model fails on {failing.requests:,}{of}: {failing.examples[0]}"
+    for group in replay.stopped:
+        yield f"{group.place} was not compared: {group.reason}"
+    if (unrunnable := replay.unrunnable).requests:
+        yield f"the reference does not run on {unrunnable.requests:,}{of}: {unrunnable.examples[0]}"
+
+
+def failed(replay: Replay) -> str:
+    """The sentence of the verdict on a replay that did not pass."""
+    found = list(problems(replay))
+    if not replay.compared and not found:
+        return "Nothing was compared: no request was drawn"
+    said = found[0] if found else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    if replay.broken:
+        return f"A promise is broken: {said}{more}"
+    if not replay.compared:
+        return f"Nothing was compared: {said}{more}"
+    return f"{said[:1].upper()}{said[1:]}{more}"
+
+
+def replayed(replay: Replay) -> str:
+    """The sentence of the verdict on a replay that passed."""
+    largest = max((each.largest / each.scale for each in replay.outputs if each.scale), default=0.0)
+    said = f"{_requests(replay.compared)} with {count(replay.rows)} candidates"
+    said += f", at most {small(largest)} of the scale apart"
+    times = {each.model: each.seconds for each in replay.latency}
+    if times.get("optimized"):
+        said += f", in {ratio(times['reference'], times['optimized'])} time"
+    if replay.unrunnable.requests:
+        said += f"; {next(problems(replay))}"
+    return said
+
+
+def _requests(n: int) -> str:
+    return f"{n:,} request{'s' * (n != 1)}"

@@ -1,0 +1,63 @@
+"""The public functions on recorded traffic: `replay`. The command line calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from mari_onnx.arguments import names
+from mari_onnx.budget import Limits, within
+from mari_onnx.document.document import ModelLike
+from mari_onnx.pipeline import Progress
+from mari_onnx.report.model import Report
+from mari_onnx.results import Optimized, model_of
+from mari_onnx.traffic.options import OptionFields, Options
+from mari_onnx.two_models import Called
+
+
+class ReplayFields(OptionFields, Limits, total=False):
+    """The options of `replay` as keywords."""
+
+
+def replay(
+    reference: ModelLike,
+    optimized: ModelLike | Optimized,
+    *,
+    requests: str | Sequence[str],
+    request_id: str,
+    user_inputs: str | Sequence[str] = (),
+    request_index: str | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[ReplayFields],
+) -> Report:
+    """Whether two models make the same predictions on recorded requests: `report.replay`, and `report.verification` of
+    the worst of them.
+
+    `requests` are patterns over Parquet files, such as "logs/date=*/*.parquet", or addresses that fsspec opens, and
+    `request_id` is their column of the ids of requests. The rows with one id, which follow each other, are one call. A
+    row is a candidate, or it is a request whose candidates are in lists. Needs pyarrow: `mari-onnx[traffic]`.
+
+    The user's rows have to be identical within a request. Requests in which they are not are counted by input and not
+    compared, and the replay does not pass.
+
+    These arguments are keywords, too:
+
+        columns             a TOML file that says which column is which input; see `mari_onnx.traffic.columns`
+        sample              the share of requests that are replayed, drawn by their ids
+        engine, workers,    where row groups are replayed: "local", in as many processes as there are cores, each
+        threads             session with one thread
+        rtol, atol          as for `verify`
+        worst               a path: the worst requests are written there, as .jsonl, for the `inputs` of `verify`
+        journal, resume     a path: what has ended is written down there, and an interrupted replay goes on from it
+        timeout, max_memory  the seconds in which some row group has to end (300), and the gigabytes of a process (8)
+
+    Raises UserError as `verify` does, and for files, columns and values that cannot be used, with their names.
+    """
+    from mari_onnx.traffic.replay import replay as found
+
+    given: dict[str, Any] = dict(options)
+    limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
+    settings = Options(requests=names("requests", requests), request_id=request_id, **given)
+    called = Called(names("user_inputs", user_inputs), request_index)
+    with within(**limits):
+        return found(reference, model_of(optimized), called, settings, progress)

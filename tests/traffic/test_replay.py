@@ -1,0 +1,351 @@
+"""A replay as a whole: what it finds in logs, which faults it sees, and what it says of logs that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import mari_onnx
+from mari_onnx.errors import UserError
+from mari_onnx.report.model import Report
+from mari_onnx.report.replay import Replay
+from mari_onnx.report.words import judged
+from tests.traffic.logs import ITEMS, MODEL, Row, changed, days, request, rows, write
+
+Models = tuple[Path, Path]
+
+
+def replayed(models: Models, requests: object = "logs", **options: Any) -> Report:
+    given: dict[str, Any] = {"user_inputs": "user_*", "request_id": "request", "workers": 1, **options}
+    return mari_onnx.replay(*models, requests=str(requests), **given)
+
+
+def found(report: Report) -> Replay:
+    assert report.replay is not None
+    return report.replay
+
+
+def timeless(report: Report) -> object:
+    """What of a report has to be the same in every run."""
+    return replace(found(report), latency=()), report.verification
+
+
+LOGS = rows(60)
+
+
+def test_the_same_predictions(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    report = replayed(models, worst="worst.jsonl")
+    one, (output,) = found(report), found(report).outputs
+    assert report.passed
+    assert (one.requests, one.recorded, one.compared, one.rows, one.files) == (60, 60, 60, len(LOGS), 3)
+    assert one.groups == sum(-(-n // 17) for n in (len(LOGS) // 3,) * 3)
+    assert (output.values, output.over, output.misplaced, output.nan) == (len(LOGS), 0, 0, 0)
+    assert 0 <= output.quantiles[0] <= output.quantiles[3] <= output.largest < 1e-6
+    assert output.allowed is not None and output.largest < output.allowed
+    assert judged(report)[0] == "✓"
+    again = mari_onnx.verify(*models, user_inputs="user_*", inputs="worst.jsonl")
+    assert again.passed and again.verification and again.verification.differences
+
+
+def test_whatever_the_order_and_the_number_of_processes(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    assert timeless(replayed(models, workers=1)) == timeless(replayed(models, workers=2))
+
+
+def test_a_sample_is_of_whole_requests_and_always_the_same(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    some, again = (found(replayed(models, sample=0.3)) for _ in range(2))
+    assert replace(some, latency=()) == replace(again, latency=())
+    assert 5 < some.requests < 40
+    assert some.recorded == 60
+    sizes = [len(request(key)) for key in range(60)]
+    assert some.rows <= sum(sorted(sizes)[-some.requests :])
+
+
+# Planted faults
+
+
+def moved(path: Path, name: str, index: int, by: float) -> Path:
+    """The model with one weight moved."""
+    model = onnx.load(path)
+    tensor = next(each for each in model.graph.initializer if each.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    array.reshape(-1)[index] += by
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+    onnx.save(model, "moved.onnx")
+    return Path("moved.onnx")
+
+
+def test_rows_of_one_users_request_that_differ(models: Models, tmp_path: Path) -> None:
+    logs = [*LOGS, *request(777, 5)]
+    write(tmp_path / "logs" / "a.parquet", changed(logs, lambda i, row: i == len(logs) - 1, user_id=3), group=100)
+    report = replayed(models, worst="worst.jsonl")
+    (broken,) = found(report).broken
+    assert (broken.input, broken.found.requests, broken.found.rows) == ("user_id", 1, 1)
+    assert broken.found.examples[0].startswith("request 777: ")
+    assert "3 in row 5" in broken.found.examples[0]
+    assert not report.passed
+    assert judged(report)[2].startswith("A promise is broken: rows of `user_id` are not identical in 1 of 61 requests")
+    assert found(report).compared == 60
+    assert report.verification is not None and report.verification.passed
+    assert not mari_onnx.verify(*models, user_inputs="user_*", inputs="worst.jsonl").passed
+
+
+def test_an_id_that_is_out_of_range(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", changed(LOGS, lambda i, row: i == 40, item_id=ITEMS))
+    report = replayed(models)
+    unrunnable = found(report).unrunnable
+    assert unrunnable.requests == 1
+    assert unrunnable.examples[0].startswith(f"request {LOGS[40]['request']}: ")
+    assert "out of" in unrunnable.examples[0]
+    assert found(report).compared == 59
+    assert report.passed  # neither model runs on it
+    assert judged(report)[0] == "!"
+    assert "the reference does not run on 1 of 60 requests" in judged(report)[2]
+
+
+def test_a_nan(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", changed(LOGS, lambda i, row: i == 40, price=float("nan")))
+    report = replayed(models)
+    (output,) = found(report).outputs
+    assert (output.nan, output.misplaced) == (1, 0)
+    assert report.passed
+
+
+def test_a_nan_in_only_one_of_the_two(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", changed(LOGS, lambda i, row: i == 40, item_id=7))
+    other = moved(models[0], "items", 7 * 8, float("nan"))
+    report = replayed((models[0], other))
+    (output,) = found(report).outputs
+    assert output.misplaced >= 1
+    assert output.misplaced == output.over
+    assert not report.passed
+
+
+def test_a_weight_that_moves_few_scores_by_little(models: Models, tmp_path: Path) -> None:
+    """A row of the table of items that one request has, moved by about ten times what is allowed of scores."""
+    logs = changed(rows(200), lambda i, row: row["item_id"] == 9, item_id=8)
+    logs = changed(logs, lambda i, row: 9 in row["user_hist"], user_hist=[0, 0, 0, 0])
+    at = next(i for i, row in enumerate(logs) if row["request"] == 150)
+    write(tmp_path / "logs" / "a.parquet", changed(logs, lambda i, row: i == at, item_id=9))
+    allowed = found(replayed(models)).outputs[0].allowed
+    assert allowed is not None
+    report = replayed((models[0], moved(models[1], _table_of(models[1]), 9 * 8, 1e-4)))
+    (output,) = found(report).outputs
+    assert (output.over, output.over_requests) == (1, 1)
+    assert allowed < output.largest < 1e-4
+    assert not report.passed
+    assert judged(report)[2].startswith("The predictions differ")
+
+
+def _table_of(path: Path) -> str:
+    """The table of items in a written model, whatever its name there."""
+    tensors = onnx.load(path).graph.initializer
+    return str(next(t.name for t in tensors if tuple(t.dims) == (ITEMS, 8)))
+
+
+def test_what_a_crash_of_the_runtime_leaves(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mari_onnx import worker
+    from mari_onnx.traffic.engines import local
+
+    write(tmp_path / "logs" / "a.parquet", LOGS, group=200)
+    original = worker.run
+
+    def dying(function: Callable[..., Any], *arguments: Any, **given: Any) -> Any:
+        if function is local._do and arguments[1].number == 0:
+            raise worker.StoppedError("onnxruntime stopped (signal 11) while it ran the reference model", "try another")
+        return original(function, *arguments, **given)
+
+    monkeypatch.setattr(worker, "run", dying)
+    report = replayed(models)
+    (stopped,) = found(report).stopped
+    assert stopped.place.endswith("a.parquet, row group 0")
+    assert "signal 11" in stopped.reason
+    assert not report.passed
+    assert 0 < found(report).compared < 60
+    assert "was not compared: onnxruntime stopped (signal 11)" in judged(report)[2]
+
+
+# Logs as they are
+
+
+def test_columns_of_other_names_nulls_and_histories_of_several_lengths(models: Models, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    days(tmp_path / "plain", changed(LOGS, lambda i, row: True, user_hist=[5, 6, 0, 0]))
+    logs = [{**row, "uid": row["user_id"], "clicks": [5, 6]} for row in LOGS]
+    kinds = {"user_id": None, "user_hist": None, "uid": pa.dictionary(pa.int32(), pa.int64()),
+             "clicks": pa.large_list(pa.int32())}  # fmt: skip
+    days(tmp_path / "logs", logs, **kinds)
+    Path("map.toml").write_text(
+        '[inputs]\nuser_id = "uid"\nuser_hist = {column = "clicks", pad = 0}\n', encoding="utf-8"
+    )
+    expected, report = replayed(models, "plain"), replayed(models, columns="map.toml")
+    assert timeless(report) == timeless(expected)
+
+
+def test_a_row_for_each_request(models: Models, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from tests.traffic.logs import by_request
+
+    days(tmp_path / "flat", LOGS)
+    nested = [
+        {**own[0], "item_id": [row["item_id"] for row in own], "price": [row["price"] for row in own]}
+        for own in by_request(LOGS).values()
+    ]
+    write(tmp_path / "logs" / "a.parquet", nested, item_id=pa.list_(pa.int64()), price=pa.list_(pa.float32()))
+    expected, report = found(replayed(models, "flat")), found(replayed(models))
+    assert (report.requests, report.rows, report.compared) == (60, len(LOGS), 60)
+    assert report.outputs == expected.outputs
+
+
+def test_a_model_that_takes_one_row_of_the_user(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    result = mari_onnx.optimize(models[0], user_inputs="user_*", batch=1000, user_batch="one", verify=False)
+    result.save("one.onnx")
+    assert [i.type.tensor_type.shape.dim[0].dim_value for i in result.model.graph.input[:3]] == [1, 1, 1]
+    report = replayed((models[0], Path("one.onnx")))
+    assert report.passed
+    assert found(report).compared == 60
+
+
+def test_files_that_fsspec_opens(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    expected, report = replayed(models), replayed(models, f"file://{tmp_path}/logs/date=*/*.parquet")
+    assert found(report).outputs == found(expected).outputs
+
+
+# An interrupted replay
+
+
+def test_an_interrupted_replay_goes_on_where_it_was(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mari_onnx.traffic import replay
+
+    days(tmp_path / "logs", LOGS)
+    expected, journal = replayed(models), tmp_path / "journal"
+    keep, kept = replay._keep, list[Any]()
+
+    def interrupted(*given: Any) -> None:
+        if len(kept) == 3:
+            raise KeyboardInterrupt
+        kept.append(given)
+        keep(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replay, "_keep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replayed(models, journal=journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4
+    journal.write_bytes(b"".join(lines) + lines[-1][: len(lines[-1]) // 2])  # killed while it wrote the next
+    with pytest.raises(UserError, match="interrupted after 3 tasks\nGo on with it: --resume"):
+        replayed(models, journal=journal)
+    with pytest.raises(UserError, match="is of another run: sample differs"):
+        replayed(models, journal=journal, resume=True, sample=0.5)
+    report = replayed(models, journal=journal, resume=True)
+    assert timeless(report) == timeless(expected)
+    assert not journal.exists()
+
+
+# Logs that cannot be used
+
+
+def without(name: str) -> list[Row]:
+    return [{key: value for key, value in row.items() if key != name} for row in LOGS]
+
+
+def refused(models: Models, message: str, **options: Any) -> None:
+    with pytest.raises(UserError, match=message):
+        replayed(models, worst="worst.jsonl", **options)
+    assert not Path("worst.jsonl").exists()
+
+
+def test_a_column_that_is_missing(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", LOGS)
+    write(tmp_path / "logs" / "b.parquet", [{**row, "prize": row["price"]} for row in LOGS], price=None, prize=_float())
+    refused(models, r"b\.parquet has no column 'price' for input `price`\nDid you mean 'prize'\?")
+    refused(models, r"a\.parquet has no column 'req'.*\nDid you mean 'request'\?", request_id="req")
+
+
+def _float() -> Any:
+    import pyarrow as pa
+
+    return pa.float32()
+
+
+def test_a_file_that_is_cut_short(models: Models, tmp_path: Path) -> None:
+    path = write(tmp_path / "logs" / "a.parquet", LOGS)
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(models, r"a\.parquet cannot be read: ")
+
+
+def test_a_schema_that_changes_half_way(models: Models, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    write(tmp_path / "logs" / "a.parquet", rows(9))
+    write(tmp_path / "logs" / "b.parquet", [], item_id=pa.string())
+    refused(models, r"column `item_id` of .*b\.parquet holds string, which input `item_id` does not take")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"item_id": None}, "column `item_id`, row 3: the value is missing\nSay .* null = 0"),
+        ({"user_hist": [1, 2, 3]}, "column `user_hist`, row 3: a list of 3 values beside one of 4\nSay .* pad = 0"),
+        ({"user_hist": [1] * 5}, "column `user_hist`, row 3: a list of 5 values, and the model takes 4\nSay .* keep"),
+        ({"request": None}, "column `request`, row 3: the id of the request is missing"),
+    ],
+)
+def test_values_that_do_not_fit(models: Models, tmp_path: Path, change: Row, message: str) -> None:
+    write(tmp_path / "logs" / "a.parquet", changed(LOGS, lambda i, row: i == 19, **change))
+    refused(models, rf"a\.parquet, row group 1, {message}")
+
+
+def test_requests_whose_rows_are_not_together(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", [*LOGS, LOGS[0]])
+    refused(models, r"not together: `request` begins one in .*row group 0, and goes on with it in .*row group \d")
+
+
+def test_words_that_mean_nothing(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", LOGS)
+    refused(models, "there is no engine 'spark'", engine="spark")
+    refused(models, "no file matches", requests="nothing/*.parquet")
+    Path("map.toml").write_text('[inputs]\nuser = "user_id"\n', encoding="utf-8")
+    refused(models, "names input `user`, which the model does not have", columns="map.toml")
+
+
+def test_plain_tolerances(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", LOGS)
+    other = moved(models[0], "b1", 0, 1e-3)
+    assert not replayed((models[0], other), rtol=1e-6).passed
+    report = replayed((models[0], other), rtol=1e-2, atol=0)
+    assert report.passed
+    assert found(report).outputs[0].allowed is None
+
+
+def test_a_report_is_json(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", LOGS)
+    read = json.loads(mari_onnx.render(replayed(models), "json"))
+    assert read["replay"]["outputs"][0]["values"] == len(LOGS)
+    assert np.isfinite(read["replay"]["latency"][0]["median_us"])
+
+
+def test_models_in_memory(tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", rows(9))
+    result = mari_onnx.optimize(MODEL, user_inputs="user_*", batch=1000, verify=False)
+    report = mari_onnx.replay(
+        MODEL, result, requests="logs", request_id="request", user_inputs="user_*", workers=1
+    )  # fmt: skip
+    assert report.passed
