@@ -13,9 +13,10 @@ from mari_onnx import attempts, pipeline
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.rules import RULES, elementwise
 from mari_onnx.planning import search
-from mari_onnx.report import VIEWS, render
+from mari_onnx.report import render
 from mari_onnx.report.model import Report
 from tests.graphs import integers, ranking
+from tests.report import reports
 
 BODY = """x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) r = Relu (h) t = Tanh (user) m = MatMul (t, v)
     n = Neg (m) a = Add (r, n) y = MatMul (a, o)"""
@@ -125,7 +126,7 @@ def test_few_are_tried(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_view_of_the_report_warns(failure: str) -> None:
     report = mari_onnx.optimize(MODEL, user_inputs="user").report
-    views = {view: render(report, view) for view in VIEWS}
+    views = {view: render(report, view) for view in reports.HERE}
     assert '"left_out": [' in views.pop("json")
     for view, text in views.items():
         assert ("bug in mari-onnx" in text) == (failure == "another function")

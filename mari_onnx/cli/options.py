@@ -15,7 +15,7 @@ import click
 
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT
 from mari_onnx.errors import UserError
-from mari_onnx.report import SUFFIXES, VIEWS
+from mari_onnx.report import SUFFIXES, VIEWS, require
 from mari_onnx.serving import names
 
 if TYPE_CHECKING:
@@ -213,12 +213,19 @@ report_files = click.option(
     f"form: {_FORMS}. May be given several times.",
 )
 
+
+def _installed(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
+    require(value)
+    return value
+
+
 form = click.option(
     "--format",
     "form",
     type=click.Choice(VIEWS),
     default=VIEWS[0],
     show_default=True,
+    callback=_installed,
     help="Form of the report on the standard output; github: annotations of a GitHub workflow.",
 )
 

@@ -11,7 +11,6 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from mari_onnx.measurement.options import BATCHES
-from mari_onnx.report import VIEWS
 from tests.cli.conftest import AS_EXPORTED, Engine, Run
 from tests.report import reports
 
@@ -91,7 +90,7 @@ def test_a_policy_that_is_met(engine: Engine, run: Run, model: Path, tmp_path: P
     assert cases["max-slowdown"].find("failure") is None
 
 
-@pytest.mark.parametrize("form", VIEWS)
+@pytest.mark.parametrize("form", reports.HERE)
 def test_forms(engine: Engine, run: Run, model: Path, form: str) -> None:
     engine.report = reports.TIMED
     result = run("bench", model, "--format", form)

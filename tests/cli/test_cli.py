@@ -84,7 +84,7 @@ def test_help(run: Run) -> None:
 
 def test_help_names_the_endings_of_every_form(run: Run) -> None:
     words = " ".join(run("verify", "-h").stdout.split())
-    assert "json (.json, or no ending), markdown (.md, .markdown), junit (.xml), text (.txt)" in words
+    assert "json (.json, or no ending), markdown (.md, .markdown), html (.html), junit (.xml), text (.txt)" in words
     assert all(ending in words for ending in SUFFIXES)
 
 
@@ -166,7 +166,7 @@ def test_models_that_are_no_files(
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench", "inputs"])
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fails", [False, True])
 def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Path, command: str, fails: bool) -> None:
     """All that are asked for are written; a run that fails before it writes one leaves none of another run."""
@@ -192,7 +192,7 @@ def test_reports(engine: Engine, run: Run, model: Path, out: Path, tmp_path: Pat
     assert (tmp_path / "r.xml").read_text(encoding="utf-8").startswith("<?xml")
 
 
-@pytest.mark.parametrize("command", ["optimize", "split", "verify", "bench", "inputs"])
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -370,3 +370,18 @@ def test_a_closed_pipe_is_no_bug() -> None:
     command = f"{sys.executable} -m mari_onnx --help | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", check=False, timeout=60)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_page_without_its_packages(
+    engine: Engine, run: Run, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It is said before any work is done, and an older page stays."""
+    page = tmp_path / "r.html"
+    page.write_text("older", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    result = run(command, *arguments(command, model, out), "--report", page)
+    assert (result.exit_code, result.stdout, engine.calls) == (2, "", [])
+    assert "a report as html needs bokeh, which is not installed" in result.stderr
+    assert "pip install 'mari-onnx[html]'" in result.stderr
+    assert page.read_text(encoding="utf-8") == "older"

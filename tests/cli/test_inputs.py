@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mari_onnx.report import VIEWS
 from tests.cli.conftest import LIMITS, Engine, Run
 from tests.report import reports
 
@@ -31,7 +30,7 @@ def test_options(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["survey"]["left"] == 2
 
 
-@pytest.mark.parametrize("form", VIEWS)
+@pytest.mark.parametrize("form", reports.HERE)
 def test_forms(engine: Engine, run: Run, model: Path, form: str) -> None:
     engine.report = reports.SURVEYED
     assert run("inputs", model, "--format", form).exit_code == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
+from mari_onnx.report import PACKAGES, VIEWS
 from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, NodeTime, Policy, Profile, Timing
 from mari_onnx.report.model import (
     Change,
@@ -23,6 +25,9 @@ from mari_onnx.report.model import (
 )
 from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
+
+HERE = tuple(view for view in VIEWS if all(map(find_spec, PACKAGES.get(view, ()))))
+"""The views of which all packages are installed here."""
 
 LONG = "tower/" + "very_long_scope/" * 8 + "fc1.MatMul"
 INPUTS = tuple(TensorFacts(f"user_{name}", "int64", ("batch",)) for name in ("id", "age", "city", "level"))

@@ -1,0 +1,60 @@
+"""The words of a page are those of the other forms: nothing that a report says is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from mari_onnx.report.model import Report
+from mari_onnx.report.page import sections
+from mari_onnx.report.words import judged
+from tests.report import reports
+
+
+def text(fill: Callable[..., None], *given: object) -> str:
+    root = Xml.Element("section")
+    fill(root, *given)
+    return " | ".join(root.itertext())
+
+
+@pytest.mark.parametrize("name", reports.EVERY)
+def test_the_verdict_comes_first(name: str) -> None:
+    report = reports.EVERY[name]
+    assert judged(report)[2] in text(sections.verdict, report)
+
+
+def gained(report: Report) -> list[str]:
+    return [number for number, _ in sections.gains(report)]
+
+
+def test_the_gain_in_large() -> None:
+    assert gained(reports.OPTIMIZED) == ["3.0 times less", "142 → 139", "the same", "4 of 4"]
+    assert gained(reports.TIMED)[:2] == ["2.1 times less", "4% more"]
+    assert gained(reports.UNCHANGED) == ["24.1 M"]
+    assert gained(reports.BARE) == []
+    assert gained(reports.WRONG)[-1] == "3 of 5"
+
+
+def test_what_failed_is_said() -> None:
+    assert reports.LOCATED.verification
+    said = text(sections.verified, reports.LOCATED, reports.LOCATED.verification)
+    assert "score at batch 7 (largest ids): not the same function" in said
+    assert "tower/fc1, the first that differs: by 6.9e-04 in float64" in said
+    assert "mari-onnx verify wide_deep.onnx" in said
+    assert "Please report it" in text(sections.verdict, reports.LEFT_OUT)
+
+
+def test_inputs_with_roles() -> None:
+    said = text(sections.inputs, reports.OPTIMIZED)
+    assert "user_id | int64 [batch] | request | tiled | matches 'user_*'" in said
+    assert "item_id | float [? 4] | candidates | a row a candidate" in said
+    assert "differs (request a|b" in text(sections.inputs, reports.SURVEYED)
+
+
+def test_policies_notes_and_remarks() -> None:
+    assert "✗ min-speedup 1.5" in text(sections.verdict, reports.SLOWER)
+    assert reports.SLOWER.benchmark and reports.TIMED.benchmark
+    assert "4 threads share 2 cores" in text(sections.measured, reports.TIMED.benchmark)
+    assert "export with dynamic axes" in text(sections.remarks, reports.OPTIMIZED)
