@@ -213,19 +213,13 @@ report_files = click.option(
     f"form: {_FORMS}. May be given several times.",
 )
 
-
-def _installed(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
-    require(value)
-    return value
-
-
 form = click.option(
     "--format",
     "form",
     type=click.Choice(VIEWS),
     default=VIEWS[0],
     show_default=True,
-    callback=_installed,
+    callback=lambda _ctx, _option, view: require(view),
     help="Form of the report on the standard output; github: annotations of a GitHub workflow.",
 )
 

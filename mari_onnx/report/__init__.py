@@ -32,13 +32,14 @@ def render(report: Report, view: str) -> str:
     return function(report)
 
 
-def require(view: str) -> None:
-    """Raise `UserError` where a package is not installed that the view needs."""
+def require(view: str) -> str:
+    """The view. Raises `UserError` where a package is not installed that it needs."""
     for package in PACKAGES.get(view, ()):
         if find_spec(package) is None:
             raise UserError(
                 f"a report as {view} needs {package}, which is not installed", f"pip install 'mari-onnx[{view}]'"
             )
+    return view
 
 
 def view_of(path: PurePath) -> str:
@@ -49,6 +50,4 @@ def view_of(path: PurePath) -> str:
     ending = path.suffix.lower()
     if ending not in ("", *SUFFIXES):
         raise UserError(f"the ending of {path} is that of no form of report", f"Known are {', '.join(SUFFIXES)}.")
-    view = SUFFIXES.get(ending, "json")
-    require(view)
-    return view
+    return require(SUFFIXES.get(ending, "json"))

@@ -151,8 +151,8 @@ def verified(parent: Xml.Element, report: Report, verification: Verification) ->
         add(folded, "summary", f"All {len(compared):,} comparisons")
         if verification.basis:
             add(folded, "p", f"Allowed in float64: {small(verification.rtol)} of the scale; {verification.basis}.")
-        columns = ("batch", "in float64", "allowed", "difference", "allowed", "", "output", "case")
-        add_table(folded, Table("", "", columns, compared, 5), "Comparisons")
+        compared_by = ("batch", "in float64", "allowed", "difference", "allowed", "", "output", "case")
+        add_table(folded, Table("", "", compared_by, compared, 5), "Comparisons")
     if report.structure:
         folded = add(parent, "details")
         add(folded, "summary", f"The graph: {sum_of_changes(report.structure)}")
