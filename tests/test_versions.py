@@ -19,9 +19,10 @@ def test_the_oldest_python_is_the_one_that_is_required() -> None:
 def test_every_dependency_has_a_lowest_version() -> None:
     constraints = dict(line.split("==") for line in versions.lowest())
     for requirements in (versions.PROJECT["dependencies"], *versions.PROJECT["optional-dependencies"].values()):
-        for requirement in requirements:
+        for requirement in (each for each in requirements if not each.startswith("mari-onnx[")):
             name, version = requirement.split(">=")
-            assert constraints[name] == version
+            assert versions.numbers(constraints[name]) >= versions.numbers(version)
+    assert constraints["pyarrow"] == "17"  # two extras have it
 
 
 def test_a_bound_without_a_lowest_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

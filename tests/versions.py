@@ -30,13 +30,25 @@ def supported() -> list[str]:
 
 
 def lowest() -> Iterator[str]:
-    """A constraint for pip of each dependency, those of the extras too: `click>=8.2` becomes `click==8.2`."""
+    """A constraint for pip of each dependency, those of the extras too: `click>=8.2` becomes `click==8.2`.
+
+    Of one that several extras have, the highest of their bounds is what all of them can be tried with.
+    """
+    found: dict[str, str] = {}
     for requirements in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         for requirement in requirements:
+            if requirement.startswith(f"{PROJECT['name']}["):
+                continue  # an extra of our own, whose bounds are in its own list
             name, at_least, version = requirement.partition(">=")
             if not at_least or not version.replace(".", "").isdigit():
                 raise ValueError(f"{requirement!r} is not of the form 'name>=1.2': which version is its lowest?")
-            yield f"{name}=={version}"
+            found[name] = max(found.get(name, "0"), version, key=numbers)
+    yield from (f"{name}=={version}" for name, version in found.items())
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version in its order: 2.10 is later than 2.9."""
+    return tuple(map(int, version.split(".")))
 
 
 def interpreter(version: str, environment: Mapping[str, str]) -> str | None:
