@@ -13,6 +13,7 @@ import onnx
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.save import save, save_all
 from mari_onnx.errors import UserError
+from mari_onnx.report import render
 from mari_onnx.report.model import Report, Role
 from mari_onnx.report.words import judged
 
@@ -45,6 +46,9 @@ class Optimized:
     @property
     def changed(self) -> bool:
         return self.report.changed
+
+    def _repr_html_(self) -> str:
+        return render(self.report, "notebook")
 
     def save(self, path: Place, *, overwrite: bool = False, failed: bool = False) -> None:
         """Write the model with its external data, whole or not at all; an unchanged model byte for byte.

@@ -26,7 +26,10 @@ PACKAGES = {"html": ("bokeh", "igraph")}
 
 
 def render(report: Report, view: str) -> str:
-    """The report in one of the `VIEWS`, as text that ends with a newline. Raises `UserError` as `require` does."""
+    """The report in one of the `VIEWS`, as text that ends with a newline. Raises `UserError` as `require` does.
+
+    Besides, "notebook" is what a notebook shows of it.
+    """
     require(view)
     function: Callable[[Report], str] = getattr(import_module(f"mari_onnx.report.as_{view}"), f"to_{view}")
     return function(report)

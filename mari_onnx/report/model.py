@@ -12,6 +12,7 @@ from typing import Literal
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.replay import Replay
+from mari_onnx.report.shown import Shown
 from mari_onnx.report.survey import Survey
 
 SCHEMA_VERSION = 4
@@ -344,7 +345,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """What a command did. Sections that a command does not have are None or empty.
 
     `calls` says in words what the caller of the written model has to send, and what the model returns. `changed` says
