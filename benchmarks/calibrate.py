@@ -19,7 +19,8 @@ from mari_onnx.analysis.interpret import interpret
 from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.read import from_proto
-from mari_onnx.ir.cost import CostModel
+from mari_onnx.ir.cost import NS_PER_CAPTURE, NS_PER_IF, NS_PER_NODE_OF_BRANCH, CostModel
+from mari_onnx.serving.two_graphs import join
 
 FEW, MANY = 2, 34
 
@@ -188,6 +189,25 @@ def predicted(case: Case) -> float:
     return interpret(Model(from_proto(graph(case, 1))), NOTHING, CostModel(500)).work.time
 
 
+def branch(nodes: int) -> tuple[float, float]:
+    """Nanoseconds that an If adds to a call of a graph, measured and predicted.
+
+    The graph has so many nodes, each with a constant, whose results are added up: none may take another's place.
+    """
+    results = [f"y{i}" for i in range(nodes - 1)]
+    made = [helper.make_node("Add", ["x", f"c{i}"], [y]) for i, y in enumerate(results)]
+    made.append(helper.make_node("Sum", results, ["y"]))
+    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", 8]) for name in ("x", "y")]
+    constants = [numpy_helper.from_array(floats(8), f"c{i}") for i in range(nodes - 1)]
+    whole = helper.make_graph(made, "sum", infos[:1], infos[1:], constants)
+    alone = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    both = onnx.ModelProto.FromString(alone.SerializeToString())
+    join(both, alone, ("x", 0), 1)
+    timing = paired([session(m) for m in (alone, both)], {"x": floats(4, 8)}, seconds=1.0)
+    taken = 1e3 * (timing.microseconds(1) - timing.microseconds(0))
+    return taken, NS_PER_IF + NS_PER_CAPTURE * nodes + NS_PER_NODE_OF_BRANCH * nodes
+
+
 def run() -> None:
     logs = []
     for title, cases in CASES.items():
@@ -197,5 +217,9 @@ def run() -> None:
             took, said = measured(case), predicted(case)
             logs.append(math.log(said / took))
             print(f"{case.op_type:<28} {shapes:<34} {took:>12.0f} {said:>10.0f} {said / took:>6.2f}", flush=True)
+    print(f"\n{'an If around a graph':<28} {'nodes':<34} {'measured ns':>12} {'predicted':>10} {'ratio':>6}")
+    for nodes in (4, 16, 64):
+        took, said = branch(nodes)
+        print(f"{'If':<28} {nodes:<34} {took:>12.0f} {said:>10.0f} {said / took:>6.2f}", flush=True)
     mean, deviation = (math.exp(float(x)) for x in (np.mean(logs), np.std(logs)))
     print(f"\npredicted over measured: geometric mean {mean:.2f}, one deviation a factor of {deviation:.2f}")

@@ -48,7 +48,7 @@ def optimize(
     model: ModelLike,
     *,
     user_inputs: str | Sequence[str] = (),
-    batch: int = DEFAULT_BATCH,
+    batch: int | Sequence[int] = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: str | Sequence[str] = (),
@@ -63,8 +63,10 @@ def optimize(
     """Write a model that computes everything that depends on the request alone once for a request.
 
     `model` is a path or a ModelProto. `user_inputs` are globs, or one glob, over names of inputs of the user.
-    `batch` is the number of candidates at which costs are counted. With `verify` the result is run beside the original,
-    and `report.verification` has the outcome.
+    `batch` is the number of candidates at which costs are counted. With two of them, such as [1, 500], calls with the
+    smaller number count as much as those with the larger one. Where the model as it was exported is faster for few
+    candidates, the result may hold both graphs, and choose by the number of candidates. With `verify` the result is run
+    beside the original, and `report.verification` has the outcome.
 
     By default the result has the original's inputs and outputs. A declared input whose rows the caller repeats is
     "tiled": of `user` [B, 4] the first row is used. These options change the way in which the result is called:
@@ -130,7 +132,7 @@ def inspect(
     model: ModelLike,
     *,
     user_inputs: str | Sequence[str] = (),
-    batch: int = DEFAULT_BATCH,
+    batch: int | Sequence[int] = DEFAULT_BATCH,
     user_batch: UserBatch = TILED,
     request_index: str | None = None,
     request_key: str | Sequence[str] = (),
@@ -164,7 +166,7 @@ def split(
     *,
     user_inputs: str | Sequence[str] = (),
     item_inputs: str | Sequence[str] = (),
-    batch: int = DEFAULT_BATCH,
+    batch: int | Sequence[int] = DEFAULT_BATCH,
     user_batch: UserBatch = ONE,
     request_index: str | None = None,
     dynamic_batch: bool = False,
@@ -263,7 +265,7 @@ def inputs(
     model: ModelLike,
     *,
     user_inputs: str | Sequence[str] = (),
-    batch: int = DEFAULT_BATCH,
+    batch: int | Sequence[int] = DEFAULT_BATCH,
     requests: Place | None = None,
     request_id: str | None = None,
     progress: Progress | None = None,
@@ -291,7 +293,7 @@ def inputs(
 class BenchFields(MeasurementFields, Limits, total=False):
     """The options of `bench` as keywords."""
 
-    batch: int
+    batch: int | Sequence[int]
     user_batch: UserBatch
     guard: GuardName | None
     allow_no_candidates: bool

@@ -42,6 +42,12 @@ def number(argument: str, given: object, least: int) -> int:
     return found
 
 
+def candidates(argument: str, given: object) -> tuple[int, int | None]:
+    """Numbers of candidates: the largest, and the smallest of several. Raises UserError for anything else."""
+    found = numbers(argument, given, 1) if isinstance(given, Iterable) else (number(argument, given, 1),)
+    return max(found), min(found) if len(set(found)) > 1 else None
+
+
 def flag(argument: str, given: object) -> None:
     """Raise UserError unless the argument is True or False: `dynamic_batch="no"` would mean yes."""
     if not isinstance(given, bool):

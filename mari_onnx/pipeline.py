@@ -26,9 +26,9 @@ from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading, read
-from mari_onnx.arguments import flag, number
+from mari_onnx.arguments import candidates, flag
 from mari_onnx.attempts import Outcome, first_that_passes
-from mari_onnx.document.check import blame, check
+from mari_onnx.document.check import blame, check, why_not_loaded
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_facts import graph_facts
@@ -42,13 +42,15 @@ from mari_onnx.errors import UserError
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.kernels import with_kernels
-from mari_onnx.planning.plan import Plan
+from mari_onnx.planning.plan import Plan, Turn
 from mari_onnx.planning.search import best_plan
+from mari_onnx.planning.two_graphs import with_exported
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report, Role
 from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
+from mari_onnx.serving.two_graphs import exported_below, join, optimized_alone
 from mari_onnx.version import __version__
 
 DEFAULT_BATCH = 500
@@ -67,8 +69,8 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 class Settings:
     """The options of a run.
 
-    `user_inputs` and `item_inputs` are globs over names of inputs. `batch` is the number of candidates at which costs
-    are counted.
+    `user_inputs` and `item_inputs` are globs over names of inputs. `batches` is the number of candidates of a call, or
+    several: costs are counted at the largest, `batch`, and calls with the smallest, `few`, matter as much.
 
     With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
     `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
@@ -79,7 +81,7 @@ class Settings:
     """
 
     user_inputs: tuple[str, ...]
-    batch: int
+    batches: int | Sequence[int]
     mode: Mode
     item_inputs: tuple[str, ...] = ()
     allow_no_candidates: bool = False
@@ -88,13 +90,29 @@ class Settings:
     metadata: bool = True
 
     def __post_init__(self) -> None:
-        number("batch", self.batch, 1)
+        candidates("batch", self.batches)
         for name in ("allow_no_candidates", "dynamic_batch", "assume_masked", "metadata"):
             flag(name, getattr(self, name))
 
+    @property
+    def batch(self) -> int:
+        """The largest number of candidates."""
+        return candidates("batch", self.batches)[0]
+
+    @property
+    def few(self) -> int | None:
+        """The smallest of several numbers of candidates; None where there is one alone."""
+        return candidates("batch", self.batches)[1]
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """The user's inputs and the numbers of candidates, as reports repeat them."""
+        batch = self.batch if self.few is None else [self.few, self.batch]
+        return {"user_inputs": self.user_inputs, "batch": batch}
+
     def configuration(self, command: Command) -> Configuration:
         """The options as the report repeats them."""
-        options = {"user_inputs": self.user_inputs, "batch": self.batch, **asdict(self.mode.options)}
+        options = {**self.asked, **asdict(self.mode.options)}
         if command == "split":
             options["item_inputs"] = self.item_inputs
         else:
@@ -125,6 +143,9 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         result = written.model
         stamp_assumed(result, report.assumed)
         report = with_graph(report, "after", result, written.macs(plan.cost))
+        if plan.turn is not None:
+            result, report = beside_exported(result, document, plan.turn, report)
+        report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
         if verified:
             report = verify(report, document, [result], reading.roles, progress)
         return Outcome({"rank": result}, report, document)
@@ -132,11 +153,29 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
     return marked(first_that_passes(attempt), source, settings)
 
 
+def beside_exported(
+    result: onnx.ModelProto, document: Document, turn: Turn, report: Report
+) -> tuple[onnx.ModelProto, Report]:
+    """The result beside the graph as it was exported, and the report on it; both as they were if that does not load.
+
+    onnxruntime settles an If of a known condition in a graph. In a branch it looks at both sides of that If, and may
+    refuse what follows.
+    """
+    join(result, document.proto, turn.counted, turn.below)
+    if why_not_loaded(document.with_proto(result), optimize=True):
+        return optimized_alone(result), report
+    said = f"With fewer than {turn.below} candidates, the graph runs as it was exported."
+    return result, replace(report, calls=(*report.calls, said))
+
+
 def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
     """Cut the model into a user model, perhaps an item model, and a ranking model. See `mari_onnx.split`."""
     say = progress or silent
     say("reading", 0, 3)
     source, document = as_read(model, settings, verified=verified)
+    if exported_below(document.proto) is not None:
+        problem = "the model cannot be split: it holds the exported graph and an optimized one"
+        raise UserError(problem, "give the model as it was exported")
     say("analysing", 1, 3)
     reading = roles(document, settings, cut=True)
 
@@ -199,7 +238,7 @@ def inspect(model: ModelLike, settings: Settings) -> Report:
 def planned(reading: Reading, settings: Settings, *, written: bool = False) -> Plan:
     """The best plan, with faster kernels if it is `written` or pays without them."""
     plan = best_plan(reading, settings.batch)
-    return with_kernels(plan) if written or settings.mode.demanded or plan.pays else plan
+    return with_exported(with_kernels(plan)) if written or settings.mode.demanded or plan.pays else plan
 
 
 def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> tuple[Document, Document]:
@@ -234,7 +273,8 @@ def roles(document: Document, settings: Settings, *, cut: bool = False) -> Readi
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:
         raise UserError(f"input `{shared[0]}` cannot be the user's and the items'", "narrow -u or --item-input")
-    return read(graph, input_roles, tuple(items), cut=cut, assume_masked=settings.assume_masked)
+    found = read(graph, input_roles, tuple(items), cut=cut, assume_masked=settings.assume_masked)
+    return replace(found, premises=replace(found.premises, few=settings.few))
 
 
 def require_writable(plan: Plan) -> None:

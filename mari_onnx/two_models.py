@@ -24,6 +24,7 @@ from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import INDEX_INPUT, REQUESTS
 from mari_onnx.serving.recompose import feeding, together
+from mari_onnx.serving.two_graphs import optimized_alone
 from mari_onnx.verification.options import Known, Options
 from mari_onnx.version import __version__
 
@@ -130,7 +131,7 @@ def described(pair: Paired, result: Document, called: Called, notes: list[str]) 
 
     counted: dict[str, Any] = {}
     with noted(notes, "the arithmetic of the two models could not be counted"):
-        other = Model(result)
+        other = Model(result.with_proto(optimized_alone(result.proto)))
         before, first = _as_it_is("before", pair.graph, pair.roles)
         after, second = _as_it_is("after", other, roles_of(other, called.user_inputs, DEFAULT_BATCH), first)
         counted = {"cost_before": before, "cost_after": after, "graphs": (first, second)}

@@ -46,10 +46,8 @@ def may_be_nan(ctx: Context, tensor: Tensor) -> bool:
 def _gives_numbers(ctx: Context, node: Node) -> bool:
     """Whether a node gives numbers where it is given numbers: integers of any kind, and floats of a wide range."""
     t = node.outputs[0]
-    if onnx.helper.tensor_dtype_to_np_dtype(t.dtype).kind in "iub":
-        return True
-    if t.dtype not in (FLOAT, DOUBLE):
-        return False
+    if t.dtype not in (FLOAT, DOUBLE):  # 0 for a sequence, whose tensors nothing is known of
+        return t.dtype != 0 and onnx.helper.tensor_dtype_to_np_dtype(t.dtype).kind in "iub"
     if t.stored:  # the sum of a table needs no copy of it
         return bool(np.isfinite(np.sum(fold(t, ctx.array_of), dtype=np.float64)))
     return not node.is_source and node.op_type in KEEPS_NUMBERS

@@ -30,9 +30,10 @@ class Premises:
     told apart. `signature` is how the written model's inputs and outputs differ from the original's.
     `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
     split does not see the candidates. With `assume_masked`, scores of attention are taken to be small (see
-    `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their
-    rewrite failed the verification. `long_enough` are symbols of Slices that are as long as they are asked for (see
-    `spans`). Without `cuts_at_symbols`, no axis is cut where a limit would have to be computed: some opsets cannot.
+    `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their rewrite failed the
+    verification. `long_enough` are symbols of Slices that are as long as they are asked for (see `spans`). Without
+    `cuts_at_symbols`, no axis is cut where a limit would have to be computed: some opsets cannot. Calls with `few`
+    candidates count as much as those with many.
     """
 
     tiled: tuple[str, ...] = ()
@@ -49,12 +50,14 @@ class Premises:
     whole: frozenset[str] = frozenset()
     long_enough: frozenset[str] = frozenset()
     cuts_at_symbols: bool = True
+    few: int | None = None
 
     def cost_model(self, batch: int) -> CostModel:
-        """The cost model of calls with `batch` candidates; its `alone` is that of a call with one."""
+        """The cost model of calls with `batch` candidates; its `alone` is that of a call with `few`, or with one."""
         counted = (*self.candidates, *self.repeated)
         many = {ROW: 1, **dict.fromkeys(self.requests, POLICY.requests), **dict.fromkeys(counted, batch)}
-        return CostModel(batch, many, CostModel(1, dict.fromkeys(many, 1)))
+        few = self.few or 1
+        return CostModel(batch, many, CostModel(few, {**dict.fromkeys(many, 1), **dict.fromkeys(counted, few)}))
 
 
 NOTHING = Premises()

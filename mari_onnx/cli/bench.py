@@ -9,22 +9,9 @@ from typing import Any
 import click
 
 from mari_onnx.cli import calls, options
+from mari_onnx.cli.numbers import Numbers
 from mari_onnx.cli.progress import progress
 from mari_onnx.measurement.options import BATCHES, SECONDS
-
-
-class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers from 1 on, separated by commas: `1,10,50`."""
-
-    name = "numbers"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers = [each.strip() for each in str(value).split(",")]
-        if not all(each.isdecimal() and int(each) for each in numbers):
-            self.fail(f"{value!r} is not one or more whole numbers from 1 on, as in 1,10,50", param, ctx)
-        return tuple(map(int, numbers))
 
 
 def _together(_ctx: click.Context, _option: click.Parameter, given: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -49,9 +36,9 @@ def _shown(numbers: Sequence[int]) -> str:
 optimize_batch = click.option(
     "--optimize-batch",
     "batch",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=500,
+    metavar="N[,N]",
+    type=Numbers(),
+    default="500",
     show_default=True,
     help="Without OPT.onnx: the --batch of `optimize`.",
 )

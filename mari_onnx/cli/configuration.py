@@ -50,7 +50,7 @@ STRINGS, NUMBERS, NUMBER = "a list of strings", "a list of whole numbers", "a nu
 KEYS = {
     "user-inputs": Key("user_inputs", (list,), STRINGS),
     "item-inputs": Key("item_inputs", (list,), STRINGS),
-    "batch": Key("batch", (int,), "a whole number"),
+    "batch": Key("batch", (int, list), "a whole number, or a list of them"),
     "user-batch": Key("user_batch", (str,), _either(*map(_quoted, names.USER_BATCHES)), names.USER_BATCHES),
     "request-index": Key("request_index", (str,), "a string"),
     "request-key": Key("request_key", (list,), STRINGS),

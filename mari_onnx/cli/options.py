@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT
+from mari_onnx.cli.numbers import Numbers
 from mari_onnx.errors import UserError
 from mari_onnx.report import SUFFIXES, VIEWS, require
 from mari_onnx.serving import names
@@ -37,11 +38,11 @@ user_inputs = click.option(
 
 batch = click.option(
     "--batch",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=500,
+    metavar="N[,N]",
+    type=Numbers(),
+    default="500",
     show_default=True,
-    help="Candidates of a typical request. Costs are counted, and rewrites have to pay, at this number.",
+    help="Candidates of a request: rewrites have to pay at this number. With 1,500 also calls with one matter.",
 )
 
 

@@ -55,7 +55,7 @@ def check(document: Document) -> None:
         external_file(document, tensor)
     _check_stored(document.proto, where)
     for node in unsafe_nodes(document.repaired):
-        if not (reason := _why_not_loaded(document)):
+        if not (reason := why_not_loaded(document)):
             return
         if not is_unsafe(node):
             raise ModelError(
@@ -70,7 +70,7 @@ def check(document: Document) -> None:
     try:
         _check_light(light(document.repaired))
     except (checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        if not _why_not_loaded(document):
+        if not why_not_loaded(document):
             return
         reason = " ".join(str(error).split())[:500]
         raise ModelError(
@@ -79,12 +79,15 @@ def check(document: Document) -> None:
         ) from error
 
 
-def _why_not_loaded(document: Document) -> str | None:
-    """Why onnxruntime does not load the model, also where it crashes over it, or does not end; None where it does."""
-    from mari_onnx.document.runtime import why_not_loaded  # onnxruntime takes its time to import
+def why_not_loaded(document: Document, *, optimize: bool = False) -> str | None:
+    """Why onnxruntime does not load the model, also where it crashes over it, or does not end; None where it does.
+
+    It is loaded as it is, or with the optimizations of onnxruntime.
+    """
+    from mari_onnx.document import runtime  # onnxruntime takes its time to import
 
     try:
-        return worker.run(why_not_loaded, document)
+        return worker.run(runtime.why_not_loaded, document, optimize)
     except worker.StoppedError as stopped:
         return str(stopped)
 
@@ -111,7 +114,7 @@ def blame(*documents: Document) -> None:
         known = {*VERSIONS, *(function.domain for function in document.proto.functions)}
         if any(node.domain not in known for node in all_nodes(document.repaired.graph)):
             continue
-        if reason := _why_not_loaded(document):
+        if reason := why_not_loaded(document):
             raise ModelError(
                 f"{document.path or 'the model'} cannot be loaded by onnxruntime: {reason}",
                 "Run the model in onnxruntime by itself; it has to load there.",

@@ -6,6 +6,7 @@ import onnx
 
 from mari_onnx.document.document import Document
 from mari_onnx.document.graph_view import shape_of
+from mari_onnx.document.scopes import all_nodes
 from mari_onnx.report.model import ModelFacts, TensorFacts
 
 
@@ -18,7 +19,7 @@ def facts(document: Document) -> ModelFacts:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         ir_version=proto.ir_version,
         opsets={opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
-        nodes=len(graph.node),
+        nodes=sum(1 for _ in all_nodes(graph)),
         initializers=len(graph.initializer) + len(graph.sparse_initializer),
         bytes=document.bytes,
         inputs=tuple(_tensor_facts(value) for value in graph.input if value.name not in stored),

@@ -56,13 +56,13 @@ def open_session(document: Document, proto: onnx.ModelProto, options: ort.Sessio
     return Session(proto.SerializeToString(), options, tables)
 
 
-def why_not_loaded(document: Document) -> str | None:
-    """What onnxruntime says instead of loading the model as it is; None where it loads it.
+def why_not_loaded(document: Document, optimize: bool = False) -> str | None:
+    """What onnxruntime says instead of loading the model, as it is or with its own optimizations; None where it does.
 
     Its weights are read for that, and nothing is run.
     """
     try:
-        open_document(document, session_options(optimize=False))
+        open_document(document, session_options(optimize=optimize))
     except Exception as error:  # onnxruntime's exceptions have no common base
         return brief(error)
     return None

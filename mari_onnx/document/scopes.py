@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 
@@ -68,3 +68,15 @@ def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.Node
         yield node
         for inner in bodies(node):
             yield from all_nodes(inner)
+
+
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename tensors of a graph in place, also where bodies of nodes read them."""
+    sparse = [t.values for t in graph.sparse_initializer]
+    for named in (*graph.input, *graph.output, *graph.initializer, *sparse, *graph.value_info):
+        named.name = names.get(named.name, named.name)
+    for node in graph.node:
+        for field in (node.input, node.output):
+            field[:] = [names.get(name, name) for name in field]
+        for body in bodies(node):
+            rename(body, names)

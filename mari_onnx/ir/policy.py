@@ -31,6 +31,10 @@ class Policy:
                              written. Source: a decision; less than 1 % is not measurable.
     `rearranged`             The same for a model with as much arithmetic as the original.
                              Source: `python -m benchmarks calibrate`; estimates are off by more than fewer nodes gain.
+    `two_graphs`             Weighed time, in units of that of one graph, from which a model holds the exported graph as
+                             well. Source: a decision. The choice is paid in every call, and is dearest, a fifth of the
+                             time, just above the number of candidates at which the graphs take turns
+                             (`python -m benchmarks handmade --batch 1 10 20`).
     `launches_of_a_part`     Launches that one more part of a product has to save: for a product of rows, and for one
     `launches_of_a_batch`    in more dimensions, where the sum of the parts is a node of its own.
                              Source: `python -m benchmarks handmade`.
@@ -48,6 +52,7 @@ class Policy:
     requests: int = 4
     worthwhile: float = 0.99
     rearranged: float = 0.95
+    two_graphs: float = 0.95
     launches_of_a_part: float = 1.5
     launches_of_a_batch: float = 2.0
     largest_growth: int = 2**24
@@ -56,12 +61,13 @@ class Policy:
         """Nanoseconds of a call of a model with so many inputs, before any node runs."""
         return self.ns_per_call + self.ns_per_input * inputs
 
-    def handicap(self, before: float, after: float) -> float:
-        """What the time for many candidates is multiplied by: 1, or more where one candidate gets slower.
+    def handicap(self, before: float, after: float, *, counts: bool = False) -> float:
+        """What the time for many candidates is multiplied by: 1, or more where a call with few gets slower.
 
-        `before` and `after` are nanoseconds of a call with a single candidate.
+        `before` and `after` are nanoseconds of a call with few candidates. With `counts`, such calls matter as much as
+        those with many.
         """
-        return float(max(1.0, after / before / self.single) ** self.exponent)
+        return float(max(1.0, after / before / self.single) ** (1.0 if counts else self.exponent))
 
     def pays(self, *, macs: tuple[int, int], time: tuple[float, float]) -> bool:
         """Whether a result is worth having. `macs` and `time` (ns) are pairs: of the original, and of the result."""

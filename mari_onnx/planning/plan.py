@@ -14,12 +14,20 @@ from mari_onnx.ir.policy import POLICY
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Calls with fewer than `below` candidates run the graph as it was exported. `counted` is an axis of an input."""
+
+    counted: tuple[str, int]
+    below: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A program whose choices are settled, its lowered form, and the work that it takes.
 
     `work` is counted by the model `cost`, for a call with `cost.batch` candidates. `handicap` is a factor on the time
     when plans are compared. It is more than 1 for a plan whose call with a single candidate is slower than the
-    original's.
+    original's. With a `turn`, the plan is one for many candidates alone (see `planning.two_graphs`).
     """
 
     reading: Reading
@@ -28,6 +36,7 @@ class Plan:
     cost: CostModel
     work: Work
     handicap: float
+    turn: Turn | None = None
 
     @property
     def weighed(self) -> float:
@@ -49,9 +58,13 @@ def priced(reading: Reading, program: Program) -> Plan:
     cost = replace(program.context.cost, emphasis=0.0)
     lowered = lower(program, reading.model)
     work = _work(lowered, cost)
+    return Plan(reading, program, lowered, cost, work, handicap(reading, program.work.alone, work.alone))
+
+
+def handicap(reading: Reading, before: float, after: float) -> float:
+    """`Policy.handicap` of calls with few candidates, whose nodes take so many nanoseconds."""
     call = POLICY.call(len(reading.model.inputs))
-    handicap = POLICY.handicap(program.work.alone + call, work.alone + call)
-    return Plan(reading, program, lowered, cost, work, handicap)
+    return POLICY.handicap(before + call, after + call, counts=reading.premises.few is not None)
 
 
 def _work(lowered: Lowered, cost: CostModel) -> Work:

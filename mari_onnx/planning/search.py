@@ -5,6 +5,8 @@ a single candidate: two small products instead of one have one more launch. Then
 call with a single candidate counts more and more. The plans are compared by their time for many candidates, times a
 handicap for being slow for one (see `Policy.handicap`).
 
+A plan may also stand beside the graph as it was exported, which then runs calls with few candidates (see `two_graphs`).
+
 The best plan may take less time but more arithmetic than the original, for example because a bias is one more row of a
 weight. Then the search is repeated without the forms that trade arithmetic for time.
 """
@@ -24,6 +26,7 @@ from mari_onnx.ir.policy import POLICY
 from mari_onnx.planning.alternatives import choose
 from mari_onnx.planning.guard import guarded
 from mari_onnx.planning.plan import Plan, priced
+from mari_onnx.planning.two_graphs import beside_exported, pays
 
 
 def best_plan(reading: Reading, batch: int) -> Plan:
@@ -31,12 +34,23 @@ def best_plan(reading: Reading, batch: int) -> Plan:
 
     Raises UserError if an input is to be sent as one row, and no other input tells the number of candidates.
     """
-    best = min(_plans(reading, batch, thrifty=False), key=_rank)
+    best = _best(_plans(reading, batch, thrifty=False))
     if best.lowered.lacking and reading.premises.cuts_at_symbols:
         return best_plan(replace(reading, premises=replace(reading.premises, cuts_at_symbols=False)), batch)
     if best.work.macs <= best.program.work.macs:
         return best
-    return min(_plans(reading, batch, thrifty=True), key=_rank)
+    return _best(_plans(reading, batch, thrifty=True))
+
+
+def _best(plans: Iterator[Plan]) -> Plan:
+    """The best of the plans, or of those beside the exported graph where one of these is so much better."""
+    alone, both = [], []
+    for plan in plans:
+        alone.append(plan)
+        both += [two] if (two := beside_exported(plan)) is not None else []
+    best = min(alone, key=_rank)
+    two = min(both, key=_rank, default=best)
+    return two if pays(two, best) else best
 
 
 def _rank(plan: Plan) -> tuple[bool, float]:

@@ -19,7 +19,7 @@ import onnx
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import has_external_data
 from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
-from mari_onnx.document.scopes import all_names, bodies
+from mari_onnx.document.scopes import all_names, rename
 from mari_onnx.errors import UserError
 from mari_onnx.serving.call_graph import CallGraph, fed_inputs
 from mari_onnx.serving.guard import OutputGuard
@@ -134,7 +134,7 @@ class _Whole:
         """The graph of a part with its names changed by `names`, and with nodes that compute its inputs."""
         graph, inputs = onnx.GraphProto(), fed_inputs(model)
         graph.CopyFrom(model.graph)
-        _rename(graph, {**names, **{name: f"{prefix}{name}" for name in inputs}})
+        rename(graph, {**names, **{name: f"{prefix}{name}" for name in inputs}})
         for name, info in inputs.items():
             self.feed(info, f"{prefix}{name}")
         return graph
@@ -156,15 +156,3 @@ class _Whole:
             self.call.add(constant)
         self.sparse.extend(graph.sparse_initializer)
         self.functions.update(((f.domain, f.name, f.overload), f) for f in model.functions)
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename tensors of the graph, also where bodies of nodes read them."""
-    tensors = [t.values for t in graph.sparse_initializer]
-    for named in (*graph.input, *graph.output, *graph.initializer, *tensors, *graph.value_info):
-        named.name = names.get(named.name, named.name)
-    for node in graph.node:
-        for field_ in (node.input, node.output):
-            field_[:] = [names.get(name, name) for name in field_]
-        for body in bodies(node):
-            _rename(body, names)

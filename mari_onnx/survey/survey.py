@@ -51,7 +51,7 @@ def survey(document: Document, settings: Settings, requests: Requests | None, pr
         say(f"trying {' '.join(each.globs)}", n, len(chosen) - left)
         declarations.append(_tried(document, settings, each))
     report = replace(pipeline.described("inputs", plan, settings), remarks=(), calls=(), changed=plan.pays)
-    options = {"user_inputs": settings.user_inputs, "batch": settings.batch}
+    options = settings.asked
     if requests is not None:
         options |= {"requests": str(requests.path), "request_id": requests.column}
     return replace(

@@ -12,6 +12,7 @@ from mari_onnx.document.document import ModelLike
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.document.read import as_document
 from mari_onnx.report.model import Verification
+from mari_onnx.serving.two_graphs import exported_below
 from mari_onnx.verification.compare.constants import changed_rows
 from mari_onnx.verification.compare.explain import located
 from mari_onnx.verification.compare.judge import Tolerance
@@ -119,7 +120,7 @@ def _calls(
 ) -> Drawn | Given:
     """The calls to run: recorded ones where there are some, else drawn ones as the effort asks."""
     effort = EFFORTS[options.effort]
-    batches = _batches(inputs, known, options, notes)
+    batches = _batches(inputs, known, options, notes, exported_below(models[1].proto))
     if options.inputs is not None:
         return Given(inputs, traced, () if known.keys else known.tiled, notes, Path(options.inputs))
     chosen = {} if known.moved else _changed_ids(models, traced)
@@ -140,8 +141,11 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
     return found
 
 
-def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str]) -> Batches:
-    """The numbers of candidates: of a model that takes one number only, that one."""
+def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str], turn: int | None) -> Batches:
+    """The numbers of candidates: of a model that takes one number only, that one.
+
+    With fewer than `turn` candidates a model of two graphs runs the one, and from then on the other.
+    """
     if (own := own_batch(inputs)) is not None:
         notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
         return Batches([own])
@@ -152,6 +156,8 @@ def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: lis
     if meant is not None and meant > MOST:
         notes.append(f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that")
         meant = MOST
+    if turn is not None:
+        return Batches([*effort.batches, turn - 1, turn], meant, effort.further, turn)
     return Batches(effort.batches, meant, effort.further)
 
 

@@ -24,6 +24,11 @@ WITHOUT_A_NUMBER = np.where(np.equal(TABLE, TABLE[1, 1]), np.nan, TABLE).astype(
         ("e = Gather (table, item) v = Sqrt (e)", TABLE, True),
         ("e = Gather (table, item) v = Add (e, user)", TABLE, True),
         ("v = Gather (table, item)", WITHOUT_A_NUMBER, True),
+        (
+            "e = Gather (table, item) s = SplitToSequence <axis = 1> (e) v = ConcatFromSequence <axis = 1> (s)",
+            TABLE,
+            True,
+        ),
     ],
 )
 def test_may_be_nan(value: str, table: Any, wanted: bool) -> None:

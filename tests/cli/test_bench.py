@@ -15,7 +15,7 @@ from tests.cli.conftest import AS_EXPORTED, Engine, Run
 from tests.report import reports
 
 DEFAULTS: dict[str, Any] = {
-    **AS_EXPORTED, "user_inputs": (), "batch": 500, "batches": BATCHES, "threads": (1,), "runtime": "onnxruntime",
+    **AS_EXPORTED, "user_inputs": (), "batch": (500,), "batches": BATCHES, "threads": (1,), "runtime": "onnxruntime",
     "seconds": 4.0, "seed": 0, "inputs": None, "input_ranges": {}, "extents": {}, "profile": False,
     "min_speedup": None, "max_slowdown": None, "verify": True, "progress": None,
 }  # fmt: skip
@@ -48,7 +48,7 @@ def test_options(engine: Engine, run: Run, model: Path) -> None:
         {
             **DEFAULTS, "user_inputs": ("u*",), "batches": (1, 100, 500), "threads": (1, 4), "seconds": 0.5,
             "min_speedup": 1.2, "max_slowdown": 1.05, "profile": True, "extents": {"length": 50, "a=b": 3},
-            "input_ranges": {"id": (0.0, 9.0)}, "seed": 7, "batch": 200, "guard": "nan", "verify": False,
+            "input_ranges": {"id": (0.0, 9.0)}, "seed": 7, "batch": (200,), "guard": "nan", "verify": False,
         }
     ]  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_settings(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None
         encoding="utf-8",
     )
     assert run("bench", model, "--config", settings).exit_code == 0
-    asked = {"batch": 300, "batches": (10, 20), "threads": (2,), "min_speedup": 1.5, "max_slowdown": 1.0}
+    asked = {"batch": (300,), "batches": (10, 20), "threads": (2,), "min_speedup": 1.5, "max_slowdown": 1.0}
     assert engine.calls == [{**DEFAULTS, **asked}]
     assert run("bench", model, "--config", settings, "--batch", 7).exit_code == 0
     assert engine.calls[1] == {**DEFAULTS, **asked, "batches": (7,)}

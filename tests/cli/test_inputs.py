@@ -16,7 +16,7 @@ def test_inputs(engine: Engine, run: Run, model: Path) -> None:
     result = run("inputs", model)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "If they were the user's" in result.stdout
-    nothing = {"user_inputs": (), "batch": 500, "requests": None, "request_id": None, "progress": None}
+    nothing = {"user_inputs": (), "batch": (500,), "requests": None, "request_id": None, "progress": None}
     assert engine.calls == [{**nothing, **LIMITS}]
 
 
@@ -25,7 +25,7 @@ def test_options(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None:
     recorded = ("--requests", tmp_path / "rows.npz", "--request-id", "request")
     assert run("inputs", model, "-u", "u*", "--batch", 7, *recorded, "--report", tmp_path / "r.json").exit_code == 0
     (given,) = engine.calls
-    assert (given["user_inputs"], given["batch"]) == (("u*",), 7)
+    assert (given["user_inputs"], given["batch"]) == (("u*",), (7,))
     assert (given["requests"], given["request_id"]) == (tmp_path / "rows.npz", "request")
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["survey"]["left"] == 2
 

@@ -15,7 +15,7 @@ def test_text(engine: Engine, run: Run, model: Path) -> None:
     result = run("inspect", model, "-u", "user_*", "--batch", 50)
     assert result.exit_code == 0
     assert "To be gained: 3.0 times less arithmetic" in result.stdout
-    assert engine.calls == [{"user_inputs": ("user_*",), "batch": 50, **AS_EXPORTED}]
+    assert engine.calls == [{"user_inputs": ("user_*",), "batch": (50,), **AS_EXPORTED}]
 
 
 def test_json_is_all_that_is_printed(engine: Engine, run: Run, model: Path) -> None:

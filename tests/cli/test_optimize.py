@@ -29,7 +29,7 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
     assert engine.calls == [
         {
             "user_inputs": ("user_*", "ctx"),
-            "batch": 200,
+            "batch": (200,),
             "verify": True,
             "metadata": True,
             "progress": None,
@@ -42,7 +42,7 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
 
 def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
     run("optimize", model, out, "--no-verify", "--no-metadata")
-    asked = {"user_inputs": (), "batch": 500, "verify": False, "metadata": False, "progress": None}
+    asked = {"user_inputs": (), "batch": (500,), "verify": False, "metadata": False, "progress": None}
     assert engine.calls == [{**asked, **AS_EXPORTED, **NOTHING_DEMANDED}]
 
 

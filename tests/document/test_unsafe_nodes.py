@@ -95,7 +95,7 @@ def test_one_that_onnxruntime_loads() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_one_that_onnxruntime_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it ends its process over it: the child's."""
-    monkeypatch.setattr(check, "_why_not_loaded", lambda _: "onnxruntime stopped (signal 11) while it loaded the model")
+    monkeypatch.setattr(check, "why_not_loaded", lambda _: "onnxruntime stopped (signal 11) while it loaded the model")
     with pytest.raises(
         ModelError, match=r"an attribute of GatherND `y` is out of range \(onnxruntime stopped"
     ) as raised:

@@ -24,6 +24,7 @@ from mari_onnx.emission import lower, write
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value
 from mari_onnx.planning.search import best_plan
+from mari_onnx.serving.two_graphs import can_be_branch, join, optimized_alone
 from tests.property.evaluate import Forms, LackingError, forms, session, with_outputs
 from tests.property.graphs import Case
 from tests.property.seen import Seen
@@ -188,6 +189,8 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
     second = replace(case, model=forced)
     lowered = lower(*interpreted(second))
     models["forced twice"] = (forced, forced if lowered.lacking else write(lowered).model)
+    if (both := _two_graphs(case.model, forced, model.opset)) is not None:
+        models["two graphs"] = (case.model, both)
     runs = originals(case, {o.name: o.type.tensor_type.elem_type for o in case.model.graph.output})
     if not runs:
         return
@@ -195,11 +198,26 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
         if how.endswith("twice") and result.opset_import[0].version < 14:
             runs = [run for run in runs if run[0]["B"]]  # a 0 in the target of a Reshape is not an extent there
         try:
-            _check_document(source, result)
+            _check_document(optimized_alone(source), optimized_alone(result))
             _check_model(case, result, runs)
         except Exception as failed:
             text = onnx.printer.to_text(result)
             raise BrokenError(f"{how}: {type(failed).__name__}: {failed}\n{text}") from failed
+
+
+def _two_graphs(original: onnx.ModelProto, result: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
+    """Both as the branches of an If, on either side of which there are `SIZES`; None where that does not load."""
+    counted = next((i.name for i in original.graph.input if i.type.tensor_type.shape.dim), None)
+    if result == original or counted is None or not all(can_be_branch(m.graph, opset) for m in (original, result)):
+        return None
+    both = onnx.ModelProto()
+    both.CopyFrom(result)
+    join(both, original, (counted, 0), 4)
+    try:
+        session(both, optimized=True)
+    except Exception:  # onnxruntime's exceptions have no common base
+        return None
+    return both
 
 
 def _check_document(original: onnx.ModelProto, result: onnx.ModelProto) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -13,6 +13,7 @@ import onnx
 from mari_onnx.document import provenance
 from mari_onnx.document.provenance import Origin
 from mari_onnx.report.model import Divergence, Remark
+from mari_onnx.serving.two_graphs import optimized_alone
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, distance, misplaced
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.inputs.draw import Input
@@ -116,8 +117,9 @@ def divergence(
     With `exactly` the tensors are compared in float64, and agree within `same` of their scale. Without, they are
     compared in the model's own precision, and agree where the optimized tensor is about as near to the original's
     float64 value as the original itself. The rule behind the difference comes from the provenance, with the words of
-    the remark on it in `remarks`, if there is one.
+    the remark on it in `remarks`, if there is one. Of a model of two graphs, the optimized one is searched.
     """
+    models = models[0], replace(models[1], document=models[1].document.with_proto(optimized_alone(models[1].proto)))
     optimized = models[1].proto
     origins = provenance.read(optimized)
     shared = _shared(models[0].proto.graph, optimized.graph, origins)

@@ -10,11 +10,15 @@ import onnx
 from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
 from mari_onnx.report.model import Change, Structure
+from mari_onnx.serving.two_graphs import optimized_alone
 
 
 def structural_difference(first: Document, second: Document) -> Structure:
-    """The structural difference of two models, as `report.model.Structure` defines it."""
-    before, after = first.proto.graph, second.proto.graph
+    """The structural difference of two models, as `report.model.Structure` defines it.
+
+    Of a model of two graphs, the optimized one is compared.
+    """
+    before, after = first.proto.graph, optimized_alone(second.proto).graph
     by_output = {name: node for node in before.node for name in node.output if name}
     by_name = {node.name: node for node in before.node if node.name}
     found: set[int] = set()

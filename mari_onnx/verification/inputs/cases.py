@@ -90,12 +90,14 @@ DEFAULT_EFFORT = "standard"
 class Batches:
     """Numbers of candidates: those that are always run, the one that is meant, and those that are run in the end.
 
-    The one that is meant, as by `optimize --batch`, comes after those that are always run, and before edge cases.
+    The one that is meant, as by `optimize --batch`, comes after those that are always run, and before edge cases. These
+    have `least` candidates or more.
     """
 
     needed: Sequence[int]
     meant: int | None = None
     further: Sequence[int] = ()
+    least: int = 1
 
 
 def plan(effort: Effort, batches: Batches, seed: int, edges: Sequence[Style]) -> list[Case]:
@@ -109,9 +111,8 @@ def plan(effort: Effort, batches: Batches, seed: int, edges: Sequence[Style]) ->
     cases = [Case("drawn", batch, seed=(seed, batch)) for batch in (*needed, *meant) if batch is not None]
     if effort.edges:
         for i, style in enumerate(edges, 1):
-            batch = min(
-                MANY if style in ("changed rows", "large", "not finite", "far", "centred") else EDGE_BATCH, max(needed)
-            )
+            usual = MANY if style in ("changed rows", "large", "not finite", "far", "centred") else EDGE_BATCH
+            batch = min(max(usual, batches.least), max(needed))
             cases += [Case(style, batch, style, (seed, batch, i))] if batch else []
     cases += [Case("drawn", batch, seed=(seed, batch)) for batch in further]
     for draw in range(2, effort.draws + 1):

@@ -42,7 +42,8 @@ def test_a_kernel_in_a_model_that_is_written() -> None:
     assert result.report.verification.passed
     (node,) = (node for node in result.model.graph.node if node.op_type == "LeakyRelu")
     assert (node.name, node.doc_string, node.output[0]) == ("act/PRelu", "a slope for all channels", "p")
-    assert [(entry.key, entry.value) for entry in node.metadata_props] == [("layer", "act")]
+    said = {entry.key: entry.value for entry in node.metadata_props}
+    assert (said["layer"], said["mari_onnx.rule"]) == ("act", "slopes")
     assert provenance.read(result.model)["p"] == provenance.Origin("p", "whole", "slopes")
 
 
