@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import calibrate, handmade, models, scale, serving
+from benchmarks import calibrate, handmade, models, scale, sequences, serving
 
-BENCHMARKS = ("handmade", "scale", "models", "serving")
+BENCHMARKS = ("handmade", "sequences", "scale", "models", "serving")
 """The benchmarks that run where none is named; `calibrate` runs only where it is named."""
 
 
@@ -31,6 +31,8 @@ def main() -> int:
                 met &= models.run(given.batch or models.BATCHES, given.corpus, given.models)
             case "serving":
                 met &= serving.run(given.batch or serving.BATCHES)
+            case "sequences":
+                met &= sequences.run()
             case "scale":
                 met &= scale.run()
             case "calibrate":

@@ -142,6 +142,11 @@ def bench() -> str:
     return _code(_printed(f"mari-onnx bench sample_models/{TIMED_SAMPLE}.onnx -u 'user_*'"), "text")
 
 
+def sequences() -> str:
+    """What the benchmark of sequences prints."""
+    return _benchmark("sequences")
+
+
 def serving_times() -> str:
     """What each way of serving costs."""
     return _benchmark("serving")
@@ -466,7 +471,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "modules": modules,
 }
 
-TIMED: dict[str, Callable[[], str]] = {"timings": timings, "serving": serving_times, "bench": bench}
+TIMED: dict[str, Callable[[], str]] = {
+    "timings": timings,
+    "sequences": sequences,
+    "serving": serving_times,
+    "bench": bench,
+}
 """Blocks that take minutes, and differ from one machine to another: they are written on request alone."""
 
 PICTURES: dict[str, Callable[[], str]] = {"before-after.svg": before_after, "stages.svg": stages}

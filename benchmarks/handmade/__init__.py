@@ -23,6 +23,7 @@ from benchmarks.handmade import (
     hstu,
     mlp,
     mmoe,
+    side_by_side,
     two_tower,
 )
 from benchmarks.handmade.family import Family
@@ -41,6 +42,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "bst": bst.family,
     "causal": causal.family,
     "hstu": hstu.family,
+    "side_by_side": side_by_side.family,
     "decoder": decoder.family,
     "autoint": autoint.family,
     "two_tower": two_tower.family,

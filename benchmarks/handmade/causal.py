@@ -6,16 +6,16 @@ product of rows, and its own key beside it; one Softmax goes over both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from benchmarks.handmade import tokens
 from benchmarks.handmade.family import Constants, Family, Weights
-from benchmarks.handmade.tokens import LAYERS, STEPS, WIDTH
-
-INNER = 4 * WIDTH
+from benchmarks.handmade.tokens import LAYERS, SIZES, Sizes
 
 
-def _exported(i: int) -> str:
+def exported(i: int) -> str:
     """Layer i as an exporter writes it, from x{i} to x{i+1}, both [batch, steps, width]."""
     projected = " ".join(
         f"""{p}{i}_m = MatMul (n{i}, W_{p}{i}) {p}{i}_r = Reshape ({p}{i}_m, heads)
@@ -80,11 +80,15 @@ def _by_hand(i: int) -> str:
     return history + ("" if last else of_history) + candidate
 
 
-def _layer(w: Weights, i: int) -> Constants:
-    constants: Constants = {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "qkvo"}
-    return constants | {f"W_1{i}": w.matrix(WIDTH, INNER), f"W_2{i}": w.matrix(INNER, WIDTH)}
+def _layer(width: int) -> Callable[[Weights, int], Constants]:
+    def constants(w: Weights, i: int) -> Constants:
+        found: Constants = {f"W_{p}{i}": w.matrix(width, width) for p in "qkvo"}
+        return found | {f"W_1{i}": w.matrix(width, 4 * width), f"W_2{i}": w.matrix(4 * width, width)}
+
+    return constants
 
 
-def family() -> Family:
-    mask = np.where(np.tri(STEPS, dtype=bool), 0, -np.inf).astype(np.float32)
-    return tokens.family(tokens.exported(_exported), tokens.by_hand(_by_hand), mask, _layer)
+def family(sizes: Sizes = SIZES) -> Family:
+    mask = np.where(np.tri(sizes.steps, dtype=bool), 0, -np.inf).astype(np.float32)
+    export, hand = tokens.exported(exported, sizes), tokens.by_hand(_by_hand)
+    return tokens.family(export, hand, mask, _layer(sizes.width), sizes)

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.handmade import tokens
 from benchmarks.handmade.family import Constants, Family, Weights
-from benchmarks.handmade.tokens import HEAD, LAYERS, LENGTH, STEPS, WIDTH
+from benchmarks.handmade.tokens import LAYERS, SIZES
 
-INNER = 2 * WIDTH
+WIDTH, INNER, STEPS, HEAD = SIZES.width, 2 * SIZES.width, SIZES.steps, SIZES.head
 
 
 def _norm(x: str, y: str, weight: str) -> str:
@@ -106,12 +106,12 @@ def _angles() -> Constants:
     found: Constants = {"square": Weights.scalar(2), "epsilon": Weights.scalar(1e-6), "minus_one": [-1]}
     for name, of in (("cos", np.cos), ("sin", np.sin)):
         turned = np.tile(of(angles), 2).astype(np.float32)
-        found |= {name: turned, f"history_{name}": turned[:LENGTH, None], f"item_{name}": turned[LENGTH]}
+        found |= {name: turned, f"history_{name}": turned[: SIZES.length, None], f"item_{name}": turned[SIZES.length]}
     return found
 
 
 def family() -> Family:
     mask = np.where(np.tri(STEPS, dtype=bool), 0, -np.inf).astype(np.float32)
-    made = tokens.family(tokens.exported(_exported), tokens.by_hand(_by_hand), mask, _layer)
+    made = tokens.family(tokens.exported(_exported, SIZES), tokens.by_hand(_by_hand), mask, _layer, SIZES)
     made.constants.update(_angles())
     return made

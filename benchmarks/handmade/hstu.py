@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.handmade import tokens
 from benchmarks.handmade.family import Constants, Family, Weights
-from benchmarks.handmade.tokens import LAYERS, STEPS, WIDTH
+from benchmarks.handmade.tokens import LAYERS, SIZES
 
 
 def _silu(x: str, y: str) -> str:
@@ -94,9 +94,9 @@ def _by_hand(i: int) -> str:
 
 
 def _layer(w: Weights, i: int) -> Constants:
-    return {f"W_{p}{i}": w.matrix(WIDTH, WIDTH) for p in "uqkvo"}
+    return {f"W_{p}{i}": w.matrix(SIZES.width, SIZES.width) for p in "uqkvo"}
 
 
 def family() -> Family:
-    mask = (np.tri(STEPS) / STEPS).astype(np.float32)
-    return tokens.family(tokens.exported(_exported), tokens.by_hand(_by_hand), mask, _layer)
+    mask = (np.tri(SIZES.steps) / SIZES.steps).astype(np.float32)
+    return tokens.family(tokens.exported(_exported, SIZES), tokens.by_hand(_by_hand), mask, _layer, SIZES)

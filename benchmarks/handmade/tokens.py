@@ -7,20 +7,42 @@ c [batch, width] go through the layers apart.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.handmade.family import Constants, Family, Weights, expand
 
-LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 2, 2
-STEPS, HEAD = LENGTH + 1, WIDTH // HEADS
+LAYERS = 2
 
 
-def exported(layer: Callable[[int], str]) -> str:
+@dataclass(frozen=True)
+class Sizes:
+    """How many tokens the history has, how wide they are, and in how many heads they attend."""
+
+    length: int = 64
+    width: int = 32
+    heads: int = 2
+
+    @property
+    def steps(self) -> int:
+        """The tokens of the history, and the candidate's."""
+        return self.length + 1
+
+    @property
+    def head(self) -> int:
+        """The width of a head."""
+        return self.width // self.heads
+
+
+SIZES = Sizes()
+
+
+def exported(layer: Callable[[int], str], sizes: Sizes) -> str:
     """The model as an exporter writes it; layer i leads from x{i} to x{i+1}."""
     return f"""
-    {expand("history_ids", "history_rows", "item_id", LENGTH)}
+    {expand("history_ids", "history_rows", "item_id", sizes.length)}
     item1 = Unsqueeze (item_id, one)
     ids = Concat <axis = 1> (history_rows, item1)
     embedded = Gather (item_table, ids)
@@ -76,18 +98,20 @@ def candidate_attends(i: int, value: str) -> str:
     c{i}_mix = Reshape (c{i}_back, rows)"""
 
 
-def family(export: str, hand: str, mask: npt.NDArray[np.float32], layer: Callable[[Weights, int], Constants]) -> Family:
+def family(
+    export: str, hand: str, mask: npt.NDArray[np.float32], layer: Callable[[Weights, int], Constants], sizes: Sizes
+) -> Family:
     """The family with a mask [steps, steps] and the constants that each layer has beside its norm."""
-    w = Weights()
-    position = w.table(WIDTH, STEPS)
-    constants: Constants = {"item_table": w.table(WIDTH), "one": [1], "two": [2], "zero": [0], "place": LENGTH}
-    constants |= {"position": position, "history_position": position[:LENGTH], "item_position": position[LENGTH]}
-    constants |= {"mask": mask, "history_mask": mask[:LENGTH, :LENGTH], "share": mask[-1, -1]}
-    constants |= {"scale": w.scalar(HEAD**-0.5), "widths": [LENGTH, 1], "W_score": w.matrix(WIDTH, 1)}
-    constants |= {"heads": [0, STEPS, HEADS, HEAD], "whole": [-1, STEPS, WIDTH]}
-    constants |= {"rows_of_heads": [-1, HEADS, HEAD], "rows": [-1, WIDTH]}
+    w, length, width = Weights(), sizes.length, sizes.width
+    position = w.table(width, sizes.steps)
+    constants: Constants = {"item_table": w.table(width), "one": [1], "two": [2], "zero": [0], "place": length}
+    constants |= {"position": position, "history_position": position[:length], "item_position": position[length]}
+    constants |= {"mask": mask, "history_mask": mask[:length, :length], "share": mask[-1, -1]}
+    constants |= {"scale": w.scalar(sizes.head**-0.5), "widths": [length, 1], "W_score": w.matrix(width, 1)}
+    constants |= {"heads": [0, sizes.steps, sizes.heads, sizes.head], "whole": [-1, sizes.steps, width]}
+    constants |= {"rows_of_heads": [-1, sizes.heads, sizes.head], "rows": [-1, width]}
     for i in range(LAYERS):
         constants |= layer(w, i)
-        constants |= {f"norm{i}_W": 1 + w.bias(WIDTH), f"norm{i}_b": w.bias(WIDTH)}
-    inputs = f"int64[1, {LENGTH}] history_ids, int64[batch] item_id"
+        constants |= {f"norm{i}_W": 1 + w.bias(width), f"norm{i}_b": w.bias(width)}
+    inputs = f"int64[1, {length}] history_ids, int64[batch] item_id"
     return Family(f"({inputs}) => (float[batch, 1] score)", export, hand, constants)

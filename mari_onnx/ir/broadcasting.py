@@ -78,7 +78,7 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     of more dimensions: a divisor [1] that differs for rows [R, 2, 5] to which no candidate refers.
     """
     arrays = agree(b, arrays, dims)
-    leading = _operand_that_leads(arrays, dims)
+    leading = _operand_that_leads(b, arrays, dims)
     if leading is not None:
         dims = leading.layout
         ranks = _ranks_within(arrays, ranks, leading)
@@ -95,12 +95,13 @@ def pointwise(b: Builder, arrays: Sequence[Array], ranks: Sequence[int], dims: D
     return Array(write(tensors, stored_shape(layout, via)), layout, via)
 
 
-def _operand_that_leads(arrays: Sequence[Array], dims: Dims) -> Array | None:
+def _operand_that_leads(b: Builder, arrays: Sequence[Array], dims: Dims) -> Array | None:
     """The operand whose order of axes the result takes, so that the fewest operands are transposed.
 
     Example: the products of attention are stored as (h B L) and not as (B h L). The operand must have every axis that
-    another operand has. None where the order of `dims` needs no more Transposes. If all other operands are scalars,
-    the operand keeps its order.
+    another operand has. None where the order of `dims` needs no more Transposes. Of two orders that need equally many,
+    one with the candidates outermost leads: most readers take them as rows. If all other operands are scalars, the
+    operand keeps its order.
     """
     stored = [[a for a in flat(array.layout) if a.extent != 1] for array in arrays]
     if sum(map(bool, stored)) == 1:
@@ -112,7 +113,10 @@ def _operand_that_leads(arrays: Sequence[Array], dims: Dims) -> Array | None:
     if not turned or set(stored[turned[0]]) != {a for axes in stored for a in axes}:
         return None
     alike = [i for i in turned if stored[i] == stored[turned[0]]]
-    return arrays[turned[0]] if len(alike) > len(largest) - len(turned) else None
+    first = stored[turned[0]]
+    as_given = len(largest) - len(turned)
+    rows = [b.counts_candidates(order[0].extent) for order in (first, sorted(first, key=position.__getitem__))]
+    return arrays[turned[0]] if len(alike) > as_given or (len(alike) == as_given and rows == [True, False]) else None
 
 
 def _ranks_within(arrays: Sequence[Array], ranks: Sequence[int], leading: Array) -> list[int]:

@@ -4,6 +4,7 @@
     Slice(Concat(a, b))           a, if the slice is what a contributes
     Concat(x[0:4], x[4:9])        x[0:9]
     Gather(Gather(x, i), j)       Gather(x, i[j]) for constant indices
+    Range(0, n)[2:5]              [2 3 4], which is stored
 
 Rules describe what could be computed, and `Builder` records each expression once. A node is written to the model only
 if the plan needs it, so that a form that is not chosen costs nothing at run time.
@@ -17,6 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 from onnx import TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from mari_onnx.ir import stored_weights
 from mari_onnx.ir.expressions import Tensor, first_input, is_place, is_reshape, is_selection, is_slice
@@ -35,6 +37,10 @@ FEW_TIMES = 4
 """Up to so many repetitions a Concat of the tensor with itself replaces an Expand, whose shape would be computed."""
 
 
+MANY_INTEGERS = 2**12
+"""Up to so many numbers of a Range are stored: more would make the model larger."""
+
+
 STRING = TensorProto.STRING
 
 ARITHMETIC = named(lambda t: t.arithmetic)
@@ -50,6 +56,8 @@ class Builder(UniqueNodes):
     def __init__(self, candidates: frozenset[str] = frozenset(), *, cuts_at_symbols: bool = True) -> None:
         super().__init__()
         self.candidates, self.cuts_at_symbols = candidates, cuts_at_symbols
+        self.progressions: dict[Tensor, tuple[int, int]] = {}
+        """Vectors of integers in equal steps, each with the first one and the step: [3 5 7 ...], of any extent."""
 
     def counts_candidates(self, extent: Extent) -> bool:
         """Whether an extent depends on the number of candidates."""
@@ -172,6 +180,9 @@ class Builder(UniqueNodes):
                     if inner.known_shape == new_shape:
                         return inner
         limits = [e for e in (start, stop) if isinstance(e, int)]
+        if len(limits) == 2 and t in self.progressions and limits[1] - limits[0] <= MANY_INTEGERS:
+            first, step = self.progressions[t]
+            return self.constant((first + step * np.arange(*limits)).astype(tensor_dtype_to_np_dtype(t.dtype)))
         if len(limits) == 2 and (moved := stored_weights.sliced(self, t, axis, *limits)) is not None:
             return moved
         return self.make("Slice", [t], new_shape, axis=axis, start=start, stop=stop)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mari_onnx.ir.axes import Dims
+from mari_onnx.ir.axes import Axis, Dims
 from mari_onnx.ir.broadcasting import agree, pointwise, result_via, spread
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor
-from mari_onnx.ir.extents import Extent
+from mari_onnx.ir.extents import Extent, symbol
 from mari_onnx.ir.forms import Array, IndexMap
 from tests.ir.values import D, F, L, stored
 
@@ -53,6 +53,17 @@ def test_the_order_in_which_an_operand_is_stored_is_kept(b: Builder) -> None:
     product, shapes = multiplied(b, [stored(b, (L,), (F,), (D,)), stored(b, (L,), (F,))], [3, 3], DIMS)
     assert product.layout == ((L,), (F,), (D,))
     assert shapes == [(5, 2, 3), (5, 2, 1)]
+
+
+def test_of_two_orders_one_with_the_candidates_outermost_is_kept() -> None:
+    """(B F D) + (F B D), of values [F B D]: most readers take candidates as rows."""
+    b = Builder(frozenset({"B"}))
+    rows = Axis(symbol("B"))
+    given = [Array(b.input("x", (rows.extent, 2, 3), 1), ((rows,), (F,), (D,))),
+             Array(b.input("y", (2, rows.extent, 3), 1), ((F,), (rows,), (D,)))]  # fmt: skip
+    for arrays in (given, given[::-1]):
+        assert multiplied(b, arrays, [3, 3], ((F,), (rows,), (D,)))[0].layout == ((rows,), (F,), (D,))
+        assert multiplied(b, arrays, [3, 3], ((rows,), (F,), (D,)))[0].layout == ((rows,), (F,), (D,))
 
 
 def test_rows_of_an_index_meet_other_rows_when_they_are_selected(b: Builder) -> None:

@@ -11,6 +11,7 @@ from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import ROW, symbol
 from mari_onnx.serving.names import INDEX_INPUT
 from tests.graphs import evaluate, parse, ranking, rewrite_and_check
+from tests.ir.values import numbers
 
 B, L = symbol("B"), symbol("L")
 
@@ -139,6 +140,19 @@ def test_a_slice_of_a_constant_at_a_symbol_is_no_constant() -> None:
     assert column.shape == (9, 1)
     assert not column.constant
     assert not b.slice(column, 0, 0, 4).constant
+
+
+def test_a_slice_of_integers_in_equal_steps_is_stored() -> None:
+    """[5 8 11 ...]: the numbers at 2 and 3. Of large slices the numbers are counted in each call."""
+    b = Builder()
+    t = b.make("Range", [b.constant(np.array(5)), b.constant(np.array(99)), b.constant(np.array(3))], (L,), dtype=7)
+    b.progressions[t] = 5, 3
+    stored = b.slice(t, 0, 2, 4)
+    assert stored.stored
+    assert numbers(stored).tolist() == [11, 14]
+    assert numbers(stored).dtype.kind == "i"
+    assert not b.slice(t, 0, 0, 2**13).constant
+    assert not b.slice(t, 0, 0, L - 1).constant
 
 
 def test_where_an_axis_may_be_cut() -> None:

@@ -159,9 +159,10 @@ def _diagonal(ctx: Context, value: Value, block: Array, like: Blocks, place: Pla
 
 
 def _as_it_is(op: Op, ctx: Context, arrays: Sequence[Array]) -> Array | None:
-    """The operand that a block is equal to: x + 0 is x, and Where(true, x, y) is x. None where there is none."""
-    if op.op_type == "Add":
-        return next((b for a, b in (arrays, arrays[::-1]) if _is(ctx, a, 0)), None)
+    """The operand that a block is equal to: x + 0, x * 1 and Where(true, x, y) are x. None where there is none."""
+    if op.op_type in ("Add", "Mul"):
+        neutral = 0 if op.op_type == "Add" else 1
+        return next((b for a, b in (arrays, arrays[::-1]) if _is(ctx, a, neutral)), None)
     if op.op_type == "Where":
         return next((arrays[i] for i, truth in ((1, 1), (2, 0)) if _is(ctx, arrays[0], truth)), None)
     return None

@@ -271,9 +271,13 @@ def multiply(ctx: Context, product: MatrixProduct, *, entries: bool = False) -> 
         array = other if ctx.cost.price([other.tensor], since) < ctx.cost.price([array.tensor], since) else array
         as_rows.append(_as_rows(ctx, way))
         as_rows.append(_as_rows(ctx, way.transposed))
-    as_rows += [_entry_by_entry(ctx, product)] if entries else []
-    ways = [array, *(way for way in as_rows if way is not None)]
-    return min(ways, key=lambda way: price_in_order(ctx.b, ctx.cost, way, product.dims, since))
+    by_entry = [_entry_by_entry(ctx, way) for way in (product, by_heads)] if entries else []
+    ways = [array, *(way for way in (*as_rows, *by_entry) if way is not None)]
+    best = min(ways, key=lambda way: price_in_order(ctx.b, ctx.cost, way, product.dims, since))
+    for entries_of in by_entry:  # another block of the product may need one side with its heads outermost anyway
+        if entries_of is not None and entries_of.names() == best.names():
+            ctx.b.also(best.tensor, lay(ctx.b, entries_of, best.layout))
+    return best
 
 
 def _entry_by_entry(ctx: Context, product: MatrixProduct) -> Array | None:
@@ -291,9 +295,12 @@ def _entry_by_entry(ctx: Context, product: MatrixProduct) -> Array | None:
     multiplied = pointwise(ctx.b, product.arrays, ranks, dims, lambda ts, shape: ctx.b.make("Mul", ts, shape))
     if over_one:
         return multiplied
-    tensor, layout = natural(ctx.b, multiplied, dims)
-    summed = ctx.b.make("ReduceSum", [tensor], tensor.known_shape[:-1], axes=(len(lead),), keepdims=0)
-    return Array(summed, layout[:-1], multiplied.via)
+    # The numbers are summed in the order in which they are stored: a Transpose of the sums moves fewer of them.
+    kept = tuple((a,) for a in flat(multiplied.layout) if a not in contracted)
+    summed_over = tuple(a for a in contracted if multiplied.state(a) != "absent")
+    tensor = lay(ctx.b, multiplied, (*kept, summed_over))
+    summed = ctx.b.make("ReduceSum", [tensor], tensor.known_shape[:-1], axes=(len(kept),), keepdims=0)
+    return Array(summed, kept, multiplied.via)
 
 
 def _in_stored_order(ctx: Context, product: MatrixProduct) -> Array:

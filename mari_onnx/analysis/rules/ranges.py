@@ -1,6 +1,7 @@
 """Range: integers in equal steps.
 
     Range(0, 20*B, 20)      has B elements
+    Range(0, 64 + B)[0:64]  is a constant
 
 Example: the offsets of bags that are B rows of 20 ids, of which a loop reads one in each turn (see `turns`).
 
@@ -31,4 +32,7 @@ def range_(op: Op, ctx: Context) -> Derived:
         return UNKNOWN
     dims = new_dims([count])
     inputs = [plain(ctx.b, v) for v in op.inputs if v is not None]
-    return [ctx.result(op, dims, Array(ctx.again(op, inputs, [extents(dims)], [op.data.dtype])[0], dims))]
+    numbers = ctx.again(op, inputs, [extents(dims)], [op.data.dtype])[0]
+    if isinstance(start, int) and isinstance(step, int):
+        ctx.b.progressions[numbers] = start, step
+    return [ctx.result(op, dims, Array(numbers, dims))]

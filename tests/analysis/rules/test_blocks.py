@@ -469,7 +469,16 @@ NOT_KEPT_APART = {
 }
 
 
-def side_by_side(mask: str, attention: str, *, kept: str = "keep", **constants: Any) -> onnx.ModelProto:
+def side_by_side(
+    mask: str,
+    attention: str,
+    *,
+    kept: str = "keep",
+    length: str = "L",
+    last: str = LAST,
+    output: str = "float[B, N] y",
+    **constants: Any,
+) -> onnx.ModelProto:
     """A layer of attention over the history of L tokens and all candidates, [1 L+B 4]."""
     weights = {name: integers(WIDTH, WIDTH, seed=i) for i, name in enumerate(("wq", "wk", "wv", "wo"))}
     given: dict[str, Any] = {
@@ -477,9 +486,9 @@ def side_by_side(mask: str, attention: str, *, kept: str = "keep", **constants: 
         "w": integers(WIDTH, 2), "filler": np.float32(-np.inf), "nought": np.float32(0), **weights, **constants,
     }  # fmt: skip
     products = SEQUENCE[SEQUENCE.index("q = MatMul") :]
-    body = f"{SIDE_BY_SIDE} {mask} {products} {attention.replace('keep', kept)} {SUMMED} {LAST}"
+    body = f"{SIDE_BY_SIDE} {mask} {products} {attention.replace('keep', kept)} {SUMMED} {last}"
     used = {name: a for name, a in given.items() if re.search(rf"\b{name}\b", body)}
-    text = f"g (float[1, L, {WIDTH}] user, float[B, {WIDTH}] item) => (float[B, N] y) {{ {body} }}"
+    text = f"g (float[1, {length}, {WIDTH}] user, float[B, {WIDTH}] item) => ({output}) {{ {body} }}"
     return parse(text, opset=17, **used)
 
 
@@ -530,6 +539,23 @@ def test_candidates_side_by_side_without_a_denominator(attention: str) -> None:
     result = rewrite_and_check(model)
     assert not largest_extent(result)
     check_side_by_side(model, result)
+
+
+def test_a_block_that_a_mask_multiplies_by_1() -> None:
+    """Each candidate sees all of the history: its scores are not multiplied by the mask."""
+    attention = "u = Relu (s) hidden = Cast <to = 1> (keep) p = Mul (u, hidden)"
+    model = side_by_side(KEPT_APART["own or old"], attention)
+    result = rewrite_and_check(model)
+    assert "Cast" not in result.ops
+    check_side_by_side(model, result)
+
+
+def test_positions_of_a_history_of_one_length_are_constants() -> None:
+    """Of the places of 5 tokens and all candidates the first 5 are known."""
+    last = "o = MatMul (c, wo) h = Add (x, o) those = ReduceMean <axes = [1], keepdims = 0> (h) y = MatMul (those, w)"
+    model = side_by_side(APART, CHOSEN_BY_KEEP, length="5", last=last, output="float[1, 2] y")
+    result = rewrite_and_check(model, **CLOSE)
+    assert "Range" not in result.ops
 
 
 @pytest.mark.parametrize("mask", NOT_KEPT_APART)
