@@ -19,7 +19,7 @@ from bokeh.resources import Resources
 from mari_onnx.report.model import Report
 from mari_onnx.report.page import sections
 from mari_onnx.report.page.blocks import drawing, graphs
-from mari_onnx.report.page.charts import charts
+from mari_onnx.report.page.charts import charts, ranked
 from mari_onnx.report.page.markup import add, written
 from mari_onnx.report.words import judged, model_name
 
@@ -53,6 +53,8 @@ def to_html(report: Report) -> str:
         _section(main, "Time", lambda at: _time(at, report))
     if report.verification:
         _section(main, "Verification", lambda at: _verification(at, report))
+    if (replay := report.replay) is not None:
+        _section(main, "Recorded requests", lambda at: sections.replayed(at, replay))
     _section(main, "Inputs and outputs", lambda at: sections.inputs(at, report))
     if report.configuration:
         _section(main, "Settings", lambda at: sections.settings(at, report))
@@ -119,6 +121,10 @@ def _time(section: Xml.Element, report: Report) -> None:
 def _verification(section: Xml.Element, report: Report) -> None:
     assert report.verification is not None
     sections.verified(section, report, report.verification)
+    for i, ranking in enumerate(ranked(report)):
+        pair = add(section, "div", class_="pair")
+        _chart(pair, f"differences-{i}", f"Scores of {ranking.output} by how far they are apart")
+        _chart(pair, f"moves-{i}", f"Candidates by the places that they moved by {ranking.output}")
 
 
 def _graph(main: Xml.Element, report: Report) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.graph import Graph
+from mari_onnx.report.histogram import Bin
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.shown import Shown
 from mari_onnx.report.survey import Survey
@@ -164,6 +165,7 @@ class Ranking:
     reference's `top` best candidates that are still among the best, `tau` is Kendall's tau-b, `move` is the most places
     that a candidate moved, and `gap` is the largest difference of the reference's scores of two candidates that changed
     places. `quantiles` are those of |difference| of scores: half, 90 %, 99 % and all of them are at most so large.
+    `differences` are the histogram of these, and `moves` that of the places by which candidates moved.
     """
 
     output: str
@@ -174,6 +176,8 @@ class Ranking:
     move: int
     gap: float
     quantiles: tuple[float, float, float, float]
+    differences: tuple[Bin, ...] = ()
+    moves: tuple[Bin, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from mari_onnx.report import PACKAGES, VIEWS
 from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, NodeTime, Policy, Profile, Timing
+from mari_onnx.report.histogram import Bin
 from mari_onnx.report.model import (
     Change,
     Cost,
@@ -167,7 +168,18 @@ DIFFERENT = Report(
 )
 RANKINGS = (
     Ranking("score", 64, 10, 1.0, 1.0, 0, 0.0, (0.0, 1.2e-8, 3e-8, 3e-8)),
-    Ranking("tasks[1]", 64, 10, 0.9, 0.987654321, 3, 2.5e-7, (1e-8, 2e-7, 3e-6, 4e-5)),
+    Ranking(
+        "tasks[1]",
+        64,
+        10,
+        0.9,
+        0.987654321,
+        3,
+        2.5e-7,
+        (1e-8, 2e-7, 3e-6, 4e-5),
+        (Bin(0.0, 0.0, 20), Bin(2.0**-27, 2.0**-26, 40), Bin(2.0**-15, 2.0**-14, 4)),
+        (Bin(0.0, 0.0, 61), Bin(1.0, 2.0, 2), Bin(2.0, 4.0, 1)),
+    ),
 )
 CHANGES = Structure(
     35,

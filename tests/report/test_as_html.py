@@ -254,3 +254,30 @@ def test_dark_on_demand(browser: Any, page: Path) -> None:
         assert found.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
         assert found.page.evaluate(line) != light
         assert found.said == []
+
+
+CONTRAST = """() => {
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = (colour) => parts(colour).slice(0, 3).map((v) => v / 255)
+        .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = (element) => {
+        const { backgroundColor } = getComputedStyle(element);
+        return (parts(backgroundColor)[3] ?? 1) > 0 ? backgroundColor : ground(element.parentElement);
+    };
+    const texts = [...document.querySelectorAll("main *, .corner *")].filter((element) => element.checkVisibility()
+        && [...element.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim()));
+    return texts.map((element) => {
+        const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+        return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.outerHTML.slice(0, 80)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_seen_on_its_ground(browser: Any, tmp_path: Path, scheme: str) -> None:
+    for report in (reports.LOCATED, reports.TIMED, reports.LEFT_OUT):
+        with opened(browser, written(tmp_path, report), scheme=scheme) as found:
+            ratios = found.page.evaluate(CONTRAST)
+            assert len(ratios) > 50
+            assert [each for each in ratios if each[0] < 4.5] == []

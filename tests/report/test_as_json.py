@@ -11,7 +11,7 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from mari_onnx.report import benchmark, graph, model, replay, survey
+from mari_onnx.report import benchmark, graph, histogram, model, replay, survey
 from mari_onnx.report.as_json import to_json
 from tests.report import reports
 
@@ -19,7 +19,7 @@ SCHEMA = json.loads(importlib.resources.files("mari_onnx.report").joinpath("sche
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 RECORDS = [
     record
-    for record in {**vars(model), **vars(benchmark), **vars(survey), **vars(replay)}.values()
+    for record in {**vars(model), **vars(benchmark), **vars(survey), **vars(replay), **vars(histogram)}.values()
     if isinstance(record, type) and dataclasses.is_dataclass(record) and record is not graph.Graph
 ]
 

@@ -6,17 +6,19 @@ script to set the property to the variable, and to set it again where the page t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bokeh.core.properties import value
 from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, FixedTicker, InlineStyleSheet, Range1d, Span, Text
+from bokeh.models import ColumnDataSource, FixedTicker, InlineStyleSheet, NumeralTickFormatter, Range1d, Span, Text
 from bokeh.plotting import figure
 
 from mari_onnx.report.benchmark import Benchmark, Calls, Timing
-from mari_onnx.report.model import Remark, Report
-from mari_onnx.report.numbers import count
+from mari_onnx.report.histogram import Bin
+from mari_onnx.report.model import Ranking, Remark, Report
+from mari_onnx.report.numbers import count, small
 
 BEFORE, AFTER = "#7a869a", "#0f9d8a"
 """The colours of what was before and of what is after, which are seen on white and on black."""
@@ -25,6 +27,12 @@ FONT = value("system-ui, sans-serif")
 
 PRODUCTS = 20
 """How many products are shown at most, those with the most arithmetic."""
+
+OUTPUTS = 4
+"""Of how many outputs histograms are shown at most."""
+
+LABELS = 8
+"""How many bins of a histogram have their number written below."""
 
 LONGEST = 46
 """The characters of a name that are shown; the end of a path tells more than its beginning."""
@@ -48,7 +56,16 @@ def charts(report: Report) -> dict[str, Any]:
     if report.benchmark:
         found["latency"] = _latency(report.benchmark)
         found["speedup"] = _speedup(report.benchmark)
+    for i, ranking in enumerate(ranked(report)):
+        found[f"differences-{i}"] = _histogram(ranking.differences, small)
+        found[f"moves-{i}"] = _histogram(ranking.moves, lambda places: f"{places:,.0f}")
     return {name: json_item(plot) for name, plot in found.items()}
+
+
+def ranked(report: Report) -> tuple[Ranking, ...]:
+    """The outputs whose histograms are shown."""
+    rankings = report.verification.rankings if report.verification else ()
+    return tuple(each for each in rankings if each.differences)[:OUTPUTS]
 
 
 def shown(name: str) -> str:
@@ -82,6 +99,21 @@ def _products(remarks: Sequence[Remark]) -> figure:
     return made
 
 
+def _histogram(bins: Sequence[Bin], name: Callable[[float], str]) -> figure:
+    """A bar for each bin, evenly spaced, because each is twice as wide as the one before; that of zero stands first."""
+    zero = min((round(math.log2(each.low)) for each in bins if each.low), default=1) - 1
+    places = {round(math.log2(each.low)) if each.low else zero: each for each in bins}
+    made = plot(200, x_range=Range1d(zero - 0.6, max(places) + 0.6))
+    made.vbar(x=list(places), top=[each.count for each in places.values()], width=0.9, color=AFTER)
+    every = -(-(max(places) - zero) // LABELS) or 1
+    ticks = [zero, *range(zero + 1, max(places) + 1, every)]
+    made.xaxis.ticker = FixedTicker(ticks=ticks)
+    made.xaxis.major_label_overrides = {tick: name(2.0**tick) if tick != zero else "0" for tick in ticks}
+    made.y_range.start = 0
+    made.xgrid.visible = False
+    return made
+
+
 def _series(benchmark: Benchmark) -> Iterator[tuple[int, list[Timing]]]:
     for threads in dict.fromkeys(timing.threads for timing in benchmark.timings):
         yield threads, [timing for timing in benchmark.timings if timing.threads == threads]
@@ -103,8 +135,16 @@ def _latency(benchmark: Benchmark) -> figure:
     made.legend.location = "top_left"
     made.legend.background_fill_alpha = 0.0
     made.legend.tags = ["label_text_color=ink"]
-    made.xaxis.ticker = FixedTicker(ticks=sorted({timing.batch for timing in benchmark.timings}))
+    made.yaxis.formatter = NumeralTickFormatter(format="0,0")
+    _at_batches(made, benchmark)
     return made
+
+
+def _at_batches(made: figure, benchmark: Benchmark) -> None:
+    """Ticks at the numbers of candidates that were measured."""
+    batches = sorted({timing.batch for timing in benchmark.timings})
+    made.xaxis.ticker = FixedTicker(ticks=batches)
+    made.xaxis.major_label_overrides = {batch: f"{batch:,}" for batch in batches}
 
 
 def _speedup(benchmark: Benchmark) -> figure:
@@ -117,5 +157,5 @@ def _speedup(benchmark: Benchmark) -> figure:
         made.line(x, [timing.speedup for timing in timings], color=AFTER, line_width=2, line_dash=next(dashes, "solid"))
         made.scatter(x, [timing.speedup for timing in timings], color=AFTER, size=7)
         made.segment(x, [t.low for t in timings], x, [t.high for t in timings], color=AFTER, line_width=6, alpha=0.4)
-    made.xaxis.ticker = FixedTicker(ticks=sorted({timing.batch for timing in benchmark.timings}))
+    _at_batches(made, benchmark)
     return made

@@ -15,6 +15,16 @@ def add(parent: Xml.Element, tag: str, text: str = "", **attributes: str) -> Xml
     return child
 
 
+def say(parent: Xml.Element, sentence: str, **attributes: str) -> None:
+    """A paragraph, in which names between backticks are code."""
+    words = sentence.split("`")
+    if not len(words) % 2:  # a name that has a backtick itself
+        words = [sentence]
+    paragraph = add(parent, "p", words[0], **attributes)
+    for name, after in zip(words[1::2], words[2::2], strict=True):
+        add(paragraph, "code", name).tail = after
+
+
 def add_table(parent: Xml.Element, table: Table, caption: str = "") -> None:
     """A table that scrolls within its own frame where it is wider than the page."""
     frame = add(parent, "div", class_="scroll", tabindex="0", role="region", aria_label=caption or table.title)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree as Xml
 
-from mari_onnx.report import survey_words
+from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark
 from mari_onnx.report.benchmark_words import asked, broken_even, interval, tables
 from mari_onnx.report.benchmark_words import where as timed_where
 from mari_onnx.report.model import Divergence, Remark, Report, Split, TensorFacts, Verification
 from mari_onnx.report.numbers import count, counted, known, ratio, size, small
-from mari_onnx.report.page.markup import add, add_table
+from mari_onnx.report.page.markup import add, add_table, say
+from mari_onnx.report.replay import Replay
 from mari_onnx.report.survey_words import ROWS, typed
 from mari_onnx.report.tables import Table
 from mari_onnx.report.words import (
@@ -52,7 +53,7 @@ def verdict(parent: Xml.Element, report: Report) -> None:
     for policy in report.policies:
         add(parent, "p", f"{MARKS[policy.met][0]} {asked(policy)}", class_="good" if policy.met else "bad")
     for sentence in left_out(report):
-        add(parent, "p", sentence, class_="warning")
+        say(parent, sentence, class_="warning")
 
 
 def gains(report: Report) -> Iterator[tuple[str, str]]:
@@ -91,7 +92,7 @@ def costs(parent: Xml.Element, report: Report) -> None:
     if report.split:
         _split(parent, report.split)
     for sentence in report.calls:
-        add(parent, "p", sentence)
+        say(parent, sentence)
 
 
 def _split(parent: Xml.Element, split: Split) -> None:
@@ -106,7 +107,7 @@ def _split(parent: Xml.Element, split: Split) -> None:
     ]  # fmt: skip
     add_table(parent, Table("What crosses", "into the ranking model", ("bytes", "", "", ""), crossings, words=1))
     for sentence in split.choice:
-        add(parent, "p", sentence)
+        say(parent, sentence)
 
 
 def measured(parent: Xml.Element, benchmark: Benchmark) -> None:
@@ -117,7 +118,7 @@ def measured(parent: Xml.Element, benchmark: Benchmark) -> None:
         add(parent, "p", broken_even(even))
     add(parent, "p", f"Measured on {benchmark.machine}, {benchmark.runtime}.", class_="note")
     for note in benchmark.notes:
-        add(parent, "p", note, class_="warning")
+        say(parent, note, class_="warning")
 
 
 def verified(parent: Xml.Element, report: Report, verification: Verification) -> None:
@@ -126,7 +127,7 @@ def verified(parent: Xml.Element, report: Report, verification: Verification) ->
     for one in failed(verification):
         add(parent, "p", f"✗ {one.output} at {where(one)}: {one.message}", class_="bad")
     for note in verification.notes:
-        add(parent, "p", note, class_="warning")
+        say(parent, note, class_="warning")
     if verification.divergence:
         _divergence(parent, verification.divergence)
     if verification.rankings:
@@ -174,6 +175,14 @@ def _divergence(parent: Xml.Element, found: Divergence) -> None:
     add_table(parent, Table("Where it begins", "", ("", ""), rows, 0))
 
 
+def replayed(parent: Xml.Element, replay: Replay) -> None:
+    """What recorded requests showed, what went wrong first."""
+    for sentence in replay_words.problems(replay):
+        say(parent, sentence, class_="warning" if replay.passed else "bad")
+    for table in replay_words.tables(replay):
+        add_table(parent, table)
+
+
 def inputs(parent: Xml.Element, report: Report) -> None:
     """Every input with its role, and what could be declared where that was looked for."""
     if report.survey:
@@ -216,6 +225,19 @@ def _why(remark: Remark) -> str:
 def settings(parent: Xml.Element, report: Report) -> None:
     """The options in effect."""
     if report.configuration:
-        rows = [(name, str(value)) for name, value in report.configuration.options.items()]
+        rows = [(name, _setting(value)) for name, value in report.configuration.options.items()]
         note = f"from {report.configuration.file}" if report.configuration.file else ""
         add_table(parent, Table("Options", note, ("", ""), rows, 0))
+
+
+def _setting(value: object) -> str:
+    """A value as a user would give it; a dash for what is not set."""
+    match value:
+        case None | () | {}:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case tuple() | list():
+            return " ".join(map(str, value))
+        case _:
+            return str(value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mari_onnx.report.histogram import Bin
 from mari_onnx.report.model import Ranking
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
@@ -37,10 +38,8 @@ def order(before: Array, after: Array) -> Order:
 
     A candidate that is tied across the end of the top counts as in the top, up to the size of the top.
     """
+    before, after = _picked(before, after)
     n = len(before)
-    if n > MOST:
-        picked = np.linspace(0, n - 1, MOST).astype(np.int64)
-        before, after, n = before[picked], after[picked], MOST
     top, kept, move = places(before, after)
     signs = [np.sign(scores[:, None] - scores[None, :]).astype(np.int8) for scores in (before, after)]
     swapped = signs[0] * signs[1] < 0
@@ -54,11 +53,23 @@ def places(before: Array, after: Array) -> tuple[int, int, int]:
     """
     top = min(TOP, (len(before) + 1) // 2)
     first = [_places(scores) for scores in (before, after)]
-    last = [_places(scores, last=True) for scores in (before, after)]
-    # A candidate has not moved if its ranges of places before and after overlap.
-    moves = np.maximum(np.maximum(first[1] - last[0], first[0] - last[1]), 0)
     kept = min(top, int(((first[0] < top) & (first[1] < top)).sum()))
-    return top, kept, int(moves.max(initial=0))
+    return top, kept, int(moves(before, after).max(initial=0))
+
+
+def moves(before: Array, after: Array) -> Array:
+    """By how many places each candidate moved; none if its ranges of places before and after overlap."""
+    first, last = ([_places(scores, last=end) for scores in (before, after)] for end in (False, True))
+    found: Array = np.maximum(np.maximum(first[1] - last[0], first[0] - last[1]), 0)
+    return found
+
+
+def histogram(values: Array) -> tuple[Bin, ...]:
+    """The bins of finite values that are not negative, in their order, without those that are empty."""
+    equal = int((values == 0).sum())
+    exponents, counts = np.unique(np.floor(np.log2(values[values > 0])), return_counts=True)
+    bins = (Bin(2.0**e, 2.0 ** (e + 1), int(n)) for e, n in zip(exponents.tolist(), counts, strict=True))
+    return (*([Bin(0.0, 0.0, equal)] if equal else []), *bins)
 
 
 def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]) -> tuple[Ranking, ...]:
@@ -66,16 +77,24 @@ def rankings(outputs: Iterable[tuple[str, Array, Array]], batches: Iterable[int]
 
     `outputs` are the names with the values before and after, and `batches` the number of candidates of each.
     """
-    seen: dict[str, list[tuple[Order, Array]]] = {}
+    seen: dict[str, list[tuple[Order, Array, Array]]] = {}
     for (output, before, after), batch in zip(outputs, batches, strict=True):
         for name, a, b in columns(output, before, after, batch):
-            seen.setdefault(name, []).append((order(a, b), np.abs(a - b)))
-    return tuple(_worst(name, pairs) for name, pairs in seen.items())
+            seen.setdefault(name, []).append((order(a, b), np.abs(a - b), moves(*_picked(a, b))))
+    return tuple(_worst(name, cases) for name, cases in seen.items())
 
 
-def _worst(name: str, pairs: list[tuple[Order, Array]]) -> Ranking:
-    orders = [each for each, _ in pairs]
-    differences = np.concatenate([difference for _, difference in pairs])
+def _picked(before: Array, after: Array) -> tuple[Array, Array]:
+    """The candidates whose order is looked at."""
+    if len(before) <= MOST:
+        return before, after
+    picked = np.linspace(0, len(before) - 1, MOST).astype(np.int64)
+    return before[picked], after[picked]
+
+
+def _worst(name: str, cases: list[tuple[Order, Array, Array]]) -> Ranking:
+    orders = [each for each, _, _ in cases]
+    differences = np.concatenate([difference for _, difference, _ in cases])
     quantiles = np.quantile(differences, (0.5, 0.9, 0.99, 1)).tolist()
     return Ranking(
         output=name,
@@ -86,6 +105,8 @@ def _worst(name: str, pairs: list[tuple[Order, Array]]) -> Ranking:
         move=max(each.move for each in orders),
         gap=max(each.gap for each in orders),
         quantiles=(quantiles[0], quantiles[1], quantiles[2], quantiles[3]),
+        differences=histogram(differences),
+        moves=histogram(np.concatenate([moved for _, _, moved in cases])),
     )
 
 

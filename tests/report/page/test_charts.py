@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from mari_onnx.report.histogram import Bin
 from tests.report import reports
 
 pytest.importorskip("bokeh")
@@ -41,3 +43,17 @@ def test_long_names_end_as_they_do() -> None:
     assert shown("short") == "short"
     assert shown(reports.LONG) == f"…{reports.LONG[1 - LONGEST :]}"
     assert len(shown(reports.LONG)) == LONGEST
+
+
+def test_histograms_of_what_was_compared() -> None:
+    found = charts(reports.VERIFIED)
+    assert {"differences-0", "moves-0"} <= set(found) and "differences-1" not in found
+    assert all(f"{number}" in json.dumps(found["differences-0"]) for number in ('"0"', '"7.5e-09"', "40"))
+    assert all(f"{number}" in json.dumps(found["moves-0"]) for number in ('"1"', '"2"', "61"))
+
+
+def test_nothing_differs() -> None:
+    equal = replace(reports.RANKINGS[1], differences=(Bin(0.0, 0.0, 64),), moves=(Bin(0.0, 0.0, 64),))
+    assert reports.VERIFIED.verification
+    verification = replace(reports.VERIFIED.verification, rankings=(equal,))
+    assert "differences-0" in charts(replace(reports.VERIFIED, verification=verification))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from mari_onnx.report.page.markup import add, add_table, written
+from mari_onnx.report.page.markup import add, add_table, say, written
 from mari_onnx.report.tables import Table
 
 
@@ -28,3 +28,12 @@ def written_of(table: Table) -> str:
     root = Xml.Element("div")
     add_table(root, table, "about")
     return written(root)
+
+
+def test_names_are_code() -> None:
+    root = Xml.Element("div")
+    say(root, "of `a<b>` and `c`.", class_="note")
+    say(root, "an odd ` one")
+    assert written(root) == (
+        '<div><p class="note">of <code>a&lt;b&gt;</code> and <code>c</code>.</p><p>an odd ` one</p></div>'
+    )

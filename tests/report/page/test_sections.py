@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from xml.etree import ElementTree as Xml
 
 import pytest
 
-from mari_onnx.report.model import Report
+from mari_onnx.report.model import Configuration, Report
 from mari_onnx.report.page import sections
+from mari_onnx.report.replay_words import problems
 from mari_onnx.report.words import judged
 from tests.report import reports
 
@@ -58,3 +60,19 @@ def test_policies_notes_and_remarks() -> None:
     assert reports.SLOWER.benchmark and reports.TIMED.benchmark
     assert "4 threads share 2 cores" in text(sections.measured, reports.TIMED.benchmark)
     assert "export with dynamic axes" in text(sections.remarks, reports.OPTIMIZED)
+
+
+def test_recorded_requests() -> None:
+    for report in (reports.REPLAYED, reports.BROKEN):
+        assert report.replay
+        said = text(sections.replayed, report.replay)
+        assert all(part in said for sentence in problems(report.replay) for part in sentence.split("`"))
+        assert "Latency" in said
+
+
+def test_settings_as_they_are_given() -> None:
+    options = {"user_inputs": ("user_*", "hour"), "guard": None, "verify": True, "request_key": ()}
+    report = replace(reports.OPTIMIZED, configuration=Configuration(options, "mari-onnx.toml"))
+    said = text(sections.settings, report)
+    assert "from mari-onnx.toml" in said
+    assert all(words in said for words in ("user_* hour", "guard | -", "verify | yes", "request_key | -"))

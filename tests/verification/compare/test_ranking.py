@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mari_onnx.verification.compare.ranking import MOST, Order, order, rankings
+from mari_onnx.report.histogram import Bin
+from mari_onnx.verification.compare.ranking import MOST, Order, histogram, order, rankings
 from tests.verification import models
 from tests.verification.models import verify
 
@@ -95,3 +96,19 @@ def test_of_models() -> None:
     (wrong,) = verify(models.tower(), models.tower(w=np.roll(models.W, 1, axis=0))).rankings
     assert wrong.tau < 0.9
     assert wrong.move > 5
+
+
+def test_histograms() -> None:
+    """Each bin is twice as wide as the one before; equal values are counted apart."""
+    assert histogram(scores(0, 0, 1, 1.5, 2, 7, 0.25)) == (
+        Bin(0.0, 0.0, 2), Bin(0.25, 0.5, 1), Bin(1.0, 2.0, 2), Bin(2.0, 4.0, 1), Bin(4.0, 8.0, 1),
+    )  # fmt: skip
+    assert histogram(scores()) == ()
+    assert histogram(scores(5e-324)) == (Bin(5e-324, 1e-323, 1),)
+
+
+def test_histograms_are_those_of_all_cases() -> None:
+    a, b = scores(4, 3, 2, 1), scores(4, 2, 3, 1)
+    (found,) = rankings([("score", a[:, None], b[:, None]), ("score", a[:, None], a[:, None])], [4, 4])
+    assert found.differences == (Bin(0.0, 0.0, 6), Bin(1.0, 2.0, 2))
+    assert found.moves == (Bin(0.0, 0.0, 6), Bin(1.0, 2.0, 2))
