@@ -34,9 +34,10 @@ from mari_onnx.verification.options import OptionFields, Options, Place
 
 
 class Demands(Limits, total=False):
-    """The arguments of the functions that make models: limits, metadata, and what a result that failed becomes."""
+    """The other arguments of the functions that make models."""
 
     metadata: bool
+    fold_tables: int
     on_failure: OnFailure
 
 
@@ -98,6 +99,8 @@ def optimize(
         min_gain,             policies: the least times that the arithmetic becomes less, whether any gain is asked for,
         require_gain,         and the most times that the file becomes larger. What was found is in `report.policies`.
         max_size_growth
+        fold_tables           the bytes that tables of embeddings may take that are multiplied in advance by the weights
+                              of the products that read them, so that a product is a row that is looked up (0)
         metadata              whether a changed model says what it was made from, and how (see `document.passport`)
         on_failure            "raise" raises FailedError where the verification failed or a policy is not met, and by
                               default, "report", `report.passed` says so.
@@ -116,6 +119,7 @@ def optimize(
         allow_no_candidates=allow_no_candidates,
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
+        fold_tables=others.pop("fold_tables", 0),
         metadata=others.pop("metadata", True),
     )
     flag("verify", verify)
@@ -196,6 +200,7 @@ def split(
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
         metadata=others.pop("metadata", True),
+        fold_tables=others.pop("fold_tables", 0),
     )
     flag("verify", verify)
     with within(**limits):

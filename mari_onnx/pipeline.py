@@ -26,7 +26,7 @@ from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading, read
-from mari_onnx.arguments import candidates, flag
+from mari_onnx.arguments import candidates, flag, number
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check, why_not_loaded
 from mari_onnx.document.document import Document, ModelLike
@@ -75,7 +75,8 @@ class Settings:
     With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
     `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
     of attention are taken to be so small that a mask of -1e4 gives the weight 0. With `metadata` a changed model says
-    what it was made from, and how.
+    what it was made from, and how. Tables of embeddings that are multiplied by weights in advance may take up to
+    `fold_tables` bytes.
 
     Raises UserError for values of another type, and for a batch without candidates.
     """
@@ -88,9 +89,11 @@ class Settings:
     dynamic_batch: bool = False
     assume_masked: bool = False
     metadata: bool = True
+    fold_tables: int = 0
 
     def __post_init__(self) -> None:
         candidates("batch", self.batches)
+        number("fold_tables", self.fold_tables, 0)
         for name in ("allow_no_candidates", "dynamic_batch", "assume_masked", "metadata"):
             flag(name, getattr(self, name))
 
@@ -119,7 +122,7 @@ class Settings:
             options["allow_no_candidates"] = self.allow_no_candidates
         options |= {"dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
         if command in ("optimize", "split"):
-            options["metadata"] = self.metadata
+            options |= {"metadata": self.metadata, "fold_tables": self.fold_tables}
         return Configuration(options)
 
 
@@ -147,7 +150,8 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
             result, report = beside_exported(result, document, plan.turn, report)
         report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
         if verified:
-            report = verify(report, document, [result], reading.roles, progress)
+            moved = not plan.lowered.combines_constants
+            report = verify(report, document, [result], reading.roles, progress, moved=moved)
         return Outcome({"rank": result}, report, document)
 
     return marked(first_that_passes(attempt), source, settings)
@@ -192,7 +196,8 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
         for role, part in parts.models.items():
             report = with_graph(report, PARTS[role], part, parts.macs)
         if verified:
-            report = verify(report, document, list(parts.models.values()), reading.roles, progress)
+            moved, models = not plan.lowered.combines_constants, list(parts.models.values())
+            report = verify(report, document, models, reading.roles, progress, moved=moved)
         return Outcome(parts.models, report, document)
 
     return marked(first_that_passes(attempt), source, settings)
@@ -238,7 +243,9 @@ def inspect(model: ModelLike, settings: Settings) -> Report:
 def planned(reading: Reading, settings: Settings, *, written: bool = False) -> Plan:
     """The best plan, with faster kernels if it is `written` or pays without them."""
     plan = best_plan(reading, settings.batch)
-    return with_exported(with_kernels(plan)) if written or settings.mode.demanded or plan.pays else plan
+    if written or settings.mode.demanded or plan.pays:
+        return with_exported(with_kernels(plan, fold_tables=settings.fold_tables))
+    return plan
 
 
 def as_read(model: ModelLike, settings: Settings, *, verified: bool) -> tuple[Document, Document]:
@@ -342,18 +349,22 @@ def verify(
     models: Sequence[onnx.ModelProto],
     input_roles: InputRoles,
     progress: Progress | None,
+    *,
+    moved: bool,
 ) -> Report:
-    """The report with the result of the verification, and with the differences between the two graphs."""
+    """The report with the result of the verification, and with the differences between the two graphs.
+
+    Where constants are `moved` and never computed, in float64 both models have the same constants.
+    """
     from mari_onnx.verification import Known, structural_difference  # slow to import
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.notes import noted
 
     parts = [document.with_proto(model) for model in models]
     drawn = input_roles.mode.drawn_rows(input_roles.tiled)
-    # Constants are moved and never computed, so that in float64 both models have the same constants.
     whole = together(document, parts, input_roles.mode)
     batch = report.cost_before.batch if report.cost_before else None
-    known = Known(drawn.tiled, drawn.keys, batch, moved=True, remarks=report.remarks, assumed=report.assumed)
+    known = Known(drawn.tiled, drawn.keys, batch, moved=moved, remarks=report.remarks, assumed=report.assumed)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
     notes: list[str] = []

@@ -85,8 +85,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """No verification tells where the difference begins."""
     plain = pipeline.verify
 
-    def verify(*given: Any) -> Report:
-        report = plain(*given)
+    def verify(*given: Any, moved: bool) -> Report:
+        report = plain(*given, moved=moved)
         assert report.verification is not None
         return replace(report, verification=replace(report.verification, divergence=None))
 

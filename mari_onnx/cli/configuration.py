@@ -58,6 +58,7 @@ KEYS = {
     "allow-no-candidates": Key("allow_no_candidates", (bool,), "true or false"),
     "dynamic-batch": Key("dynamic_batch", (bool,), "true or false"),
     "assume-masked": Key("assume_masked", (bool,), "true or false"),
+    "fold-tables": Key("fold_tables", (int, str), 'a number of bytes, such as "200MB"'),
     "verify-batches": Key("batches", (list,), NUMBERS),
     "bench-batches": Key("bench_batches", (list,), NUMBERS),
     "bench-threads": Key("threads", (list,), NUMBERS),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mari_onnx.cli import options
+from mari_onnx.cli.numbers import fold_tables
 from mari_onnx.cli.progress import progress
 
 
@@ -16,6 +17,7 @@ from mari_onnx.cli.progress import progress
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
 @click.argument("output", metavar="OUT.onnx", type=options.FILE)
 @options.asked
+@fold_tables
 @click.option(
     "--min-gain",
     metavar="X",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mari_onnx.cli import options
+from mari_onnx.cli.numbers import fold_tables
 from mari_onnx.cli.progress import progress
 from mari_onnx.errors import UserError
 from mari_onnx.serving import names
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @options.request_index
 @options.dynamic_batch
 @options.assume_masked
+@fold_tables
 @options.bounded
 @options.writing
 def split(

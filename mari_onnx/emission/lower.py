@@ -67,6 +67,11 @@ class Lowered:
         return [node for node in self.nodes if not (node.is_source or node.outputs[0].constant)]
 
     @property
+    def combines_constants(self) -> bool:
+        """Whether a stored tensor is computed of others, and not only moved."""
+        return any(node.op_type == "<product>" for node in self.nodes)
+
+    @property
     def shape_nodes(self) -> list[tuple[str, int]]:
         """Operator and number of operands of each node of shape arithmetic, and of each Identity of an output."""
         made = [(i.op_type, len(i.operands)) for i in self.code if isinstance(i, Instruction) and i.arithmetic]

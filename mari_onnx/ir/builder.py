@@ -187,6 +187,13 @@ class Builder(UniqueNodes):
             return moved
         return self.make("Slice", [t], new_shape, axis=axis, start=start, stop=stop)
 
+    def multiplied(self, table: Tensor, weight: Tensor) -> Tensor:
+        """The product of two stored tensors, [v, k] and [k, n], computed and stored when the model is written."""
+        made = self.make("<product>", [table, weight], (table.known_shape[0], weight.known_shape[1]))
+        made.stored = True
+        made.name_after(table, "multiplied")
+        return made
+
     def first_row(self, t: Tensor, rows: Extent) -> Tensor:
         """Row 0 of an input that the caller tiles: [rows, ...] with 1 row, or with none for an empty batch.
 

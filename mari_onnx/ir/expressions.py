@@ -117,7 +117,10 @@ def is_reshape(t: Tensor) -> bool:
 
 
 def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The elements of a stored tensor. They are exact, because the nodes that make it only move data."""
+    """The elements of a stored tensor. They are exact, because the nodes that make it only move data.
+
+    Those of a product of two stored tensors (see `Builder.multiplied`) are rounded once, from float64.
+    """
     node = t.node
     if node.op_type == "<initializer>":
         return array_of(node.payload)
@@ -141,6 +144,8 @@ def fold(t: Tensor, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]) ->
             index = [slice(None)] * first.ndim
             index[node.attribute("axis")] = slice(node.attribute("start"), node.attribute("stop"))
             folded = first[tuple(index)]
+        case "<product>":
+            folded = (first.astype(np.float64) @ inputs[1].astype(np.float64)).astype(first.dtype)
         case other:
             raise AssertionError(f"{other} is not folded")
     return folded

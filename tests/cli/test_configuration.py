@@ -25,6 +25,7 @@ guard = "output"
 allow-no-candidates = true
 dynamic-batch = true
 assume-masked = true
+fold-tables = "200MB"
 verify-batches = [1, 5]
 bench-batches = [1, 500]
 bench-threads = [1, 2]
@@ -144,7 +145,7 @@ def test_the_command_line_wins(folder: Path) -> None:
     expected = {
         "user_inputs": ["user*"], "batch": 200, "user_batch": "tiled", "request_index": None, "request_key": [],
         "guard": "nan", "allow_no_candidates": False, "dynamic_batch": False, "assume_masked": False,
-        "metadata": True,
+        "metadata": True, "fold_tables": 0,
     }  # fmt: skip
     assert found["options"] == expected
     found = report(folder, "--batch", "300", "--guard=off", "-u", "user")

@@ -32,6 +32,7 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
             "batch": (200,),
             "verify": True,
             "metadata": True,
+            "fold_tables": 0,
             "progress": None,
             **AS_EXPORTED,
             **NOTHING_DEMANDED,
@@ -42,7 +43,7 @@ def test_writes_and_reports(engine: Engine, run: Run, model: Path, out: Path) ->
 
 def test_defaults(engine: Engine, run: Run, model: Path, out: Path) -> None:
     run("optimize", model, out, "--no-verify", "--no-metadata")
-    asked = {"user_inputs": (), "batch": (500,), "verify": False, "metadata": False, "progress": None}
+    asked = {"user_inputs": (), "batch": (500,), "verify": False, "metadata": False, "fold_tables": 0, "progress": None}
     assert engine.calls == [{**asked, **AS_EXPORTED, **NOTHING_DEMANDED}]
 
 

@@ -18,7 +18,7 @@ from mari_onnx.document.provenance import WHOLE, Origin
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.planning.alternatives import settle
-from mari_onnx.planning.kernels import channels, gates, mixtures, powers, slopes, sums
+from mari_onnx.planning.kernels import channels, gates, mixtures, powers, slopes, sums, tables
 from mari_onnx.planning.kernels.site import Kernel, Offer, Site, is_ours
 from mari_onnx.planning.plan import Plan, priced
 from mari_onnx.report.model import Remark
@@ -27,8 +27,8 @@ KERNELS: Mapping[str, Sequence[Kernel]] = {
     "Add": (gates.gate,),
     "BatchNormalization": (channels.normalized_product,),
     "Gather": (mixtures.row,),
-    "Gemm": (gates.into_weight,),
-    "MatMul": (mixtures.product, gates.into_weight),
+    "Gemm": (gates.into_weight, tables.product_of_lookups),
+    "MatMul": (mixtures.product, gates.into_weight, tables.product_of_lookups),
     "Pow": (powers.square,),
     "PRelu": (slopes.without_branches,),
     "Slice": (mixtures.row,),
@@ -41,24 +41,28 @@ ROUNDS = 2
 """How often kernels are looked for: what one of them offers, such as powers of places, may be another's to replace."""
 
 
-def with_kernels(plan: Plan) -> Plan:
-    """The plan with the kernels that make it cheaper. Its program is changed in place."""
+def with_kernels(plan: Plan, *, fold_tables: int = 0) -> Plan:
+    """The plan with the kernels that make it cheaper. Its program is changed in place.
+
+    Tables that are multiplied in advance take up to `fold_tables` bytes.
+    """
+    context = plan.program.context
+    site = Site(context.b, context.opset, context.array_of, fold_tables)
     asked: set[tuple[Kernel, Node]] = set()
     for _ in range(ROUNDS):
-        better = _round(plan, asked)
+        better = _round(plan, site, asked)
         if better is plan:
             break
         plan = better
     return plan
 
 
-def _round(plan: Plan, asked: set[tuple[Kernel, Node]]) -> Plan:
+def _round(plan: Plan, site: Site, asked: set[tuple[Kernel, Node]]) -> Plan:
     """The plan with those of the offers for its nodes that make it cheaper; the same plan where none does.
 
     What was offered in an earlier round is in `asked`, to which this round adds, and is not offered again.
     """
     program, b = plan.program, plan.program.context.b
-    site = Site(b, program.context.opset, program.context.array_of)
     offers: list[_Offered] = []
     fused = powers.of_norms(plan.lowered.computing)
     for node in sorted(plan.lowered.computing, key=lambda node: node.serial):

@@ -26,13 +26,17 @@ class Offer:
     instead_of: Sequence[Node]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """The graph of a settled plan. `array_of` reads the elements of a stored tensor."""
+    """The graph of a settled plan. `array_of` reads the elements of a stored tensor.
+
+    `room` is how many bytes tables that are multiplied in advance may still take.
+    """
 
     b: Builder
     opset: int
     array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]]
+    room: int = 0
 
     def array(self, t: Tensor | None) -> npt.NDArray[Any] | None:
         """The elements of a stored tensor; None for any other tensor."""
