@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import calibrate, handmade, models, scale, sequences, serving
+from benchmarks import calibrate, handmade, limits, models, scale, sequences, serving
 
-BENCHMARKS = ("handmade", "sequences", "scale", "models", "serving")
+BENCHMARKS = ("handmade", "sequences", "scale", "models", "limits", "serving")
 """The benchmarks that run where none is named; `calibrate` runs only where it is named."""
 
 
@@ -29,6 +29,8 @@ def main() -> int:
                 met &= handmade.run(given.batch or handmade.BATCHES, given.models)
             case "models":
                 met &= models.run(given.batch or models.BATCHES, given.corpus, given.models)
+            case "limits":
+                met &= limits.run(max(given.batch or [500]))
             case "serving":
                 met &= serving.run(given.batch or serving.BATCHES)
             case "sequences":
