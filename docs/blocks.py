@@ -178,7 +178,11 @@ def gains() -> str:
             f"| `{name}` | {arithmetic} | {int(before):,} µs | {int(after):,} µs | {ratio(int(before), int(after))} "
             f"| {shares.get(name, '')} |"
         )
-    rows += ["", f"The geometric mean of the times is {float(mean[1]):.0%} of what it was."]
+    rows += [
+        "",
+        f"The geometric mean of the times is {float(mean[1]):.0%} of what it was. The last column is the share of the "
+        "time after that the products would take at the speed of one large product.",
+    ]
     return "\n".join(rows)
 
 
