@@ -54,6 +54,8 @@ def product_of_lookups(site: Site, node: Node) -> Iterator[Offer]:
         return
     if x.shape is None or y.shape is None or not weight.stored or len(weight.known_shape) != 2:
         return
+    if product(y.shape[:-1]) == 1:  # the one row of a request saves nothing, and takes the room of candidates' tables
+        return
     columns = list(_columns(x))
     lookups = [each for each in columns if each.stop - each.start >= NARROWEST and _is_lookup(each.tensor)]
     if not lookups or not _is_small(site, weight):

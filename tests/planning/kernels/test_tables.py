@@ -83,6 +83,22 @@ def test_the_room_is_that_of_all_products() -> None:
     assert [shape[1] for shape in tables(result).values()].count(COLUMNS) == 3
 
 
+def test_the_room_is_for_rows_of_candidates() -> None:
+    text = "g (int64[1] user, int64[B] item0, int64[B, 1] item1, float[B, 4] dense) => (float[B, N] y)"
+    body = GEMM.replace("u = Expand (user, wide)", "e = Gather (t, user) u = Expand (e, wide)").replace(
+        "eight", "wide_"
+    )
+    original = parse(
+        f"{text} {{ {body} }}", t=integers(ROWS, WIDTH), t0=integers(ROWS, WIDTH, seed=1), wide_=[WIDTH],
+        t1=integers(ROWS, WIDTH, seed=2), flat=[-1, WIDTH], w=integers(4 + 3 * WIDTH, COLUMNS), b=integers(COLUMNS),
+    )  # fmt: skip
+    result = optimize(original, fold_tables=2 * BYTES)
+    assert result.report.passed
+    assert tables(result.model) == {
+        "t": [ROWS, WIDTH], "t0.multiplied": [ROWS, COLUMNS], "t1.multiplied": [ROWS, COLUMNS]
+    }  # fmt: skip
+
+
 def test_narrow_rows_are_multiplied_as_fast() -> None:
     assert all(shape == [ROWS, 16] for shape in tables(folded(model(width=16))).values())
 
