@@ -66,6 +66,7 @@ BESIDE = {
     "analysis/rules/test_over_candidates.py": "what every rule does along the axis of the candidates",
     "cli/test_sample.py": "the commands as a user runs them, with nothing replaced",
     "emission/test_determinism.py": "the written bytes, whatever ran before",
+    "traffic/test_killed.py": "a replay as a process of its own, and what is left of it",
     "verification/test_mutations.py": "the verification as a whole: damage is seen",
 }
 """The files in mirrored folders that test no single module."""

@@ -41,6 +41,12 @@ class Spread:
             self.bins[one] = self.bins.get(one, 0) + count
         self.largest = max(self.largest, float(numbers.max()))
 
+    def add_one(self, number: float) -> None:
+        """Count one number."""
+        one = int(np.float64(number).view(np.int64)) >> _SHIFT
+        self.bins[one] = self.bins.get(one, 0) + 1
+        self.largest = max(self.largest, float(number))
+
     def merge(self, other: Spread) -> None:
         """Count what another has counted."""
         for one, count in other.bins.items():

@@ -25,7 +25,7 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.staging import write_file
 from mari_onnx.measurement.machine import cores
 from mari_onnx.pipeline import Progress
-from mari_onnx.report.model import Report, Verification
+from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.serving.recompose import together
 from mari_onnx.traffic import engines
@@ -43,7 +43,8 @@ from mari_onnx.traffic.task import Replay as Job
 from mari_onnx.traffic.task import broken_promises
 from mari_onnx.two_models import Called, Paired, configuration, described, paired
 from mari_onnx.verification import verify
-from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, Tolerance
+from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, TIES, Tolerance
+from mari_onnx.verification.compare.steps import rounds
 from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.inputs.recorded import as_lines
 from mari_onnx.verification.options import Known
@@ -53,6 +54,9 @@ from mari_onnx.version import __version__
 
 FIRST, LONGEST = 16, 2_000
 """So many requests are verified first, each of at most so many candidates: more may not fit into memory in float64."""
+
+FLOATS = ("float", "double", "float16", "bfloat16")
+"""The types of outputs whose values are no steps, unless the model rounds on the way."""
 
 SHARES = (0.5, 0.9, 0.99, 0.999)
 
@@ -155,6 +159,7 @@ def _replayed(
         write_file(Path(options.worst), as_lines([*rows.at(worst), *rows.at(broken)]))
         written = str(options.worst)
     if verification is not None:
+        verification = _on_edges(verification, total, _steps(report, verifying.reference))
         verification = replace(verification, notes=(*verification.notes, *notes))
     made = _section(rows, total, stopped, {} if tolerance else allowed, written)
     shown = {each.name: getattr(options, each.name) for each in fields(options)}
@@ -183,6 +188,36 @@ def _allowed(verified: Verification) -> dict[str, float]:
         factor = 1.0 if each.error is None else 1 + 1 / ACCURACY_FACTOR
         found[each.output] = max(found.get(each.output, 0.0), factor * each.bound)
     return found
+
+
+def _steps(report: Report, reference: Document) -> frozenset[str]:
+    """The outputs whose values are steps, of which rounding chooses one: whole numbers, or all of a model that rounds
+    on the way.
+    """
+    rounded = rounds(Source("reference", reference).proto)
+    return frozenset(each.name for each in report.model.outputs if rounded or each.dtype not in FLOATS)
+
+
+def _on_edges(verification: Verification, total: Findings, steps: Collection[str]) -> Verification:
+    """The verdict where values are steps: few of all may be on another one, and the worst requests are those few.
+
+    What is few is said of all requests, as `judge` says it of the cases of a verification.
+    """
+
+    def judged(each: Difference) -> Difference:
+        found = total.outputs.get(each.output)
+        if each.failure != "accuracy" or each.output not in steps or found is None or found.misplaced:
+            return each
+        if found.over > TIES * found.values:
+            return each
+        words = f"{found.over:,} of {found.values:,} values fell to the other side of a rounding step"
+        return replace(each, passed=True, failure=None, message=words)
+
+    differences = tuple(map(judged, verification.differences))
+    passed = bool(differences) and all(each.passed for each in differences)
+    if passed == verification.passed:
+        return verification
+    return replace(verification, differences=differences, passed=passed, divergence=None)
 
 
 def _run(job: Job, rows: _Rows, options: Options, say: Progress) -> tuple[Findings, list[StoppedGroup]]:

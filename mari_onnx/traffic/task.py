@@ -116,7 +116,7 @@ def _timed(found: Findings, turn: int, run: Run, feeds: Mapping[str, Array]) -> 
         return error
     finally:
         taken = time.perf_counter_ns() - start
-        found.times[turn].add(np.array([taken], np.float64))
+        found.times[turn].add_one(taken)
         spent = list(found.nanoseconds)
         spent[turn] += taken
         found.nanoseconds = (spent[0], spent[1])

@@ -43,4 +43,8 @@ def test_the_order_does_not_matter() -> None:
         for i in rng.permutation(len(parts)):
             total.merge(spread(parts[i]))
         assert total == whole
+    one_by_one = Spread()
+    for number in np.concatenate(parts):
+        one_by_one.add_one(number)
+    assert one_by_one == whole
     assert Spread.of_json(json.loads(json.dumps(whole.as_json()))) == whole

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 import mari_onnx
 from mari_onnx.errors import UserError
-from mari_onnx.report.model import Report
+from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.words import judged
 from tests.traffic.logs import ITEMS, MODEL, Row, changed, days, request, rows, write
@@ -349,3 +349,27 @@ def test_models_in_memory(tmp_path: Path) -> None:
         MODEL, result, requests="logs", request_id="request", user_inputs="user_*", workers=1
     )  # fmt: skip
     assert report.passed
+
+
+@pytest.mark.parametrize(
+    ("over", "misplaced", "failure", "steps", "passed"),
+    [
+        (40, 0, "accuracy", {"y"}, True),
+        (60, 0, "accuracy", {"y"}, False),
+        (40, 1, "accuracy", {"y"}, False),
+        (40, 0, "another function", {"y"}, False),
+        (40, 0, "accuracy", set(), False),
+    ],
+)
+def test_few_values_may_fall_to_another_step(
+    over: int, misplaced: int, failure: Any, steps: set[str], passed: bool
+) -> None:
+    """Of all requests few, which are most of the worst ones."""
+    from mari_onnx.traffic.findings import Findings, Output
+    from mari_onnx.traffic.replay import _on_edges
+
+    worst = Verification(False, 0, 0, 0, (Difference(9, "y", 1, 1, 0, False, failure=failure),))
+    total = Findings(outputs={"y": Output(1_000, over=over, misplaced=misplaced)})
+    judged_ = _on_edges(worst, total, steps)
+    assert judged_.passed is passed
+    assert judged_.differences[0].passed is passed

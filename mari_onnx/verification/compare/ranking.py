@@ -52,6 +52,9 @@ def places(before: Array, after: Array) -> tuple[int, int, int]:
     are still in it, and the most places that a candidate moved.
     """
     top = min(TOP, (len(before) + 1) // 2)
+    ordered = after[np.argsort(-before, kind="stable")]
+    if bool((ordered[1:] <= ordered[:-1]).all()):  # which most lists are, and which takes a fifth of the time
+        return top, top, 0
     first = [_places(scores) for scores in (before, after)]
     kept = min(top, int(((first[0] < top) & (first[1] < top)).sum()))
     return top, kept, int(moves(before, after).max(initial=0))

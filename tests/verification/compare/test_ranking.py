@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.report.histogram import Bin
-from mari_onnx.verification.compare.ranking import MOST, Order, histogram, order, rankings
+from mari_onnx.verification.compare.ranking import MOST, Order, histogram, order, places, rankings
 from tests.verification import models
 from tests.verification.models import verify
 
@@ -112,3 +112,15 @@ def test_histograms_are_those_of_all_cases() -> None:
     (found,) = rankings([("score", a[:, None], b[:, None]), ("score", a[:, None], a[:, None])], [4, 4])
     assert found.differences == (Bin(0.0, 0.0, 6), Bin(1.0, 2.0, 2))
     assert found.moves == (Bin(0.0, 0.0, 6), Bin(1.0, 2.0, 2))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_places_are_those_of_sorted_lists(seed: int) -> None:
+    """Scores with many ties, in which the order stays, changes among equals, or changes."""
+    rng = np.random.default_rng(seed)
+    before = rng.integers(0, 6, 12).astype(np.float64)
+    after = before + rng.integers(0, 2, 12) * rng.choice([0.0, 0.1, 1.0, 3.0])
+    ranges = [[(int((x > v).sum()), int((x >= v).sum()) - 1) for v in x] for x in (before, after)]
+    moved = max(max(b[0] - a[1], a[0] - b[1], 0) for a, b in zip(*ranges, strict=True))
+    kept = min(6, sum(a[0] < 6 and b[0] < 6 for a, b in zip(*ranges, strict=True)))
+    assert places(before, after) == (6, kept, moved)
