@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mari_onnx.report import render
     from mari_onnx.report.model import Report, Verification
     from mari_onnx.results import FailedError, Optimized, SplitModels
-    from mari_onnx.traffic.functions import replay
+    from mari_onnx.traffic.functions import precompute, replay
 
 __all__ = [
     "FailedError",
@@ -33,6 +33,7 @@ __all__ = [
     "inputs",
     "inspect",
     "optimize",
+    "precompute",
     "render",
     "replay",
     "split",
@@ -44,7 +45,7 @@ _NAMES_OF = {
     "report": ("render",),
     "report.model": ("Report", "Verification"),
     "results": ("FailedError", "Optimized", "SplitModels"),
-    "traffic.functions": ("replay",),
+    "traffic.functions": ("precompute", "replay"),
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
 

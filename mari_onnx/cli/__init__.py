@@ -27,6 +27,7 @@ from mari_onnx.cli.bench import bench
 from mari_onnx.cli.inputs import inputs
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
+from mari_onnx.cli.precompute import precompute
 from mari_onnx.cli.replay import replay
 from mari_onnx.cli.split import split
 from mari_onnx.cli.verify import verify
@@ -222,6 +223,7 @@ def main() -> None:
       mari-onnx verify   model.onnx fast.onnx -u 'user_*'
       mari-onnx bench    model.onnx fast.onnx -u 'user_*'
       mari-onnx replay   model.onnx fast.onnx -u 'user_*' --requests 'logs/*.parquet' --request-id id
+      mari-onnx precompute item.onnx --table 'items/*.parquet' --out store --key item_id
       mari-onnx split    model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
     """
     for stream in (sys.stdout, sys.stderr):
@@ -229,5 +231,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop the command
 
 
-for command in (optimize, split, verify, inspect, bench, inputs, replay):
+for command in (optimize, split, verify, inspect, bench, inputs, replay, precompute):
     main.add_command(command)

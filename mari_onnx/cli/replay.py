@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import engines, options
 from mari_onnx.cli.progress import progress
-from mari_onnx.traffic.engines import ENGINES, LOCAL
 
 WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
 """The endings of the files of the worst requests and of the journal, unless they are given."""
 
 
-@click.command(short_help="Tell whether two models make the same predictions on recorded requests.")
+@click.command(short_help="Compare two models on recorded requests.")
 @click.argument("reference", metavar="REF.onnx", type=options.FILE)
 @click.argument("optimized", metavar="OPT.onnx", type=options.FILE)
 @click.option(
@@ -32,12 +31,7 @@ WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
     required=True,
     help="The column of the ids of requests. Rows with one id follow each other, and are candidates of one request.",
 )
-@click.option(
-    "--columns",
-    metavar="MAP.toml",
-    type=options.FILE,
-    help="Which column is which input, and how it is padded.  [default: the columns of the inputs' names]",
-)
+@engines.columns
 @options.user_inputs
 @click.option(
     "--request-index",
@@ -52,27 +46,7 @@ WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
     show_default=True,
     help="Replay this share of the requests, drawn by their ids: the same ones in each run.",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default=LOCAL,
-    show_default=True,
-    help="Where row groups are replayed. local: in processes on this machine.",
-)
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Processes that replay row groups.  [default: as many as there are cores]",
-)
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads of each session.",
-)
+@engines.engine
 @click.option("--rtol", metavar="X", type=click.FloatRange(min=0), help="Compare plainly, as verify does.")
 @click.option("--atol", metavar="X", type=click.FloatRange(min=0), help="The absolute part of that; 0 without it.")
 @click.option(

@@ -55,6 +55,8 @@ def to_html(report: Report) -> str:
         _section(main, "Verification", lambda at: _verification(at, report))
     if (replay := report.replay) is not None:
         _section(main, "Recorded requests", lambda at: sections.replayed(at, replay))
+    if (made := report.precomputed) is not None:
+        _section(main, "Rows of a table", lambda at: sections.computed(at, made))
     _section(main, "Inputs and outputs", lambda at: sections.inputs(at, report))
     if report.configuration:
         _section(main, "Settings", lambda at: sections.settings(at, report))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
 from mari_onnx.report.model import Change, Difference, Divergence, Report, Structure, Verification
 from mari_onnx.report.numbers import counted, known, ratio, size, small
+from mari_onnx.report.replay_words import problems
 from mari_onnx.report.tables import Table
 from mari_onnx.report.words import (
+    about_tables,
     by_operator,
     cost_rows,
     effort,
@@ -21,7 +22,6 @@ from mari_onnx.report.words import (
     optimized_name,
     precision,
     sum_of_changes,
-    surveyed_cost,
 )
 
 LIMIT = 65_536
@@ -48,14 +48,10 @@ def to_markdown(report: Report) -> str:
     lines += _cost(report)
     if report.benchmark:
         lines += _benchmark(report.benchmark)
-    if report.replay:
-        for sentence in replay_words.problems(report.replay):
-            lines += [f"> ⚠️ {_text(sentence)}", ""]
-        for table in replay_words.tables(report.replay):
-            lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]
-    if report.survey:
-        for table in survey_words.tables(report.survey, surveyed_cost(report)):
-            lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]
+    for sentence in problems(report.replay) if report.replay else ():
+        lines += [f"> ⚠️ {_text(sentence)}", ""]
+    for table in about_tables(report):
+        lines += [f"**{table.title}** {_text(table.note)}", "", *_shown(table)]
     if report.verification:
         lines += _verification(report.verification)
         lines += _rankings(report.verification)

@@ -15,7 +15,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.benchmark_words import SHOWN as SHOWN_NODES
 from mari_onnx.report.benchmark_words import asked, broken_even, tables
@@ -41,6 +40,7 @@ from mari_onnx.report.words import (
     MARKS,
     STRONG,
     WEAK,
+    about_tables,
     by_operator,
     closeness,
     cost_rows,
@@ -50,7 +50,6 @@ from mari_onnx.report.words import (
     optimized_name,
     precision,
     sum_of_changes,
-    surveyed_cost,
     where,
 )
 
@@ -88,7 +87,7 @@ def to_text(report: Report, *, verbosity: int = 0, terminal: bool = False, width
 
 def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
     yield _title("mari-onnx", f"{report.version} {report.command}"), _header(report)
-    if report.survey or report.replay:
+    if report.survey or report.replay or report.precomputed:
         yield from _of_requests(report, everything)
         return
     if report.command != "verify":
@@ -114,9 +113,8 @@ def _sections(report: Report, *, everything: bool) -> Iterator[tuple[Text, Rende
 
 
 def _of_requests(report: Report, everything: bool) -> Iterator[tuple[Text, RenderableType]]:
-    """The sections of what is about recorded requests: a survey, or a replay."""
-    survey = survey_words.tables(report.survey, surveyed_cost(report)) if report.survey else ()
-    for table in (*survey, *(replay_words.tables(report.replay) if report.replay else ())):
+    """The sections of what is about tables: a survey, a replay, a model run over rows."""
+    for table in about_tables(report):
         yield _title(table.title, table.note), _shown(table)
     if report.verification:
         yield _title("Verification", "of the worst requests"), _verification(report.verification, everything)

@@ -12,6 +12,7 @@ from typing import Literal
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.histogram import Bin
+from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.shown import Shown
 from mari_onnx.report.survey import Survey
@@ -30,7 +31,7 @@ than rounding can explain. "accuracy": the models are the same function in float
 accurate in its own precision; or a plain tolerance is exceeded.
 """
 
-Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs", "replay"]
+Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs", "replay", "precompute"]
 Role = Literal["user", "item", "rank"]
 
 
@@ -381,12 +382,14 @@ class Report(Shown):
     policies: tuple[Policy, ...] = ()
     survey: Survey | None = None
     replay: Replay | None = None
+    precomputed: Precomputed | None = None
     graphs: tuple[Graph, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def passed(self) -> bool:
-        """Whether the verification passed, if there was one, the replay did, and every policy is met."""
+        """Whether the verification and the replay passed, if there were such, and all policies are met."""
         verified = self.verification is None or self.verification.passed
         replayed = self.replay is None or self.replay.passed
-        return verified and replayed and all(policy.met for policy in self.policies)
+        computed = self.precomputed is None or not self.precomputed.stopped
+        return verified and replayed and computed and all(policy.met for policy in self.policies)

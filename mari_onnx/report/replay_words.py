@@ -1,10 +1,12 @@
-"""What all views say of a replay: its tables as rows of text, and its part of the verdict."""
+"""What all views say of a replay, and of a model that was run over a table: tables as rows of text, and verdicts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from mari_onnx.report.numbers import count, known, microseconds, ratio, small
+from mari_onnx.report.numbers import count, known, microseconds, ratio, size, small
+from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.replay import Replay, Singled
 from mari_onnx.report.tables import Table
 
@@ -117,3 +119,25 @@ def replayed(replay: Replay) -> str:
 
 def _requests(n: int) -> str:
     return f"{n:,} request{'s' * (n != 1)}"
+
+
+def computed_tables(made: Precomputed) -> Iterator[Table]:
+    """The tables of what a model computed of the rows of a table."""
+    fingerprint = f", of the split {made.fingerprint}" if made.fingerprint else ""
+    yield Table(
+        "Stored", f"for each `{made.key}`{fingerprint}", ("numbers", "type", "output"),
+        [(f"{math.prod(each.shape):,}", each.dtype, each.name) for each in made.outputs],
+        words=1,
+    )  # fmt: skip
+    if made.stopped:
+        yield Table("Left out", "", ("", ""), [(group.place, group.reason) for group in made.stopped], words=0)
+
+
+def computed(made: Precomputed) -> str:
+    """The sentence of the verdict on that."""
+    if made.stopped:
+        more = f" (and {len(made.stopped) - 1} more)" if len(made.stopped) > 1 else ""
+        return f"{made.stopped[0].place} was not computed: {made.stopped[0].reason}{more}"
+    kept = f", of which {made.kept:,} were there" if made.kept else ""
+    files = f"{made.parts:,} file{'s' * (made.parts != 1)}"
+    return f"{count(made.rows)} rows in {files}{kept}, {size(made.bytes)}: {made.folder}"

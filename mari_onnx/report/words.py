@@ -22,9 +22,12 @@ from mari_onnx.report.model import (
     Verification,
 )
 from mari_onnx.report.numbers import count, microseconds, ratio, size, small
+from mari_onnx.report.replay_words import computed, computed_tables, replayed
 from mari_onnx.report.replay_words import failed as failed_replay
-from mari_onnx.report.replay_words import replayed
+from mari_onnx.report.replay_words import tables as replay_tables
 from mari_onnx.report.survey_words import options, surveyed
+from mari_onnx.report.survey_words import tables as survey_tables
+from mari_onnx.report.tables import Table
 
 GOOD, BAD, WEAK, STRONG = "green", "bold red", "dim", "bold"
 
@@ -160,6 +163,9 @@ def judged(report: Report) -> tuple[str, str, str]:
             return _was_timed(report)
         case "replay":
             return _was_replayed(report)
+        case "precompute":
+            made = report.precomputed
+            return (*MARKS[report.passed], "Nothing was computed" if made is None else computed(made))
         case "inputs":
             found = None if report.survey is None else surveyed(report.survey, surveyed_cost(report))
             return (*MARKS["as is"], found or _prospect(report))
@@ -216,6 +222,16 @@ def _declare(report: Report) -> str:
 def surveyed_cost(report: Report) -> Cost | None:
     """The cost with what is declared already, where that pays."""
     return report.cost_after if report.changed else report.cost_before
+
+
+def about_tables(report: Report) -> Iterator[Table]:
+    """The tables of what is about recorded requests, or about the rows of a table."""
+    if report.survey:
+        yield from survey_tables(report.survey, surveyed_cost(report))
+    if report.replay:
+        yield from replay_tables(report.replay)
+    if report.precomputed:
+        yield from computed_tables(report.precomputed)
 
 
 def left_out(report: Report) -> Iterator[str]:

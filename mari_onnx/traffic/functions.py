@@ -1,4 +1,4 @@
-"""The public functions on recorded traffic: `replay`. The command line calls it."""
+"""The public functions on recorded traffic: `replay` and `precompute`. The command line calls them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mari_onnx.document.document import ModelLike
 from mari_onnx.pipeline import Progress
 from mari_onnx.report.model import Report
 from mari_onnx.results import Optimized, model_of
-from mari_onnx.traffic.options import OptionFields, Options
+from mari_onnx.traffic.options import OptionFields, Options, Place, Precomputing, PrecomputingFields
 from mari_onnx.two_models import Called
 
 
@@ -61,3 +61,42 @@ def replay(
     called = Called(names("user_inputs", user_inputs), request_index)
     with within(**limits):
         return found(reference, model_of(optimized), called, settings, progress)
+
+
+class PrecomputeFields(PrecomputingFields, Limits, total=False):
+    """The options of `precompute` as keywords."""
+
+
+def precompute(
+    part: ModelLike,
+    *,
+    table: str | Sequence[str],
+    out: Place,
+    progress: Progress | None = None,
+    **options: Unpack[PrecomputeFields],
+) -> Report:
+    """Run a model, such as the item model of a split, over a table: `report.precomputed`.
+
+    `table` are patterns over Parquet files with a column for each input, and a row for each item. `out` is a folder, in
+    which each row group becomes a Parquet file with the key of each row and a list of numbers for each output. A
+    second call computes only what is missing. Needs pyarrow: `mari-onnx[traffic]`.
+
+    These arguments are keywords, too:
+
+        key                 the column that tells rows apart; the only one of ids that the model takes
+        columns             a TOML file that says which column is which input; see `mari_onnx.traffic.columns`
+        engine, workers,    where row groups are computed: "local", in as many processes as there are cores, each
+        threads             session with one thread
+        overwrite           whether parts of another model or table are removed from the folder
+        timeout, max_memory  the seconds in which some row group has to end (300), and the gigabytes of a process (8)
+
+    Raises UserError for a model, files, columns and values that cannot be used, with their names. What was written
+    before that is whole, and is not computed again.
+    """
+    from mari_onnx.traffic.precompute import precompute as made
+
+    given: dict[str, Any] = dict(options)
+    limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
+    settings = Precomputing(table=names("table", table), out=out, **given)
+    with within(**limits):
+        return made(part, settings, progress)

@@ -1,4 +1,7 @@
-"""The options of a replay. Nothing here imports pyarrow or a runtime, because the command line reads its choices."""
+"""The options of a replay, and of a model that is run over a table.
+
+Nothing here imports pyarrow or a runtime, because the command line reads its choices.
+"""
 
 from __future__ import annotations
 
@@ -73,3 +76,41 @@ class OptionFields(TypedDict, total=False):
     worst: Place | None
     journal: Place | None
     resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precomputing:
+    """Over which rows a model is run, and where its outputs go.
+
+    table        patterns over Parquet files, or folders of them; on this machine, or addresses that fsspec opens
+    out          the folder of the store, on this machine
+    key          the column that tells rows apart; where it is None, the only column of ids that the model takes
+    columns      a column map, in place of the columns of the inputs' names
+    engine       one of `ENGINES`
+    workers      processes; as many as there are cores, where it is None
+    threads      threads of each session
+    overwrite    whether parts of another model or table are removed
+    """
+
+    table: Sequence[str]
+    out: Place
+    key: str | None = None
+    columns: Place | None = None
+    engine: str = LOCAL
+    workers: int | None = None
+    threads: int = 1
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_engine(self.engine, self.workers, self.threads)
+
+
+class PrecomputingFields(TypedDict, total=False):
+    """The fields of `Precomputing` that may be left out, as keywords of `mari_onnx.precompute`."""
+
+    key: str | None
+    columns: Place | None
+    engine: str
+    workers: int | None
+    threads: int
+    overwrite: bool

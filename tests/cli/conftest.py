@@ -94,6 +94,9 @@ class Engine:
     def replay(self, reference: Path, optimized: Path, **given: Any) -> Report:
         return self.verify(reference, optimized, **given)
 
+    def precompute(self, part: Path, **given: Any) -> Report:
+        return self.inspect(part, **given)
+
     def bench(self, reference: Path, optimized: Path | None, **given: Any) -> Report:
         load(reference)
         if optimized is not None:
@@ -106,7 +109,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    for name in ("optimize", "split", "inspect", "verify", "bench", "inputs", "replay"):
+    for name in ("optimize", "split", "inspect", "verify", "bench", "inputs", "replay", "precompute"):
         monkeypatch.setattr(mari_onnx, name, getattr(made, name), raising=False)
     return made
 

@@ -22,7 +22,7 @@ from mari_onnx.version import __version__
 from tests.cli.conftest import Engine, Run
 from tests.report import reports
 
-COMMANDS = ["optimize", "split", "verify", "inspect", "bench", "inputs", "replay"]
+COMMANDS = ["optimize", "split", "verify", "inspect", "bench", "inputs", "replay", "precompute"]
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +40,7 @@ def arguments(command: str, path: Path, out: Path) -> list[object]:
         "inspect": [path],
         "bench": [path, path],
         "inputs": [path],
+        "precompute": [path, "--table", "items", "--out", out],
         "replay": [path, path, "--requests", "logs", "--request-id", "id"],
     }
     return given[command]
@@ -77,7 +78,7 @@ def test_every_command_has_a_report() -> None:
 def test_help(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:8]] == COMMANDS
+    assert [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines()[1:9]] == COMMANDS
     for code in (0, 1, 2, 3, 130, 143, 129):
         assert re.search(rf"\n    {code} |, {code} ", result.stdout)
 
@@ -92,7 +93,7 @@ def test_help_names_the_endings_of_every_form(run: Run) -> None:
 def test_help_of_each_command(run: Run, command: str) -> None:
     result = run(command, "-h")
     assert result.exit_code == 0
-    assert f"mari-onnx {command} model.onnx" in result.stdout
+    assert re.search(f"mari-onnx {command} (model|item)[.]onnx", result.stdout)
     assert all(len(line) <= 100 for line in result.stdout.splitlines())
 
 

@@ -24,6 +24,7 @@ from mari_onnx.report.model import (
     TensorFacts,
     Verification,
 )
+from mari_onnx.report.precompute import Precomputed, StoredOutput
 from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
 
@@ -290,6 +291,7 @@ SLOWER = Report(
     policies=(Policy("min-speedup", 1.5, False, "0.960 (0.951 to 0.970) at 1 candidate"),),
 )  # fmt: skip
 NO_REPLAY = Replay(1, 1, 3, 0, 0, 0, 0, (), (), Singled(0, 0, ()), Singled(0, 0, ()), (), ())
+NOTHING_STORED = Precomputed("store", "item_id", 0, 0, 0, 0, (), "", None)
 SURVEYED = Report(
     "inputs", "0.1.0", MODEL, REQUEST[4:], cost_before=BEFORE, cost_after=AFTER, changed=True,
     survey=Survey(
@@ -336,7 +338,23 @@ BROKEN = replace(
     ),
 )
 NOT_REPLAYED = replace(REPLAYED, verification=None, replay=NO_REPLAY)
+PRECOMPUTED = Report(
+    "precompute", "0.1.0", MODEL,
+    precomputed=Precomputed(
+        "store", "item_id", 2_000_000, 40, 38, 512_000_000,
+        (StoredOutput(LONG, "float", (64,)), StoredOutput("bias|2", "float", ())), "3f2a" * 16, "9c41" * 8,
+    ),
+)  # fmt: skip
+NOT_COMPUTED = replace(
+    PRECOMPUTED,
+    precomputed=replace(
+        PRECOMPUTED.precomputed or NOTHING_STORED, fingerprint=None,
+        stopped=(StoppedGroup("items.parquet, row group 3", "onnxruntime stopped (signal 11); run it by itself"),),
+    ),
+)  # fmt: skip
 EVERY = {
+    "precomputed": PRECOMPUTED,
+    "not_computed": NOT_COMPUTED,
     "replayed": REPLAYED,
     "broken": BROKEN,
     "not_replayed": NOT_REPLAYED,

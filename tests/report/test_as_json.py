@@ -11,15 +11,16 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from mari_onnx.report import benchmark, graph, histogram, model, replay, survey
+from mari_onnx.report import benchmark, graph, histogram, model, precompute, replay, survey
 from mari_onnx.report.as_json import to_json
 from tests.report import reports
 
 SCHEMA = json.loads(importlib.resources.files("mari_onnx.report").joinpath("schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+MODULES = (model, benchmark, histogram, precompute, replay, survey)
 RECORDS = [
     record
-    for record in {**vars(model), **vars(benchmark), **vars(survey), **vars(replay), **vars(histogram)}.values()
+    for record in {name: each for module in MODULES for name, each in vars(module).items()}.values()
     if isinstance(record, type) and dataclasses.is_dataclass(record) and record is not graph.Graph
 ]
 

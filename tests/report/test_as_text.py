@@ -15,6 +15,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 VERDICTS = {
+    "precomputed": "✓ 2 M rows in 40 files, of which 38 were there, 512 MB: store",
+    "not_computed": "✗ items.parquet, row group 3 was not computed: onnxruntime stopped (signal 11); run it by itself",
     "replayed": "! The same predictions: 19,996 requests with 10 M candidates, at most 4.9e-07 of the scale apart, "
     "in 2.0 times less time; the reference does not run on 4 of 20,000 "
     f"requests: request a|7: indices element out of data bounds, {reports.LONG}",

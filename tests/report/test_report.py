@@ -32,6 +32,7 @@ SHOWN = (
     "surveyed",
     "replayed",
     "broken",
+    "precomputed",
 )
 
 

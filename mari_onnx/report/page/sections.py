@@ -12,6 +12,7 @@ from mari_onnx.report.benchmark_words import where as timed_where
 from mari_onnx.report.model import Divergence, Remark, Report, Split, TensorFacts, Verification
 from mari_onnx.report.numbers import count, counted, known, ratio, size, small
 from mari_onnx.report.page.markup import add, add_table, say
+from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.survey_words import ROWS, typed
 from mari_onnx.report.tables import Table
@@ -180,6 +181,12 @@ def replayed(parent: Xml.Element, replay: Replay) -> None:
     for sentence in replay_words.problems(replay):
         say(parent, sentence, class_="warning" if replay.passed else "bad")
     for table in replay_words.tables(replay):
+        add_table(parent, table)
+
+
+def computed(parent: Xml.Element, made: Precomputed) -> None:
+    """What was stored of the rows of a table."""
+    for table in replay_words.computed_tables(made):
         add_table(parent, table)
 
 
