@@ -16,7 +16,7 @@ from mari_onnx.report import render
 from mari_onnx.report.graph import Dependence, Graph, GraphNode
 from mari_onnx.report.model import Remark, Report, TensorFacts
 from tests.report import reports
-from tests.report.page.browser import NARROW, WIDE, chromium, opened
+from tests.report.page.browser import CHROMIUM, NARROW, WIDE, chromium, opened
 
 pytest.importorskip("bokeh")
 pytest.importorskip("igraph")
@@ -56,6 +56,9 @@ def din() -> Report:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    pytest.importorskip("playwright")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
     with chromium() as started:
         yield started
 

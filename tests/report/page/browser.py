@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 WIDE, NARROW = 1280, 390
@@ -57,11 +55,12 @@ class Opened:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """The browser. Tests are skipped where there is none, or nothing to drive it with."""
-    driver = pytest.importorskip("playwright.sync_api")
+    """The browser. Raises ImportError or OSError where there is nothing to drive it with, or none."""
+    from playwright.sync_api import sync_playwright
+
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
-    with driver.sync_playwright() as started:
+        raise FileNotFoundError("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             yield browser
