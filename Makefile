@@ -15,7 +15,7 @@ RUNS    ?= 200
 PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs site corpus suite fuzz fuzz-files mutate alarms memory bench clean
+.PHONY: help demo test check check-versions format samples docs screenshots site corpus suite fuzz fuzz-files mutate alarms memory bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ samples: $(SAMPLES)/.ready ## Make the sample models again, from the libraries t
 
 docs: $(READY) ## Write what is generated in README.md and docs again
 	$(BIN)/python -m docs.generate
+
+screenshots: $(READY) ## Take the pictures of a page in docs again (Chromium)
+	$(BIN)/python -m docs.screenshots
 
 site: $(SITE)/.ready ## Build the documents as a web site in build/site, and fail on any warning
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet

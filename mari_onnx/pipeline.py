@@ -43,6 +43,7 @@ from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan, Turn
+from mari_onnx.planning.products import settled
 from mari_onnx.planning.search import best_plan
 from mari_onnx.planning.two_graphs import with_exported
 from mari_onnx.report.graph import Graph
@@ -294,7 +295,7 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     """The report on a plan: roles of inputs, remarks on nodes, and the cost of a call before and after."""
     found = plan.reading.roles
     document = plan.reading.model.document
-    remarks = list(plan.program.context.remarks)
+    remarks = settled(plan)
     if any(remark.status == "broken" for remark in remarks):
         blame(document)
     if (fixed := fixed_batch(plan.reading.model)) is not None:

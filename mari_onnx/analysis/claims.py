@@ -23,7 +23,11 @@ from mari_onnx.ir.forms import Array, Value
 
 
 def claim(ctx: Context, value: Value, rule: str) -> None:
-    """Name the unnamed tensors of a value's array and terms after the value, and note that this rule made them."""
+    """Name the unnamed tensors of a value's array and terms after the value, and note that this rule made them.
+
+    All nodes that were made since the last claim were made for this value.
+    """
+    ctx.made.append((ctx.b.count, value.name))
     if value.dims is None or value.constant:
         return
     terms = [array for _, array in value.terms.signed] if value.terms else []

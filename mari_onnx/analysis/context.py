@@ -147,6 +147,9 @@ class Context:
     origins: dict[Tensor, Origin] = field(default_factory=dict)
     """The origin of each named tensor: the value that it is a form of, the form, and the rule that made it."""
 
+    made: list[tuple[int, str]] = field(default_factory=list)
+    """Each value in its order, with the serial of the last node that was made for it or for one before."""
+
     facts: Facts = field(default_factory=Facts)
     read_counts: Mapping[str, int] = field(default_factory=dict)
     """How often each tensor of the original graph is read, by its name."""
@@ -196,7 +199,7 @@ class Context:
         """The state of a walk over a body. What it finds is not told of the graph around it."""
         findings = ("remarks", "proven_equal", "found_long_enough", "row_selectors")
         apart = {name: deepcopy(getattr(self, name)) for name in findings}
-        return replace(self, providers=dict(self.providers), on_one_row=True, **apart)
+        return replace(self, providers=dict(self.providers), on_one_row=True, made=[], **apart)
 
     def terms_beside(self, terms: Terms, total: Array, name: str) -> Terms | None:
         """The terms of the value `name`, whose array is their sum `total`. None where both might be computed.

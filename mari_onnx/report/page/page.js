@@ -242,12 +242,15 @@
 
     function ofModule(block) {
       const nodes = fold.blocks[block], MOST = 60;
+      const ordered = [...nodes].sort((a, b) => (graph.macs[b] ?? 0) - (graph.macs[a] ?? 0));
       const macs = sum(nodes.map((node) => graph.macs[node])), time = sum(nodes.map((node) => graph.time[node]));
       const facts = [
         ["follows from", FOLLOWS[follows(block)]], ["multiply-adds", macs ? number(macs) : ""],
         ["measured", time ? `${time.toPrecision(3)} µs` : ""], ["", link("Unfold", () => unfold(block))],
-        [`${nodes.length} nodes`, items("ul", nodes.slice(0, MOST).map((node) =>
-          link(`${operator(node)} ${first(node)}`, () => show(data.graphs.indexOf(graph), node))))],
+        [`${nodes.length} nodes`, items("ul", ordered.slice(0, MOST).map((node) => {
+          const known = graph.macs[node] ? `, ${number(graph.macs[node])} multiply-adds` : "";
+          return link(`${operator(node)} ${first(node)}${known}`, () => show(data.graphs.indexOf(graph), node));
+        }))],
         ["", nodes.length > MOST ? `and ${nodes.length - MOST} more` : ""],
       ];
       return [element("h3", fold.names[block]), list(facts)];
