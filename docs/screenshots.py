@@ -27,10 +27,11 @@ def main() -> int:
         path.write_text(report.to_html(), encoding="utf-8")
         for name, (width, scheme) in PICTURES.items():
             with opened(browser, path, width=width, scheme=scheme) as found:
+                if width == NARROW:
+                    found.page.evaluate("document.querySelector('#which').scrollIntoView()")
+                    found.page.wait_for_timeout(300)
                 found.page.mouse.click(*found.place(found.drawn("blocks", "full").index(CHOSEN)))
                 found.page.mouse.move(0, 0)  # off the block, so that no hint covers others
-                if width == NARROW:
-                    found.page.evaluate("document.querySelector('section.graph').scrollIntoView()")
                 found.page.wait_for_timeout(500)  # until all of it is drawn
                 found.page.screenshot(path=DOCS / f"{name}.png")
     sys.stdout.write("".join(f"docs/{name}.png\n" for name in PICTURES))

@@ -35,30 +35,15 @@ def drawing() -> Any:
 
     `labels` are those of the blocks that are in sight alone: a text takes a browser as long as fifty blocks.
     """
-    made = plot(560, x_range=Range1d(0, 1), y_range=Range1d(0, 1), match_aspect=True, name="graph")
+    made = plot(None, x_range=Range1d(0, 1), y_range=Range1d(0, 1), match_aspect=True, name="graph")
     columns = ("x", "y", "fill", "width", "operator", "full", "module")
     blocks = ColumnDataSource({column: [] for column in columns}, name="blocks")
     edges = ColumnDataSource({"xs": [], "ys": []}, name="edges")
     labels = ColumnDataSource({"x": [], "y": [], "operator": [], "name": []}, name="labels")
     made.add_glyph(edges, MultiLine(xs="xs", ys="ys", line_width=1, line_alpha=0.7, tags=["line_color=edge"]))
     boxes = made.add_glyph(
-        blocks,
-        Rect(
-            x="x", y="y", width=WIDTH, height=HEIGHT, fill_color="fill", line_width="width", border_radius=6,
-            tags=["line_color=ink"],
-        ),
-    )  # fmt: skip
-    boxes.selection_glyph = Rect(
-        x="x",
-        y="y",
-        width=WIDTH,
-        height=HEIGHT,
-        fill_color="fill",
-        line_width=4,
-        border_radius=6,
-        tags=["line_color=chosen"],
+        blocks, _box("ink"), selection_glyph=_box("chosen", 4), nonselection_glyph=_box("ink"), name="boxes"
     )
-    boxes.nonselection_glyph, boxes.name = None, "boxes"
     said = {"text_align": "center", "text_color": "#111111", "text_baseline": "middle", "text_font": FONT}
     operator = Text(x="x", y="y", text="operator", y_offset=-8, text_font_style="bold", name="operators", **said)
     name = Text(x="x", y="y", text="name", y_offset=8, name="names", **said)
@@ -72,6 +57,14 @@ def drawing() -> Any:
     made.grid.visible = False
     made.min_border = 0
     return json_item(made)
+
+
+def _box(line: str, width: float | str = "width") -> Rect:
+    """A block whose frame has this colour of the page, and the width in the column `width` or the given one."""
+    return Rect(
+        x="x", y="y", width=WIDTH, height=HEIGHT, fill_color="fill", line_width=width, border_radius=6,
+        tags=[f"line_color={line}"],
+    )  # fmt: skip
 
 
 def graphs(report: Report) -> dict[str, Any]:

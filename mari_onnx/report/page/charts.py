@@ -73,9 +73,10 @@ def shown(name: str) -> str:
     return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
-def plot(height: int, **more: Any) -> figure:
-    """A figure as wide as the page, without tools."""
-    made = figure(height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", **more)
+def plot(height: int | None, **more: Any) -> figure:
+    """A figure without tools, as wide as its frame, and as high too where it has no height of its own."""
+    sizing = {"sizing_mode": "stretch_both"} if height is None else {"sizing_mode": "stretch_width", "height": height}
+    made = figure(toolbar_location=None, tools="", **sizing, **more)
     made.stylesheets = [InlineStyleSheet(css=STYLE)]
     made.min_border = 4
     return made

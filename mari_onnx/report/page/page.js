@@ -152,7 +152,10 @@
       const sight = !isNear ? [] : [...fold.x.keys()].filter((block) =>
         Math.abs(2 * fold.x[block] - h.start - h.end) < h.end - h.start + FIELD.width
         && Math.abs(2 * fold.y[block] - v.start - v.end) < v.end - v.start + FIELD.height);
-      if (isNear !== wasNear) boxes.glyph.line_width = isNear ? { field: "width" } : { value: 0.5 };
+      if (isNear !== wasNear) {
+        const line = isNear ? { field: "width" } : { value: 0.5 };
+        for (const each of [boxes.glyph, boxes.nonselection_glyph]) each.line_width = line;
+      }
       wasNear = isNear;
       if (!sight.length && !labels.data.x.length) return;
       for (const { glyph, name } of written) {
