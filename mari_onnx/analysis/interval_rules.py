@@ -203,6 +203,23 @@ def _matrix_product(use: Use) -> Interval | None:
     return add(bound, multiply(use.inputs[2], factor))
 
 
+def _einsum(use: Use) -> Interval | None:
+    """A sum of as many products as there are indices that the result lacks, whose extents have to be numbers."""
+    left, arrow, result = use.attribute("equation").decode().replace(" ", "").partition("->")
+    terms = left.split(",")
+    shapes = [use.input(i).known_shape for i in range(len(use.inputs))]
+    if not arrow or "." in left or [len(t) for t in terms] != [len(shape) for shape in shapes]:
+        return None
+    pairs = [pair for term, shape in zip(terms, shapes, strict=True) for pair in zip(term, shape, strict=True)]
+    extents = dict(sorted(pairs, key=lambda pair: pair[1] != 1))  # one of 1 broadcasts
+    count = product(e for letter, e in extents.items() if letter not in result)
+    sizes = [x.magnitude.max(initial=0) for x in use.inputs]
+    if not isinstance(count, int):
+        return None
+    most = count * math.prod(sizes) if all(sizes) else 0.0
+    return between(-most, most, use.rank)
+
+
 def _standardized(use: Use) -> Interval | None:
     """The largest of n numbers whose squares have the mean 1 is sqrt(n), before scale and shift."""
     extents = use.input(0).known_shape[use.attribute("axis", -1) :]
@@ -265,6 +282,7 @@ RULES: Mapping[str, Rule] = {
     **interval_moves.RULES,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
+    "Einsum": _einsum,
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _standardized),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _of_elements),
     "ReduceSum": _summed,

@@ -17,8 +17,8 @@ NUMBERS = {"Neg", "Reciprocal", "Abs", "Sqrt", "Relu", "Identity", "Sigmoid", "S
            "Sin", "Cos", "Gelu", "Mish", "HardSwish", "IsNaN"}  # fmt: skip
 PAIRS = {"Add", "Sub", "Mul", "Div", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Max", "Min", "Sum"}
 LOGIC = {"And", "Or", "Xor"}
-ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "LayerNormalization", "RMSNormalization",
-             "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Swish", "QuickGelu",
+ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "Einsum", "LayerNormalization",
+             "RMSNormalization", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Swish", "QuickGelu",
              *interval_moves.RULES}  # fmt: skip
 """Tested with graphs in `test_intervals`, or the same rule as another one."""
 

@@ -50,17 +50,19 @@ def test_a_mask_with_an_unknown_part() -> None:
     [
         ("t = LayerNormalization <axis = -1> (user, scale4, shift4)", 2 * 3 + 1),
         ("s = Sigmoid (user) t = MatMul (s, weight)", 4 * 3),
+        ('s = Sigmoid (user) t = Einsum <equation = "bd,dn->bn"> (s, weight)', 4 * 3),
+        ('s = Sigmoid (user) o = Unsqueeze (s, second) t = Einsum <equation = "bnd,bd->b"> (o, s)', 4),
         ("t = Tanh (user)", 1),
         ("sq = Mul (user, user) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e) "
          "i = Reciprocal (r) t = Mul (user, i)", 2),
         ("sq = Pow (user, two) mean = ReduceMean <axes = [1]> (sq) e = Add (mean, little) r = Sqrt (e) "
          "t = Div (user, r)", 2),
     ],
-    ids=["layer norm", "linear", "tanh", "rms norm", "rms norm by a division"],
+    ids=["layer norm", "linear", "einsum", "einsum of two sides", "tanh", "rms norm", "rms norm by a division"],
 )  # fmt: skip
 def test_what_bounds_a_tensor(body: str, bound: float) -> None:
     found = interval(body, scale4=np.full(4, 3, np.float32), shift4=np.ones(4, np.float32), two=np.float32(2),
-                     weight=np.full((4, 2), 3, np.float32), little=np.float32(1e-6))  # fmt: skip
+                     second=[1], weight=np.full((4, 2), 3, np.float32), little=np.float32(1e-6))  # fmt: skip
     assert found.magnitude.max() == pytest.approx(bound, rel=1e-5)
 
 

@@ -108,7 +108,7 @@ def softmax(op: Op, ctx: Context) -> Derived:
     along = [axis] if op.opset >= OPERATORS[op.op_type].one_axis_from else range(axis, rank)
     since, outputs = ctx.b.count, [(op.data.dims, op.data.dtype)]
     derived = run_along(op, ctx, along, outputs)
-    if op.op_type != "Softmax" or isinstance(derived, Refused) or list(along) != [rank - 1]:
+    if op.op_type == "Hardmax" or isinstance(derived, Refused) or list(along) != [rank - 1]:
         return derived
     node = _Along(op, ctx, along, outputs, [], in_place=False)
     return [blocks.softmax(op, ctx, derived[0], lambda array, part: node.run(array, part)[0], since)]

@@ -178,16 +178,19 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
     """The Softmax along the last dimension, in blocks; `whole` is its result as it is known so far.
 
     Blocks of one row are joined, so that one Softmax runs over all of them, and cut apart again. Blocks that have no
-    weight are left out before. A remark names the node if no mask proves that of the candidates' columns.
+    weight are left out before. A remark names the node if no mask proves that of the candidates' columns. Likewise the
+    LogSoftmax, in which blocks that are -inf stay so: one of -1e9 has a weight of 0, and a logarithm that is finite.
     """
-    x, blocks = op.data, blocks_of(ctx, op.data)
+    x, blocks, log = op.data, blocks_of(ctx, op.data), op.op_type == "LogSoftmax"
     if blocks is None or blocks.alone or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
         return whole
     lines, seen, alone = [], [], set[Place]()
     for r, line in enumerate(blocks.grid):
         gains = any(side(ctx, array) == "user" for array in line)  # else no block of the row lacks the candidates
         masked = masked_blocks(ctx.intervals, blocks, r) if gains else []
-        if gains and not masked and blocks.row is not None:
+        if log:
+            masked = [c for c in masked if _is(ctx, line[c], -np.inf)]
+        elif gains and not masked and blocks.row is not None:
             assumed = masked_blocks(ctx.assumed_intervals, blocks, r)
             if assumed and ctx.assume_masked:
                 ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
@@ -195,13 +198,13 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
             else:
                 seen.append(bool(assumed))
         kept = [c for c in range(len(line)) if c not in masked]
-        own = {c: array for c in kept if (array := own_alone(ctx.intervals, blocks, r, c)) is not None}
-        if not own and ctx.assume_masked:
+        own = {c: a for c in kept if not log and (a := own_alone(ctx.intervals, blocks, r, c)) is not None}
+        if not own and ctx.assume_masked and not log:
             own = {c: a for c in kept if (a := own_alone(ctx.assumed_intervals, blocks, r, c)) is not None}
             if own:
                 ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
         alone |= {(r, c) for c in own}
-        lines.append(_over(ctx, blocks, r, kept, own, x.known_dims, run))
+        lines.append(_over(ctx, blocks, r, kept, own, -np.inf if log else 0, x.known_dims, run))
     if seen:
         explain_seen(op, ctx, assumed=all(seen))
     made = replace(blocks, grid=tuple(lines), diagonals=(), alone=frozenset(alone))
@@ -216,14 +219,16 @@ def _over(
     r: int,
     kept: Sequence[int],
     own: Mapping[int, Array],
+    other: float,
     dims: Dims,
     run: Callable[[Array, Renaming], Array],
 ) -> tuple[Array, ...]:
-    """The Softmax over the blocks `kept` of a row, and 0 in place of the others; `dims` are those of the matrix.
+    """The Softmax over the blocks `kept` of a row, and `other` in place of the rest; `dims` are those of the matrix.
 
     Of a block in `own` nothing but the diagonal has a weight: each row has one column there, and not as many as rows.
     """
-    zero = Array(ctx.b.constant(np.zeros((), helper.tensor_dtype_to_np_dtype(blocks.grid[r][0].tensor.dtype))), ())
+    dtype = helper.tensor_dtype_to_np_dtype(blocks.grid[r][0].tensor.dtype)
+    left_out = Array(ctx.b.constant(np.array(other, dtype)), ())
     columns = {c: Axis(1) if c in own else blocks.columns[c] for c in kept}
     axis = Axis(total(column.extent for column in columns.values()), blocks.column.name)
     of_row = {**blocks.around(r, 0), blocks.column: (axis,)}
@@ -233,7 +238,7 @@ def _over(
     line = []
     for c in range(len(blocks.columns)):
         if c not in columns:
-            line.append(zero)
+            line.append(left_out)
             continue
         column, stop = columns[c], start + columns[c].extent
         part = cut(ctx.b, weights, axis, start, stop, column)

@@ -4,6 +4,7 @@
 
     f(x)       lacks the axes that x lacks, in every dimension that f does not work within
     f([a; b])  = [f(a); f(b)], for parts along such a dimension
+    Trilu(x)   = Where(kept, x, 0), for scores of attention that are known block by block (see `blocks`)
 
 Example: the history [B, d, 50] has 50 steps and is the same for all candidates B. AveragePool over the steps runs on
 one row. The shape inference of onnx says how many steps the result has.
@@ -22,15 +23,17 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.context import BOOL, Context, Derived, Op
 from mari_onnx.analysis.rules.along import run_along
+from mari_onnx.analysis.rules.blocks import blocks_of
 from mari_onnx.analysis.rules.columns import select
+from mari_onnx.analysis.rules.elementwise import elementwise
 from mari_onnx.analysis.shape_inference import infer
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.ir.arrays import plain
-from mari_onnx.ir.axes import Dims, Refused, dim, extent_of
+from mari_onnx.ir.axes import Dims, Refused, dim, extent_of, new_dims
 from mari_onnx.ir.expressions import fold
-from mari_onnx.ir.forms import Value
+from mari_onnx.ir.forms import Array, Value
 
 SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
 """Operators whose result has the shape of their input."""
@@ -50,8 +53,23 @@ def pool(op: Op, ctx: Context) -> Derived:
 
 
 def triangle(op: Op, ctx: Context) -> Derived:
-    """Trilu works within the last two dimensions."""
-    return _within(op, ctx, range(_rank(op) - 2, _rank(op)))
+    """Trilu works within the last two dimensions; of scores in blocks it is a mask, Where(kept, x, 0)."""
+    found = _within(op, ctx, range(_rank(op) - 2, _rank(op)))
+    if isinstance(found, Refused) or blocks_of(ctx, op.data) is None:
+        return found
+    diagonal = op.input(1)
+    content = np.array(0) if diagonal is None else diagonal.content
+    sizes = [*map(extent_of, op.data.known_dims[-2:]), None if content is None else content.item()]
+    if not all(isinstance(e, int) for e in sizes):
+        return found
+    rows, columns, k = (int(str(e)) for e in sizes)
+    shape, k = (rows, columns), min(max(k, -rows), columns)
+    kept = ~np.tri(*shape, k - 1, np.bool_) if op.attribute("upper", 1) else np.tri(*shape, k, np.bool_)
+    dims, dtype = new_dims(shape), helper.tensor_dtype_to_np_dtype(op.data.dtype)
+    mask = Value("", dims, BOOL, Array(ctx.b.constant(kept), dims))
+    zero = Value("", (), op.data.dtype, Array(ctx.b.constant(np.zeros((), dtype)), ()))
+    where = helper.make_node("Where", ["", op.data.name, ""], [op.name])
+    return elementwise(Op(where, (mask, op.data, zero), op.opset), ctx)
 
 
 def channels(op: Op, ctx: Context) -> Derived:

@@ -169,6 +169,39 @@ def test_a_nonlinearity_without_a_denominator(style: str, attention: str) -> Non
 
 
 @styles
+@pytest.mark.parametrize(
+    ("triangle", "proved"),
+    [
+        ("Trilu <upper = 0> (r)", True),
+        ("Trilu <upper = 0> (r, minus)", True),
+        ("Trilu <upper = 0> (r, plus)", False),
+        ("Trilu <upper = 0> (r, far)", False),
+        ("Trilu (r)", False),
+        ("Trilu (r, minus)", False),
+    ],
+)
+def test_a_triangle_of_weights(style: str, triangle: str, proved: bool) -> None:
+    """Of HSTU's scores, which no denominator has seen: on the other side of a diagonal they are 0."""
+    attention = f"r = Relu (s) p = {triangle}"
+    result = rewrite_and_check(model(style, attention, minus=np.array(-1), plus=np.array(1), far=np.array(2**62)))
+    assert history_is_the_users(result) == proved
+
+
+@styles
+def test_a_softmax_by_its_logarithm(style: str) -> None:
+    attention = "m = Add (s, mask) l = LogSoftmax <axis = -1> (m) p = Exp (l)"
+    result = rewrite_and_check(model(style, attention, mask=filled(CAUSAL, -np.inf)), **CLOSE)
+    assert history_is_the_users(result)
+
+
+def test_a_logarithm_of_almost_nothing_is_finite() -> None:
+    """The weight of a logit of -1e9 is 0, and the logarithm of a LogSoftmax is not that of 0: y has numbers near it."""
+    attention = "t = Tanh (s) m = Where (mask, t, filler) p = LogSoftmax <axis = -1> (m)"
+    result = rewrite_and_check(model("tiled", attention, mask=CAUSAL, filler=np.float32(-1e9)), **CLOSE)
+    assert not history_is_the_users(result)
+
+
+@styles
 @pytest.mark.parametrize(("scores", "mixed"), [("bqd,bkd->bqk", "bqk,bkd->bqd"), ("bqd,bkd->bkq", "bkq,bkd->bdq")])
 def test_products_as_einsum(style: str, scores: str, mixed: str) -> None:
     """Letters in any order: scores are turned, and so is their mask, and the rows of the result are."""
