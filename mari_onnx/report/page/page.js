@@ -44,6 +44,7 @@
   }
 
   if (data.drawing) await showGraphs();
+  performance.mark("graph");
   for (const [id, item] of Object.entries(data.charts)) await embed(item, id);
   document.documentElement.dataset.ready = "yes";
 
@@ -60,7 +61,7 @@
     let graph, fold, blockOf, chosen = -1, asked = 0, wasNear;
 
     const first = (node) => graph.tensors[node][0] ?? "";
-    const short = (name, most = 19) => (name.length <= most ? name : `…${name.slice(1 - most)}`);
+    const short = (name, most = 17) => (name.length <= most ? name : `…${name.slice(1 - most)}`);
     const operator = (node) => graph.operator[node] || "input";
 
     function follows(block) {

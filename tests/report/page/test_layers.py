@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
+import onnx
 import pytest
 
+from mari_onnx.document.graph_facts import graph_facts
 from mari_onnx.report.graph import Graph, GraphNode
 
 pytest.importorskip("igraph")
 
 from mari_onnx.report.page.layers import ACROSS, DOWN, HEIGHT, Fold, folds
+
+SAMPLES = Path(__file__).parents[3] / "sample_models"
 
 
 def node(name: str, reads: str = "", scope: str = "") -> GraphNode:
@@ -57,11 +62,13 @@ def test_what_is_read_is_above_and_inputs_stand_near() -> None:
     assert max(y.values()) == 0
 
 
-def test_blocks_do_not_overlap() -> None:
-    for fold in folds(NESTED):
+@pytest.mark.parametrize("sample", ["decoder_expanded", "din_vanilla", "hstu_vanilla"])
+def test_blocks_do_not_overlap(sample: str) -> None:
+    """igraph lays some blocks of these over others."""
+    model = onnx.load(SAMPLES / f"{sample}.onnx")
+    for fold in folds(graph_facts("before", model, (), {})):
         places = sorted(zip(fold.y, fold.x, strict=True))
-        for (y, x), (below, right) in pairwise(places):
-            assert below - y >= DOWN or right - x >= ACROSS - 1
+        assert all(below - y >= DOWN or right - x >= ACROSS - 0.2 for (y, x), (below, right) in pairwise(places))
 
 
 def test_edges_go_from_block_to_block() -> None:
