@@ -25,6 +25,7 @@ from docs.stages import alternative, forms_of, interpreted, stages
 from mari_onnx.cli import EPILOG
 from mari_onnx.ir.axes import show
 from mari_onnx.report import SUFFIXES, view_of
+from mari_onnx.report.note import MEANINGS
 from mari_onnx.report.numbers import count, ratio
 from mari_onnx.verification.compare import judge as compare
 from mari_onnx.verification.inputs import draw as inputs
@@ -88,6 +89,12 @@ def endings() -> str:
     rows = ["| ending | form, as `--format` calls it |", "| --- | --- |"]
     rows += [f"| `{ending}` | `{view}` |" for ending, view in SUFFIXES.items()]
     return "\n".join([*rows, f"| none | `{view_of(PurePath('report'))}` |"])
+
+
+def notes() -> str:
+    """What each code of a note says."""
+    rows = ["| code | what the note says |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items())])
 
 
 def exit_codes() -> str:
@@ -462,6 +469,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "split": split,
     "report": report,
     "endings": endings,
+    "notes": notes,
     "exit-codes": exit_codes,
     "commands": commands,
     "samples": samples,

@@ -14,35 +14,24 @@ from typing import Any, Unpack
 
 from mari_onnx import pipeline, two_models
 from mari_onnx.arguments import flag, names
-from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, within
+from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, current, within
+from mari_onnx.demands import MAKING, BenchFields, OptimizeDemands, SplitDemands, parted
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import ModelLike
 from mari_onnx.document.passport import check_parts
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.measurement.options import OptionFields as MeasurementFields
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
-from mari_onnx.policies import Gain, GainFields, of_times
-from mari_onnx.report.model import Configuration, Report, Role
-from mari_onnx.results import ON_FAILURE, OnFailure, Optimized, SplitModels, check, model_of
+from mari_onnx.policies import Trust, of_times
+from mari_onnx.report.model import Configuration, Report
+from mari_onnx.report.split import Role
+from mari_onnx.results import OnFailure, Optimized, SplitModels, check, model_of
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.survey.survey import Requests, survey
 from mari_onnx.two_models import Called
 from mari_onnx.verification.options import OptionFields, Options, Place
-
-
-class Demands(Limits, total=False):
-    """The other arguments of the functions that make models."""
-
-    metadata: bool
-    fold_tables: int
-    on_failure: OnFailure
-
-
-class OptimizeDemands(Demands, GainFields, total=False):
-    """The same, with the policies of `optimize`."""
 
 
 def optimize(
@@ -101,6 +90,8 @@ def optimize(
         max_size_growth
         fold_tables           the bytes that tables of embeddings may take that are multiplied in advance by the weights
                               of the products that read them, so that a product is a row that is looked up (0)
+        require_verified,     policies: whether a changed model has to be verified, and the codes of the notes that its
+        allow_notes           verification may have (see `report.note`)
         metadata              whether a changed model says what it was made from, and how (see `document.passport`)
         on_failure            "raise" raises FailedError where the verification failed or a policy is not met, and by
                               default, "report", `report.passed` says so.
@@ -111,7 +102,7 @@ def optimize(
     Raises UserError where the analysis is over its time or memory.
     """
     mode = mode_of(user_batch, request_index, names("request_key", request_key), guard)
-    limits, on_failure, others = _parted(demands)
+    asked = parted(demands)
     settings = Settings(
         names("user_inputs", user_inputs),
         batch,
@@ -119,16 +110,16 @@ def optimize(
         allow_no_candidates=allow_no_candidates,
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
-        fold_tables=others.pop("fold_tables", 0),
-        metadata=others.pop("metadata", True),
+        fold_tables=asked.fold_tables,
+        metadata=asked.metadata,
     )
     flag("verify", verify)
-    gain = Gain(**others)
-    with within(**limits):
+    with within(**asked.limits):
         document = as_document(model)
         with blaming(document):
             made = pipeline.optimize(document, settings, verified=verify, progress=progress)
-    report = _passed(replace(made.report, policies=gain.judged(made.report)), on_failure)
+        report = _timed(replace(made.report, policies=asked.judged(made.report)))
+    report = _passed(report, asked.on_failure)
     return Optimized(made.models.get("rank", made.document.proto), report, made.document)
 
 
@@ -162,7 +153,7 @@ def inspect(
     with within(**limits):
         document = as_document(model)
         with blaming(document):
-            return pipeline.inspect(document, settings)
+            return _timed(pipeline.inspect(document, settings))
 
 
 def split(
@@ -177,7 +168,7 @@ def split(
     assume_masked: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
-    **demands: Unpack[Demands],
+    **demands: Unpack[SplitDemands],
 ) -> SplitModels:
     """Cut a model into a user model, which runs once for a request, and a ranking model, which takes its outputs.
 
@@ -191,7 +182,7 @@ def split(
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     items = names("item_inputs", item_inputs)
-    limits, on_failure, others = _parted(demands)
+    asked = parted(demands, gains=False)
     settings = Settings(
         names("user_inputs", user_inputs),
         batch,
@@ -199,15 +190,16 @@ def split(
         items,
         dynamic_batch=dynamic_batch,
         assume_masked=assume_masked,
-        metadata=others.pop("metadata", True),
-        fold_tables=others.pop("fold_tables", 0),
+        metadata=asked.metadata,
+        fold_tables=asked.fold_tables,
     )
     flag("verify", verify)
-    with within(**limits):
+    with within(**asked.limits):
         document = as_document(model)
         with blaming(document):
             made = pipeline.split(document, settings, verified=verify, progress=progress)
-    return SplitModels(made.models, _passed(made.report, on_failure), made.document)
+        report = _timed(replace(made.report, policies=asked.judged(made.report)))
+    return SplitModels(made.models, _passed(report, asked.on_failure), made.document)
 
 
 def check_pair(user_model: ModelLike, rank_model: ModelLike, *, item_model: ModelLike | None = None) -> str:
@@ -234,6 +226,7 @@ def verify(
     item_model: ModelLike | None = None,
     timeout: float = TIMEOUT,
     max_memory: float = MAX_MEMORY,
+    allow_notes: Sequence[str] | None = None,
     progress: Progress | None = None,
     **options: Unpack[OptionFields],
 ) -> Report:
@@ -254,16 +247,20 @@ def verify(
         runtime             a second runtime
         failing             a path: the smallest inputs on which the models differ are written there, as .npz
 
+    `allow_notes` is a policy: the codes of the notes that the verification may have (see `report.note`).
+
     No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, if the signatures differ in
     a way that no serving mode explains, and if the models of a split are not those of one split.
     """
     given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": model_of(optimized)}
+    trust = Trust(allow_notes=allow_notes)
     with within(timeout, max_memory):
         parts = {role: as_document(model) for role, model in given.items() if model is not None}
         if len(parts) > 1:
             check_parts(parts, complete=False)
         called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
-        return two_models.verify(reference, list(parts.values()), called, Options(**options), progress)
+        report = two_models.verify(reference, list(parts.values()), called, Options(**options), progress)
+        return _timed(replace(report, policies=trust.judged(report)))
 
 
 def inputs(
@@ -292,23 +289,8 @@ def inputs(
     with within(**limits):
         document = as_document(model)
         with blaming(document):
-            return survey(document, Settings(names("user_inputs", user_inputs), batch, mode_of()), recorded, progress)
-
-
-class BenchFields(MeasurementFields, Limits, total=False):
-    """The options of `bench` as keywords."""
-
-    batch: int | Sequence[int]
-    user_batch: UserBatch
-    guard: GuardName | None
-    allow_no_candidates: bool
-    dynamic_batch: bool
-    assume_masked: bool
-    verify: bool
-
-
-MAKING = ("batch", "user_batch", "guard", "allow_no_candidates", "dynamic_batch", "assume_masked", "verify")
-"""The options of `bench` that say how a model is optimized, where none is given."""
+            settings = Settings(names("user_inputs", user_inputs), batch, mode_of())
+            return _timed(survey(document, settings, recorded, progress))
 
 
 def bench(
@@ -352,7 +334,7 @@ def bench(
     called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
     if optimized is not None:
         with within(**limits):
-            return two_models.bench(reference, model_of(optimized), called, settings, progress)
+            return _timed(two_models.bench(reference, model_of(optimized), called, settings, progress))
     result = optimize(
         reference, user_inputs=user_inputs, request_index=request_index, request_key=request_key, progress=progress,
         **making, **limits,
@@ -363,23 +345,21 @@ def bench(
     if not made.passed:
         return made
     with within(**limits):
-        timed = two_models.bench(result.document, model_of(result), called, settings, progress)
+        timed = _timed(two_models.bench(result.document, model_of(result), called, settings, progress))
+    seconds = round((made.seconds or 0) + (timed.seconds or 0), 3)
     options_of_both = Configuration({**_options(made), **_options(timed)})
-    return replace(made, benchmark=timed.benchmark, policies=timed.policies, configuration=options_of_both)
+    return replace(
+        made, benchmark=timed.benchmark, policies=timed.policies, configuration=options_of_both, seconds=seconds
+    )
 
 
 def _options(report: Report) -> Mapping[str, object]:
     return {} if report.configuration is None else report.configuration.options
 
 
-def _parted(demands: Mapping[str, Any]) -> tuple[Limits, OnFailure, dict[str, Any]]:
-    """The limits, what a result that did not pass becomes, and the other arguments."""
-    others = dict(demands)
-    on_failure = others.pop("on_failure", "report")
-    if on_failure not in ON_FAILURE:
-        raise UserError(f"there is no on_failure {on_failure!r}", f"Choose one of {', '.join(ON_FAILURE)}.")
-    limits: Any = {name: others.pop(name) for name in ("timeout", "max_memory") if name in others}
-    return limits, on_failure, others
+def _timed(report: Report) -> Report:
+    """The report with the time since the current budget began."""
+    return replace(report, seconds=current().spent)
 
 
 def _passed(report: Report, on_failure: OnFailure) -> Report:

@@ -21,7 +21,8 @@ import onnx
 from mari_onnx.document import provenance
 from mari_onnx.document.document import Document
 from mari_onnx.errors import UserError
-from mari_onnx.report.model import LeftOut, Report, Role
+from mari_onnx.report.model import LeftOut, Report
+from mari_onnx.report.split import Role
 from mari_onnx.report.words import worst
 
 TRIES = 8

@@ -65,6 +65,11 @@ class Budget:
         """The seconds that are left; less than 0 where they are over."""
         return self.start + self.timeout - time.monotonic()
 
+    @property
+    def spent(self) -> float:
+        """The seconds since it began, to the millisecond."""
+        return round(time.monotonic() - self.start, 3)
+
     def renew(self) -> None:
         """Count the seconds from now on: what ends some day has ended a step."""
         self.start = time.monotonic()

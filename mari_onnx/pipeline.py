@@ -39,6 +39,7 @@ from mari_onnx.document.read import as_document
 from mari_onnx.document.serialized import size
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
+from mari_onnx.installed import versions
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.kernels import with_kernels
@@ -47,7 +48,9 @@ from mari_onnx.planning.products import settled
 from mari_onnx.planning.search import best_plan
 from mari_onnx.planning.two_graphs import with_exported
 from mari_onnx.report.graph import Graph
-from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report, Role
+from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report
+from mari_onnx.report.note import Note
+from mari_onnx.report.split import Role
 from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
@@ -149,7 +152,6 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         report = with_graph(report, "after", result, written.macs(plan.cost))
         if plan.turn is not None:
             result, report = beside_exported(result, document, plan.turn, report)
-        report = replace(report, optimized=replace(facts(document.with_proto(result)), path=None))
         if verified:
             moved = not plan.lowered.combines_constants
             report = verify(report, document, [result], reading.roles, progress, moved=moved)
@@ -191,7 +193,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
         parts = partition(plan)
         for part in parts.models.values():
             check(document.with_proto(part))
-        report = replace(described("split", plan, settings), changed=True, split=parts.report)
+        report = replace(described("split", plan, settings), split=parts.report)
         for part in parts.models.values():
             stamp_assumed(part, report.assumed)
         for role, part in parts.models.items():
@@ -222,7 +224,11 @@ def marked(outcome: Outcome, source: Document, settings: Settings) -> Outcome:
         for proto in models.values():
             without_metadata(proto)
     if report.split is not None:
-        parts = [replace(part, bytes=size(models[part.role])) for part in report.split.parts]
+        written = {role: outcome.document.with_proto(proto) for role, proto in models.items()}
+        parts = [
+            replace(part, bytes=size(models[part.role]), sha256=written[part.role].sha256)
+            for part in report.split.parts
+        ]
         found = fingerprint(models["rank"])
         report = replace(report, split=replace(report.split, parts=tuple(parts), fingerprint=found))
     else:
@@ -306,13 +312,21 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     relied_on, calls = tuple(plan.program.context.facts.assumed), found.mode.instructions(found.tiled)
     if relied_on and found.mode.guard is not None:
         calls = (*calls, f"So it is where a score of attention reaches {LARGEST_SCORE:,} in magnitude.")
+    changed = settings.mode.demanded or settings.dynamic_batch or plan.pays or command == "split"
     return Report(
-        command, __version__, facts(document), found.inputs, tuple(remarks),
-        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch), calls=calls,
-        configuration=settings.configuration(command),
-        changed=settings.mode.demanded or settings.dynamic_batch or plan.pays,
+        command, __version__, facts(document), found.inputs, tuple(remarks if changed else map(not_done, remarks)),
+        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch) if changed else None, calls=calls,
+        configuration=settings.configuration(command), versions=versions(), changed=changed,
         assumed=relied_on, graphs=(graph_as_it_is("before", plan.reading, plan.program),),
     )  # fmt: skip
+
+
+def not_done(remark: Remark) -> Remark:
+    """The remark on a node of a model that stays as it is, because all rewrites together gain nothing."""
+    if remark.status != "applied":
+        return remark
+    reason = f"it could be, but nothing would be gained in the whole model: {remark.reason}"
+    return replace(remark, status="as is", reason=reason, macs_after=remark.macs_before)
 
 
 def graph_as_it_is(title: str, reading: Reading, program: Program, original: Graph | None = None) -> Graph:
@@ -368,7 +382,7 @@ def verify(
     known = Known(drawn.tiled, drawn.keys, batch, moved=moved, remarks=report.remarks, assumed=report.assumed)
     verification = compare(document, whole, known, progress=progress)
     result = parts[0] if len(parts) == 1 else whole
-    notes: list[str] = []
+    notes: list[Note] = []
     with noted(notes, "how the two graphs differ could not be found"):
         report = replace(report, structure=structural_difference(document, result))
     return replace(report, verification=replace(verification, notes=(*verification.notes, *notes)))

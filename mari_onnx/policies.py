@@ -3,6 +3,8 @@
 min-gain          the arithmetic before is at least so many times that after
 require-gain      there is less arithmetic, or there are fewer nodes
 max-size-growth   the model after has at most so many times the bytes of the one before
+require-verified  the result was verified, or is the model as it was
+allow-notes       the verification has no notes but those with these codes
 min-speedup       the time before is at least so many times that after, in every setting that was measured
 max-slowdown      the time after is at most so many times that before, in every setting
 """
@@ -13,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from mari_onnx.arguments import flag, names
 from mari_onnx.errors import UserError
 from mari_onnx.report.benchmark import Policy, Timing
 from mari_onnx.report.benchmark_words import interval, where
 from mari_onnx.report.model import Report
+from mari_onnx.report.note import CODES
 from mari_onnx.report.numbers import count, size
 
 
@@ -52,6 +56,49 @@ class Gain:
             said = f"{made / own:.3g} ({size(own)} → {size(made)})"
             found.append(Policy("max-size-growth", self.max_size_growth, made <= own * self.max_size_growth, said))
         return tuple(found)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is asked of a verification; False and None ask for nothing, and () allows no note.
+
+    Raises UserError for a code of notes that there is not.
+    """
+
+    require_verified: bool = False
+    allow_notes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        flag("require_verified", self.require_verified)
+        if self.allow_notes is not None:
+            for code in names("allow_notes", self.allow_notes):
+                if code not in CODES:
+                    raise UserError(f"there is no code {code!r} of notes", f"The codes are {', '.join(CODES)}.")
+
+    def judged(self, report: Report) -> tuple[Policy, ...]:
+        """The policies that were asked for. A model that stays as it was needs no verification."""
+        found, verification = [], report.verification
+        if self.require_verified:
+            if verification is not None:
+                met, said = verification.passed, f"{len(verification.differences)} comparisons"
+            else:
+                met, said = not report.changed, "nothing was verified" if report.changed else "the model is as it was"
+            found.append(Policy("require-verified", None, met, said))
+        if self.allow_notes is not None:
+            notes = dict.fromkeys(note.code for note in verification.notes) if verification is not None else {}
+            allowed = names("allow_notes", self.allow_notes)
+            others = [code for code in notes if code not in allowed]
+            but = f" but {', '.join(allowed)}" if allowed else ""
+            said = f"there are notes: {', '.join(others)}" if others else f"there are no notes{but}"
+            found.append(Policy("allow-notes", None, not others, said))
+        return tuple(found)
+
+
+class TrustFields(TypedDict, total=False):
+    """The fields of `Trust` as keywords, for `mari_onnx.optimize` and `mari_onnx.split`."""
+
+    require_verified: bool
+    allow_notes: Sequence[str] | None
 
 
 class GainFields(TypedDict, total=False):

@@ -14,7 +14,8 @@ from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.save import save, save_all
 from mari_onnx.errors import UserError
 from mari_onnx.report import render
-from mari_onnx.report.model import Report, Role
+from mari_onnx.report.model import Report
+from mari_onnx.report.split import Role
 from mari_onnx.report.words import judged
 
 Place = str | os.PathLike[str]

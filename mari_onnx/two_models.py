@@ -15,11 +15,13 @@ from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
+from mari_onnx.installed import versions
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import DEFAULT_BATCH, Progress
 from mari_onnx.policies import of_times
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import Configuration, Cost, Report
+from mari_onnx.report.note import Note
 from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import INDEX_INPUT, REQUESTS
@@ -81,7 +83,7 @@ def verify(
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
     result = whole if len(pair.parts) > 1 else pair.optimized
-    notes: list[str] = []
+    notes: list[Note] = []
     report, structure = described(pair, result, called, notes), None
     with noted(notes, "how the two graphs differ could not be found"):
         structure = structural_difference(pair.reference, result)
@@ -102,7 +104,7 @@ def bench(
     from mari_onnx.measurement.apart import measure
     from mari_onnx.measurement.calls import Pair
 
-    pair, notes = paired(reference, [optimized], called), list[str]()
+    pair, notes = paired(reference, [optimized], called), list[Note]()
     with blaming(*pair.documents):
         sent = feeding(pair.reference, pair.optimized, pair.mode)
         request = tuple(given.name for given in pair.roles.inputs)
@@ -125,7 +127,7 @@ def _index(mode: Mode) -> str | None:
     return (mode.options.request_index or INDEX_INPUT) if mode.options.user_batch == REQUESTS else None
 
 
-def described(pair: Paired, result: Document, called: Called, notes: list[str]) -> Report:
+def described(pair: Paired, result: Document, called: Called, notes: list[Note]) -> Report:
     """What is known before a model runs, as a report of `verify`. `result` is the optimized model in one piece."""
     from mari_onnx.verification.notes import noted
 
@@ -137,6 +139,7 @@ def described(pair: Paired, result: Document, called: Called, notes: list[str]) 
         counted = {"cost_before": before, "cost_after": after, "graphs": (first, second)}
     return Report(
         "verify", __version__, facts(pair.reference), pair.roles.inputs, optimized=facts(pair.optimized),
+        versions=versions(),
         changed=pair.reference.proto != pair.optimized.proto,
         assumed=tuple(dict.fromkeys(name for part in pair.parts for name in assumed(part.proto))),
         **counted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import mari_onnx
 from mari_onnx import UserError, Verification, inspect, optimize, split, verify
 from mari_onnx.emission.graft import graft
 from tests.graphs import assert_same, integers, parse, ranking
+from tests.notes import said
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
 WIDE: dict[str, Any] = {"w": integers(259, 32), "b": integers(32)}
@@ -196,7 +198,7 @@ def test_what_breaks_beside_the_verdict_is_a_note(
     monkeypatch.setattr(broken, boom)
     report = verify(tower, result, user_inputs=["user"], batches=(1, 3))
     assert report.verification is not None and report.verification.passed
-    assert report.verification.notes == (f"{note} (RuntimeError: boom)",)
+    assert said(report.verification.notes) == (f"{note} (RuntimeError: boom)",)
     assert (report.structure is None, report.cost_before is None) == ("graphs" in note, "arithmetic" in note)
 
 
@@ -207,7 +209,7 @@ def test_what_breaks_after_optimizing_is_a_note(tower: onnx.ModelProto, monkeypa
     monkeypatch.setattr("mari_onnx.verification.compare.structure.structural_difference", boom)
     report = optimize(tower, user_inputs=["user"]).report
     assert report.verification is not None and report.verification.passed
-    assert report.verification.notes == ("how the two graphs differ could not be found (RuntimeError: boom)",)
+    assert said(report.verification.notes) == ("how the two graphs differ could not be found (RuntimeError: boom)",)
 
 
 def test_the_rule_behind_a_failure_is_the_optimizer_s_remark(
@@ -394,3 +396,25 @@ def test_bench_with_an_index_that_the_model_has() -> None:
     report = mari_onnx.bench(model, result, user_inputs="user", request_index="req", **FEW)
     assert report.benchmark is not None
     assert [timing.batch for timing in report.benchmark.timings] == [1, 8]
+
+
+def test_a_model_that_stays_as_it_is_has_no_costs_of_another() -> None:
+    """Two products in place of one save arithmetic, and take more time for few candidates: nothing is written."""
+    model = ranking("tiled", "x = Concat <axis = 1> (user, item) y = MatMul (x, w)", w=integers(7, 2))
+    for report in (optimize(model, user_inputs=["user"]).report, inspect(model, user_inputs=["user"])):
+        assert not report.changed
+        assert report.cost_after is None
+        assert all(each.status != "applied" and each.macs_after == each.macs_before for each in report.remarks)
+
+
+def test_what_a_program_reads_of_a_run(tower: onnx.ModelProto) -> None:
+    report = inspect(tower)
+    assert report.seconds is not None and 0 < report.seconds < 60
+    assert set(report.versions) == {"mari-onnx", "onnx", "onnxruntime"}
+    assert report.model.sha256 == hashlib.sha256(tower.SerializeToString()).hexdigest()
+    assert report.model.data_sha256 == {}
+
+
+def test_split_has_no_policies_of_gains(tower: onnx.ModelProto) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'min_gain'"):
+        split(tower, min_gain=2.0)  # type: ignore[call-arg]

@@ -28,6 +28,7 @@ ORDER = (
     "budget",
     "worker",
     "version",
+    "installed",
     "report",
     "policies",
     "document",
@@ -44,6 +45,7 @@ ORDER = (
     "survey",
     "two_models",
     "results",
+    "demands",
     "traffic",
     "api",
     "",  # mari_onnx itself, the public interface

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import output
 from mari_onnx.cli.bench import bench
 from mari_onnx.cli.inputs import inputs
 from mari_onnx.cli.inspect import inspect
@@ -93,7 +93,7 @@ class Commands(click.Group):
             except OSError as error:
                 if error.errno not in FULL:
                     raise
-                options.silence(sys.stdout)
+                output.silence(sys.stdout)
                 _say("Error", f"the standard output cannot be written: {error.strerror}", None)
                 sys.exit(CANNOT_BE_USED)
 
@@ -116,7 +116,7 @@ class Commands(click.Group):
         except KeyboardInterrupt as stopped:
             ctx.exit(self._stopped(stopped))
         except BrokenPipeError:
-            options.silence(sys.stdout)
+            output.silence(sys.stdout)
             ctx.exit(NOBODY_READS)
         except Exception as error:
             if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
@@ -128,7 +128,7 @@ class Commands(click.Group):
         number = stopped.number if isinstance(stopped, EndedError) else signal.SIGINT
         if not self._said:
             self._said = True
-            written = [] if self._context is None else options.written_files(self._context)
+            written = [] if self._context is None else output.written_files(self._context)
             kind = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
             _say(kind, f"{_listed(written)} written, whole" if written else "nothing was written", None)
         return BY_SIGNAL + number
@@ -162,7 +162,7 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
 
 
 def _say_written(ctx: click.Context) -> None:
-    if files := options.written_files(ctx):
+    if files := output.written_files(ctx):
         with contextlib.suppress(OSError):
             click.echo(f"  {_listed(files)} written before that.", err=True)
 

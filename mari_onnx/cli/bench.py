@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import calls, options
+from mari_onnx.cli import calls, options, output, policies
 from mari_onnx.cli.numbers import Numbers
 from mari_onnx.cli.progress import progress
 from mari_onnx.measurement.options import BATCHES, SECONDS
@@ -79,18 +79,7 @@ optimize_batch = click.option(
     help="Time of calls for each number of candidates and of threads. Where calls are slow it takes longer.",
 )
 @click.option("--profile", is_flag=True, help="Measure the time of each node, too, with the most candidates.")
-@click.option(
-    "--min-speedup",
-    metavar="X",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Fail unless the time before is at least X times the time after, with every number of candidates and threads.",
-)
-@click.option(
-    "--max-slowdown",
-    metavar="X",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Fail if the time after is more than X times the time before with any of them: 1.05 allows 5 % more.",
-)
+@policies.times
 @calls.drawn
 @click.option(
     "--extent",
@@ -137,9 +126,9 @@ def bench(
     """
     import mari_onnx
 
-    options.begin_reports(report_files, reference, *([optimized] if optimized else []))
+    output.begin_reports(report_files, reference, *([optimized] if optimized else []))
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.bench(
             reference, optimized, batches=bench_batches, verify=not no_verify, progress=on_progress, **chosen
         )
-    options.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mari_onnx.cli.policies import NO_NOTE
 from mari_onnx.errors import UserError
 from mari_onnx.serving import names
 
@@ -65,6 +66,8 @@ KEYS = {
     "min-gain": Key("min_gain", (float, int), NUMBER),
     "require-gain": Key("require_gain", (bool,), "true or false"),
     "max-size-growth": Key("max_size_growth", (float, int), NUMBER),
+    "require-verified": Key("require_verified", (bool,), "true or false"),
+    "allow-notes": Key("allow_notes", (list,), STRINGS),
     "min-speedup": Key("min_speedup", (float, int), NUMBER),
     "max-slowdown": Key("max_slowdown", (float, int), NUMBER),
     "seed": Key("seed", (int,), "a whole number"),
@@ -108,6 +111,8 @@ def read(path: Path) -> dict[str, Any]:
         out[key.option] = content
     if isinstance(guard := out.get("guard"), bool):
         out["guard"] = names.NAN if guard else names.UNGUARDED
+    if out.get("allow_notes") == []:
+        out["allow_notes"] = [NO_NOTE]
     return out
 
 

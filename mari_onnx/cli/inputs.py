@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import options, output
 from mari_onnx.cli.progress import progress
 
 
@@ -49,7 +49,7 @@ def inputs(model: Path, form: str, report_files: tuple[Path, ...], quiet: bool, 
     """
     import mari_onnx
 
-    options.begin_reports(report_files, model, *([asked["requests"]] if asked["requests"] else []))
+    output.begin_reports(report_files, model, *([asked["requests"]] if asked["requests"] else []))
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.inputs(model, progress=on_progress, **asked)
-    options.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import options, output
 
 
 @click.command(cls=options.WithGuard, short_help="Show which inputs belong to the user, and what could be gained.")
@@ -32,6 +32,6 @@ def inspect(model: Path, form: str, report_files: tuple[Path, ...], quiet: bool,
     """
     import mari_onnx
 
-    options.begin_reports(report_files, model)
+    output.begin_reports(report_files, model)
     report = mari_onnx.inspect(model, **asked)
-    options.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)

@@ -8,35 +8,20 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import options, output, policies
 from mari_onnx.cli.numbers import fold_tables
 from mari_onnx.cli.progress import progress
 
 
 @click.command(cls=options.WithGuard, short_help="Write a model that computes the user's part once.")
 @click.argument("model", metavar="IN.onnx", type=options.FILE)
-@click.argument("output", metavar="OUT.onnx", type=options.FILE)
+@click.argument("path", metavar="OUT.onnx", type=options.FILE)
 @options.asked
 @fold_tables
-@click.option(
-    "--min-gain",
-    metavar="X",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Fail, and write nothing, unless the arithmetic before is at least X times that after.",
-)
-@click.option(
-    "--require-gain",
-    is_flag=True,
-    help="Fail, and write nothing, where there is neither less arithmetic nor fewer nodes.",
-)
-@click.option(
-    "--max-size-growth",
-    metavar="X",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Fail, and write nothing, if the size after is more than X times that before: 1.1 allows 10 % more.",
-)
+@policies.gains
+@policies.trust
 @options.writing
-def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) -> None:
+def optimize(model: Path, path: Path, writing: options.Writing, **asked: Any) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
 
     The result has the inputs and the outputs of the original, and replaces it without any change of the caller.
@@ -58,14 +43,15 @@ def optimize(model: Path, output: Path, writing: options.Writing, **asked: Any) 
     import mari_onnx
     from mari_onnx.document.save import save
 
-    writing.check(model, [output])
+    writing.check(model, [path])
     with progress(quiet=writing.quiet) as on_progress:
         result = mari_onnx.optimize(
             model, **asked, verify=not writing.no_verify, metadata=not writing.no_metadata, progress=on_progress
         )
     report, problems = result.report, list[Exception]()
     if writing.wants(report):
-        with options.postponed(problems):
-            save(result.document, result.model, output, overwrite=writing.overwrite, written=options.was_written)
-            report = replace(report, written=str(output))
+        with output.postponed(problems):
+            save(result.document, result.model, path, overwrite=writing.overwrite, written=output.was_written)
+            made = report.optimized and output.as_written(report.optimized, path)
+            report = replace(report, written=str(path), optimized=made)
     writing.hand_over(report, problems)

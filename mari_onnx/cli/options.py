@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT
 from mari_onnx.cli.numbers import Numbers
-from mari_onnx.errors import UserError
+from mari_onnx.cli.output import SETTINGS, begin_reports, hand_over
 from mari_onnx.report import SUFFIXES, VIEWS, require
 from mari_onnx.serving import names
 
@@ -179,7 +176,7 @@ def configured(command: Command) -> Command:
     return config(without(command))
 
 
-_WITHOUT, _FILE = "mari-onnx without configuration", "mari-onnx configuration"
+_WITHOUT = "mari-onnx without configuration"
 
 
 def _without(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -198,7 +195,7 @@ def _configure(ctx: click.Context, _option: click.Parameter, value: Path | None)
             if words is not None and settings.get(option.name or "") not in (None, *words):
                 del settings[option.name or ""]  # a choice that only other commands have, such as user-batch = "tiled"
         ctx.default_map = settings
-        ctx.meta[_FILE] = str(value)
+        ctx.meta[SETTINGS] = str(value)
 
 
 _ENDINGS = {view: ", ".join(e for e, of in SUFFIXES.items() if of == view) for view in SUFFIXES.values()}
@@ -221,7 +218,7 @@ form = click.option(
     default=VIEWS[0],
     show_default=True,
     callback=lambda _ctx, _option, view: require(view),
-    help="Form of the report on the standard output; github: annotations of a GitHub workflow.",
+    help="Form of the report on the standard output; github: annotations of a GitHub workflow, and its step summary.",
 )
 
 
@@ -238,6 +235,7 @@ class Writing:
 
     no_verify: bool
     no_metadata: bool
+    form: str
     report_files: tuple[Path, ...]
     dry_run: bool
     overwrite: bool
@@ -261,7 +259,7 @@ class Writing:
 
     def hand_over(self, report: Report, problems: list[Exception]) -> None:
         """Write and show the report; see `hand_over`."""
-        hand_over(report, self.report_files, problems, quiet=self.quiet, verbose=self.verbose)
+        hand_over(report, self.report_files, problems, quiet=self.quiet, verbose=self.verbose, form=self.form)
 
 
 def writing(command: Callable[..., None]) -> Callable[..., None]:
@@ -281,120 +279,4 @@ def writing(command: Callable[..., None]) -> Callable[..., None]:
     )
     dry_run = click.option("--dry-run", is_flag=True, help="Optimize and verify, but write no model.")
     overwrite = click.option("--overwrite", is_flag=True, help="Replace output files that exist.")
-    return no_verify(no_metadata(report_files(dry_run(overwrite(configured(verbosity(gathered)))))))
-
-
-def begin_reports(report_files: Sequence[Path], *others: Path) -> None:
-    """Remove older reports, so that a run which fails before it writes one leaves none that might be taken for its own.
-
-    Raises `UserError` unless a report can be written to each file. `others` are models, which none may replace.
-    """
-    from mari_onnx.document.save import check_writable
-    from mari_onnx.report import view_of
-
-    for file in report_files:
-        if file.resolve() in [other.resolve() for other in others]:
-            raise UserError(f"{file} is both a model and the report", "Give --report another file name.")
-        check_writable(file)
-        view_of(file)
-    for file in report_files:
-        file.resolve().unlink(missing_ok=True)
-
-
-def with_file(report: Report) -> Report:
-    """The report with the path of the file of settings that was read."""
-    if report.configuration is None:
-        return report
-    file = click.get_current_context().meta.get(_FILE)
-    return replace(report, configuration=replace(report.configuration, file=file))
-
-
-@contextmanager
-def postponed(problems: list[Exception]) -> Iterator[None]:
-    """Keep what is raised inside until the verdict is shown: `hand_over` raises it then."""
-    try:
-        yield
-    except Exception as error:
-        problems.append(error)
-
-
-_WRITTEN = "mari-onnx written files"
-
-
-def was_written(files: Sequence[Path]) -> None:
-    """Remember the files that this command has written, for the message of whatever ends it."""
-    click.get_current_context().meta.setdefault(_WRITTEN, []).extend(files)
-
-
-def written_files(ctx: click.Context) -> list[Path]:
-    """The files that the command of a context has written so far."""
-    files: list[Path] = ctx.meta.get(_WRITTEN, [])
-    return files
-
-
-def hand_over(
-    report: Report,
-    report_files: Sequence[Path],
-    problems: list[Exception],
-    *,
-    quiet: bool,
-    verbose: bool,
-    form: str = "text",
-) -> None:
-    """Write the report where it was asked for, show it, and end with exit code 1 if the result did not pass.
-
-    `problems` are what was postponed, and what keeps the report from being written or shown is one more. After the
-    verdict the first of them is raised; where the result did not pass, that decides the exit code, and the problems are
-    only said.
-    """
-    from mari_onnx.document.staging import write_file
-    from mari_onnx.report import render, view_of
-
-    report = with_file(report)
-    for file in report_files:
-        with postponed(problems):
-            write_file(file, render(report, view_of(file)).encode("utf-8", "backslashreplace"), was_written)
-    with postponed(problems):
-        show(report, quiet=quiet, verbose=verbose, form=form)
-    if not report.passed:
-        for problem in problems:
-            click.echo(f"Error: {problem}", err=True)
-        raise click.exceptions.Exit(1)
-    if problems:
-        raise problems[0]
-
-
-def show(report: Report, *, quiet: bool, verbose: bool, form: str = "text") -> None:
-    """Print the report; as text on a terminal, in colour and to its width."""
-    from rich.console import Console
-
-    from mari_onnx.report import render
-    from mari_onnx.report.as_text import to_text
-
-    if form != "text":
-        show_text(render(report, form))
-        return
-
-    console = Console()
-    text = to_text(report, verbosity=verbose - quiet, terminal=console.is_terminal, width=console.width)
-    show_text(text, color=console.is_terminal)
-
-
-def silence(stream: TextIO) -> None:
-    """Let what is left in a stream go nowhere: Python writes it once more at the end, and would fail again."""
-    with suppress(OSError, ValueError):
-        number = stream.fileno()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-
-
-def show_text(text: str, *, color: bool = False) -> None:
-    """Print to the standard output. Raises `UserError` where that is full; nobody who reads it is a BrokenPipeError."""
-    try:
-        click.echo(text, nl=False, color=color)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        silence(sys.stdout)
-        raise UserError(
-            f"the standard output cannot be written: {error.strerror}", "Send it elsewhere, or make room."
-        ) from error
+    return no_verify(no_metadata(form(report_files(dry_run(overwrite(configured(verbosity(gathered))))))))

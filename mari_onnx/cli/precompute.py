@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import engines, options
+from mari_onnx.cli import engines, options, output
 from mari_onnx.cli.progress import progress
 
 
@@ -51,7 +51,7 @@ def precompute(
     """
     import mari_onnx
 
-    options.begin_reports(report_files, part)
+    output.begin_reports(report_files, part)
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.precompute(part, progress=on_progress, **chosen)
-    options.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)

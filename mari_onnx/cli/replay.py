@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mari_onnx.cli import engines, options
+from mari_onnx.cli import engines, options, output
 from mari_onnx.cli.progress import progress
 
 WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
@@ -99,11 +99,11 @@ def replay(
     from mari_onnx.document.save import check_writable
     from mari_onnx.document.staging import LONGEST_NAME, cut_name
 
-    options.begin_reports(report_files, reference, optimized)
+    output.begin_reports(report_files, reference, optimized)
     for name, ending in (("worst", WORST), ("journal", JOURNAL)):
         if chosen[name] is None:
             chosen[name] = Path(cut_name(optimized.stem, LONGEST_NAME - len(ending)) + ending)
         check_writable(chosen[name])
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.replay(reference, optimized, progress=on_progress, **chosen)
-    options.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(report, report_files, [], quiet=quiet, verbose=verbose, form=form)

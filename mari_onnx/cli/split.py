@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mari_onnx.cli import options
+from mari_onnx.cli import options, output, policies
 from mari_onnx.cli.numbers import fold_tables
 from mari_onnx.cli.progress import progress
 from mari_onnx.errors import UserError
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 @options.assume_masked
 @fold_tables
 @options.bounded
+@policies.trust
 @options.writing
 def split(
     model: Path,
@@ -95,13 +96,15 @@ def split(
     report, problems = result.report, list[Exception]()
     if writing.wants(report):
         models = {paths[role]: part for role, part in result.models.items()}
-        with options.postponed(problems):
-            save_all(result.document, models, overwrite=writing.overwrite, written=options.was_written)
+        with output.postponed(problems):
+            save_all(result.document, models, overwrite=writing.overwrite, written=output.was_written)
             report = _written(report, paths)
     writing.hand_over(report, problems)
 
 
 def _written(report: Report, paths: dict[str, Path]) -> Report:
     assert report.split is not None
-    parts = tuple(replace(part, written=str(paths[part.role])) for part in report.split.parts)
-    return replace(report, split=replace(report.split, parts=parts), written=str(paths["rank"]))
+    parts = tuple(
+        replace(output.as_written(part, paths[part.role]), written=str(paths[part.role])) for part in report.split.parts
+    )
+    return replace(report, split=replace(report.split, parts=tuple(parts)), written=str(paths["rank"]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mari_onnx.cli import calls, options
+from mari_onnx.cli import calls, options, output, policies
 from mari_onnx.cli.progress import progress
 from mari_onnx.verification.inputs.cases import DEFAULT_EFFORT, EFFORTS
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
@@ -79,6 +79,7 @@ FAILING = ".failing.npz"
     help="Where to write the smallest inputs that fail, if any do.  [default: OPT.failing.npz in the working "
     "directory]",
 )
+@policies.allow_notes
 @options.bounded
 @options.form
 @options.report_files
@@ -116,7 +117,7 @@ def verify(
     from mari_onnx.document.save import check_writable
     from mari_onnx.document.staging import LONGEST_NAME, cut_name
 
-    options.begin_reports(report_files, reference, optimized)
+    output.begin_reports(report_files, reference, optimized)
     chosen["batches"] = chosen["batches"] or None
     if chosen["failing"] is not None:
         check_writable(chosen["failing"])
@@ -125,7 +126,7 @@ def verify(
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.verify(reference, optimized, progress=on_progress, **chosen)
     command = _command(reference, optimized, chosen)
-    options.hand_over(_reproducible(report, command), report_files, [], quiet=quiet, verbose=verbose, form=form)
+    output.hand_over(_reproducible(report, command), report_files, [], quiet=quiet, verbose=verbose, form=form)
 
 
 REPRODUCING = {

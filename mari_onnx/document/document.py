@@ -48,7 +48,7 @@ class Document:
     def sha256(self) -> str:
         """The SHA-256 of the file, as `sha256sum` prints it, or of the bytes of a model in memory."""
         if self.path is not None:
-            return _sha256(self.path)
+            return file_sha256(self.path)
         digest = hashlib.sha256()
         for piece in pieces(self.proto):
             digest.update(piece)
@@ -58,7 +58,7 @@ class Document:
     def data_sha256(self) -> Mapping[str, str]:
         """Those of the external files that the model refers to, by location."""
         files = external_files(self.proto, self.base_dir)
-        return {location: _sha256(file) for location, file in files.items()}
+        return {location: file_sha256(file) for location, file in files.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What is pickled: the path of a file, which may take gigabytes, or the bytes of a model in memory."""
@@ -70,7 +70,8 @@ class Document:
         return Document(None, proto, self.base_dir, self.linked)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -24,6 +24,8 @@ def facts(document: Document) -> ModelFacts:
         bytes=document.bytes,
         inputs=tuple(_tensor_facts(value) for value in graph.input if value.name not in stored),
         outputs=tuple(_tensor_facts(value) for value in graph.output),
+        sha256=document.sha256,
+        data_sha256=document.data_sha256,
     )
 
 

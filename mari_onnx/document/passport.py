@@ -25,11 +25,12 @@ from types import MappingProxyType
 import onnx
 
 from mari_onnx.document.document import Document
-from mari_onnx.document.metadata import PREFIX, keep, put, value
+from mari_onnx.document.metadata import PREFIX, Message, keep, put, value
 from mari_onnx.document.provenance import ASSUMED
+from mari_onnx.document.scopes import all_nodes
 from mari_onnx.document.serialized import pieces
 from mari_onnx.errors import UserError
-from mari_onnx.report.model import Role
+from mari_onnx.report.split import Role
 
 VERSION, SHA256, DATA = f"{PREFIX}version", f"{PREFIX}source.sha256", f"{PREFIX}source.data"
 OPTIONS, ROLES = f"{PREFIX}options", f"{PREFIX}roles"
@@ -78,7 +79,8 @@ class Passport:
 
 def without_metadata(proto: onnx.ModelProto) -> None:
     """Remove what is written into metadata, except what the caller vouched for, because the model relies on that."""
-    for message in (proto, *proto.graph.node):
+    messages: list[Message] = [proto, *all_nodes(proto.graph)]
+    for message in messages:
         keys = [entry.key for entry in message.metadata_props]
         keep(message, [key for key in keys if not key.startswith(PREFIX) or key == ASSUMED])
 

@@ -17,6 +17,7 @@ from mari_onnx.document.document import Document
 from mari_onnx.document.runtime import Session
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import Options
+from mari_onnx.report.note import Note
 from mari_onnx.serving.names import GUARD_OUTPUT
 from mari_onnx.serving.recompose import SENT
 from mari_onnx.verification.inputs.calls import Drawn, Given
@@ -111,7 +112,7 @@ def _request(feeds: Feeds, rows: Sequence[str], row: int) -> tuple[object, ...]:
     return tuple(tuple(np.ravel(feeds[name][row]).tolist()) for name in rows)
 
 
-def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
+def settings(pair: Pair, options: Options, notes: list[Note]) -> list[Setting]:
     """The settings, that with the fewest candidates first; `notes` are added where a call is not what a caller sends.
 
     Raises UserError where a model cannot be loaded, where their inputs or outputs are not alike, where a recorded call
@@ -137,8 +138,9 @@ def settings(pair: Pair, options: Options, notes: list[str]) -> list[Setting]:
         cases = [Case("drawn", batch, seed=(options.seed, batch)) for batch in batches.needed]
     ran = {case: found[0] for case in cases if (found := calls.run(case, run)) is not None}
     if not ran:
+        why = "; ".join(note.text for note in notes) or "there is none in the file"
         raise UserError(
-            f"the reference model runs on no call: {'; '.join(notes) or 'there is none in the file'}",
+            f"the reference model runs on no call: {why}",
             "Give calls that it runs on (--inputs calls.npz), or the ranges of its ids (--input-range NAME=LOW:HIGH).",
         )
     both = {case: (feeds, sent.feeds(feeds)) for case, feeds in ran.items()}
@@ -161,20 +163,22 @@ def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
     return [replace(each, dims=tuple(options.extents.get(str(dim), dim) for dim in each.dims)) for each in inputs]
 
 
-def _unknown_extents(inputs: Sequence[Input], traced: Trace) -> list[str]:
+def _unknown_extents(inputs: Sequence[Input], traced: Trace) -> list[Note]:
     """A note on the axes whose extent nobody gave."""
     counted = batch_symbols(inputs, traced.requests) | traced.requests
     axes = sorted({dim for each in inputs for dim in each.dims if isinstance(dim, str)} - counted)
     if not axes:
         return []
     shown = ", ".join(f"`{axis}`" for axis in axes)
-    return [f"drawn with an extent of {LENGTH}, which takes less time than a larger one: {shown} (--extent NAME=N)"]
+    said = f"drawn with an extent of {LENGTH}, which takes less time than a larger one: {shown} (--extent NAME=N)"
+    return [Note("inputs-drawn", said)]
 
 
-def _batches(inputs: Sequence[Input], options: Options, notes: list[str]) -> list[int]:
+def _batches(inputs: Sequence[Input], options: Options, notes: list[Note]) -> list[int]:
     """The numbers of candidates: of a model that takes one number only, that one."""
     own = own_batch(inputs)
     if own is None:
         return sorted(set(options.batches))
-    notes.append(f"no input has a dynamic axis: the model was called with its own number of candidates, {own}")
+    said = f"no input has a dynamic axis: the model was called with its own number of candidates, {own}"
+    notes.append(Note("batch-other", said))
     return [own]

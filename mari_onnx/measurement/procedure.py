@@ -17,6 +17,7 @@ from mari_onnx.measurement.calls import Pair, Setting, settings
 from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.turns import Call, Turns, in_turns
 from mari_onnx.report.benchmark import Profile
+from mari_onnx.report.note import Note
 from mari_onnx.report.numbers import counted
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, RunError, Source
@@ -37,7 +38,7 @@ class Prepared:
     memory: Sequence[Memory]
     profile: Profile | None
     runtime: str
-    notes: Sequence[str]
+    notes: Sequence[Note]
 
 
 def prepare(pair: Pair, options: Options) -> Prepared:
@@ -46,7 +47,7 @@ def prepare(pair: Pair, options: Options) -> Prepared:
     Raises UserError where a model cannot be loaded, where the two are not called alike, and where the reference runs on
     no call.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     chosen = settings(pair, options, notes)
     used = _memory(_loaded(pair, options.threads[0], options.runtime), chosen)
     profile = None

@@ -17,6 +17,7 @@ from mari_onnx.measurement.procedure import Memory, Prepared
 from mari_onnx.measurement.statistics import CONFIDENCE, FEWEST, break_even, median_interval, quantile
 from mari_onnx.measurement.turns import Turns
 from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, Timing
+from mari_onnx.report.note import Note
 
 PROCESSES = 6
 """The fewest whose median has an interval."""
@@ -30,9 +31,8 @@ def benchmark(prepared: Prepared, processes: Sequence[Sequence[Turns]], options:
         for (threads, i), turns in zip(places, zip(*processes, strict=True), strict=True)
     )
     many = [n for n in options.threads if n > machine.cores()]
-    notes = (
-        [f"more threads than cores, of which there are {machine.cores()}: {', '.join(map(str, many))}"] if many else []
-    )
+    said = f"more threads than cores, of which there are {machine.cores()}: {', '.join(map(str, many))}"
+    notes = [Note("threads-many", said)] if many else []
     return Benchmark(
         prepared.runtime, machine.described(), timings, _break_even(timings), CONFIDENCE, options.seed,
         None if options.inputs is None else str(options.inputs), prepared.profile, (*prepared.notes, *notes),

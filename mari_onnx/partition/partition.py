@@ -32,7 +32,7 @@ from mari_onnx.ir.extents import Extent, evaluate, symbols
 from mari_onnx.partition.min_cut import Cut, Priced, cut
 from mari_onnx.partition.row_independence import Rows
 from mari_onnx.planning.plan import Plan
-from mari_onnx.report.model import Crossing, Part, Role, Split
+from mari_onnx.report.split import Crossing, Part, Role, Split
 
 INPUTS_BY_CHOICE = 4
 """The IR version from which on an initializer need not be an input as well."""

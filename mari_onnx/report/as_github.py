@@ -25,7 +25,7 @@ def _lines(report: Report) -> Iterator[str]:
         for one in failed(verification)[:SHOWN]:
             yield _command("error", file, f"{one.output}, {one.case} at batch {one.batch}", one.message)
         for note in verification.notes[:SHOWN]:
-            yield _command("warning", file, "mari-onnx", note)
+            yield _command("warning", file, note.code, note.text)
         if (found := verification.divergence) is not None:
             rule = f" (rule {found.rule})" if found.rule else ""
             again = f"\n{found.command}" if found.command else ""

@@ -9,7 +9,7 @@ from mari_onnx.report.benchmark_words import asked, where
 from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.replay_words import failed
-from mari_onnx.report.words import effort, left_out, subject
+from mari_onnx.report.words import effort, left_out, subject, unverified
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot contain, such as control characters."""
@@ -38,7 +38,11 @@ def to_junit(report: Report) -> str:
         suite.set("skipped", "1")
     if verification is not None and not verification.differences:
         case = Xml.SubElement(suite, "testcase", classname=_class(report), name="verification")
-        Xml.SubElement(case, "failure", message=_legal("; ".join(verification.notes) or "no output was compared"))
+        Xml.SubElement(
+            case,
+            "failure",
+            message=_legal(unverified(verification)),
+        )
     for one in verification.differences if verification is not None else ():
         _case(suite, report, one)
     suite.set("tests", str(len(suite.findall("testcase"))))
@@ -72,7 +76,7 @@ def _case(suite: Xml.Element, report: Report, one: Difference) -> None:
 
 
 def _log(report: Report, verification: Verification) -> str:
-    lines = [effort(verification), *left_out(report), *verification.notes]
+    lines = [effort(verification), *left_out(report), *(f"{note.code}: {note.text}" for note in verification.notes)]
     if verification.divergence is not None:
         lines.append(f"begins at {verification.divergence.tensor}")
         lines += [f"again: {verification.divergence.command}"] if verification.divergence.command else []

@@ -99,7 +99,7 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     yield f"- measured on {_text(benchmark.machine)}, {_text(benchmark.runtime)}"
     yield ""
     for note in benchmark.notes:
-        yield f"> {_text(note)}"
+        yield f"> {_text(note.text)}"
     if benchmark.notes:
         yield ""
 
@@ -111,7 +111,7 @@ def _verification(verification: Verification) -> Iterator[str]:
     if bad:
         yield ""
     for note in verification.notes:
-        yield f"> {_text(note)}"
+        yield f"> {_text(note.text)}"
     if verification.notes:
         yield ""
     n, passed = len(verification.differences), sum(one.passed for one in verification.differences)

@@ -26,12 +26,12 @@ from mari_onnx.report.model import (
     Ranking,
     Remark,
     Report,
-    Split,
     Structure,
     TensorFacts,
     Verification,
 )
 from mari_onnx.report.numbers import count, counted, known, ratio, size, small
+from mari_onnx.report.split import Split
 from mari_onnx.report.survey_words import ROWS, typed
 from mari_onnx.report.tables import Table as Words
 from mari_onnx.report.words import (
@@ -348,7 +348,7 @@ def _verification(verification: Verification, everything: bool) -> RenderableTyp
             small(difference.bound), Text(*_mark(difference.passed)),
         )  # fmt: skip
     left = Counter("passed" for _ in range(len(differences) - len(shown)))
-    notes = [Text(f"note: {note}", "yellow") for note in verification.notes]
+    notes = [Text(f"note: {note.text}", "yellow") for note in verification.notes]
     basis = [Text(f"allowed in float64: {small(verification.rtol)} of the scale; {verification.basis}", WEAK)]
     said = [(one, one.message) for one in shown if one.message]
     messages = [Text(f"{one.output} at {where(one)}: {words}", WEAK if one.passed else BAD) for one, words in said]
@@ -378,7 +378,7 @@ def _benchmark(benchmark: Benchmark, everything: bool) -> Iterator[tuple[Text, R
         yield _title(table.title, table.note), _shown(table)
     where = [Text(f"{benchmark.machine}, {benchmark.runtime}")]
     even = [Text(broken_even(one)) for one in benchmark.break_even if len(benchmark.timings) > 1]
-    notes = [Text(f"note: {note}", "yellow") for note in benchmark.notes]
+    notes = [Text(f"note: {note.text}", "yellow") for note in benchmark.notes]
     yield _title("Measured on", ""), Group(*where, *even, *notes)
 
 

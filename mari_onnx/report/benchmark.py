@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mari_onnx.report.note import Note
+
 Side = Literal["request", "candidates"]
 
 
@@ -103,7 +105,7 @@ class Benchmark:
     seed: int
     inputs: str | None = None
     profile: Profile | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,17 @@ Arithmetic is counted in multiply-adds of products (MatMul, Gemm, Conv, Einsum, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mari_onnx.report.benchmark import Benchmark, Policy
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.histogram import Bin
+from mari_onnx.report.note import Note
 from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.shown import Shown
+from mari_onnx.report.split import Split
 from mari_onnx.report.survey import Survey
 
 SCHEMA_VERSION = 4
@@ -32,7 +34,6 @@ accurate in its own precision; or a plain tolerance is exceeded.
 """
 
 Command = Literal["optimize", "verify", "inspect", "split", "bench", "inputs", "replay", "precompute"]
-Role = Literal["user", "item", "rank"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class TensorFacts:
 class ModelFacts:
     """The facts about a model as a file. `bytes` is the size of the file and of its external data together.
 
-    `opsets` are the versions of the imported operator sets by domain, `ai.onnx` for the standard one.
+    `sha256` is the SHA-256 of the file, as `sha256sum` prints it, or of the bytes of a model in memory, and
+    `data_sha256` has those of its external data by location. `opsets` are the versions of the imported operator sets by
+    domain, `ai.onnx` for the standard one.
     """
 
     path: str | None
@@ -60,6 +63,8 @@ class ModelFacts:
     bytes: int
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
+    sha256: str = ""
+    data_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,7 @@ class Verification:
     rtol: float
     atol: float
     differences: tuple[Difference, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     basis: str = ""
     effort: str = "standard"
     runtime: str = "onnxruntime"
@@ -289,48 +294,6 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """A value that the ranking model of a split takes from the user's or the items' side (`role`).
-
-    `computed` says whether it is an output of the model there, or an input of the original that is sent unchanged.
-    `bytes` is its size for one request, or for one item.
-    """
-
-    role: Role
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-    bytes: int
-    computed: bool
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of the models of a split; `macs` are its multiply-adds at the number of candidates of `Cost.batch`."""
-
-    role: Role
-    nodes: int
-    macs: int
-    bytes: int
-    written: str | None = None
-
-
-@dataclass(frozen=True)
-class Split:
-    """How a model was split. The ranking model is the last of `parts`, and `choice` says in words why it was cut there.
-
-    `macs` are the multiply-adds of the optimized model in one piece. The models of this split have the `fingerprint` in
-    their metadata, and those of no other; None without metadata.
-    """
-
-    parts: tuple[Part, ...]
-    crossings: tuple[Crossing, ...]
-    choice: tuple[str, ...]
-    macs: int
-    fingerprint: str | None = None
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """Rewrites without which a result passes its verification, where the one that has them does not.
 
@@ -357,8 +320,9 @@ class Report(Shown):
     whether anything could be gained; `written` is the path of the written model, None if none was written. `left_out`
     are rewrites that failed the verification and were left out. `assumed` are the nodes whose masks are believed
     because the caller vouched for the size of attention scores. `policies` are what the caller asked of the result; one
-    that is not met fails the command. `graphs` are those of the original, and of what was made of it; JSON leaves them
-    out, because the models themselves have them.
+    that is not met fails the command. `versions` are those of mari-onnx, onnx and onnxruntime, and `seconds` is what it
+    took. `graphs` are those of the original, and of what was made of it; JSON leaves them out, because the
+    models themselves have them.
     """
 
     command: Command
@@ -383,6 +347,8 @@ class Report(Shown):
     survey: Survey | None = None
     replay: Replay | None = None
     precomputed: Precomputed | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
     graphs: tuple[Graph, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

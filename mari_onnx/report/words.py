@@ -17,7 +17,6 @@ from mari_onnx.report.model import (
     Divergence,
     Moved,
     Report,
-    Split,
     Structure,
     Verification,
 )
@@ -25,6 +24,7 @@ from mari_onnx.report.numbers import count, microseconds, ratio, size, small
 from mari_onnx.report.replay_words import computed, computed_tables, replayed
 from mari_onnx.report.replay_words import failed as failed_replay
 from mari_onnx.report.replay_words import tables as replay_tables
+from mari_onnx.report.split import Split
 from mari_onnx.report.survey_words import options, surveyed
 from mari_onnx.report.survey_words import tables as survey_tables
 from mari_onnx.report.tables import Table
@@ -112,6 +112,11 @@ def subject(report: Report) -> str | None:
 def failed(verification: Verification) -> list[Difference]:
     """The comparisons that failed."""
     return [one for one in verification.differences if not one.passed]
+
+
+def unverified(verification: Verification) -> str:
+    """Why nothing was compared, in words."""
+    return "; ".join(note.text for note in verification.notes) or "no output was compared"
 
 
 def precision(found: Divergence) -> str:
@@ -365,7 +370,7 @@ def _failure(report: Report, verification: Verification) -> str:
     bad = failed(verification)
     nothing = "; nothing was written" if report.command == "optimize" else ""
     if not bad:
-        return f"Nothing was shown to be the same: {'; '.join(verification.notes) or 'no output was compared'}{nothing}"
+        return f"Nothing was shown to be the same: {unverified(verification)}{nothing}"
     order = next((one for one in bad if one.failure == "order"), None)
     if order is not None:
         return f"The signatures differ: {order.message}{nothing}"

@@ -86,6 +86,7 @@ def _tried(document: Document, settings: Settings, each: Declaration) -> Declara
     """The declaration with what it gains, or with why it is refused."""
     declared = replace(settings, user_inputs=(*settings.user_inputs, *each.inputs))
     try:
-        return replace(each, macs=_planned(document, declared).work.macs)
+        plan = _planned(document, declared)
+        return replace(each, macs=(plan.work if plan.pays else plan.program.work).macs)
     except UserError as error:
         return replace(each, refused=error.message)

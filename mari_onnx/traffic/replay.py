@@ -26,6 +26,7 @@ from mari_onnx.document.staging import write_file
 from mari_onnx.measurement.machine import cores
 from mari_onnx.pipeline import Progress
 from mari_onnx.report.model import Difference, Report, Verification
+from mari_onnx.report.note import Note
 from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.serving.recompose import together
 from mari_onnx.traffic import engines
@@ -67,7 +68,7 @@ def replay(
     """The report of `mari_onnx.replay`. Raises UserError as that does."""
     say = progress or pipeline.silent
     say("reading models", 0, 1)
-    pair, notes = paired(reference, [optimized], called), list[str]()
+    pair, notes = paired(reference, [optimized], called), list[Note]()
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
         report = described(pair, pair.optimized, called, notes)
@@ -135,7 +136,7 @@ def _inputs(document: Document) -> list[Input]:
 
 
 def _replayed(
-    report: Report, rows: _Rows, verifying: _Verifying, options: Options, say: Progress, path: Path, notes: list[str],
+    report: Report, rows: _Rows, verifying: _Verifying, options: Options, say: Progress, path: Path, notes: list[Note],
     called: Called,
 ) -> Report:  # fmt: skip
     tolerance = None

@@ -9,6 +9,7 @@ from mari_onnx import worker
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.read import as_document
 from mari_onnx.report.model import Verification
+from mari_onnx.report.note import Note
 from mari_onnx.verification.mapped import mapped
 from mari_onnx.verification.options import DEFAULTS, NOTHING_KNOWN, Known, Options
 from mari_onnx.worker import Progress
@@ -31,7 +32,7 @@ def verify(
         with TemporaryDirectory(prefix="mari-onnx-") as folder:
             return worker.run(_verify, *mapped(documents, Path(folder)), known, options, progress=progress)
     except worker.StoppedError as stopped:
-        notes = (f"{stopped}; {stopped.next_step}",)
+        notes = (Note("stopped", f"{stopped}; {stopped.next_step}"),)
         return Verification(
             passed=False,
             seed=options.seed,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 from mari_onnx.report.model import Difference, Moved, Ranking, Verification
+from mari_onnx.report.note import Note
 from mari_onnx.verification.compare.allowance import Allowance, allowance
 from mari_onnx.verification.compare.judge import (
     LARGE_OWN_ERROR,
@@ -61,11 +62,14 @@ class _LeftOut:
         each = seconds / max(case.batch, 1)
         self.for_each = min(self.for_each or each, each)
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """What was left out, and why."""
         reasons = {f"{self.seconds:g} s were over": self.over, f"{self.seconds:g} s would not do": self.too_long}
         return [
-            f"left out, because {why}: {', '.join(dict.fromkeys(map(_named, cases)))} (more --effort runs them)"
+            Note(
+                "case-left-out",
+                f"left out, because {why}: {', '.join(dict.fromkeys(map(_named, cases)))} (more --effort runs them)",
+            )
             for why, cases in reasons.items()
             if cases
         ]
@@ -93,7 +97,7 @@ class Comparison:
     runs: tuple[Run, Run]
     inputs: Sequence[Input]
     requests: frozenset[str]
-    notes: list[str]
+    notes: list[Note]
     tolerance: Tolerance | None
     moved: bool
     order: tuple[str, str] | None = None
@@ -108,7 +112,7 @@ class Comparison:
         try:
             self.exact = Exact(self.models[0]), Exact(self.models[1])
         except RunError as error:
-            self.notes.append(f"compared in the model's own precision only: {error}")
+            self.notes.append(Note("float32-only", f"compared in the model's own precision only: {error}"))
 
     def run(self, calls: Drawn | Given, say: Progress) -> None:
         """Run the first `calls.needed` cases, and the others until `calls.seconds` are over; a note names the rest."""
@@ -138,7 +142,7 @@ class Comparison:
                 raise RunError("its sequences may all be empty")
             self.exact[0](calls.feeds(case))
         except RunError as error:
-            self.notes.append(f"{case.where} was skipped: onnxruntime may crash on it ({error})")
+            self.notes.append(Note("case-skipped", f"{case.where} was skipped: onnxruntime may crash on it ({error})"))
             return False
         return True
 
@@ -152,7 +156,8 @@ class Comparison:
         try:
             self.vouched = Vouched(self.models[0], assumed)
         except RunError as error:
-            self.notes.append(f"whether attention scores were small (--assume-masked) was not looked into: {error}")
+            said = f"whether attention scores were small (--assume-masked) was not looked into: {error}"
+            self.notes.append(Note("scores-large", said))
 
     def compare(self, case: Case, feeds: Values, expected: Values) -> None:
         """Run the optimized model on `feeds`, and both models in float64. `expected` are the reference's outputs."""
@@ -165,7 +170,8 @@ class Comparison:
         try:
             also = runs[0](feeds)
         except RunError as error:
-            self.notes.append(f"{case.where} was not compared in {runtime}: the reference does not run ({error})")
+            said = f"{case.where} was not compared in {runtime}: the reference does not run ({error})"
+            self.notes.append(Note("runtime-lacking", said))
             return
         self._observe(replace(case, runtime=runtime), runs[1], feeds, also, exactly)
 
@@ -190,12 +196,11 @@ class Comparison:
                 else (exactly[0][name], exactly[1][name])
             )
             if exactly is not None and pair is None:
-                self._note_once(
-                    f"output `{name}`: compared in the model's own precision only, float64 does not give it"
-                )
+                said = f"output `{name}`: compared in the model's own precision only, float64 does not give it"
+                self._note_once(Note("float32-only", said))
             self.observations.setdefault(name, []).append(Observation(case, name, expected[name], got[name], pair))
 
-    def _note_once(self, note: str) -> None:
+    def _note_once(self, note: Note) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
@@ -205,7 +210,8 @@ class Comparison:
         try:
             self.second = (runtime, load(self.models[0]), load(self.models[1]))
         except RunError as error:
-            self.notes.append(f"not compared in {runtime}, which cannot load the models: {error}")
+            said = f"not compared in {runtime}, which cannot load the models: {error}"
+            self.notes.append(Note("runtime-lacking", said))
 
     def _exactly(self, case: Case, feeds: Values) -> tuple[Values, Values] | None:
         if self.exact is None or self.tolerance is not None:
@@ -213,8 +219,8 @@ class Comparison:
         try:
             return self.exact[0](feeds), self.exact[1](feeds)
         except RunError as error:
-            where = case.where
-            self.notes.append(f"{where}: compared in the model's own precision only, float64 does not run ({error})")
+            said = f"{case.where}: compared in the model's own precision only, float64 does not run ({error})"
+            self.notes.append(Note("float32-only", said))
             return None
 
     def verdict(self, seed: int, effort: str) -> Verification:
@@ -225,9 +231,8 @@ class Comparison:
             self.differences += judge(seen, self.tolerance, allowed.same, of_constants, rounds=rounded)
             usual = [each for each in seen if each.case.usual and each.case.runtime == DEFAULT_RUNTIME]
             if (off := own_error(usual)) > LARGE_OWN_ERROR:
-                self.notes.append(
-                    f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
-                )
+                said = f"output `{name}`: the reference is {off:.1%} off its own float64 result, so this tells little"
+                self.notes.append(Note("reference-inexact", said))
         if self.order is not None and self.seen:
             output, words = self.order
             self.differences += failure(next(iter(self.seen.values()))[0], [output], Problem("order", words))
@@ -235,7 +240,7 @@ class Comparison:
         with noted(self.notes, "what becomes of the order of the candidates could not be found"):
             ranked = self.rankings()
         if not self.differences:
-            self.notes.append("nothing was compared: the reference ran at no batch")
+            self.notes.append(Note("nothing-compared", "nothing was compared: the reference ran at no batch"))
         reported = self.tolerance or Tolerance(allowed.same, 0.0)
         order = list(self.seen)
         self.differences.sort(key=lambda d: order.index((d.case, d.batch)))

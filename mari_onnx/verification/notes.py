@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mari_onnx.report.note import Note
+
 
 @contextmanager
-def noted(notes: list[str], what: str) -> Iterator[None]:
+def noted(notes: list[Note], what: str) -> Iterator[None]:
     """Turn any exception that is raised inside into a note: `what` (ValueError: the reason).
 
     This is for steps that only explain a verdict. The verdict and the differences do not depend on them.
@@ -16,4 +18,4 @@ def noted(notes: list[str], what: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())
-        notes.append(f"{what} ({type(error).__name__}: {reason})")
+        notes.append(Note("unexplained", f"{what} ({type(error).__name__}: {reason})"))

@@ -12,6 +12,7 @@ from mari_onnx.document.document import ModelLike
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.document.read import as_document
 from mari_onnx.report.model import Verification
+from mari_onnx.report.note import Note
 from mari_onnx.serving.two_graphs import exported_below
 from mari_onnx.verification.compare.constants import changed_rows
 from mari_onnx.verification.compare.explain import located
@@ -55,7 +56,7 @@ def verify(
     if not any(each.is_located for each in verification.differences):
         return verification
     say("looking for where it begins", 1, 2)
-    notes: list[str] = []
+    notes: list[Note] = []
     with noted(notes, "where the difference begins could not be found"):
         failing = None if options.failing is None else Path(options.failing)
         verification = located(comparison, verification, known.remarks, failing)
@@ -78,7 +79,7 @@ def compare(
     check_tiled(known.tiled, inputs)
     say("tracing inputs", 0, 1)
     notes = [
-        f"input `{info.name}` is declared without a shape: a scalar was drawn for it"
+        Note("inputs-drawn", f"input `{info.name}` is declared without a shape: a scalar was drawn for it")
         for info in models[0].proto.graph.input
         if shape_of(info) is None
     ]
@@ -116,7 +117,7 @@ def _calls(
     traced: Trace,
     known: Known,
     options: Options,
-    notes: list[str],
+    notes: list[Note],
 ) -> Drawn | Given:
     """The calls to run: recorded ones where there are some, else drawn ones as the effort asks."""
     effort = EFFORTS[options.effort]
@@ -141,20 +142,23 @@ def _changed_ids(models: tuple[Source, Source], traced: Trace) -> dict[str, Arra
     return found
 
 
-def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[str], turn: int | None) -> Batches:
+def _batches(inputs: Sequence[Input], known: Known, options: Options, notes: list[Note], turn: int | None) -> Batches:
     """The numbers of candidates: of a model that takes one number only, that one.
 
     With fewer than `turn` candidates a model of two graphs runs the one, and from then on the other.
     """
     if (own := own_batch(inputs)) is not None:
-        notes.append("no input has a dynamic axis: the model was run at its own number of candidates")
+        notes.append(
+            Note("batch-other", "no input has a dynamic axis: the model was run at its own number of candidates")
+        )
         return Batches([own])
     if options.batches is not None:
         return Batches(options.batches)
     effort = EFFORTS[options.effort]
     meant = known.batch
     if meant is not None and meant > MOST:
-        notes.append(f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that")
+        said = f"run with {MOST:,} candidates at most, and not with {meant:,}; verify --batch {meant} does that"
+        notes.append(Note("batch-other", said))
         meant = MOST
     if turn is not None:
         return Batches([*effort.batches, turn - 1, turn], meant, effort.further, turn)

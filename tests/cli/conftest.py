@@ -44,10 +44,14 @@ AS_EXPORTED: dict[str, Any] = {
 }  # fmt: skip
 """What optimize and inspect are told where nothing is said of how the model is served."""
 
-NOTHING_DEMANDED: dict[str, Any] = {"min_gain": None, "require_gain": False, "max_size_growth": None}
+NOTHING_DEMANDED: dict[str, Any] = {
+    "min_gain": None, "require_gain": False, "max_size_growth": None, "require_verified": False, "allow_notes": None,
+}  # fmt: skip
 """What optimize is told where no policy is asked for."""
 
-ONE_MODEL: dict[str, Any] = {"request_index": None, "request_key": (), "user_model": None, "item_model": None, **LIMITS}
+ONE_MODEL: dict[str, Any] = {
+    "request_index": None, "request_key": (), "user_model": None, "item_model": None, "allow_notes": None, **LIMITS,
+}  # fmt: skip
 """The same for verify."""
 
 

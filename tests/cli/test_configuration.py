@@ -32,6 +32,8 @@ bench-threads = [1, 2]
 min-gain = 1.5
 require-gain = true
 max-size-growth = 1.1
+require-verified = true
+allow-notes = []
 min-speedup = 1.2
 max-slowdown = 1
 seed = 3
@@ -90,6 +92,7 @@ def test_every_key(folder: Path) -> None:
     assert set(settings) == {key.option for key in KEYS.values()}
     assert settings["user_inputs"] == ["user*", "ctx"]
     assert settings["guard"] == "output"
+    assert settings["allow_notes"] == ["none"]
 
 
 def test_in_pyproject(folder: Path) -> None:

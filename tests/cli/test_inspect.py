@@ -24,3 +24,14 @@ def test_json_is_all_that_is_printed(engine: Engine, run: Run, model: Path) -> N
     assert result.exit_code == 0
     assert result.stdout == to_json(reports.INSPECTED)
     assert json.loads(result.stdout)["command"] == "inspect"
+
+
+def test_several_reports(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None:
+    engine.report = reports.INSPECTED
+    written = [tmp_path / name for name in ("a.json", "a.md", "a.xml")]
+    result = run("inspect", model, "--format", "github", *(f"--report={file}" for file in written))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("::notice")
+    assert written[0].read_text() == to_json(reports.INSPECTED)
+    assert all(file.read_text() for file in written)
+    assert run("inspect", model, "--report", model).exit_code == 2

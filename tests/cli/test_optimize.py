@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -12,6 +13,7 @@ import onnx
 import pytest
 
 from mari_onnx.errors import UserError
+from mari_onnx.report import VIEWS
 from mari_onnx.report.benchmark import Policy
 from tests.cli.conftest import AS_EXPORTED, NOTHING_DEMANDED, Engine, Run
 from tests.report import reports
@@ -211,3 +213,38 @@ def test_a_pattern_that_matches_nothing(engine: Engine, run: Run, model: Path, o
     assert result.exit_code == 2
     assert result.stderr == "Error: no input matches 'usr_*'\n  The inputs are user_x and item_x.\n"
     assert files(out.parent) == ["in.onnx"]
+
+
+@pytest.mark.parametrize("form", VIEWS)
+def test_every_form_on_the_standard_output(engine: Engine, run: Run, model: Path, out: Path, form: str) -> None:
+    files = [out.with_name(name) for name in ("r.json", "r.md", "r.xml")]
+    result = run("optimize", model, out, "--format", form, *(f"--report={file}" for file in files))
+    assert result.exit_code == 0
+    marks = {"json": "{", "markdown": "#", "junit": "<?xml", "github": "::notice", "text": "mari-onnx"}
+    assert result.stdout.startswith(marks.get(form, ""))
+    assert json.loads(files[0].read_text())["command"] == "optimize"
+    assert files[2].read_text().startswith("<?xml")
+
+
+def test_github_writes_the_summary_of_the_step(
+    engine: Engine, run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = out.with_name("summary.md")
+    summary.write_text("of the step before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    run("optimize", model, out, "--format", "text")
+    assert summary.read_text() == "of the step before\n"
+    assert run("optimize", model, out, "--format", "github", "--overwrite").exit_code == 0
+    first, *rest = summary.read_text().splitlines()
+    assert first == "of the step before"
+    assert rest[0].startswith("#")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(out.with_name("nowhere") / "summary.md"))
+    result = run("optimize", model, out, "--format", "github", "--overwrite")
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+
+
+def test_the_digest_is_that_of_the_written_file(engine: Engine, run: Run, model: Path, out: Path) -> None:
+    report = out.with_name("r.json")
+    run("optimize", model, out, "--report", report)
+    assert json.loads(report.read_text())["optimized"]["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()

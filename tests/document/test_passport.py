@@ -28,7 +28,8 @@ from mari_onnx.document.passport import (
 )
 from mari_onnx.document.provenance import RULE, SOURCE
 from mari_onnx.document.read import from_proto
-from mari_onnx.report.model import Role
+from mari_onnx.document.scopes import all_nodes
+from mari_onnx.report.split import Role
 from mari_onnx.version import __version__
 from tests.graphs import Array, assert_same, integers, parse, ranking
 
@@ -121,6 +122,18 @@ def test_no_metadata_leaves_it_out(model: onnx.ModelProto | None) -> None:
     assert_same(TOWER, result.model)
     assert result.report.optimized is not None
     assert result.report.optimized.bytes == result.model.ByteSize()
+
+
+def test_no_metadata_in_a_branch_either() -> None:
+    """For few candidates the graph runs as it was exported, and both graphs are branches of an If."""
+    model = ranking(
+        "tiled", "a = Relu (user) c = Relu (item) x = Concat <axis = 1> (a, c) h = Gemm (x, w, b) y = Relu (h)",
+        user="float[256]", w=integers(259, 32), b=integers(32),
+    )  # fmt: skip
+    for metadata in (True, False):
+        made = mari_onnx.optimize(model, user_inputs=["user"], batch=[1, 500], metadata=metadata).model
+        found = [said(node) for node in all_nodes(made.graph) if said(node)]
+        assert bool(found) == metadata
 
 
 def test_what_was_vouched_for_is_said_in_any_case() -> None:

@@ -14,9 +14,11 @@ from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.calls import Pair, Setting, each_request_once, settings
 from mari_onnx.measurement.options import Options
+from mari_onnx.report.note import Note
 from mari_onnx.serving.modes import mode_of_result
 from mari_onnx.serving.recompose import feeding
 from tests.graphs import integers, parse, ranking
+from tests.notes import said
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
 
@@ -35,7 +37,11 @@ HISTORY = parse(
 
 
 def made(pair: Pair, notes: list[str] | None = None, **given: Any) -> list[Setting]:
-    return settings(pair, Options(**given), [] if notes is None else notes)
+    found: list[Note] = []
+    made = settings(pair, Options(**given), found)
+    if notes is not None:
+        notes += said(found)
+    return made
 
 
 def as_pair(

@@ -13,6 +13,8 @@ from mari_onnx.measurement.result import PROCESSES, benchmark
 from mari_onnx.measurement.statistics import median_interval
 from mari_onnx.measurement.turns import CALLS, Turns
 from mari_onnx.report.benchmark import Benchmark, Calls
+from mari_onnx.report.note import Note
+from tests.notes import said
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,11 @@ def turns(before: float, after: float, rounds: int = 20) -> Turns:
 def made(*settings: list[tuple[float, float]], batches: tuple[int, ...] = (10,), **given: object) -> Benchmark:
     """The benchmark of processes with these times, (before, after), in each setting."""
     prepared = Prepared(
-        [Setting(n, []) for n in batches], [(1, None)] * len(batches), None, "onnxruntime 1", ["a note"]
+        [Setting(n, []) for n in batches],
+        [(1, None)] * len(batches),
+        None,
+        "onnxruntime 1",
+        [Note("inputs-drawn", "a note")],
     )
     return benchmark(prepared, [[turns(*each) for each in process] for process in settings], Options(**given))  # type: ignore[arg-type]
 
@@ -47,7 +53,7 @@ def test_each_process_has_a_speed_up() -> None:
     assert (timing.batch, timing.threads, timing.rounds) == (10, 1, 120)
     assert (timing.low, timing.high) == (1.9, 5.0)
     assert timing.speedup == pytest.approx(2.15)
-    assert found.notes == ("a note",)
+    assert said(found.notes) == ("a note",)
     assert (found.confidence, found.seed, found.inputs, found.machine) == (0.95, 0, None, "a machine, 2 cores")
 
 
@@ -73,4 +79,4 @@ def test_settings_on_threads() -> None:
         (50, 4, 0.91),
     ]
     assert [(one.threads, one.batch) for one in found.break_even] == [(1, 50), (4, None)]
-    assert found.notes == ("a note", "more threads than cores, of which there are 2: 4")
+    assert said(found.notes) == ("a note", "more threads than cores, of which there are 2: 4")

@@ -24,6 +24,7 @@ from mari_onnx.report.model import (
     TensorFacts,
     Verification,
 )
+from mari_onnx.report.note import Note
 from mari_onnx.report.precompute import Precomputed, StoredOutput
 from mari_onnx.report.replay import Broken, Latency, Replay, Replayed, Singled, StoppedGroup
 from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
@@ -137,7 +138,9 @@ WRONG = Report(
     REMARKS,
     BEFORE,
     AFTER,
-    Verification(False, 7, 1e-5, 1e-8, differences(False), ("output ids: Unique has no float64 kernel",)),
+    Verification(
+        False, 7, 1e-5, 1e-8, differences(False), (Note("float32-only", "output ids: Unique has no float64 kernel"),)
+    ),
     FASTER,
     changed=True,
 )
@@ -219,7 +222,7 @@ VERIFIED = replace(
             *(replace(one, float64=2e-16, float64_bound=1e-10, error=2e-8) for one in differences()),
             Difference(7, "score", 2e-8, 3e-8, 1e-6, True, case="not finite", float64=0.0, float64_bound=1e-10),
         ),
-        ("left out, because 10 s were over: large",),
+        (Note("case-left-out", "left out, because 10 s were over: large"),),
         "both models store the same constants, so that only float64 rounds",
         rankings=RANKINGS,
         tiled=TILED[:2],
@@ -279,7 +282,7 @@ BENCHMARK = Benchmark(
         (NodeTime(LONG, "Gemm", "candidates", 12_300.0), NodeTime("user | emb", "Gather", "request", 800.0)),
         tuple(NodeTime(f"node_{i}", "Gemm", "candidates", 900.0 - i) for i in range(10)),
     ),
-    notes=("4 threads share 2 cores",),
+    notes=(Note("threads-many", "4 threads share 2 cores"),),
 )
 TIMED = replace(
     OPTIMIZED, command="bench", written=None, benchmark=BENCHMARK,

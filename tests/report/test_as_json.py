@@ -11,13 +11,13 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from mari_onnx.report import benchmark, graph, histogram, model, precompute, replay, survey
+from mari_onnx.report import benchmark, graph, histogram, model, note, precompute, replay, split, survey
 from mari_onnx.report.as_json import to_json
 from tests.report import reports
 
 SCHEMA = json.loads(importlib.resources.files("mari_onnx.report").joinpath("schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-MODULES = (model, benchmark, histogram, precompute, replay, survey)
+MODULES = (model, benchmark, histogram, precompute, replay, survey, note, split)
 RECORDS = [
     record
     for record in {name: each for module in MODULES for name, each in vars(module).items()}.values()

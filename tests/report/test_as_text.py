@@ -9,6 +9,7 @@ import pytest
 
 from mari_onnx.report.as_text import SHOWN, to_text
 from mari_onnx.report.model import Cost, Difference, Remark, Verification
+from mari_onnx.report.note import Note
 from tests.report import reports
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -132,7 +133,7 @@ def test_of_many_comparisons_those_are_shown_that_failed_or_came_closest() -> No
 
 
 def test_nothing_was_compared() -> None:
-    nothing = Verification(False, 0, 0, 0, (), ("the reference ran at no batch",))
+    nothing = Verification(False, 0, 0, 0, (), (Note("nothing-compared", "the reference ran at no batch"),))
     assert to_text(replace(reports.DIFFERENT, verification=nothing), verbosity=-1) == (
         "✗ Nothing was shown to be the same: the reference ran at no batch\n"
     )

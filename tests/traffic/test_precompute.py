@@ -17,8 +17,8 @@ from pyarrow import parquet
 import mari_onnx
 from examples.precomputed import Store
 from mari_onnx.errors import UserError
-from mari_onnx.report.model import Role
 from mari_onnx.report.precompute import Precomputed
+from mari_onnx.report.split import Role
 from mari_onnx.report.words import judged
 from mari_onnx.traffic.store import MANIFEST
 from tests.graphs import integers, parse

@@ -17,6 +17,7 @@ from mari_onnx.cli import main
 from mari_onnx.document.read import load
 from mari_onnx.errors import UserError
 from mari_onnx.verification import Known, Options, procedure, verify
+from tests.notes import said
 from tests.verification.models import parse, split_tower, tower
 
 
@@ -88,7 +89,7 @@ def test_a_tensor_without_measure_fails_it() -> None:
     report = mari_onnx.verify(huge, huge, max_memory=0.5)
     assert report.verification is not None
     assert not report.verification.passed
-    (note,) = report.verification.notes
+    (note,) = said(report.verification.notes)
     assert note.startswith("onnxruntime took more than 0.5 GB of memory (")
     assert note.endswith("while it ran the reference model (tracing inputs); --max-memory GB allows more memory")
 
@@ -105,7 +106,7 @@ def test_a_runtime_that_crashes_fails_it() -> None:
     assert result.changed
     assert result.report.verification is not None
     assert not result.report.verification.passed
-    (note,) = result.report.verification.notes
+    (note,) = said(result.report.verification.notes)
     assert note.startswith("onnxruntime stopped (signal 11) while it ")
     assert note.endswith(
         "(tracing inputs); run the model in onnxruntime by itself, on such a call or in another version"

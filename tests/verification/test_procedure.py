@@ -10,6 +10,7 @@ import pytest
 from mari_onnx.errors import ModelError, UserError
 from mari_onnx.report.model import Difference, Verification
 from mari_onnx.verification.compare.judge import SAME_FUNCTION
+from tests.notes import said
 
 from . import models
 from .models import parse, verify
@@ -182,7 +183,7 @@ def test_a_feature_under_a_root_is_made_positive() -> None:
 def test_nothing_finite_is_said() -> None:
     verification = verify(*[parse("f (float[B, 4] x) => (float[B, 4] y) { z = Sub (x, x) y = Div (z, z) }")] * 2)
     assert verification.passed
-    assert "nowhere finite" in verification.notes[0]
+    assert "nowhere finite" in said(verification.notes)[0]
 
 
 def test_integers_must_be_equal() -> None:
@@ -212,7 +213,7 @@ def test_a_batch_that_the_reference_cannot_run_is_skipped() -> None:
     verification = verify(reference, reference, batches=(1, 2))
     assert verification.passed
     assert [d.batch for d in drawn(verification)] == [2]
-    assert verification.notes[0].startswith("batch 1 was skipped: the reference does not run")
+    assert said(verification.notes)[0].startswith("batch 1 was skipped: the reference does not run")
     nothing = verify(reference, reference, batches=(1,))
     assert not nothing.passed
     assert nothing.differences == ()
@@ -252,7 +253,7 @@ def test_a_fixed_batch_is_run_once() -> None:
     model = parse("f (float[3, 2] x) => (float[3, 2] y) { y = Relu (x) }")
     verification = verify(model, model)
     assert {d.batch for d in verification.differences} == {3}
-    assert "no input has a dynamic axis" in verification.notes[0]
+    assert "no input has a dynamic axis" in said(verification.notes)[0]
 
 
 def test_what_breaks_after_the_comparison_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +263,7 @@ def test_what_breaks_after_the_comparison_is_a_note(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mari_onnx.verification.comparison.rankings", boom)
     found = verify(models.tower(), models.split_tower())
     assert found.passed
-    assert found.notes == ("what becomes of the order of the candidates could not be found (RuntimeError: boom)",)
+    assert said(found.notes) == ("what becomes of the order of the candidates could not be found (RuntimeError: boom)",)
 
 
 def test_the_seed_decides() -> None:

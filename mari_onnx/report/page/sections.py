@@ -9,11 +9,12 @@ from mari_onnx.report import replay_words, survey_words
 from mari_onnx.report.benchmark import Benchmark
 from mari_onnx.report.benchmark_words import asked, broken_even, interval, tables
 from mari_onnx.report.benchmark_words import where as timed_where
-from mari_onnx.report.model import Divergence, Remark, Report, Split, TensorFacts, Verification
+from mari_onnx.report.model import Divergence, Remark, Report, TensorFacts, Verification
 from mari_onnx.report.numbers import count, counted, known, ratio, size, small
 from mari_onnx.report.page.markup import add, add_table, say
 from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.replay import Replay
+from mari_onnx.report.split import Split
 from mari_onnx.report.survey_words import ROWS, typed
 from mari_onnx.report.tables import Table
 from mari_onnx.report.words import (
@@ -119,7 +120,7 @@ def measured(parent: Xml.Element, benchmark: Benchmark) -> None:
         add(parent, "p", broken_even(even))
     add(parent, "p", f"Measured on {benchmark.machine}, {benchmark.runtime}.", class_="note")
     for note in benchmark.notes:
-        say(parent, note, class_="warning")
+        say(parent, note.text, class_="warning")
 
 
 def verified(parent: Xml.Element, report: Report, verification: Verification) -> None:
@@ -128,7 +129,7 @@ def verified(parent: Xml.Element, report: Report, verification: Verification) ->
     for one in failed(verification):
         add(parent, "p", f"✗ {one.output} at {where(one)}: {one.message}", class_="bad")
     for note in verification.notes:
-        say(parent, note, class_="warning")
+        say(parent, note.text, class_="warning")
     if verification.divergence:
         _divergence(parent, verification.divergence)
     if verification.rankings:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from mari_onnx.report.note import Note
 from mari_onnx.verification.compare.constants import combined, jittered
 from mari_onnx.verification.compare.judge import (
     COMBINED_CONSTANTS,
@@ -35,7 +36,7 @@ class Allowance:
     same: float
     basis: str
     constants: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def allowance(
@@ -78,7 +79,7 @@ def _of_float32(allowed: Allowance, limits: Mapping[str, str]) -> Allowance:
     operators = ", ".join(sorted(set(limits.values())))
     note = f"not raised to float64: {operators} at {_few(limits)}; what follows is compared as float32"
     basis = f"float32, in which these stayed: {_few(limits)}"
-    return replace(allowed, same=max(allowed.same, WITHIN_FLOAT32), basis=basis, notes=(note,))
+    return replace(allowed, same=max(allowed.same, WITHIN_FLOAT32), basis=basis, notes=(Note("float32-only", note),))
 
 
 def _measured(

@@ -13,6 +13,7 @@ import numpy as np
 
 from mari_onnx.document.staging import write_file
 from mari_onnx.report.model import Difference, Divergence, Remark, Verification
+from mari_onnx.report.note import Note
 from mari_onnx.verification.compare import localize
 from mari_onnx.verification.compare.judge import SAME_FUNCTION, distance, distances, misplaced
 from mari_onnx.verification.comparison import Comparison
@@ -33,7 +34,7 @@ def located(
     """
     worst = _worst(comparison, verification)
     failure = _Failure(comparison, worst, *comparison.seen[worst.case, worst.batch])
-    notes: list[str] = []
+    notes: list[Note] = []
     small, path = failure.feeds, None
     with noted(notes, "the smallest inputs that fail could not be found"):
         small = failure.smallest()

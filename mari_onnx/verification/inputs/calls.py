@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs import recorded as data
 from mari_onnx.verification.inputs.cases import Batches, Case, Effort, plan
 from mari_onnx.verification.inputs.draw import Input, by_key, draw, edges, extents
@@ -27,7 +28,7 @@ class Drawn:
     seed: int
     effort: Effort
     batches: Batches
-    notes: list[str]
+    notes: list[Note]
     chosen: Mapping[str, Array] = field(default_factory=dict)
     """By input, the ids that the case "changed rows" draws from: rows of tables that the optimized model changed."""
 
@@ -91,17 +92,17 @@ class Drawn:
             problem, largest_id = found, 1
             found = attempt(largest_id, nonnegative=False)
             if isinstance(found, RunError):
-                self.notes.append(f"{where} was skipped: the reference does not run ({problem})")
+                self.notes.append(Note("case-skipped", f"{where} was skipped: the reference does not run ({problem})"))
                 return None
-            self.notes.append(
-                f"{where}: only ids 0 and 1, because the reference does not run on larger ones ({problem})"
-            )
+            said = f"{where}: only ids 0 and 1, because the reference does not run on larger ones ({problem})"
+            self.notes.append(Note("inputs-drawn", said))
         if usual and not _is_finite(found[1]):  # perhaps the model takes the logarithm or the root of a feature
             again = attempt(largest_id, nonnegative=True)
             found = again if not isinstance(again, RunError) and _is_finite(again[1]) else found
         for name, value in found[1].items():
             if usual and value.size and value.dtype.kind == "f" and not np.isfinite(value).any():
-                self.notes.append(f"{where}: output `{name}` of the reference is nowhere finite, so this tells little")
+                said = f"{where}: output `{name}` of the reference is nowhere finite, so this tells little"
+                self.notes.append(Note("reference-inexact", said))
         return found
 
 
@@ -112,7 +113,7 @@ class Given:
     inputs: Sequence[Input]
     traced: Trace
     tiled: Collection[str]
-    notes: list[str]
+    notes: list[Note]
     path: Path
     seconds: float = math.inf
     needed: int = 0
@@ -125,7 +126,8 @@ class Given:
             self.calls[case] = feeds
             for each in self.tiled:
                 if (feeds[each] != feeds[each][:1]).any():
-                    self.notes.append(f"{name}: the rows of `{each}` differ, and only the first of them counts")
+                    said = f"{name}: the rows of `{each}` differ, and only the first of them counts"
+                    self.notes.append(Note("rows-differ", said))
         return list(self.calls)
 
     def feeds(self, case: Case) -> Values:
@@ -137,7 +139,8 @@ class Given:
         try:
             return self.calls[case], run(self.calls[case])
         except RunError as error:
-            self.notes.append(f"{case.where} was skipped: the reference does not run ({error})")
+            said = f"{case.where} was skipped: the reference does not run ({error})"
+            self.notes.append(Note("case-skipped", said))
             return None
 
 

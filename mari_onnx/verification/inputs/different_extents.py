@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mari_onnx.document.graph_view import NO_NAME
+from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs.cases import EDGE_BATCH
 from mari_onnx.verification.inputs.draw import APART, Input, draw, extents
 from mari_onnx.verification.inputs.ranges import Trace
@@ -73,7 +74,7 @@ def drawn_apart(
     traced: Trace,
     tiled: Collection[str],
     runs: tuple[Run, Run],
-    notes: list[str],
+    notes: list[Note],
 ) -> list[Input]:
     """The inputs with a symbol of its own for each axis that need not be equal to those of its name.
 
@@ -91,10 +92,9 @@ def drawn_apart(
                 continue
             if promised and not trials.agree(*found) and trials.of_reference(apart) is not None:
                 others = [place for place in places if place not in chosen]
-                notes.append(
-                    f"the optimized model needs axes named `{name}` to be equal, and the reference does not: "
-                    f"{', '.join(map(_shown, chosen))} and {', '.join(map(_shown, others))}"
-                )
+                said = f"{', '.join(map(_shown, chosen))} and {', '.join(map(_shown, others))}"
+                needs = f"the optimized model needs axes named `{name}` to be equal, and the reference does not"
+                notes.append(Note("axes-equal", f"{needs}: {said}"))
                 continue
             apart = tried
     return apart

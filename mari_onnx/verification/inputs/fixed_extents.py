@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from mari_onnx.document.scopes import all_nodes
+from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs.cases import EDGE_BATCH
 from mari_onnx.verification.inputs.draw import Input, batch_symbols, draw, extents
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError
@@ -29,7 +30,7 @@ TRIES = 64
 """How many extents are tried at most."""
 
 
-def that_run(inputs: Sequence[Input], model: onnx.ModelProto, run: Run, notes: list[str]) -> list[Input]:
+def that_run(inputs: Sequence[Input], model: onnx.ModelProto, run: Run, notes: list[Note]) -> list[Input]:
     """The inputs with a number in the place of each inner symbol, if the model runs so and otherwise does not.
 
     A note names the symbols and the number.
@@ -41,7 +42,8 @@ def that_run(inputs: Sequence[Input], model: onnx.ModelProto, run: Run, notes: l
         fixed = [replace(each, dims=tuple(extent if dim in inner else dim for dim in each.dims)) for each in inputs]
         if _runs(fixed, run):
             names = ", ".join(f"`{name}`" for name in inner)
-            notes.append(f"the reference runs with {names} of {extent} and not of others that were tried")
+            said = f"the reference runs with {names} of {extent} and not of others that were tried"
+            notes.append(Note("inputs-drawn", said))
             return fixed
     return list(inputs)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mari_onnx.errors import UserError
+from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs import references
 from mari_onnx.verification.inputs.draw import Bounds, Input, extents
 from mari_onnx.verification.inputs.tagging import Tagged, tag
@@ -73,7 +74,7 @@ def trace(source: Source, inputs: Sequence[Input]) -> Trace:
 
 def traced_or_noted(
     source: Source, inputs: Sequence[Input], ranges: Mapping[str, tuple[float, float]]
-) -> tuple[Trace, list[str]]:
+) -> tuple[Trace, list[Note]]:
     """What is traced, with the ranges that were given instead, and notes on what could not be traced.
 
     Raises UserError as `Trace.overridden` does.
@@ -82,10 +83,10 @@ def traced_or_noted(
         traced = trace(source, inputs)
     except RunError as error:
         problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
-        return Trace({}).overridden(ranges, inputs), [problem]
+        return Trace({}).overridden(ranges, inputs), [Note("inputs-drawn", problem)]
     unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
-    notes = [f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"] if unknown else []
-    return traced.overridden(ranges, inputs), notes
+    said = f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"
+    return traced.overridden(ranges, inputs), [Note("inputs-drawn", said)] if unknown else []
 
 
 def _tagged_at(source: Source, inputs: Sequence[Input], requests: Collection[str]) -> Tagged:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from mari_onnx.report.model import LARGEST_SCORE
+from mari_onnx.report.note import Note
 from mari_onnx.verification.compare.judge import distance, misplaced
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import Case
@@ -44,7 +45,7 @@ class Vouched:
         return max(float(np.abs(found[name]).max(initial=0.0)) for name in self._names)
 
     def inputs(
-        self, calls: Drawn | Given, case: Case, found: tuple[Values, Values], runs: tuple[Run, Run], notes: list[str]
+        self, calls: Drawn | Given, case: Case, found: tuple[Values, Values], runs: tuple[Run, Run], notes: list[Note]
     ) -> tuple[Values, Values] | None:
         """Inputs of a case on which scores are small, and the reference's outputs; None where there are none.
 
@@ -62,18 +63,19 @@ class Vouched:
                 f"{case.where}: attention scores reach {reached:.2g}, above the {LARGEST_SCORE:,} of --assume-masked"
             )
             if case.usual or case.style == "given":
-                notes.append(beyond)
+                notes.append(Note("scores-large", beyond))
                 return found
             got = runs[1](found[0])
             pairs = [(a, got[name]) for name, a in found[1].items() if name in got]
             elsewhere = next(filter(None, (misplaced(*pair) for pair in pairs)), None)
             apart = max((_apart(*pair) for pair in pairs), default=0.0)
             what = elsewhere or f"outputs are {apart:.1g} of their scale apart"
-            notes.append(f"{beyond}; {what} there, and smaller features were compared")
+            notes.append(Note("scores-large", f"{beyond}; {what} there, and smaller features were compared"))
             nearer = self._within(calls, case, found[0])
             return None if nearer is None else (nearer, runs[0](nearer))
         except RunError as error:
-            notes.append(f"{case.where} was skipped: its attention scores could not be had ({error})")
+            said = f"{case.where} was skipped: its attention scores could not be had ({error})"
+            notes.append(Note("case-skipped", said))
             return None
 
     def _within(self, calls: Drawn | Given, case: Case, feeds: Values) -> Values | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.verification.compare import explain, localize
+from tests.notes import said
 from tests.verification import models
 from tests.verification.compare.test_localize import found
 from tests.verification.models import verify
@@ -29,7 +30,7 @@ def test_what_breaks_while_a_failure_is_explained_is_a_note(
 
     monkeypatch.setattr(localize, broken, boom)
     verification = verify(models.tower(), models.split_tower(swapped=True), failing=tmp_path / "f.npz")
-    assert note in verification.notes
+    assert note in said(verification.notes)
     assert not verification.passed and any(not one.passed for one in verification.differences)
     assert found(verification).output == "score"
     assert (tmp_path / "f.npz").exists()
@@ -40,14 +41,14 @@ def test_whatever_breaks_the_verdict_is_there(monkeypatch: pytest.MonkeyPatch) -
     verification = verify(models.tower(), models.split_tower(swapped=True))
     assert not verification.passed and verification.differences
     assert verification.divergence is None
-    assert verification.notes[-1].startswith("where the difference begins could not be found (TypeError")
+    assert said(verification.notes)[-1].startswith("where the difference begins could not be found (TypeError")
 
 
 def test_inputs_that_cannot_be_written_are_a_note(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     verification = verify(models.tower(), models.split_tower(swapped=True), failing=tmp_path / "file" / "f.npz")
     assert found(verification).inputs is None
-    assert "the smallest inputs could not be written" in verification.notes[-1]
+    assert "the smallest inputs could not be written" in said(verification.notes)[-1]
 
 
 def test_inputs_of_any_name(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mari_onnx.errors import UserError
 from mari_onnx.verification.comparison import Comparison
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case, plan
+from tests.notes import said
 from tests.verification import models
 from tests.verification.models import verify
 
@@ -47,7 +48,7 @@ def test_when_time_is_over_the_batches_are_run_all_the_same(monkeypatch: pytest.
     verification = verify(models.tower(), models.tower(), batch=500)
     assert verification.passed
     assert [d.batch for d in verification.differences] == [1, 2, 7, 64]
-    assert verification.notes == (
+    assert said(verification.notes) == (
         "left out, because 10 s were over: batch 500, zeros, large, not finite, far, batch 3, batch 63, batch 65, "
         "batch 128 (more --effort runs them)",
     )
@@ -66,7 +67,7 @@ def test_what_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Comparison, "compare", slowly)
     verification = verify(models.tower(), models.tower(), batch=500)
     assert [d.batch for d in verification.differences] == [1, 2, 7, 64, 7, 64, 64, 64, 3]
-    assert verification.notes == (
+    assert said(verification.notes) == (
         "left out, because 10 s would not do: batch 500, batch 63, batch 65, batch 128 (more --effort runs them)",
     )
 
@@ -102,7 +103,7 @@ def test_around_powers_of_two(batch: int) -> None:
 def test_a_batch_that_would_not_fit() -> None:
     verification = verify(models.tower(), models.tower(), batch=1_000_000)
     assert max(one.batch for one in verification.differences) == 2_000
-    assert verification.notes == (
+    assert said(verification.notes) == (
         "run with 2,000 candidates at most, and not with 1,000,000; verify --batch 1000000 does that",
     )
 

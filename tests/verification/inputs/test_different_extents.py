@@ -10,11 +10,13 @@ import pytest
 
 import mari_onnx
 from mari_onnx.document.read import as_document
+from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs.different_extents import drawn_apart
 from mari_onnx.verification.inputs.draw import Input, extents, inputs_of
 from mari_onnx.verification.inputs.ranges import trace
 from mari_onnx.verification.runtimes.onnxruntime import Source
 from tests.graphs import integers, parse
+from tests.notes import said
 
 
 def apart(
@@ -23,11 +25,11 @@ def apart(
     """The inputs, and the notes."""
     sources = [Source(name, as_document(model)) for name, model in (("a", reference), ("b", optimized))]
     first, second = (source.session() for source in sources)
-    inputs, notes = inputs_of(first), list[str]()
+    inputs, notes = inputs_of(first), list[Note]()
     found = drawn_apart(
         inputs, trace(sources[0], inputs), tiled, (sources[0].runner(first), sources[1].runner(second)), notes
     )
-    return found, notes
+    return found, list(said(notes))
 
 
 def drawn(inputs: Sequence[Input], batch: int = 7) -> dict[str, tuple[int, ...]]:

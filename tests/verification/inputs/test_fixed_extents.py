@@ -9,6 +9,7 @@ import onnx
 
 import mari_onnx
 from tests.graphs import integers, parse
+from tests.notes import said
 from tests.verification.models import verify
 
 
@@ -24,7 +25,7 @@ def test_the_length_that_it_was_traced_at() -> None:
     model = ranker(16)
     found = verify(model, model, tiled=("user",))
     assert found.passed
-    assert found.notes == ("the reference runs with `length` of 15 and not of others that were tried",)
+    assert said(found.notes) == ("the reference runs with `length` of 15 and not of others that were tried",)
 
 
 def test_a_length_in_a_node() -> None:
@@ -58,4 +59,4 @@ def test_a_benchmark_of_it() -> None:
     model = ranker(16)
     found = mari_onnx.bench(model, model, user_inputs="user", batches=(2,), seconds=0.1).benchmark
     assert found is not None
-    assert "the reference runs with `length` of 15 and not of others that were tried" in found.notes
+    assert "the reference runs with `length` of 15 and not of others that were tried" in said(found.notes)

@@ -11,6 +11,7 @@ from mari_onnx.document.read import as_document
 from mari_onnx.verification.inputs.draw import Bounds, inputs_of
 from mari_onnx.verification.inputs.ranges import Trace, trace
 from mari_onnx.verification.runtimes.onnxruntime import Source
+from tests.notes import said
 from tests.verification import models
 from tests.verification.models import parse, verify
 
@@ -117,7 +118,7 @@ def test_several_requests(pick: str) -> None:
 
 def test_untraced_ids_are_said_and_small() -> None:
     model = parse("f (int64[B] ids) => (float[B] y) { y = Cast <to = 1> (ids) }")
-    assert "drawn from 0 to 1: ids" in verify(model, model).notes[0]
+    assert "drawn from 0 to 1: ids" in said(verify(model, model).notes)[0]
 
 
 def test_ids_that_fail_are_drawn_smaller() -> None:
@@ -128,7 +129,7 @@ def test_ids_that_fail_are_drawn_smaller() -> None:
     )
     verification = verify(model, model, batches=(64,))
     assert verification.passed
-    assert any("only ids 0 and 1" in note for note in verification.notes)
+    assert any("only ids 0 and 1" in note for note in said(verification.notes))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_ids_in_the_body_of_a_loop(lookup: str) -> None:
     assert ranges(traced(model).bounds["ids"]) == [(0, 9)]
     verification = verify(model, model, batches=(7,))
     assert verification.passed
-    assert not any("drawn from 0 to 1" in note for note in verification.notes)
+    assert not any("drawn from 0 to 1" in note for note in said(verification.notes))
 
 
 def test_ids_in_the_body_of_a_scan() -> None:

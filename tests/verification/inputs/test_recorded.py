@@ -15,6 +15,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.report.model import Verification
 from mari_onnx.verification.inputs import recorded as data
 from mari_onnx.verification.inputs.draw import Input
+from tests.notes import said
 from tests.verification import models
 from tests.verification.models import parse, verify
 
@@ -123,7 +124,7 @@ def test_an_input_of_one_row_has_to_be_the_same_for_all(tmp_path: Path) -> None:
 
 def test_rows_that_were_declared_the_same_are_told_apart(tmp_path: Path) -> None:
     verification = verified(npz(tmp_path), tiled=["user"])
-    assert any("the rows of `user` differ" in note for note in verification.notes)
+    assert any("the rows of `user` differ" in note for note in said(verification.notes))
 
 
 def _text(content: str, name: str) -> Callable[[Path], Path]:
@@ -174,7 +175,7 @@ def test_a_call_that_the_reference_does_not_run(tmp_path: Path) -> None:
     model = parse("f (int64[B] x) => (float[B, 2] y) { y = Gather (t, x) }", t=np.zeros((4, 2), np.float32))
     verification = verify(model, model, inputs=_arrays(x=np.array([1, 99]))(tmp_path))
     assert not verification.passed
-    assert "the reference does not run" in verification.notes[0]
+    assert "the reference does not run" in said(verification.notes)[0]
 
 
 def test_ranges_replace_what_was_traced() -> None:

@@ -15,6 +15,7 @@ from mari_onnx.report.words import judged
 from mari_onnx.verification.inputs.vouched import Vouched
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.graphs import integers, parse
+from tests.notes import said
 from tests.verification.models import verify
 
 LENGTH = 5
@@ -46,7 +47,7 @@ def test_unusual_features_are_drawn_smaller(pair: tuple[onnx.ModelProto, onnx.Mo
     found = verify(*pair, tiled=("user",), assumed=("p",))
     assert found.passed
     assert {"large", "large user"} <= {d.case for d in found.differences}
-    (note,) = [note for note in found.notes if note.startswith("large at batch 64")]
+    (note,) = [note for note in said(found.notes) if note.startswith("large at batch 64")]
     assert "above the 4,000 of --assume-masked; outputs are " in note
 
 
@@ -68,7 +69,7 @@ def test_recorded_inputs_are_compared_as_they_are(
     user, item = np.ones((3, LENGTH, 4), np.float32), np.eye(3, 4, dtype=np.float32) * 1e3
     np.savez(tmp_path / "large.npz", user=user, item=item)
     found = verify(*pair, tiled=("user",), assumed=("p",), inputs=str(tmp_path / "large.npz"))
-    assert any("large.npz" in note and "above the 4,000" in note for note in found.notes)
+    assert any("large.npz" in note and "above the 4,000" in note for note in said(found.notes))
     assert not found.passed
 
 

@@ -11,6 +11,7 @@ import pytest
 from mari_onnx.errors import UserError
 from mari_onnx.verification.runtimes import openvino
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, RunError, Source, Values
+from tests.notes import said
 from tests.verification import models
 from tests.verification.models import judged, verify
 
@@ -58,7 +59,7 @@ def test_a_model_that_the_second_runtime_cannot_load(monkeypatch: pytest.MonkeyP
     verification = verify(models.tower(), models.tower(), runtime="openvino", batches=(2,))
     assert verification.passed
     assert verification.runtime == "onnxruntime"
-    assert "not compared in openvino, which cannot load the models: no such operator" in verification.notes
+    assert "not compared in openvino, which cannot load the models: no such operator" in said(verification.notes)
 
 
 @pytest.mark.parametrize("what", ["y", "n", "nan"])
@@ -86,7 +87,7 @@ def test_a_runtime_that_computes_the_reference_otherwise(
     output = "n" if what == "n" else "y"
     assert {(d.output, d.case, d.failure) for d in bad} == {(output, "drawn, openvino", "another runtime")}
     assert bad[0].message.startswith("openvino computes the reference itself otherwise than onnxruntime: output")
-    assert not [note for note in verification.notes if "its own float64 result" in note]
+    assert not [note for note in said(verification.notes) if "its own float64 result" in note]
 
 
 def test_a_runtime_that_rounds_more(monkeypatch: pytest.MonkeyPatch) -> None:
