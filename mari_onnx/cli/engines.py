@@ -27,7 +27,8 @@ def engine(command: Command) -> Command:
         type=click.Choice(ENGINES),
         default=LOCAL,
         show_default=True,
-        help="Where row groups are worked on. local: in processes on this machine.",
+        help="Where row groups are worked on. local: in processes on this machine; ray, dask: on a cluster, or in "
+        "processes that they start here; each is an extra of its name: pip install 'mari-onnx[NAME]'.",
     )
     workers = click.option(
         "--workers",

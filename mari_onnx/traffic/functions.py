@@ -45,7 +45,7 @@ def replay(
         columns             a TOML file that says which column is which input; see `mari_onnx.traffic.columns`
         sample              the share of requests that are replayed, drawn by their ids
         engine, workers,    where row groups are replayed: "local", in as many processes as there are cores, each
-        threads             session with one thread
+        threads             session with one thread; "ray" or "dask"
         rtol, atol          as for `verify`
         worst               a path: the worst requests are written there, as .jsonl, for the `inputs` of `verify`
         journal, resume     a path: what has ended is written down there, and an interrupted replay goes on from it
@@ -86,7 +86,7 @@ def precompute(
         key                 the column that tells rows apart; the only one of ids that the model takes
         columns             a TOML file that says which column is which input; see `mari_onnx.traffic.columns`
         engine, workers,    where row groups are computed: "local", in as many processes as there are cores, each
-        threads             session with one thread
+        threads             session with one thread; "ray" or "dask"
         overwrite           whether parts of another model or table are removed from the folder
         timeout, max_memory  the seconds in which some row group has to end (300), and the gigabytes of a process (8)
 

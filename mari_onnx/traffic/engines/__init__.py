@@ -18,14 +18,18 @@ from mari_onnx.traffic.engines.engine import Job, Settings
 
 LOCAL = "local"
 
-ENGINES = (LOCAL,)
+ENGINES = (LOCAL, "ray", "dask")
 """The choices of `--engine`: the names of the modules. All but the first are extras of the package."""
 
 
 def run(engine: str, job: Job, tasks: Sequence[Any], settings: Settings) -> Iterator[tuple[Any, Any]]:
-    """The tasks with their results, in the order in which they end. Raises UserError for an engine whose package is not
-    installed, and what a task raises.
+    """The tasks with their results, in the order in which they end.
+
+    Raises UserError for an engine whose package is not installed, and what a task raises.
     """
-    module = import_module(f"mari_onnx.traffic.engines.{engine}")
-    found: Iterator[tuple[Any, Any]] = module.run(job, tasks, settings)
-    return found
+    ended = 0
+    for result in import_module(f"mari_onnx.traffic.engines.{engine}").run(job, tasks, settings):
+        ended += 1
+        yield result
+    if ended != len(tasks):  # a task that is lost would pass unseen
+        raise RuntimeError(f"the engine {engine} ended {ended} of {len(tasks)} tasks")
