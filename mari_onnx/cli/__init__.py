@@ -24,6 +24,7 @@ import click
 
 from mari_onnx.cli import output
 from mari_onnx.cli.bench import bench
+from mari_onnx.cli.diff import diff
 from mari_onnx.cli.inputs import inputs
 from mari_onnx.cli.inspect import inspect
 from mari_onnx.cli.optimize import optimize
@@ -224,6 +225,7 @@ def main() -> None:
       mari-onnx bench    model.onnx fast.onnx -u 'user_*'
       mari-onnx replay   model.onnx fast.onnx -u 'user_*' --requests 'logs/*.parquet' --request-id id
       mari-onnx precompute item.onnx --table 'items/*.parquet' --out store --key item_id
+      mari-onnx diff     yesterday.json today.json
       mari-onnx split    model.onnx --user-model user.onnx --rank-model rank.onnx -u 'user_*'
     """
     for stream in (sys.stdout, sys.stderr):
@@ -231,5 +233,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop the command
 
 
-for command in (optimize, split, verify, inspect, bench, inputs, replay, precompute):
+for command in (optimize, split, verify, inspect, bench, inputs, replay, precompute, diff):
     main.add_command(command)
