@@ -298,6 +298,11 @@ class CostModel:
             time = self._times[node] = self._node_time(node)
         return time
 
+    def fuse(self, last: Node, others: Sequence[Node]) -> None:
+        """Price nodes of which a runtime makes one: together they take as long as the last of them."""
+        if others:
+            self._times[last] = self.node_time(last) - sum(map(self.node_time, others))
+
     def _node_time(self, node: Node) -> float:
         if node.is_source or node.outputs[0].constant:
             return self.launch if node.op_type == "<extents>" else 0.0

@@ -18,7 +18,7 @@ from mari_onnx.document.provenance import WHOLE, Origin
 from mari_onnx.ir.cost import reachable
 from mari_onnx.ir.expressions import Node, Tensor
 from mari_onnx.planning.alternatives import settle
-from mari_onnx.planning.kernels import channels, gates, mixtures, powers, slopes, sums, tables
+from mari_onnx.planning.kernels import channels, gates, mixtures, norms, powers, slopes, sums, tables
 from mari_onnx.planning.kernels.site import Kernel, Offer, Site, is_ours
 from mari_onnx.planning.plan import Plan, priced
 from mari_onnx.report.model import Remark
@@ -29,6 +29,7 @@ KERNELS: Mapping[str, Sequence[Kernel]] = {
     "Gather": (mixtures.row,),
     "Gemm": (gates.into_weight, tables.product_of_lookups),
     "MatMul": (mixtures.product, gates.into_weight, tables.product_of_lookups),
+    "Mul": (norms.divided,),
     "Pow": (powers.square,),
     "PRelu": (slopes.without_branches,),
     "Slice": (mixtures.row,),
@@ -75,7 +76,10 @@ def _round(plan: Plan, site: Site, asked: set[tuple[Kernel, Node]]) -> Plan:
     if not offers:
         return plan
     b.choices = [{o.replaced: o.tensor} for o in offers if o.tensor.shape == o.replaced.shape]
-    settle(program, replace(program.context.cost), ordered=True)
+    cost = replace(program.context.cost)
+    for offered in offers:
+        cost.fuse(offered.tensor.node, offered.offer.fused)
+    settle(program, cost, ordered=True)
     taken = [offered for offered in offers if b.resolve(offered.replaced) is offered.tensor]
     if not taken:
         return plan

@@ -20,10 +20,14 @@ FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 
 @dataclass(frozen=True)
 class Offer:
-    """A tensor with the elements of a node's first output, and the nodes that it makes unnecessary, the last first."""
+    """A tensor with the elements of a node's first output, and the nodes that it makes unnecessary, the last first.
+
+    A runtime makes one node of the tensor's and those that are `fused`, which takes as long as the tensor's alone.
+    """
 
     tensor: Tensor
     instead_of: Sequence[Node]
+    fused: Sequence[Node] = ()
 
 
 @dataclass
