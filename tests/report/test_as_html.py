@@ -166,7 +166,7 @@ def test_a_large_graph_is_drawn_soon(browser: Any, tmp_path: Path, scoped: bool)
     assert any(seconds_to_the_graph(browser, path) < MOST_SECONDS for _ in range(4))
     with opened(browser, path) as found:
         found.page.fill("#search", "layers.7/block_3/op_11/")
-        found.page.click("#found button")
+        found.page.press("#search", "Enter")
         assert "/model/layers.7/block_3/op_11/MatMul" in found.told()
         assert any("op_11" in name for name in found.drawn("labels", "name"))
 
@@ -253,6 +253,17 @@ def test_keys(browser: Any, page: Path) -> None:
         assert found.page.evaluate(f"{graph}.x_range.end") < end
         found.page.keyboard.press("Escape")
         assert found.chosen() == []
+
+
+def test_a_deep_graph_begins_where_it_is_read(browser: Any, tmp_path: Path) -> None:
+    nodes = [GraphNode("", "", (), ("n0",), "request")]
+    nodes += [GraphNode(f"n{i}", "Relu", (f"n{i - 1}",), (f"n{i}",), "request") for i in range(1, 300)]
+    graph = Graph("before", tuple(nodes), ("n299",))
+    with opened(browser, written(tmp_path, replace(reports.OPTIMIZED, graphs=(graph,)))) as found:
+        assert {"n0", "n1", "n2"} <= set(found.drawn("labels", "name"))
+        found.page.click("#zoom button:has-text('Fit')")
+        found.page.wait_for_timeout(200)
+        assert found.drawn("labels", "name") == []
 
 
 def test_dark_on_demand(browser: Any, page: Path) -> None:

@@ -142,6 +142,9 @@
       look(at.x, at.height * zoom > height ? below : at.y, zoom);
     }
 
+    // At first: all of it, or as much of its beginning as is read well where it is deep.
+    const open = () => fit(undefined, Math.min(size().width / box(fold.blocks.keys()).width, LABELS + 0.05));
+
     const zoomBy = (factor) => {
       const { start, end } = plot.x_range, y = plot.y_range;
       look((start + end) / 2, (y.start + y.end) / 2, scale() * factor);
@@ -335,22 +338,25 @@
     $("which").querySelectorAll("button").forEach((button, i) => button.addEventListener("click", () => {
       graph = data.graphs[i];
       draw(i, firstFold(i));
-      fit(undefined, 0.06);
+      open();
       search();
     }));
     $("fold").addEventListener("change", () => {
       draw(data.graphs.indexOf(graph), Number($("fold").value));
-      fit(undefined, 0.06);
+      open();
       search();
     });
     $("search").addEventListener("input", search);
+    $("search").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") $("found").querySelector("button")?.click();
+    });
     const acts = [() => zoomBy(1.4), () => zoomBy(1 / 1.4), () => fit()];
     $("zoom").querySelectorAll("button").forEach((button, i) => button.addEventListener("click", acts[i]));
     dark.addEventListener("change", () => draw(data.graphs.indexOf(graph), graph.folds.indexOf(fold)));
 
     graph = data.graphs[0];
     draw(0, firstFold(0));
-    fit(undefined, 0.06);
+    open();
     writeLabels();
     new ResizeObserver(() => {
       const y = plot.y_range;
