@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,14 @@ class Opened:
             f"Array.from(Bokeh.documents[0].get_model_by_name('{source}').data['{column}'])"
         )
         return found
+
+    def labels(self, holds: Callable[[list[Any]], bool]) -> bool:
+        """Whether the labels in sight, which are written with the next picture, come to be so."""
+        for _ in range(100):
+            if holds(self.drawn("labels", "name")):
+                return True
+            self.page.wait_for_timeout(50)
+        return False
 
     def chosen(self) -> list[int]:
         """The blocks that are marked."""
