@@ -29,7 +29,7 @@ def blocks(path: Path, language: str) -> list[str]:
 def commands(path: Path) -> list[str]:
     """The commands that a document shows, and those of its workflows, in order."""
     shown = "".join(blocks(path, "bash")).splitlines()
-    return shown + re.findall(r"run: (mari-onnx .*)$", "".join(blocks(path, "yaml")), re.MULTILINE)
+    return shown + re.findall(r"(?:run:|-) (mari-onnx .*)$", "".join(blocks(path, "yaml")), re.MULTILINE)
 
 
 def documents_with(language: str) -> pytest.MarkDecorator:
