@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from mari_onnx import pipeline, two_models
 from mari_onnx.arguments import flag, names
@@ -166,6 +166,7 @@ def split(
     request_index: str | None = None,
     dynamic_batch: bool = False,
     assume_masked: bool = False,
+    crossing: Literal["float16"] | None = None,
     verify: bool = True,
     progress: Progress | None = None,
     **demands: Unpack[SplitDemands],
@@ -175,8 +176,9 @@ def split(
     The user model takes one row, `user` [1, 4], or with `user_batch="requests"` or a `request_index` one row for each
     of R requests, [R, 4]. `item_inputs` are globs over inputs that depend on the item alone, such as `item_id`. With
     them a third model is cut off, which computes what depends on these inputs alone and can run before any request.
-    `report.split` lists the crossings: the outputs of one model that are inputs of another. The other arguments are
-    those of `optimize`; `verify` runs the models together beside the original.
+    `report.split` lists the crossings: the outputs of one model that are inputs of another. With `crossing="float16"`
+    those that are computed in float32 cross in half precision, and `report.split.moved` is how far that moves scores.
+    The other arguments are those of `optimize`; `verify` runs the models together beside the original.
 
     Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
     """
@@ -192,6 +194,7 @@ def split(
         assume_masked=assume_masked,
         metadata=asked.metadata,
         fold_tables=asked.fold_tables,
+        crossing=crossing,
     )
     flag("verify", verify)
     with within(**asked.limits):

@@ -52,6 +52,7 @@ from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, 
 from mari_onnx.report.note import Note
 from mari_onnx.report.split import Role
 from mari_onnx.report.words import FIXED_BATCH
+from mari_onnx.rounded import HALF, with_half_crossings
 from mari_onnx.serving.mode import Mode
 from mari_onnx.serving.recompose import together
 from mari_onnx.serving.two_graphs import exported_below, join, optimized_alone
@@ -80,7 +81,7 @@ class Settings:
     `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
     of attention are taken to be so small that a mask of -1e4 gives the weight 0. With `metadata` a changed model says
     what it was made from, and how. Tables of embeddings that are multiplied by weights in advance may take up to
-    `fold_tables` bytes.
+    `fold_tables` bytes. What crosses between the models of a split does so in the type `crossing`, if one is named.
 
     Raises UserError for values of another type, and for a batch without candidates.
     """
@@ -94,12 +95,15 @@ class Settings:
     assume_masked: bool = False
     metadata: bool = True
     fold_tables: int = 0
+    crossing: str | None = None
 
     def __post_init__(self) -> None:
         candidates("batch", self.batches)
         number("fold_tables", self.fold_tables, 0)
         for name in ("allow_no_candidates", "dynamic_batch", "assume_masked", "metadata"):
             flag(name, getattr(self, name))
+        if self.crossing not in (None, HALF):
+            raise UserError(f"nothing crosses in {self.crossing!r}", f"choose {HALF!r}, or leave `crossing` out")
 
     @property
     def batch(self) -> int:
@@ -121,7 +125,7 @@ class Settings:
         """The options as the report repeats them."""
         options = {**self.asked, **asdict(self.mode.options)}
         if command == "split":
-            options["item_inputs"] = self.item_inputs
+            options |= {"item_inputs": self.item_inputs, "crossing": self.crossing}
         else:
             options["allow_no_candidates"] = self.allow_no_candidates
         options |= {"dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
@@ -203,7 +207,10 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
             report = verify(report, document, models, reading.roles, progress, moved=moved)
         return Outcome(parts.models, report, document)
 
-    return marked(first_that_passes(attempt), source, settings)
+    outcome = first_that_passes(attempt)
+    if settings.crossing is not None:
+        outcome = with_half_crossings(outcome, reading.roles, verified=verified)
+    return marked(outcome, source, settings)
 
 
 def marked(outcome: Outcome, source: Document, settings: Settings) -> Outcome:

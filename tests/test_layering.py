@@ -41,6 +41,7 @@ ORDER = (
     "verification",
     "measurement",
     "attempts",
+    "rounded",
     "pipeline",
     "survey",
     "two_models",

@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 @options.request_index
 @options.dynamic_batch
 @options.assume_masked
+@click.option(
+    "--crossing",
+    type=click.Choice(["float16"]),
+    help="Type in which computed float32 numbers cross: float16 halves their bytes. The last line says how far that "
+    "moves scores.",
+)
 @fold_tables
 @options.bounded
 @policies.trust

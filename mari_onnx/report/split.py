@@ -41,7 +41,8 @@ class Split:
     """How a model was split. The ranking model is the last of `parts`, and `choice` says in words why it was cut there.
 
     `macs` are the multiply-adds of the optimized model in one piece. The models of this split have the `fingerprint` in
-    their metadata, and those of no other; None without metadata.
+    their metadata, and those of no other; None without metadata. Where numbers cross in another type than that of the
+    original, it is the `crossing`, and `moved` is how far that moves scores at most, as a share of their scale.
     """
 
     parts: tuple[Part, ...]
@@ -49,3 +50,5 @@ class Split:
     choice: tuple[str, ...]
     macs: int
     fingerprint: str | None = None
+    crossing: str | None = None
+    moved: float | None = None

@@ -269,6 +269,8 @@ def _was_split(report: Report, split: Split) -> tuple[str, str, str]:
     where = f"written to {where}" if where else "nothing was written"
     verified = report.verification is not None
     same = f"{_predictions(report)}{_without(report)}" if verified else "not verified"
+    if split.moved is not None:
+        same += f" but for {split.crossing}, which moves scores by up to {split.moved:.1e} of their scale"
     mark = MARKS[True] if verified and not report.left_out else WARNING
     return (*mark, f"Split, {'; '.join(said)}: {same}, {where}")
 

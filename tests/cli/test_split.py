@@ -49,6 +49,20 @@ def test_two_models(run: Run, ranker: Path, tmp_path: Path) -> None:
     )
 
 
+def test_what_crosses_in_half_precision(
+    run: Run, ranker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`verify` asks for the scores of the original, unless it is given a tolerance."""
+    result = run("split", ranker, *paths(tmp_path), "-u", "user", "--crossing", "float16")
+    assert result.exit_code == 0
+    assert "y.user.float16  float16 [1 16]     32  for each request" in result.stdout
+    assert "the same predictions but for float16, which moves scores by up to" in result.stdout
+    both = ("verify", ranker, tmp_path / "rank.onnx", "--user-model", tmp_path / "user.onnx", "-u", "user")
+    monkeypatch.chdir(tmp_path)  # what fails is written there
+    assert run(*both).exit_code == 1
+    assert run(*both, "--rtol", "0.01").exit_code == 0
+
+
 def test_three_models(run: Run, ranker: Path, tmp_path: Path) -> None:
     given = [*paths(tmp_path), "--item-model", tmp_path / "item.onnx", "-u", "user"]
     result = run("split", ranker, *given)
