@@ -1,9 +1,10 @@
 """Norms of rows as onnxruntime knows them: it makes one node of RMSNorm where the row is divided by its norm.
 
     x * (1 / n) * w     = x / n * w           n = sqrt(mean(x ^ 2) + epsilon)
+    x / n' * w          = x / n * w           n' = sqrt(mean(x * x) + epsilon)
 
-PyTorch exports the left side, with a Reciprocal or a Div, and onnxruntime leaves it alone. Where a rule moved a Reshape
-into the norm, it is moved out again: all of the norm reads rows of one shape.
+PyTorch exports the first left side, with a Reciprocal or a Div, and onnxruntime leaves both alone. Where a rule moved a
+Reshape into the norm, it is moved out again: all of the norm reads rows of one shape.
 
 Holds for float32 where w is stored, a number for each column, and epsilon is stored and positive.
 Rounding: x is divided by the norm once, instead of multiplied by a quotient that is rounded. NaN and infinities of a
@@ -22,31 +23,43 @@ from mari_onnx.planning.kernels.site import FLOAT, Offer, Site, is_ours
 
 
 def divided(site: Site, node: Node) -> Iterator[Offer]:
-    """Rows times the inverse of their norm, times stored numbers."""
+    """Rows times the inverse of their norm, or divided by it, times stored numbers."""
     y = node.outputs[0]
     if y.dtype != FLOAT or y.shape is None or not y.shape:
         return
     for scaled, weight in (node.inputs, node.inputs[::-1]):
-        if scaled is None or weight is None or not weight.stored or not is_ours(_unshaped(scaled).node, "Mul"):
+        if scaled is None or weight is None or not weight.stored or weight.known_shape[-1:] != y.shape[-1:]:
             continue
-        if weight.known_shape[-1:] != y.shape[-1:] or any(e != 1 for e in weight.known_shape[:-1]):
+        if any(e != 1 for e in weight.known_shape[:-1]):
             continue
-        for x, inverse in ((product := _unshaped(scaled).node.inputs), product[::-1]):
-            found = _norm_of(site, x, inverse)
-            if x is not None and found is not None and x.shape is not None and x.shape[-1:] == y.shape[-1:]:
-                yield _divided(site, node, x, weight, *found)
+        for x, root, inverse in _quotients(site, _unshaped(scaled)):
+            found = _norm_of(site, x, root)
+            if found is None or x.shape is None or x.shape[-1:] != y.shape[-1:]:
+                continue
+            epsilon, nodes = found
+            if inverse or nodes[-1].op_type != "Pow":  # of a square that is a Pow, the quotient is known as it is
+                yield _divided(site, node, x, weight, epsilon, nodes)
                 return
 
 
-def _norm_of(site: Site, x: Tensor | None, inverse: Tensor | None) -> tuple[Tensor, list[Node]] | None:
-    """The epsilon of the norm of x, and the nodes that compute its inverse, the last first; None for another tensor."""
-    nodes: list[Node] = []
-    if x is None or inverse is None or (root := _inverted(site, _unshaped(inverse))) is None:
-        return None
+def _quotients(site: Site, t: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """The x and the n of x / n, and of x * (1 / n), with whether it is the latter."""
+    first, second = (*t.node.inputs, None, None)[:2]
+    if first is None or second is None:
+        return
+    if is_ours(t.node, "Div"):
+        yield first, _unshaped(second), False
+    elif is_ours(t.node, "Mul"):
+        for x, inverse in ((first, second), (second, first)):
+            if (root := _inverted(site, _unshaped(inverse))) is not None:
+                yield x, root, True
+
+
+def _norm_of(site: Site, x: Tensor, root: Tensor) -> tuple[Tensor, list[Node]] | None:
+    """The epsilon of the norm of x, and the nodes that compute it, the last first; None for another tensor."""
     total = _step(root, "Sqrt")
     if total is None or not is_ours(total.node, "Add"):
         return None
-    nodes += [_unshaped(inverse).node, root.node, total.node]
     for mean, epsilon in (total.node.inputs, total.node.inputs[::-1]):
         if mean is None or epsilon is None or (number := site.number(epsilon)) is None or number <= 0:
             continue
@@ -58,7 +71,7 @@ def _norm_of(site: Site, x: Tensor | None, inverse: Tensor | None) -> tuple[Tens
             continue
         base = _squared(site, squares)
         if base is not None and base is _unshaped(x) and squares.shape[-1:] == x.known_shape[-1:]:
-            return epsilon, [*nodes, mean.node, squares.node]
+            return epsilon, [root.node, total.node, mean.node, squares.node]
     return None
 
 

@@ -52,6 +52,16 @@ def test_rows_times_the_inverse_of_their_norm(norm: str, rest: str, tmp_path: Pa
         assert_same_on(original, result, rtol=1e-6, user=ordinary(1, 8), item=item)
 
 
+def test_rows_divided_by_the_root_of_a_product(tmp_path: Path) -> None:
+    original = model("z = Div (h, n)  y = Mul (z, w)", NORM.replace("Pow (h, two)", "Mul (h, h)"))
+    result = replaced(original, rtol=1e-6)
+    assert "SimplifiedLayerNormalization" in runtime_nodes(result, tmp_path)
+
+
+def test_a_norm_that_is_known_stays() -> None:
+    kept(model("z = Div (h, n)  y = Mul (z, w)"))
+
+
 def test_rows_that_were_reshaped_within_the_norm(tmp_path: Path) -> None:
     """A rule may square [B, 8] and take the mean of [B, 1, 8]."""
     text = "g (float[B, 1, 8] user, float[B, 1, 8] item) => (float[B, 1, 8] y)"
