@@ -39,6 +39,11 @@ WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
     help="The integer input of OPT.onnx that has, for each candidate, the number of the request's row.",
 )
 @click.option(
+    "--sort",
+    is_flag=True,
+    help="Sort the logs by that column first, into temporary files: rows of a request need not be together then.",
+)
+@click.option(
     "--sample",
     metavar="SHARE",
     type=click.FloatRange(min=0, min_open=True, max=1),

@@ -47,14 +47,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class File:
-    """A file, with the values of its partition columns, the columns' types, and the rows of each row group."""
+    """A file: the values of its partition columns, the columns' types, and the rows of each row group.
+
+    `bytes` are those of all columns, not compressed.
+    """
 
     path: str
     partition: tuple[tuple[str, Any], ...]
     schema: Any
     rows: tuple[int, ...]
+    bytes: int
     state: str
-    """What tells whether it is still the same file: its size and its footer."""
+    """What tells whether it is still the same file: its size, its footer, and when it was written, if that is known."""
 
     @property
     def types(self) -> dict[str, Any]:
@@ -133,9 +137,10 @@ def _file(path: str, partition: tuple[tuple[str, Any], ...]) -> File:
             for i in range(metadata.num_row_groups)
             if metadata.num_columns
         ]
-        size = system.get_file_info(within).size
-        state = hashlib.sha256(repr((size, rows, places, str(opened.schema_arrow))).encode()).hexdigest()
-        found = File(path, partition, opened.schema_arrow, rows, state)
+        info = system.get_file_info(within)
+        content = (info.size, info.mtime_ns, rows, places, str(opened.schema_arrow))
+        state = hashlib.sha256(repr(content).encode()).hexdigest()
+        found = File(path, partition, opened.schema_arrow, rows, sum(size for _, size in places), state)
         opened.close()
     return found
 

@@ -43,6 +43,7 @@ def replay(
     These arguments are keywords, too:
 
         columns             a TOML file that says which column is which input; see `mari_onnx.traffic.columns`
+        sort                whether the logs are sorted first, because rows of a request do not follow each other
         sample              the share of requests that are replayed, drawn by their ids
         engine, workers,    where row groups are replayed: "local", in as many processes as there are cores, each
         threads             session with one thread; "ray" or "dask"

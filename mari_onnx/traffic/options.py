@@ -33,6 +33,7 @@ class Options:
     requests     patterns over Parquet files, or folders of them; on this machine, or addresses that fsspec opens
     request_id   the column of the ids of requests
     columns      a column map, in place of the columns of the inputs' names
+    sort         whether rows of a request need not follow each other, so that the logs are sorted first
     sample       the share of requests that are replayed, drawn by their ids
     engine       one of `ENGINES`
     workers      processes; as many as there are cores, where it is None
@@ -45,6 +46,7 @@ class Options:
     requests: Sequence[str]
     request_id: str
     columns: Place | None = None
+    sort: bool = False
     sample: float = 1.0
     engine: str = LOCAL
     workers: int | None = None
@@ -67,6 +69,7 @@ class OptionFields(TypedDict, total=False):
     """The fields of `Options` that may be left out, as keywords of `mari_onnx.replay`."""
 
     columns: Place | None
+    sort: bool
     sample: float
     engine: str
     workers: int | None

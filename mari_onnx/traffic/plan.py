@@ -21,7 +21,7 @@ import numpy as np
 from mari_onnx.errors import UserError
 from mari_onnx.traffic.arrow import compute, pa, types
 from mari_onnx.traffic.cells import Array, is_text
-from mari_onnx.traffic.files import File, Piece, Place, batches, column_missing
+from mari_onnx.traffic.files import Batch, File, Piece, Place, batches, column_missing
 
 IDS = 1 << 18
 """The ids of a batch, which are read without any other column."""
@@ -109,16 +109,21 @@ def _planned(files: Sequence[File], column: str, seen: list[Array] | None) -> Pl
 
 def _ids(piece: Piece, column: str) -> Iterator[tuple[int, Any]]:
     for at, batch in batches(piece, [column], IDS):
-        ids = batch[column]
-        if types.is_dictionary(ids.type):
-            ids = ids.dictionary_decode()
-        if ids.null_count:
-            row = at + int(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False))[0])
-            raise UserError(
-                f"{piece.place}, column `{column}`, row {row + 1}: the id of the request is missing",
-                "Leave such rows out, or give them an id.",
-            )
-        yield at, ids
+        yield at, ids_of(batch, column, piece.place, at)
+
+
+def ids_of(batch: Batch, column: str, place: Place, row: int) -> Any:
+    """The ids of requests in a batch, whose first row has this number. Raises UserError for one that is missing."""
+    ids = batch[column]
+    if types.is_dictionary(ids.type):
+        ids = ids.dictionary_decode()
+    if ids.null_count:
+        row += int(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False))[0])
+        raise UserError(
+            f"{place}, column `{column}`, row {row + 1}: the id of the request is missing",
+            "Leave such rows out, or give them an id.",
+        )
+    return ids
 
 
 def _begins(ids: Any, last: Any) -> Array:

@@ -40,6 +40,7 @@ from mari_onnx.traffic.options import Options
 from mari_onnx.traffic.plan import Plan, Task, check_ids, plan
 from mari_onnx.traffic.quantiles import Spread
 from mari_onnx.traffic.requests import Chosen, Request, requests
+from mari_onnx.traffic.sort import in_order
 from mari_onnx.traffic.task import Replay as Job
 from mari_onnx.traffic.task import broken_promises
 from mari_onnx.two_models import Called, Paired, configuration, described, paired
@@ -72,9 +73,9 @@ def replay(
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
         report = described(pair, pair.optimized, called, notes)
-        rows = _Rows.of(pair, options, say)
         verifying = _Verifying(pair.reference, whole, Known(pair.drawn.tiled, pair.drawn.keys, assumed=report.assumed))
         with TemporaryDirectory(prefix="mari-onnx-") as folder:
+            rows = _Rows.of(pair, options, say, Path(folder))
             path = Path(folder, "requests.jsonl" if options.worst is None else Path(options.worst).name)
             return _replayed(report, rows, verifying, options, say, path, notes, called)
 
@@ -104,15 +105,19 @@ class _Rows:
     column: str
 
     @classmethod
-    def of(cls, pair: Paired, options: Options, say: Progress) -> _Rows:
+    def of(cls, pair: Paired, options: Options, say: Progress, folder: Path) -> _Rows:
         say("looking for files", 0, 1)
         given = {} if options.columns is None else read_map(Path(options.columns))
         files = found(options.requests)
         check_ids(files, options.request_id)
         inputs = worker.run(_inputs, pair.reference)
         read = layout(inputs, pair.roles.inputs, given, files)
+        ordered = files
+        if options.sort:
+            say("sorting the logs", 0, 1)
+            ordered = in_order(files, options.request_id, read.columns, folder)
         say("reading the ids of requests", 0, 1)
-        return cls(files, read, plan(files, options.request_id), options.request_id)
+        return cls(files, read, plan(ordered, options.request_id), options.request_id)
 
     def read(self, task: Task, chosen: Chosen) -> Iterator[Request]:
         return requests(task, self.layout, self.column, chosen)
@@ -262,6 +267,7 @@ def _identity(job: Job, rows: _Rows, options: Options) -> dict[str, object]:
         "columns": hashlib.sha256(repr(job.layout).encode()).hexdigest(),
         "request_id": job.column,
         "sample": options.sample,
+        "sort": options.sort,
         "tolerances": [options.rtol, options.atol],
         "versions": [__version__, version("onnxruntime")],
     }

@@ -27,9 +27,9 @@ def test_what_is_asked_for(engine: Engine, run: Run, model: Path, fast: Path) ->
     assert engine.calls == [
         {
             "user_inputs": (), "request_index": None, "requests": ("logs/*.parquet",), "request_id": "id",
-            "columns": None, "sample": 1.0, "engine": "local", "workers": None, "threads": 1, "rtol": None,
-            "atol": None, "worst": Path("fast.worst.jsonl"), "journal": Path("fast.replay.jsonl"), "resume": False,
-            "progress": None, **LIMITS,
+            "columns": None, "sort": False, "sample": 1.0, "engine": "local", "workers": None, "threads": 1,
+            "rtol": None, "atol": None, "worst": Path("fast.worst.jsonl"), "journal": Path("fast.replay.jsonl"),
+            "resume": False, "progress": None, **LIMITS,
         }
     ]  # fmt: skip
 
