@@ -30,6 +30,7 @@ from mari_onnx.results import OnFailure, Optimized, SplitModels, check, model_of
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
 from mari_onnx.survey.survey import Requests, survey
+from mari_onnx.traffic.functions import write_column_map
 from mari_onnx.two_models import Called
 from mari_onnx.verification.options import OptionFields, Options, Place
 
@@ -273,6 +274,7 @@ def inputs(
     batch: int | Sequence[int] = DEFAULT_BATCH,
     requests: Place | None = None,
     request_id: str | None = None,
+    write_map: Place | None = None,
     progress: Progress | None = None,
     **limits: Unpack[Limits],
 ) -> Report:
@@ -282,9 +284,14 @@ def inputs(
     `request_id` is its column of the ids of requests. With them the report says which inputs are the same in all rows
     of each request, as those of a user are. Without them it has the groups of inputs whose names begin alike.
 
+    `write_map` is a path: a column map for the file, which is Parquet then, is written there for `mari_onnx.replay`,
+    with comments on what of it was guessed. The ids need not be named for that.
+
     No model is run. Raises UserError for a model or a file that cannot be used, and where one of the two is missing.
     """
-    if (requests is None) != (request_id is None):
+    if write_map is not None and requests is None:
+        raise UserError("a column map is of a file", "Give that, too: --requests.")
+    if (requests is None) != (request_id is None) and write_map is None:
         raise UserError(
             "recorded requests need a file and the name of its column of ids", "Give both: --requests and --request-id."
         )
@@ -292,6 +299,8 @@ def inputs(
     with within(**limits):
         document = as_document(model)
         with blaming(document):
+            if write_map is not None and requests is not None:
+                write_column_map(document, Path(requests), Path(write_map))
             settings = Settings(names("user_inputs", user_inputs), batch, mode_of())
             return _timed(survey(document, settings, recorded, progress))
 

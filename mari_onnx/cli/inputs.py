@@ -27,6 +27,13 @@ from mari_onnx.cli.progress import progress
     metavar="COLUMN",
     help="The column of that file with the ids of requests: rows with the same id are candidates of one request.",
 )
+@click.option(
+    "--write-map",
+    metavar="MAP.toml",
+    type=options.FILE,
+    help="Write a column map for the file of --requests, which is Parquet then: replay --columns reads it. What was "
+    "guessed is said in comments.",
+)
 @options.bounded
 @options.form
 @options.report_files

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 from mari_onnx.arguments import names
 from mari_onnx.budget import Limits, within
-from mari_onnx.document.document import ModelLike
+from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.pipeline import Progress
 from mari_onnx.report.model import Report
 from mari_onnx.results import Optimized, model_of
@@ -62,6 +63,14 @@ def replay(
     called = Called(names("user_inputs", user_inputs), request_index)
     with within(**limits):
         return found(reference, model_of(optimized), called, settings, progress)
+
+
+def write_column_map(document: Document, requests: Path, path: Path) -> None:
+    """Write the column map for a file of recorded requests, for `mari_onnx.inputs`. Raises UserError as that does."""
+    from mari_onnx.traffic.guess import write_map
+    from mari_onnx.traffic.layout import inputs_of_model
+
+    write_map(path, inputs_of_model(document), requests)
 
 
 class PrecomputeFields(PrecomputingFields, Limits, total=False):

@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mari_onnx import worker
+from mari_onnx.document.document import Document
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import RequestInput
 from mari_onnx.traffic.cells import Array, Cells, Where, cells, check_type, depth, fitted, joined, padded, unlisted
 from mari_onnx.traffic.columns import Column, ColumnMap
 from mari_onnx.traffic.files import Batch, File, Place, column_missing
-from mari_onnx.verification.inputs.draw import Input
+from mari_onnx.verification.inputs.draw import Input, inputs_of
+from mari_onnx.verification.runtimes.onnxruntime import Source
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,18 @@ def _constant(each: Fed, rows: int) -> Array:
         )
 
     return np.broadcast_to(fitted(np.asarray(each.how.value), each.input, wrong), shape).copy()
+
+
+def inputs_of_model(document: Document) -> list[Input]:
+    """The inputs of a model, found in a child, where onnxruntime loads it. Raises UserError where it cannot."""
+    try:
+        return worker.run(_inputs, document)
+    except worker.StoppedError as stopped:
+        raise UserError(str(stopped), stopped.next_step) from stopped
+
+
+def _inputs(document: Document) -> list[Input]:
+    return inputs_of(Source("reference", document).session())
 
 
 def layout(inputs: Sequence[Input], roles: Sequence[RequestInput], given: ColumnMap, files: Sequence[File]) -> Layout:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mari_onnx import pipeline, worker
+from mari_onnx import pipeline
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
@@ -28,10 +28,9 @@ from mari_onnx.traffic.cells import Array
 from mari_onnx.traffic.columns import read as read_map
 from mari_onnx.traffic.engines.engine import Settings, Stopped
 from mari_onnx.traffic.files import Piece, batches, column_missing, found
-from mari_onnx.traffic.layout import Layout, layout
+from mari_onnx.traffic.layout import Layout, inputs_of_model, layout
 from mari_onnx.traffic.options import Precomputing
 from mari_onnx.traffic.store import Model, check, part_name, schema, stored_outputs, table, write_manifest
-from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 from mari_onnx.version import __version__
@@ -135,7 +134,7 @@ def precompute(part: ModelLike, options: Precomputing, progress: Progress | None
 def _precomputed(document: Document, options: Precomputing, say: Progress) -> Report:
     files = found(options.table)
     given = {} if options.columns is None else read_map(Path(options.columns))
-    read = layout(worker.run(_inputs, document), [], given, files)
+    read = layout(inputs_of_model(document), [], given, files)
     key = options.key or _only_key(read)
     for file in files:
         if key not in file.types:
@@ -193,8 +192,3 @@ def _only_key(read: Layout) -> str:
     if len(set(ids)) != 1:
         raise UserError("it is not said which column tells rows apart", "Name it: --key item_id.")
     return ids[0]
-
-
-def _inputs(document: Document) -> list[Input]:
-    """Called in a child, because onnxruntime loads the model."""
-    return inputs_of(Source("reference", document).session())

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mari_onnx import pipeline, worker
+from mari_onnx import pipeline
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.staging import write_file
@@ -35,7 +35,7 @@ from mari_onnx.traffic.engines.engine import Settings, Stopped
 from mari_onnx.traffic.files import File, found
 from mari_onnx.traffic.findings import At, Findings, Noted, Output
 from mari_onnx.traffic.journal import Journal, journal
-from mari_onnx.traffic.layout import Layout, layout
+from mari_onnx.traffic.layout import Layout, inputs_of_model, layout
 from mari_onnx.traffic.options import Options
 from mari_onnx.traffic.plan import Plan, Task, check_ids, plan
 from mari_onnx.traffic.quantiles import Spread
@@ -47,7 +47,6 @@ from mari_onnx.two_models import Called, Paired, configuration, described, paire
 from mari_onnx.verification import verify
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, TIES, Tolerance
 from mari_onnx.verification.compare.steps import rounds
-from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.inputs.recorded import as_lines
 from mari_onnx.verification.options import Known
 from mari_onnx.verification.options import Options as Verifying
@@ -110,7 +109,7 @@ class _Rows:
         given = {} if options.columns is None else read_map(Path(options.columns))
         files = found(options.requests)
         check_ids(files, options.request_id)
-        inputs = worker.run(_inputs, pair.reference)
+        inputs = inputs_of_model(pair.reference)
         read = layout(inputs, pair.roles.inputs, given, files)
         ordered = files
         if options.sort:
@@ -133,11 +132,6 @@ class _Rows:
             if task.number in numbers
             for request in self.read(task, Chosen(numbers=numbers[task.number]))
         ]
-
-
-def _inputs(document: Document) -> list[Input]:
-    """Called in a child, because onnxruntime loads the model."""
-    return inputs_of(Source("reference", document).session())
 
 
 def _replayed(

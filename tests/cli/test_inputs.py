@@ -16,7 +16,14 @@ def test_inputs(engine: Engine, run: Run, model: Path) -> None:
     result = run("inputs", model)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "If they were the user's" in result.stdout
-    nothing = {"user_inputs": (), "batch": (500,), "requests": None, "request_id": None, "progress": None}
+    nothing = {
+        "user_inputs": (),
+        "batch": (500,),
+        "requests": None,
+        "request_id": None,
+        "progress": None,
+        "write_map": None,
+    }
     assert engine.calls == [{**nothing, **LIMITS}]
 
 
