@@ -15,7 +15,7 @@ from typing import Any, Literal, Unpack
 from mari_onnx import pipeline, two_models
 from mari_onnx.arguments import flag, names
 from mari_onnx.budget import MAX_MEMORY, TIMEOUT, Limits, current, within
-from mari_onnx.demands import MAKING, BenchFields, OptimizeDemands, SplitDemands, parted
+from mari_onnx.demands import MAKING, BenchFields, OptimizeDemands, SplitDemands, parted, recorded
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import ModelLike
 from mari_onnx.document.passport import check_parts
@@ -29,7 +29,8 @@ from mari_onnx.report.split import Role
 from mari_onnx.results import OnFailure, Optimized, SplitModels, check, model_of
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
-from mari_onnx.survey.survey import Requests, survey
+from mari_onnx.survey.auto import shown
+from mari_onnx.survey.survey import survey
 from mari_onnx.traffic.functions import write_column_map
 from mari_onnx.two_models import Called
 from mari_onnx.verification.options import OptionFields, Options, Place
@@ -93,6 +94,8 @@ def optimize(
                               of the products that read them, so that a product is a row that is looked up (0)
         require_verified,     policies: whether a changed model has to be verified, and the codes of the notes that its
         allow_notes           verification may have (see `report.note`)
+        requests, request_id  with `user_inputs="auto"`: a file of recorded requests, and its column of ids. The inputs
+                              that are the same in all rows of each request, and not in all requests, are the user's.
         metadata              whether a changed model says what it was made from, and how (see `document.passport`)
         on_failure            "raise" raises FailedError where the verification failed or a policy is not met, and by
                               default, "report", `report.passed` says so.
@@ -117,9 +120,12 @@ def optimize(
     flag("verify", verify)
     with within(**asked.limits):
         document = as_document(model)
+        if taken := shown(document, settings.user_inputs, asked.requests):
+            settings = replace(settings, user_inputs=taken.names)
         with blaming(document):
             made = pipeline.optimize(document, settings, verified=verify, progress=progress)
         report = _timed(replace(made.report, policies=asked.judged(made.report)))
+        report = taken.explained(report) if taken else report
     report = _passed(report, asked.on_failure)
     return Optimized(made.models.get("rank", made.document.proto), report, made.document)
 
@@ -291,18 +297,14 @@ def inputs(
     """
     if write_map is not None and requests is None:
         raise UserError("a column map is of a file", "Give that, too: --requests.")
-    if (requests is None) != (request_id is None) and write_map is None:
-        raise UserError(
-            "recorded requests need a file and the name of its column of ids", "Give both: --requests and --request-id."
-        )
-    recorded = None if requests is None or request_id is None else Requests(Path(requests), request_id)
+    known = recorded(requests, request_id) if write_map is None or request_id is not None else None
     with within(**limits):
         document = as_document(model)
         with blaming(document):
             if write_map is not None and requests is not None:
                 write_column_map(document, Path(requests), Path(write_map))
             settings = Settings(names("user_inputs", user_inputs), batch, mode_of())
-            return _timed(survey(document, settings, recorded, progress))
+            return _timed(survey(document, settings, known, progress))
 
 
 def bench(

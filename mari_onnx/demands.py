@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mari_onnx.budget import Limits
@@ -14,6 +15,8 @@ from mari_onnx.report.benchmark import Policy
 from mari_onnx.report.model import Report
 from mari_onnx.results import ON_FAILURE, OnFailure
 from mari_onnx.serving.names import GuardName, UserBatch
+from mari_onnx.survey.survey import Requests
+from mari_onnx.verification.options import Place
 
 
 class SplitDemands(Limits, TrustFields, total=False):
@@ -25,7 +28,10 @@ class SplitDemands(Limits, TrustFields, total=False):
 
 
 class OptimizeDemands(SplitDemands, GainFields, total=False):
-    """The keywords of `optimize`: the same, with the policies of gains."""
+    """The keywords of `optimize`: the same, with the policies of gains, and recorded requests."""
+
+    requests: Place | None
+    request_id: str | None
 
 
 class BenchFields(MeasurementFields, Limits, total=False):
@@ -54,6 +60,7 @@ class Demands:
     on_failure: OnFailure
     gain: Gain
     trust: Trust
+    requests: Requests | None
 
     def judged(self, report: Report) -> tuple[Policy, ...]:
         """The policies that were asked for."""
@@ -77,4 +84,14 @@ def parted(given: Mapping[str, Any], *, gains: bool = True) -> Demands:
         raise UserError(f"there is no on_failure {on_failure!r}", f"Choose one of {', '.join(ON_FAILURE)}.")
     if left and not gains:
         raise TypeError(f"split() got an unexpected keyword argument {next(iter(left))!r}")
-    return Demands(limits, metadata, fold_tables, on_failure, Gain(**left), trust)
+    requests = recorded(left.pop("requests", None), left.pop("request_id", None)) if gains else None
+    return Demands(limits, metadata, fold_tables, on_failure, Gain(**left), trust, requests)
+
+
+def recorded(requests: Place | None, request_id: str | None) -> Requests | None:
+    """Recorded requests; None where there are none. Raises UserError where one of the two is missing."""
+    if (requests is None) != (request_id is None):
+        raise UserError(
+            "recorded requests need a file and the name of its column of ids", "Give both: --requests and --request-id."
+        )
+    return None if requests is None or request_id is None else Requests(Path(requests), request_id)

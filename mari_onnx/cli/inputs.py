@@ -9,24 +9,14 @@ import click
 
 from mari_onnx.cli import options, output
 from mari_onnx.cli.progress import progress
+from mari_onnx.cli.recorded import recorded
 
 
 @click.command(short_help="Show all inputs, and what each would gain as the user's.")
 @click.argument("model", metavar="MODEL.onnx", type=options.FILE)
 @options.user_inputs
 @options.batch
-@click.option(
-    "--requests",
-    metavar="FILE",
-    type=options.FILE,
-    help="Recorded candidates: a file .npz, .parquet or .jsonl with a column for each input, and a row for each "
-    "candidate. Needs --request-id.",
-)
-@click.option(
-    "--request-id",
-    metavar="COLUMN",
-    help="The column of that file with the ids of requests: rows with the same id are candidates of one request.",
-)
+@recorded("Recorded candidates.")
 @click.option(
     "--write-map",
     metavar="MAP.toml",

@@ -11,6 +11,7 @@ import click
 from mari_onnx.cli import options, output, policies
 from mari_onnx.cli.numbers import fold_tables
 from mari_onnx.cli.progress import progress
+from mari_onnx.cli.recorded import recorded
 
 
 @click.command(cls=options.WithGuard, short_help="Write a model that computes the user's part once.")
@@ -18,11 +19,15 @@ from mari_onnx.cli.progress import progress
 @click.argument("path", metavar="OUT.onnx", type=options.FILE)
 @options.asked
 @fold_tables
+@recorded("Recorded requests, from which -u auto takes the user's inputs.")
 @policies.gains
 @policies.trust
 @options.writing
 def optimize(model: Path, path: Path, writing: options.Writing, **asked: Any) -> None:
     """Write a model that computes the user's part once instead of once for each candidate.
+
+    With -u auto the inputs that hold the user are those that are the same in all rows of each recorded request, and
+    the report has the evidence.
 
     The result has the inputs and the outputs of the original, and replaces it without any change of the caller.
     With --user-batch or --guard=output the signature changes, and the report says what the caller has to send.
@@ -35,6 +40,7 @@ def optimize(model: Path, path: Path, writing: options.Writing, **asked: Any) ->
       mari-onnx optimize model.onnx fast.onnx -u 'user_*'
       mari-onnx optimize model.onnx fast.onnx -u user_id -u 'hist_*' --batch 200
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --dry-run -v
+      mari-onnx optimize model.onnx fast.onnx -u auto --requests log.parquet --request-id id
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --guard
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --user-batch one
       mari-onnx optimize model.onnx fast.onnx -u 'user_*' --request-key user_id

@@ -8,10 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Within:
-    """Whether an input is the same in all rows of each recorded request; if not, `example` says where it differs."""
+    """Whether an input is the same in all rows of each recorded request; if not, `example` says where it differs.
+
+    `varies` says whether requests differ in it: one in which they do not shows nothing.
+    """
 
     same: bool
     example: str = ""
+    varies: bool = True
 
 
 @dataclass(frozen=True)

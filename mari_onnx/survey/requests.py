@@ -71,7 +71,9 @@ def _within(column: Column, ids: Column, first: npt.NDArray[np.intp]) -> Within:
             unequal &= ~(np.isnan(column) & np.isnan(other))
         differs = unequal.reshape(len(column), -1).any(axis=1)
     if not differs.any():
-        return Within(True)
+        rows = column[np.unique(first)]
+        varies = len({str(row) for row in rows}) > 1 if column.dtype == object else bool((rows != rows[:1]).any())
+        return Within(True, varies=varies)
     row = int(np.flatnonzero(differs)[0])
     one, two = _shown(other[row]), _shown(column[row])
     return Within(False, f"request {ids[row]}: {one} in row {first[row] + 1}, {two} in row {row + 1}")

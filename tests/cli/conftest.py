@@ -46,6 +46,7 @@ AS_EXPORTED: dict[str, Any] = {
 
 NOTHING_DEMANDED: dict[str, Any] = {
     "min_gain": None, "require_gain": False, "max_size_growth": None, "require_verified": False, "allow_notes": None,
+    "requests": None, "request_id": None,
 }  # fmt: skip
 """What optimize is told where no policy is asked for."""
 
