@@ -22,13 +22,15 @@ from mari_onnx.document.passport import check_parts
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import Options as Measurement
-from mari_onnx.pipeline import DEFAULT_BATCH, Progress, Settings
+from mari_onnx.partition.partition import NO_BOUNDS
+from mari_onnx.pipeline import Progress
 from mari_onnx.policies import Trust, of_times
 from mari_onnx.report.model import Configuration, Report
 from mari_onnx.report.split import Role
 from mari_onnx.results import OnFailure, Optimized, SplitModels, check, model_of
 from mari_onnx.serving.modes import mode_of
 from mari_onnx.serving.names import ONE, REQUESTS, TILED, GuardName, UserBatch
+from mari_onnx.settings import DEFAULT_BATCH, Settings
 from mari_onnx.survey.auto import shown
 from mari_onnx.survey.survey import survey
 from mari_onnx.traffic.functions import write_column_map
@@ -174,6 +176,7 @@ def split(
     dynamic_batch: bool = False,
     assume_masked: bool = False,
     crossing: Literal["float16"] | None = None,
+    max_bytes: Mapping[Role, int] = NO_BOUNDS,
     verify: bool = True,
     progress: Progress | None = None,
     **demands: Unpack[SplitDemands],
@@ -185,9 +188,11 @@ def split(
     them a third model is cut off, which computes what depends on these inputs alone and can run before any request.
     `report.split` lists the crossings: the outputs of one model that are inputs of another. With `crossing="float16"`
     those that are computed in float32 cross in half precision, and `report.split.moved` is how far that moves scores.
+    `max_bytes` are the most bytes that may cross in float32 for a request and for an item: {"user": 4096, "item": 256}.
     The other arguments are those of `optimize`; `verify` runs the models together beside the original.
 
-    Raises UserError as `optimize` does, and if no part of the model depends on the user alone.
+    Raises UserError as `optimize` does, if no part of the model depends on the user alone, and where more bytes cross
+    than may.
     """
     mode = mode_of(user_batch if request_index is None else REQUESTS, request_index)
     items = names("item_inputs", item_inputs)
@@ -202,6 +207,7 @@ def split(
         metadata=asked.metadata,
         fold_tables=asked.fold_tables,
         crossing=crossing,
+        max_bytes=max_bytes,
     )
     flag("verify", verify)
     with within(**asked.limits):

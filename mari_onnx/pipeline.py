@@ -16,7 +16,7 @@ Each step, and the folder that has its code:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -26,7 +26,6 @@ from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading, read
-from mari_onnx.arguments import candidates, flag, number
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check, why_not_loaded
 from mari_onnx.document.document import Document, ModelLike
@@ -48,18 +47,15 @@ from mari_onnx.planning.products import settled
 from mari_onnx.planning.search import best_plan
 from mari_onnx.planning.two_graphs import with_exported
 from mari_onnx.report.graph import Graph
-from mari_onnx.report.model import LARGEST_SCORE, Command, Configuration, Cost, Remark, Report
+from mari_onnx.report.model import LARGEST_SCORE, Command, Cost, Remark, Report
 from mari_onnx.report.note import Note
 from mari_onnx.report.split import Role
 from mari_onnx.report.words import FIXED_BATCH
-from mari_onnx.rounded import HALF, with_half_crossings
-from mari_onnx.serving.mode import Mode
+from mari_onnx.rounded import with_half_crossings
 from mari_onnx.serving.recompose import together
 from mari_onnx.serving.two_graphs import exported_below, join, optimized_alone
+from mari_onnx.settings import Settings
 from mari_onnx.version import __version__
-
-DEFAULT_BATCH = 500
-"""The number of candidates at which costs are counted where nothing else is asked for."""
 
 PARTS: Mapping[Role, str] = {"user": "user model", "item": "item model", "rank": "ranking model"}
 """What the models of a split are called."""
@@ -68,70 +64,6 @@ NEWER_OPSET = "export the model for a newer opset"
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of steps done, and the number of all steps."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options of a run.
-
-    `user_inputs` and `item_inputs` are globs over names of inputs. `batches` is the number of candidates of a call, or
-    several: costs are counted at the largest, `batch`, and calls with the smallest, `few`, matter as much.
-
-    With `allow_no_candidates` all inputs may be the user's, as those of a tower of the user alone are. With
-    `dynamic_batch` a number of candidates that was fixed at export is made a symbol first. With `assume_masked` scores
-    of attention are taken to be so small that a mask of -1e4 gives the weight 0. With `metadata` a changed model says
-    what it was made from, and how. Tables of embeddings that are multiplied by weights in advance may take up to
-    `fold_tables` bytes. What crosses between the models of a split does so in the type `crossing`, if one is named.
-
-    Raises UserError for values of another type, and for a batch without candidates.
-    """
-
-    user_inputs: tuple[str, ...]
-    batches: int | Sequence[int]
-    mode: Mode
-    item_inputs: tuple[str, ...] = ()
-    allow_no_candidates: bool = False
-    dynamic_batch: bool = False
-    assume_masked: bool = False
-    metadata: bool = True
-    fold_tables: int = 0
-    crossing: str | None = None
-
-    def __post_init__(self) -> None:
-        candidates("batch", self.batches)
-        number("fold_tables", self.fold_tables, 0)
-        for name in ("allow_no_candidates", "dynamic_batch", "assume_masked", "metadata"):
-            flag(name, getattr(self, name))
-        if self.crossing not in (None, HALF):
-            raise UserError(f"nothing crosses in {self.crossing!r}", f"choose {HALF!r}, or leave `crossing` out")
-
-    @property
-    def batch(self) -> int:
-        """The largest number of candidates."""
-        return candidates("batch", self.batches)[0]
-
-    @property
-    def few(self) -> int | None:
-        """The smallest of several numbers of candidates; None where there is one alone."""
-        return candidates("batch", self.batches)[1]
-
-    @property
-    def asked(self) -> dict[str, object]:
-        """The user's inputs and the numbers of candidates, as reports repeat them."""
-        batch = self.batch if self.few is None else [self.few, self.batch]
-        return {"user_inputs": self.user_inputs, "batch": batch}
-
-    def configuration(self, command: Command) -> Configuration:
-        """The options as the report repeats them."""
-        options = {**self.asked, **asdict(self.mode.options)}
-        if command == "split":
-            options |= {"item_inputs": self.item_inputs, "crossing": self.crossing}
-        else:
-            options["allow_no_candidates"] = self.allow_no_candidates
-        options |= {"dynamic_batch": self.dynamic_batch, "assume_masked": self.assume_masked}
-        if command in ("optimize", "split"):
-            options |= {"metadata": self.metadata, "fold_tables": self.fold_tables}
-        return Configuration(options)
 
 
 def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: Progress | None) -> Outcome:
@@ -194,7 +126,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
         plan = planned(leaving(reading, whole), settings, written=True)
         require_writable(plan)
         say("cutting", 2, 3)
-        parts = partition(plan)
+        parts = partition(plan, settings.max_bytes)
         for part in parts.models.values():
             check(document.with_proto(part))
         report = replace(described("split", plan, settings), split=parts.report)

@@ -17,7 +17,7 @@ from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.installed import versions
 from mari_onnx.measurement.options import Options as Measurement
-from mari_onnx.pipeline import DEFAULT_BATCH, Progress
+from mari_onnx.pipeline import Progress
 from mari_onnx.policies import of_times
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import Configuration, Cost, Report
@@ -27,6 +27,7 @@ from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import INDEX_INPUT, REQUESTS
 from mari_onnx.serving.recompose import feeding, together
 from mari_onnx.serving.two_graphs import optimized_alone
+from mari_onnx.settings import DEFAULT_BATCH
 from mari_onnx.verification.options import Known, Options
 from mari_onnx.version import __version__
 

@@ -42,6 +42,7 @@ ORDER = (
     "measurement",
     "attempts",
     "rounded",
+    "settings",
     "pipeline",
     "survey",
     "two_models",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mari_onnx.cli import options, output, policies
-from mari_onnx.cli.numbers import fold_tables
+from mari_onnx.cli.numbers import Bytes, fold_tables
 from mari_onnx.cli.progress import progress
 from mari_onnx.errors import UserError
+from mari_onnx.report.split import Role
 from mari_onnx.serving import names
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ if TYPE_CHECKING:
     help="Type in which computed float32 numbers cross: float16 halves their bytes. The last line says how far that "
     "moves scores.",
 )
+@click.option(
+    "--max-user-bytes",
+    metavar="BYTES",
+    type=Bytes(),
+    help="The most that may cross for a request, in float32. The ranking model then computes again what it has to.",
+)
+@click.option(
+    "--max-item-bytes", metavar="BYTES", type=Bytes(), help="The most that may cross for an item, in float32."
+)
 @fold_tables
 @options.bounded
 @policies.trust
@@ -64,6 +74,8 @@ def split(
     rank_model: Path,
     item_model: Path | None,
     item_inputs: tuple[str, ...],
+    max_user_bytes: int | None,
+    max_item_bytes: int | None,
     writing: options.Writing,
     **asked: Any,
 ) -> None:
@@ -86,6 +98,9 @@ def split(
 
     if item_model is not None and not item_inputs:
         raise UserError("--item-model needs the inputs of the items", "Name them: --item-input 'item_*'.")
+    if max_item_bytes is not None and not item_model:
+        raise UserError("--max-item-bytes bounds what an item model computes", "Name one: --item-model items.onnx.")
+    bounds: dict[Role, int | None] = {"user": max_user_bytes, "item": max_item_bytes}
     paths = {"user": user_model, "rank": rank_model, **({"item": item_model} if item_model else {})}
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise UserError("two of the models would be written to the same file", "Give each model another path.")
@@ -94,6 +109,7 @@ def split(
         result = mari_onnx.split(
             model,
             item_inputs=item_inputs if item_model else (),
+            max_bytes={role: most for role, most in bounds.items() if most is not None},
             **asked,
             verify=not writing.no_verify,
             metadata=not writing.no_metadata,

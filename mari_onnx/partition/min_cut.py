@@ -12,7 +12,8 @@ The cheapest decision for all values is a minimum cut of a flow network (project
     node   -> tensor     capacity: the price of sending the tensor; for an input of the side, before -> tensor
     tensor -> consumer   unbounded: a consumer behind the cut needs its inputs behind the cut
 
-Products are run again only if all of them together are at most `REPEATED` of the graph's multiply-adds.
+Products are run again only if all of them together are at most `REPEATED` of the graph's multiply-adds. Where the bytes
+that cross are bounded, a byte gets dearer until the bound holds, whatever is run again for that.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ NS_PER_STORED_BYTE = 0.05
 
 NS_PER_VALUE = 2000.0
 """The price of a value that crosses, whatever its size: a server has to name it, store it and feed it."""
+
+DEARER = (8, 64, 512, 4096, 2**20)
+"""By how much dearer a byte gets, one after the other, while more bytes cross than may."""
 
 REPEATED = 0.01
 """The largest share of a graph's multiply-adds that may be computed again."""
@@ -96,18 +100,36 @@ def _read_outside(graph: onnx.GraphProto, inside: Collection[int]) -> set[str]:
     return names | {o.name for o in graph.output}
 
 
-def cut(graph: onnx.GraphProto, own: Collection[str], inputs: Collection[str], priced: Priced) -> Cut | None:
+def cut(
+    graph: onnx.GraphProto, own: Collection[str], inputs: Collection[str], priced: Priced, most: float | None = None
+) -> Cut | None:
     """The cheapest cut between the nodes that depend on the inputs `own` alone and the rest.
 
-    `inputs` are all inputs of the graph. None if no node depends on `own` alone, or if no value can cross.
+    `inputs` are all inputs of the graph. None if no node depends on `own` alone, or if no value can cross. Where at
+    `most` so many bytes may cross and the cheapest cut sends more, cuts follow in which a byte is dearer, up to one
+    that sends no more than that, or to the last.
     """
+    found = _usual(graph, own, inputs, priced)
+    if most is None or found is None:
+        return found
+    inside, edge = frontier(graph, own, inputs)
+    for dearer in DEARER:
+        if sum(priced.bytes_of(name) or 0 for name in (*found.computed, *found.inputs)) <= most:
+            break
+        other = _cheapest(graph, inside, edge, own, priced, inside, NS_PER_BYTE * dearer)
+        found = other if other is not None and other.computed else found
+    return found
+
+
+def _usual(graph: onnx.GraphProto, own: Collection[str], inputs: Collection[str], priced: Priced) -> Cut | None:
+    """The cheapest cut that runs few products again."""
     inside, edge = frontier(graph, own, inputs)
     if not edge:
         return None
     total = sum(map(priced.macs_of, graph.node))
     products = {i for i in inside if priced.macs_of(graph.node[i])}
     for repeatable in (inside, inside - products, set[int]()):
-        found = _cheapest(graph, inside, edge, own, priced, repeatable)
+        found = _cheapest(graph, inside, edge, own, priced, repeatable, NS_PER_BYTE)
         if found is not None and found.computed and sum(map(priced.macs_of, found.repeated)) <= REPEATED * total:
             return found
     return None
@@ -120,6 +142,7 @@ def _cheapest(
     own: Collection[str],
     priced: Priced,
     repeatable: Collection[int],
+    ns_per_byte: float,
 ) -> Cut | None:
     """The minimum cut of the network, in which only the nodes at the positions `repeatable` may run again.
 
@@ -133,7 +156,7 @@ def _cheapest(
 
     def tensor(name: str, producer: object) -> None:
         size = priced.bytes_of(name)
-        capacity = {} if size is None else {"capacity": round(NS_PER_VALUE + NS_PER_BYTE * size)}
+        capacity = {} if size is None else {"capacity": round(NS_PER_VALUE + ns_per_byte * size)}
         network.add_edge(producer, ("tensor", name), **capacity)
         if name in behind:
             network.add_edge(("tensor", name), "behind")

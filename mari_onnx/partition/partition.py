@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto, helper
@@ -36,6 +37,11 @@ from mari_onnx.report.split import Crossing, Part, Role, Split
 
 INPUTS_BY_CHOICE = 4
 """The IR version from which on an initializer need not be an input as well."""
+
+OF: Mapping[Role, str] = {"user": "request", "item": "item"}
+"""What the outputs of a model are computed for."""
+
+NO_BOUNDS: Mapping[Role, int] = MappingProxyType({})
 
 STRING_BYTES = 16
 """The assumed size of a string."""
@@ -58,13 +64,17 @@ class Partition:
     macs: Mapping[str, int]
 
 
-def partition(plan: Plan) -> Partition:
+def partition(plan: Plan, most_bytes: Mapping[Role, int] = NO_BOUNDS) -> Partition:
     """Split the model of a plan. Its `reading.premises.items` are the inputs of the item model, if there is one.
 
-    Raises UserError if no value can be computed by the user model, or by the item model that was asked for.
+    By role, at most so many bytes go from the user model to the ranking model for each request, and from the item model
+    for each item.
+
+    Raises UserError if no value can be computed by the user model, or by the item model that was asked for, and where
+    more bytes cross than may.
     """
     written = write(plan.lowered)
-    return _Splitter(plan, written, written.macs(plan.cost)).parts(plan.reading.premises.items)
+    return _Splitter(plan, written, written.macs(plan.cost), most_bytes).parts(plan.reading.premises.items)
 
 
 @dataclass
@@ -74,6 +84,7 @@ class _Splitter:
     plan: Plan
     written: Written
     macs: Mapping[str, int]
+    most_bytes: Mapping[Role, int]
     models: dict[Role, onnx.ModelProto] = field(default_factory=dict)
     parts_: list[Part] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -102,16 +113,20 @@ class _Splitter:
         def size(name: str) -> float | None:
             allowed = may_cross is None or name in may_cross or name in side
             each = self._bytes(name, role) if allowed else None
-            return each and each * (self.plan.cost.batch if role == "item" else 1)
+            return each and each * count
 
+        count = self.plan.cost.batch if role == "item" else 1
         sent_to_rank = _inputs(rank)
         inputs = [i.name for i in sent_to_rank]
         own = [name for name in inputs if name in side]
         priced = Priced(size, self._time, lambda node: self._macs([node]))
-        found = cut(rank.graph, own, inputs, priced)
+        most = self.most_bytes.get(role)
+        found = cut(rank.graph, own, inputs, priced, None if most is None else most * count)
         if found is None:
             step = "declare the user's inputs: -u 'user_*'" if role == "user" else "leave the item model out"
             raise UserError(f"the model cannot be split: {NOT_CUT[role]}", step)
+        if most is not None:
+            self._check_bytes(role, [*found.inputs, *found.computed], most)
         behind = {name for node in found.behind for name in reads(node)} | {o.name for o in rank.graph.output}
         before = {name for node in found.before for name in reads(node)}
         answers = {o.name for o in rank.graph.output}
@@ -127,9 +142,20 @@ class _Splitter:
         self._explain(role, found, [i for i in kept if i.name in own], sent)
         return _part(rank, "rank", [*back, *found.behind], [*kept, *outputs], list(rank.graph.output), sent)
 
+    def _check_bytes(self, role: Role, names: Sequence[str], most: int) -> None:
+        """Raise UserError where these values take more bytes than may cross."""
+        sizes = {name: self._bytes(name, role) or 0 for name in names}
+        if (total := sum(sizes.values())) > most:
+            largest = max(sizes, key=lambda name: sizes[name])
+            raise UserError(
+                f"for each {OF[role]} {total:,.0f} bytes would go from the {role}'s part to the ranking model, "
+                f"{sizes[largest]:,.0f} of them `{largest}`, and at most {most:,} may",
+                f"allow more with --max-{role}-bytes, or send halves with --crossing float16",
+            )
+
     def _explain(self, role: Role, found: Cut, inputs: Sequence[onnx.ValueInfoProto], sent: Mapping[str, str]) -> None:
         names = [*(i.name for i in inputs), *found.computed]
-        of = "request" if role == "user" else "item"
+        of = OF[role]
         sizes = [self._bytes(name, role) or 0 for name in names]
         for name, bytes_ in zip(names, sizes, strict=True):
             info = self._info(name, sent.get(name, name))

@@ -11,11 +11,12 @@ from mari_onnx.document.document import Document
 from mari_onnx.document.facts import facts
 from mari_onnx.errors import UserError
 from mari_onnx.input_names import globs_of, groups, likely
-from mari_onnx.pipeline import Progress, Settings
+from mari_onnx.pipeline import Progress
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.search import best_plan
 from mari_onnx.report.model import Configuration, Report
 from mari_onnx.report.survey import Declaration, Recorded, Survey, SurveyedInput, Within
+from mari_onnx.settings import Settings
 from mari_onnx.survey.feeds import Feeds
 from mari_onnx.survey.requests import constancy
 

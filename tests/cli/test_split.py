@@ -63,6 +63,14 @@ def test_what_crosses_in_half_precision(
     assert run(*both, "--rtol", "0.01").exit_code == 0
 
 
+def test_more_bytes_than_may_cross(run: Run, ranker: Path, tmp_path: Path) -> None:
+    result = run("split", ranker, *paths(tmp_path), "-u", "user", "--max-user-bytes", "7")
+    assert (result.exit_code, files(tmp_path)) == (2, ["ranker.onnx"])
+    assert "at most 7 may" in result.stderr and "--max-user-bytes" in result.stderr
+    assert run("split", ranker, *paths(tmp_path), "-u", "user", "--max-user-bytes", "1kB").exit_code == 0
+    assert "--item-model" in run("split", ranker, *paths(tmp_path), "-u", "user", "--max-item-bytes", "9").stderr
+
+
 def test_three_models(run: Run, ranker: Path, tmp_path: Path) -> None:
     given = [*paths(tmp_path), "--item-model", tmp_path / "item.onnx", "-u", "user"]
     result = run("split", ranker, *given)

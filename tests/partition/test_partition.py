@@ -109,6 +109,60 @@ def test_a_product_is_computed_again_only_where_that_is_next_to_nothing() -> Non
     assert "1 of the user's nodes, 32,768 multiply-adds, run in the ranking model" in parts.report.split.choice[1]
 
 
+NARROW = """g (float[B, 64] user_x, float[B, 40] item) => (float[B, 4] y) {
+    h = MatMul (user_x, narrow) r = Relu (h) u = MatMul (r, wide) e = MatMul (item, of_item) s = Add (u, e)
+    t = Relu (s) y = MatMul (t, last)
+}"""
+"""64 numbers become 8, and 8 become 512, by a product that is a large share of all."""
+
+
+def narrow() -> onnx.ModelProto:
+    weights = {"narrow": (64, 8), "wide": (8, 512), "of_item": (40, 512), "last": (512, 4)}
+    return parse(NARROW, **{name: integers(*shape) for name, shape in weights.items()})  # type: ignore[arg-type]
+
+
+def test_fewer_bytes_cross_where_they_are_bounded() -> None:
+    """The wide product runs in the ranking model then, once for each request."""
+    model = narrow()
+    assert sum(size for size, _ in crossing(cut(model, batch=2)).values()) == 512 * 4
+    for most in (2047, 32):
+        parts = cut(model, batch=2, max_bytes={"user": most})
+        assert crossing(parts) == {"r.user": (8 * 4, True)}
+        assert_together(model, parts, user=["user_x"])
+    assert parts.report.configuration is not None
+    assert parts.report.configuration.options["max_bytes"] == {"user": 32}
+
+
+def test_a_bound_that_holds_changes_nothing() -> None:
+    parts = cut(narrow(), batch=2, max_bytes={"user": 2048}), cut(narrow(), batch=2)
+    for role in ("user", "rank"):
+        first, second = (list(each.models[role].graph.node) for each in parts)
+        assert first == second
+
+
+def test_more_bytes_than_may_cross() -> None:
+    with pytest.raises(UserError, match=r"for each request 32 bytes would go .* `r.user`, and at most 31 may"):
+        split(narrow(), user_inputs=["user*"], max_bytes={"user": 31})
+
+
+def test_bytes_of_items_are_bounded_for_each_item() -> None:
+    text = (
+        NARROW.replace("user_x", "item_x").replace("40] item)", "40] user)").replace("MatMul (item,", "MatMul (user,")
+    )
+    weights = {"narrow": (64, 8), "wide": (8, 512), "of_item": (40, 512), "last": (512, 4)}
+    model = parse(text, **{name: integers(*shape) for name, shape in weights.items()})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"user_inputs": ["user"], "item_inputs": ["item_x"]}
+    assert sum(size for size, _ in crossing(cut(model, **given), "item").values()) == 512 * 4
+    parts = cut(model, **given, max_bytes={"item": 100})
+    assert sum(size for size, _ in crossing(parts, "item").values()) == 8 * 4
+
+
+@pytest.mark.parametrize("wrong", [{"user": 0}, {"user": 1.5}, {"rank": 7}])
+def test_wrong_bounds(wrong: Any) -> None:
+    with pytest.raises(UserError, match="max_bytes"):
+        split(narrow(), user_inputs=["user*"], max_bytes=wrong)
+
+
 def test_an_input_crosses_as_it_is() -> None:
     """A mask of the history: nothing that is computed from it is smaller."""
     model = parse(

@@ -15,9 +15,9 @@ from mari_onnx.document.check import check
 from mari_onnx.document.read import as_document, from_proto
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
-from mari_onnx.pipeline import Settings
 from mari_onnx.planning.search import best_plan
 from mari_onnx.serving.modes import mode_of
+from mari_onnx.settings import Settings
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 from tests.reasons import unexplained
