@@ -58,7 +58,7 @@ def to_html(report: Report) -> str:
     if (made := report.precomputed) is not None:
         _section(main, "Rows of a table", lambda at: sections.computed(at, made))
     _section(main, "Inputs and outputs", lambda at: sections.inputs(at, report))
-    if report.configuration:
+    if report.configuration or report.versions:
         _section(main, "Settings", lambda at: sections.settings(at, report))
     add(body, "script", _packed(data), type="application/octet-stream", id="data")
     for script in scripts:

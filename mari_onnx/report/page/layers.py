@@ -103,8 +103,10 @@ def _apart(x: Sequence[float], layers: Sequence[int]) -> tuple[float, ...]:
     igraph 1.0 keeps no distance between some blocks: 4 of the 169 of a DIN, folded, lie on others.
     """
     found = [0.0] * len(x)
-    for layer in set(layers):
-        order = sorted((i for i in range(len(x)) if layers[i] == layer), key=lambda i: (x[i], i))
+    together: dict[int, list[int]] = {}
+    for i in sorted(range(len(x)), key=lambda i: x[i]):
+        together.setdefault(layers[i], []).append(i)
+    for order in together.values():
         right = list(accumulate((x[i] for i in order), lambda last, here: max(here, last + ACROSS)))
         left = list(accumulate((x[i] for i in reversed(order)), lambda last, here: min(here, last - ACROSS)))
         for i, a, b in zip(order, left[::-1], right, strict=True):

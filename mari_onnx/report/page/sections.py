@@ -231,7 +231,11 @@ def _why(remark: Remark) -> str:
 
 
 def settings(parent: Xml.Element, report: Report) -> None:
-    """The options in effect."""
+    """The options in effect, by which versions it was made, and how long that took."""
+    made = [f"{name} {version}" for name, version in report.versions.items()]
+    made += [f"{report.seconds:.3g} s"] if report.seconds is not None else []
+    if made:
+        add(parent, "p", f"Made by {', '.join(made)}.", class_="note")
     if report.configuration:
         rows = [(name, _setting(value)) for name, value in report.configuration.options.items()]
         note = f"from {report.configuration.file}" if report.configuration.file else ""

@@ -73,6 +73,8 @@ def test_recorded_requests() -> None:
 def test_settings_as_they_are_given() -> None:
     options = {"user_inputs": ("user_*", "hour"), "guard": None, "verify": True, "request_key": ()}
     report = replace(reports.OPTIMIZED, configuration=Configuration(options, "mari-onnx.toml"))
+    report = replace(report, versions={"onnx": "1.20.0", "onnxruntime": "1.28.0"}, seconds=3.14159)
     said = text(sections.settings, report)
+    assert "Made by onnx 1.20.0, onnxruntime 1.28.0, 3.14 s." in said
     assert "from mari-onnx.toml" in said
     assert all(words in said for words in ("user_* hour", "guard | -", "verify | yes", "request_key | -"))
