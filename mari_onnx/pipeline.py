@@ -15,7 +15,7 @@ Each step, and the folder that has its code:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
@@ -24,13 +24,11 @@ import onnx
 
 from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
-from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check, why_not_loaded
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
-from mari_onnx.document.graph_facts import graph_facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.passport import Passport, fingerprint, without_metadata
 from mari_onnx.document.provenance import stamp_assumed
@@ -38,27 +36,23 @@ from mari_onnx.document.read import as_document
 from mari_onnx.document.serialized import size
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
+from mari_onnx.graphs import PARTS, graph_as_it_is, with_graph
 from mari_onnx.installed import versions
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
 from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan, Turn
-from mari_onnx.planning.products import settled
+from mari_onnx.planning.products import products_of, settled
 from mari_onnx.planning.search import best_plan
 from mari_onnx.planning.two_graphs import with_exported
-from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import LARGEST_SCORE, Command, Cost, Remark, Report
 from mari_onnx.report.note import Note
-from mari_onnx.report.split import Role
 from mari_onnx.report.words import FIXED_BATCH
 from mari_onnx.rounded import with_half_crossings
 from mari_onnx.serving.recompose import together
 from mari_onnx.serving.two_graphs import exported_below, join, optimized_alone
 from mari_onnx.settings import Settings
 from mari_onnx.version import __version__
-
-PARTS: Mapping[Role, str] = {"user": "user model", "item": "item model", "rank": "ranking model"}
-"""What the models of a split are called."""
 
 NEWER_OPSET = "export the model for a newer opset"
 
@@ -85,7 +79,7 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         written = write(plan.lowered)
         result = written.model
         stamp_assumed(result, report.assumed)
-        report = with_graph(report, "after", result, written.macs(plan.cost))
+        report = with_graph(report, "after", result, written.macs(plan.cost), products_of(plan, written))
         if plan.turn is not None:
             result, report = beside_exported(result, document, plan.turn, report)
         if verified:
@@ -266,20 +260,6 @@ def not_done(remark: Remark) -> Remark:
         return remark
     reason = f"it could be, but nothing would be gained in the whole model: {remark.reason}"
     return replace(remark, status="as is", reason=reason, macs_after=remark.macs_before)
-
-
-def graph_as_it_is(title: str, reading: Reading, program: Program, original: Graph | None = None) -> Graph:
-    """The graph of a model that was read, for a report; the remarks on its products have their multiply-adds."""
-    macs = {remark.tensor: remark.macs_before for remark in program.context.remarks if remark.macs_before}
-    request = {each.name for each in reading.roles.inputs}
-    return graph_facts(title, reading.model.proto, request, macs, original)
-
-
-def with_graph(report: Report, title: str, model: onnx.ModelProto, macs: Mapping[str, int]) -> Report:
-    """The report with the graph of a written model, or of one of the models of a split, besides the original's."""
-    sent = {one.name for one in report.split.crossings if one.role == "user"} if report.split else set()
-    request = {each.name for each in report.request_inputs} | sent
-    return replace(report, graphs=(*report.graphs, graph_facts(title, model, request, macs, report.graphs[0])))
 
 
 def of_fixed_batch(name: str, batch: int) -> Remark:

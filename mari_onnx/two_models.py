@@ -15,6 +15,7 @@ from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
+from mari_onnx.graphs import graph_as_it_is
 from mari_onnx.installed import versions
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import Progress
@@ -157,4 +158,4 @@ def _as_it_is(title: str, model: Model, roles: InputRoles, original: Graph | Non
     """The cost of one call of a model at the default number of candidates, and its graph. No plan is made."""
     reading = read(model, roles)
     program = reading.interpreted(DEFAULT_BATCH)
-    return pipeline.cost(program.work, DEFAULT_BATCH), pipeline.graph_as_it_is(title, reading, program, original)
+    return pipeline.cost(program.work, DEFAULT_BATCH), graph_as_it_is(title, reading, program, original)

@@ -43,6 +43,7 @@ ORDER = (
     "attempts",
     "rounded",
     "settings",
+    "graphs",
     "pipeline",
     "survey",
     "two_models",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import onnx
 
@@ -23,11 +24,13 @@ def graph_facts(
     request: Collection[str],
     macs: Mapping[str, int],
     original: Graph | None = None,
+    products: Mapping[str, str] = MappingProxyType({}),
 ) -> Graph:
     """The graph of a model for a report, without weights and what is computed of weights alone.
 
     `request` are the inputs of the request, and `macs` has the multiply-adds of nodes by their first output. A node of
     a written model that says of no module belongs to that of the tensor of the `original` that it makes a form of.
+    `products` has that tensor for nodes of which more is known than the metadata of the model says.
     """
     stored = stored_names(model.graph)
     given = [i.name for i in model.graph.input if i.name not in stored]
@@ -43,7 +46,7 @@ def graph_facts(
             continue
         outputs = tuple(name for name in node.output if name)
         first = next(iter(outputs), "")
-        value = origins[first].value if first in origins else first
+        value = products.get(first) or (origins[first].value if first in origins else first)
         scope = scope_of(node) or scopes.get(value, ())
         nodes.append(GraphNode(node.name, node.op_type, inputs, outputs, follows, scope, macs.get(first), value))
         shown.update(outputs)

@@ -17,6 +17,8 @@ from dataclasses import replace
 
 from mari_onnx.document.graph_view import Model
 from mari_onnx.document.scopes import reads
+from mari_onnx.emission import Written
+from mari_onnx.ir.expressions import Node
 from mari_onnx.planning.plan import Plan
 from mari_onnx.report.model import Remark
 
@@ -33,17 +35,30 @@ def multiply_adds(plan: Plan, products: set[str]) -> Mapping[str, int]:
 
     None at all if some node cannot be told: a kernel may have replaced it.
     """
-    made, found = plan.program.context.made, Counter[str]()
+    found = Counter[str]()
     for node in plan.lowered.computing:
         macs = plan.cost.node_macs(node)
         if not macs:
             continue
-        at = bisect_left(made, node.serial, key=lambda each: each[0])
-        product = _product(plan.reading.model, made[at][1], products) if at < len(made) else None
+        product = _made_for(plan, node, products)
         if product is None:
             return {}
         found[product] += macs
     return found
+
+
+def products_of(plan: Plan, written: Written) -> dict[str, str]:
+    """The original's product that each written tensor belongs to whose node multiplies, where that can be told."""
+    products = {remark.tensor for remark in plan.program.context.remarks if remark.macs_before}
+    nodes = {name: tensor.node for name, tensor in written.tensors.items() if plan.cost.node_macs(tensor.node)}
+    found = {name: _made_for(plan, node, products) for name, node in nodes.items()}
+    return {name: product for name, product in found.items() if product is not None}
+
+
+def _made_for(plan: Plan, node: Node, products: set[str]) -> str | None:
+    made = plan.program.context.made
+    at = bisect_left(made, node.serial, key=lambda each: each[0])
+    return _product(plan.reading.model, made[at][1], products) if at < len(made) else None
 
 
 def _product(model: Model, name: str, products: set[str]) -> str | None:

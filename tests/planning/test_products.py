@@ -31,6 +31,10 @@ def test_products_over_tokens_that_stay_apart(sample: str) -> None:
     assert sum(remark.macs_after for remark in products) == report.cost_after.macs == written(report).total()
     large = [remark for remark in products if remark.macs_before > 0.01 * report.cost_before.macs]
     assert {remark.status for remark in large} == {"applied"}
+    left = Counter[str]()
+    for node in report.graphs[-1].nodes:
+        left[node.original] += node.macs or 0
+    assert {remark.tensor: left[remark.tensor] for remark in large} == {r.tensor: r.macs_after for r in large}
     assert all(" = " not in remark.forms or remark.macs_after < remark.macs_before for remark in large)
 
 
