@@ -21,6 +21,7 @@ import onnxruntime
 
 import mari_onnx
 from docs.picture import before_after, described, optimized_ranker, ranker
+from docs.public import listed
 from docs.stages import alternative, forms_of, interpreted, stages
 from mari_onnx.cli import EPILOG
 from mari_onnx.ir.axes import show
@@ -89,6 +90,11 @@ def endings() -> str:
     rows = ["| ending | form, as `--format` calls it |", "| --- | --- |"]
     rows += [f"| `{ending}` | `{view}` |" for ending, view in SUFFIXES.items()]
     return "\n".join([*rows, f"| none | `{view_of(PurePath('report'))}` |"])
+
+
+def public() -> str:
+    """The names on which somebody may rely."""
+    return _code(listed(), "text")
 
 
 def notes() -> str:
@@ -470,6 +476,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "report": report,
     "endings": endings,
     "notes": notes,
+    "public": public,
     "exit-codes": exit_codes,
     "commands": commands,
     "samples": samples,
