@@ -62,7 +62,7 @@ NS_PER_IF = 1200.0
 NS_PER_CAPTURE = 40.0
 NS_PER_NODE_OF_BRANCH = 130.0
 """For an If with the comparison that it goes by, for each input or constant that the graph of a branch reads, and for
-each node there: onnxruntime plans the memory of a whole call ahead, and that of a branch node by node."""
+each node there: the same nodes take longer in a branch, 40 to 300 ns each."""
 
 UNKNOWN_EXTENT = 32
 """What a symbol without a reference counts as."""
