@@ -53,8 +53,9 @@ from mari_onnx.verification.options import Options as Verifying
 from mari_onnx.verification.runtimes.onnxruntime import Array, Source
 from mari_onnx.version import __version__
 
-FIRST, LONGEST = 16, 2_000
-"""So many requests are verified first, each of at most so many candidates: more may not fit into memory in float64."""
+FIRST, LONGEST, AMONG = 16, 2_000, 500
+"""So many requests are verified first, those of the first `AMONG` that keep all promises, each cut to so many
+candidates: more may not fit into memory in float64."""
 
 FLOATS = ("float", "double", "float16", "bfloat16")
 """The types of outputs whose values are no steps, unless the model rounds on the way."""
@@ -143,8 +144,8 @@ def _replayed(
         tolerance = Tolerance(options.rtol or 0.0, options.atol or 0.0)
     say("verifying the first requests", 0, 1)
     chosen = Chosen(options.sample)
-    first = list(islice(_fit(rows, chosen), FIRST))
-    verified = verifying([rows.layout.one_row(each.feeds) for each in first], path, options) if first else None
+    first = list(islice(_first(rows, chosen), FIRST))
+    verified = verifying([rows.layout.one_row(each) for each in first], path, options) if first else None
     allowed = {} if verified is None else _allowed(verified)
     job = Job(
         verifying.reference, verifying.optimized, rows.layout, rows.column, allowed, tolerance, chosen, options.threads
@@ -169,12 +170,12 @@ def _replayed(
     )
 
 
-def _fit(rows: _Rows, chosen: Chosen) -> Iterator[Request]:
-    """Requests that can be verified at once, in the order of the logs."""
-    for task in rows.plan.tasks:
-        for request in rows.read(task, chosen):
-            if 0 < request.candidates <= LONGEST and not broken_promises(rows.layout, request):
-                yield request
+def _first(rows: _Rows, chosen: Chosen) -> Iterator[dict[str, Array]]:
+    """The inputs of requests that can be verified at once, in the order of the logs."""
+    found = (request for task in rows.plan.tasks for request in rows.read(task, chosen))
+    for request in islice(found, AMONG):
+        if request.candidates and not broken_promises(rows.layout, request):
+            yield {name: values[:LONGEST] for name, values in request.feeds.items()}
 
 
 def _allowed(verified: Verification) -> dict[str, float]:

@@ -71,6 +71,19 @@ def test_a_sample_is_of_whole_requests_and_always_the_same(models: Models, tmp_p
     assert some.rows <= sum(sorted(sizes)[-some.requests :])
 
 
+def test_requests_of_many_candidates_are_cut_for_what_is_verified_first(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mari_onnx.traffic import replay
+
+    monkeypatch.setattr(replay, "LONGEST", 2)
+    write(tmp_path / "logs" / "a.parquet", LOGS)
+    report = replayed(models)
+    assert report.passed
+    assert found(report).outputs[0].allowed is not None
+    assert found(report).rows == len(LOGS)
+
+
 # Planted faults
 
 
