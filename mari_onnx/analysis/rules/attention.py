@@ -100,7 +100,8 @@ def attention(op: Op, ctx: Context) -> Derived:
     ]
     values = _or_written_out(op, ctx, inputs, values, since)
     # The scores q k^T and the weighted sum of v are two products.
-    length = extent_of(inputs.dims(K)[-2]) * 2
+    keys = sum((extent_of(inputs.dims(role)[-2]) for role in (K, PAST_KEY) if role in inputs.values), start=0)
+    length = keys * 2
     explain_product(op, ctx, values[0].changed(array=results[0]), inputs.values[Q], length, since)
     return values
 

@@ -10,7 +10,7 @@ import pytest
 
 from mari_onnx.analysis.reasons import side
 from tests.analysis.rules.test_blocks import CAUSAL, CLOSE, filled, history_is_the_users, model
-from tests.graphs import STYLES, Rewritten, integers, ranking, rewrite_and_check
+from tests.graphs import MANY, STYLES, Rewritten, integers, ranking, rewrite_and_check
 
 HEADS = "q_num_heads = 2, kv_num_heads = 2"
 PADDING = """first = Gather <axis = 2> (user, zero_place) there = Greater (first, number)
@@ -149,6 +149,8 @@ def test_candidates_meet_a_cache_of_the_request(style: str, attributes: str) -> 
     result = of_cache(style, f"c, pk, pv = Attention <{HEADS}{attributes}> (q, k, v, , past, past)", "")
     assert "Attention" not in result.ops
     joined = [line.split(" = ")[0].split(" ", 1)[1] for line in result.graph if " = Concat" in line]
+    (said,) = [remark for remark in result.remarks if remark.op_type == "Attention"]
+    assert said.macs_before == MANY * 16 * 21 * 2, "scores of 21 keys, and as many values"
     assert style == "requests" or joined == ["[B 2 1 21]"], "of logits, and of no keys"
 
 
