@@ -109,7 +109,7 @@ def attention(op: Op, ctx: Context) -> Derived:
 def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: list[Value], since: int) -> list[Value]:
     """The results, also as products where the keys are in parts along the sequence (see `attention_parts`)."""
     given = [inputs.values.get(role) for role in (Q, K, V, MASK, PAST_KEY, PAST_VALUE)]
-    others = written_out(op, ctx, given) if LENGTHS not in inputs.values else None
+    others = None if {LENGTHS, BIAS} & set(inputs.values) else written_out(op, ctx, given)
     if others is None:
         return whole
     inherited = sum(value.array.price for value in inputs.values.values())

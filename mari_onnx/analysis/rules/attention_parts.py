@@ -10,9 +10,10 @@ The rules of products, elementwise operators and Softmax find out then what a ma
 the keys of the history are a cache that the caller sends, and the candidates' keys are new. The rows of all candidates
 meet the cache in one product, and no copy of it is made for each of them.
 
-Holds for the standard's operator where its scores are no output, nor have a precision of their own. In a row whose
-columns are all masked the operator gives 0, where Softmax gives NaN: such a row is replaced by 0, unless it is proved
-that there is none. Rounding: the order in which a runtime adds.
+Holds for the standard's operator where its scores are no output, nor have a precision of their own, and for
+MultiHeadAttention of com.microsoft without a bias of the projections, where it has one mask at most. In a row whose
+columns are all masked the standard's operator gives 0, where Softmax gives NaN: such a row is replaced by 0, unless it
+is proved that there is none. Rounding: the order in which a runtime adds.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def written_out(op: Op, ctx: Context, inputs: Sequence[Value | None]) -> list[Va
     heads; a mask that broadcasts to [B, heads, S, P + L]; past keys and values [B, heads of k, P, d]. The outputs are y
     and, if the node has them, the keys and values with those of the past.
     """
-    if op.op_type != "Attention" or any(op.proto.output[3:]) or _is_narrow(op):
+    if any(op.proto.output[3:]) or _is_narrow(op):
         return None
     said = len(ctx.remarks)
     try:
@@ -85,7 +86,8 @@ class _Steps:
         past_v: Value | None = None,
     ) -> list[Value]:
         assert q is not None and k is not None and v is not None, "queries, keys and values are required"
-        heads, groups = (self.op.attribute(name) for name in ("q_num_heads", "kv_num_heads"))
+        one = self.op.attribute("num_heads")
+        heads, groups = (self.op.attribute(name, one) for name in ("q_num_heads", "kv_num_heads"))
         merged = len(q.known_dims) == 3
         if merged:
             q, k, v = self._heads(q, heads), self._heads(k, groups), self._heads(v, groups)
@@ -101,12 +103,15 @@ class _Steps:
         q, k = self._scaled("queries", q), self._scaled("keys", k)
         dims = k.known_dims
         scores = self._step(matmul, "MatMul", "scores", q, k.with_dims((*dims[:-2], dims[-1], dims[-2])))
-        mask = self._mask(self._seen(extent_of(q.known_dims[2]), extent_of(dims[2]), before), mask, scores.dtype)
+        asking, asked = extent_of(q.known_dims[2]), extent_of(dims[2])
+        if self.op.attribute("unidirectional", 0) and (mask is not None or asking != asked):
+            raise _StopError  # a row may have no column: what it attends to then is the runtime's choice
+        mask = self._mask(self._seen(asking, asked, before), mask, scores.dtype)
         scores = self._capped(scores)
         if mask is not None:
             scores = self._masked(scores, mask)
         weights = self._step(softmax, "Softmax", "weights", scores, axis=-1)
-        if mask is not None:
+        if mask is not None and self.op.op_type == "Attention":
             weights = self._of_live_rows(weights, mask)
         y = self._step(matmul, "MatMul", "heads" if merged else "", weights, v)
         if merged:
@@ -119,7 +124,7 @@ class _Steps:
         """The output of one node; its name is that of the Attention with a suffix."""
         name = f"{self.op.name}.{suffix}" if suffix else self.op.name
         proto = helper.make_node(op_type, [v.name for v in inputs], [name], **attributes)
-        derived: Derived = rule(Op(proto, inputs, self.op.opset), self.ctx)
+        derived: Derived = rule(Op(proto, inputs, self.ctx.opset), self.ctx)
         if isinstance(derived, Refused):
             raise _StopError
         return derived[0]
@@ -175,7 +180,7 @@ class _Steps:
         Row i is the token `before` + i, behind the tokens of the past.
         """
         left, right = (self.op.attribute(f"{side}_window_size", -1) for side in ("left", "right"))
-        right = 0 if self.op.attribute("is_causal", 0) else right
+        right = 0 if self.op.attribute("is_causal", 0) or self.op.attribute("unidirectional", 0) else right
         own, other = self._positions(before, rows), self._positions(0, columns)
         own = own.with_dims((*own.known_dims, ()))
         seen = []

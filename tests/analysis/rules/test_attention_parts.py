@@ -180,3 +180,33 @@ def test_the_products() -> None:
     assert "Expand" not in result.ops
     shapes = [line.split(" = ")[0].split(" ", 1)[1] for line in result.graph if " = Softmax" in line]
     assert shapes == ["[B 2 1 6]"]
+
+
+# Domain com.microsoft
+
+
+def of_fused(style: str, summed: str, **constants: Any) -> Rewritten:
+    graph = model(style, "", summed=f"c = com.microsoft.MultiHeadAttention {summed}", **constants)
+    graph.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    return rewrite_and_check(graph, **CLOSE)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_fused_operator_with_a_mask(style: str) -> None:
+    mask = filled(CAUSAL, -np.inf)[None, None]
+    assert history_is_the_users(of_fused(style, "<num_heads = 2> (q, k, v, , , mask)", mask=mask))
+
+
+@pytest.mark.parametrize("attributes", ["", ", scale = 0.3"])
+def test_a_fused_operator_that_is_causal(attributes: str) -> None:
+    assert history_is_the_users(of_fused("tiled", f"<num_heads = 2, unidirectional = 1{attributes}> (q, k, v)"))
+
+
+def test_what_a_fused_operator_stays_with() -> None:
+    """A bias of the projections; two masks, which may leave a row no column; no mask at all."""
+    mask = filled(CAUSAL, -np.inf)[None, None]
+    assert not history_is_the_users(of_fused("tiled", "<num_heads = 2> (q, k, v)"))
+    both = of_fused("tiled", "<num_heads = 2, unidirectional = 1> (q, k, v, , , mask)", mask=mask)
+    assert not history_is_the_users(both)
+    bias = np.ones(12, np.float32)
+    assert not history_is_the_users(of_fused("tiled", "<num_heads = 2> (q, k, v, b, , mask)", mask=mask, b=bias))
