@@ -15,7 +15,7 @@ RUNS    ?= 200
 PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs screenshots site corpus suite fuzz fuzz-files mutate alarms memory bench clean
+.PHONY: help demo test check check-versions format samples docs screenshots site corpus suite fuzz fuzz-files mutate alarms memory bench release-check clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ memory: $(READY) ## Measure the memory of commands on models of 1 to 2 GB (minut
 
 bench: $(READY) ## Measure the sample models before and after, on this machine
 	$(BIN)/python -m benchmarks
+
+release-check: $(READY) ## Build the wheel and the sdist, install each in a fresh environment, and try it
+	$(BIN)/python -m tests.release
 
 clean: ## Remove everything that was made here
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
