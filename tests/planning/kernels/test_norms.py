@@ -43,7 +43,7 @@ def runtime_nodes(result: Rewritten, folder: Path) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("norm", [NORM, NORM.replace("Pow (h, two)", "Mul (h, h)")])
-def test_rows_times_the_inverse_of_their_norm(norm: str, rest: str, tmp_path: Path) -> None:
+def test_the_graph(norm: str, rest: str, tmp_path: Path) -> None:
     original = model(rest, norm)
     result = replaced(original, rtol=1e-6)
     assert {"Pow", "Div"} <= {*result.ops} and "Reciprocal" not in result.ops

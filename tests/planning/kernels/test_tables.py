@@ -62,7 +62,7 @@ def tables(result: onnx.ModelProto) -> dict[str, list[int]]:
         f"{BODY} m = MatMul (x, w) y = Relu (m)",
     ],
 )
-def test_products_of_lookups(body: str) -> None:
+def test_the_products(body: str) -> None:
     result = folded(model(body))
     assert tables(result) == {"t0.multiplied": [ROWS, COLUMNS], "t1.multiplied": [ROWS, COLUMNS]}
 
