@@ -23,7 +23,7 @@ from typing import TypeAlias
 import onnx
 
 from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
-from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, check_rows, declared_inputs, roles_of
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check, why_not_loaded
@@ -216,6 +216,7 @@ def roles(document: Document, settings: Settings, *, cut: bool = False) -> Readi
     input_roles = roles_of(graph, settings.user_inputs, settings.batch, settings.mode)
     if not settings.allow_no_candidates:
         check_candidates(graph, input_roles)
+    check_rows(graph, input_roles)
     items = declared_inputs(graph, settings.item_inputs, "item")
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:

@@ -111,6 +111,26 @@ def check_candidates(model: Model, given: InputRoles) -> None:
     )
 
 
+def check_rows(model: Model, given: InputRoles) -> None:
+    """Raise UserError where an input that is called tiled has a row for each request, and not for each candidate.
+
+    Of `user` [R, 64] beside `item` [R, N, 16], with scores [R, N], the first row would stand for all requests. No
+    comparison shows that where rows are drawn alike, as those of a tiled input are. With request keys each request
+    keeps its own row.
+    """
+    declared = {i.name for i in given.inputs}
+    shapes = [shape_of(i) or [] for i in model.inputs if i.name not in declared]
+    within = {shape[1] for shape in shapes if len(shape) > 1 and isinstance(shape[1], str)} - {*given.candidates, ""}
+    scores = [(shape_of(o) or [])[1:2] for o in model.graph.output]
+    if not given.tiled or given.mode.options.request_key or not all(s and s[0] in within for s in scores):
+        return
+    raise UserError(
+        f"`{given.tiled[0]}` has a row for each request: the scores' second axis, `{scores[0][0]}`, counts the "
+        "candidates of one, so that no row is repeated for them",
+        "leave it out of -u; or export the model for the candidates of one request, with them on the first axis",
+    )
+
+
 SHOWN = 10
 """How many names a message has at most."""
 

@@ -8,8 +8,9 @@ from typing import Any
 import onnx
 import pytest
 
+from mari_onnx import optimize
 from mari_onnx.analysis import input_roles
-from mari_onnx.analysis.input_roles import InputRoles, check_candidates, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_candidates, check_rows, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program, interpret
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.graph_view import Model
@@ -312,3 +313,47 @@ def test_one_row_is_what_the_first_row_says() -> None:
     """Tiled rows are taken from row 0, and an empty batch has none."""
     result = rewrite_and_check(ranking("tiled", "r = Relu (user) y = Mul (r, item)", item="float[4]"))
     assert result.ops == ["Slice", "Relu", "Mul"]
+
+
+RERANKER = """g (float[R, 64] user, float[R, N, 16] item, int64[R] id) => (float[R, N] y) {
+    u = MatMul (user, wu) i = MatMul (item, wi) v = Unsqueeze (u, one) s = Add (i, v) r = Relu (s)
+    y = ReduceSum <keepdims = 0> (r, two)
+}"""
+
+
+def reranker(text: str = RERANKER) -> Model:
+    return Model(from_proto(parse(text, wu=integers(64, 8), wi=integers(16, 8), one=[1], two=[2])))
+
+
+@pytest.mark.parametrize("mode", [AS_EXPORTED, Tiled(guard=NanGuard())])
+def test_a_row_for_each_request_is_not_tiled(mode: Mode) -> None:
+    """The first row would stand for all requests, and no comparison with rows alike would show it."""
+    model = reranker()
+    with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
+        check_rows(model, roles_of(model, ["user"], 500, mode))
+    with pytest.raises(UserError, match="leave it out of -u"):
+        optimize(model.proto, user_inputs=["user"])
+
+
+def test_rows_of_which_each_request_keeps_its_own() -> None:
+    model = reranker()
+    check_rows(model, roles_of(model, ["user"], 500, TiledByKey(("id",))))
+    check_rows(model, roles_of(model, [], 500))
+    result = optimize(model.proto, user_inputs=[])
+    assert result.report.passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "g (float[B, 16] user, float[B, 16] item) => (float[B, 16] y) { y = Add (user, item) }",
+        """g (float[B, 16] user, float[B, N, 16] item) => (float[B, 16] y) {
+            m = ReduceMax <axes = [1], keepdims = 0> (item) y = Add (user, m) }""",
+        """g (float[B, 1] user, float[B, N] item) => (float[B, 1] y, float[B, N] w) {
+            w = Mul (user, item) y = ReduceMax <axes = [1]> (w) }""",
+    ],
+)
+def test_rows_of_candidates_are_tiled(text: str) -> None:
+    """The second axis of what differs between candidates may be a length, and that of an output beside the scores."""
+    model = Model(from_proto(parse(text)))
+    check_rows(model, roles_of(model, ["user"], 500))
