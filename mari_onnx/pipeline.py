@@ -260,7 +260,8 @@ def not_done(remark: Remark) -> Remark:
     if remark.status != "applied":
         return remark
     reason = f"it could be, but nothing would be gained in the whole model: {remark.reason}"
-    return replace(remark, status="as is", reason=reason, macs_after=remark.macs_before)
+    step = "if calls have more candidates, count more: --batch"
+    return replace(remark, status="as is", reason=reason, next_step=step, macs_after=remark.macs_before)
 
 
 def of_fixed_batch(name: str, batch: int) -> Remark:

@@ -40,6 +40,15 @@ def session(model: onnx.ModelProto, *, optimized: bool = False) -> ort.Inference
     return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
+def loads(model: onnx.ModelProto, *, optimized: bool = False) -> bool:
+    """Whether onnxruntime takes a graph at all: what it infers may contradict what each node gave by itself."""
+    try:
+        session(model, optimized=optimized)
+    except Exception:  # onnxruntime's exceptions have no common base
+        return False
+    return True
+
+
 def with_outputs(model: onnx.ModelProto, outputs: Mapping[str, int]) -> onnx.ModelProto:
     """The model with other outputs, of these element types."""
     out = onnx.ModelProto()

@@ -73,9 +73,8 @@ def examine(wrapped: Wrapped, say: Say) -> Outcome:
         return Outcome("refused" if wanted else "refused as onnxruntime", str(error))
     except Exception as error:
         return Outcome("internal error", f"{type(error).__name__}: {error}")
-    assert report.cost_before is not None
-    assert report.cost_after is not None
-    macs = (report.cost_before.macs, report.cost_after.macs if report.changed else report.cost_before.macs)
+    before = plan.program.work.macs
+    macs = (before, plan.work.macs if report.changed else before)
     outcome = Outcome("rewritten" if report.changed else "left alone", macs=macs)
     missing = unexplained(report, model)
     broken = [remark.reason for remark in report.remarks if remark.status == "broken"]
