@@ -13,6 +13,7 @@ import mari_onnx
 from mari_onnx import pipeline
 from mari_onnx.document.check import check
 from mari_onnx.document.read import as_document, from_proto
+from mari_onnx.document.scopes import all_nodes
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
 from mari_onnx.planning.search import best_plan
@@ -116,17 +117,24 @@ def verify(wrapped: Wrapped, say: Say) -> Outcome:
     return Outcome("rewritten" if result.changed else "left alone")
 
 
+DRAWING = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+
 Answer = tuple[dict[str, Any], list[Any]]
 
 
 def _answers(wrapped: Wrapped) -> list[Answer]:
-    """The calls on which the model runs and answers twice the same, with its answers.
+    """The calls on which the model runs and answers twice the same, with its answers; none where it draws numbers.
+
+    A drawn number may be the same twice by chance, as that of Bernoulli is.
 
     Only a model that runs at each number of candidates takes calls without any: onnxruntime leaves out checks of what
     is empty, such as those of a Concat, and answers where the model means nothing.
     """
+    model = wrapped.model
+    if any(node.op_type in DRAWING for part in (model.graph, *model.functions) for node in all_nodes(part)):
+        return []
     try:
-        runtime = session(wrapped.model)
+        runtime = session(model)
     except Exception:  # onnxruntime's exceptions have no common base
         return []
     found, runs = [], True
