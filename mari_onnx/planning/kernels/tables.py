@@ -56,7 +56,7 @@ def product_of_lookups(site: Site, node: Node) -> Iterator[Offer]:
         return
     if product(y.shape[:-1]) == 1:  # the one row of a request saves nothing, and takes the room of candidates' tables
         return
-    columns = list(_columns(x))
+    columns = _columns(x)
     lookups = [each for each in columns if each.stop - each.start >= NARROWEST and _is_lookup(each.tensor)]
     if not lookups or not _is_small(site, weight):
         return
@@ -70,21 +70,24 @@ def product_of_lookups(site: Site, node: Node) -> Iterator[Offer]:
     site.room -= most
 
 
-def _columns(t: Tensor, start: int = 0) -> Iterator[_Columns]:
-    """The tensors that a tensor's rows are joined of, each with rows of a known width."""
+def _columns(t: Tensor, start: int = 0) -> list[_Columns]:
+    """The tensors that a tensor's rows are joined of; none where a width is not known, and so not where others are."""
     width = t.known_shape[-1]
     if not isinstance(width, int):
-        return
+        return []
     source = t.node.inputs[0] if OPERATORS.get(t.op_type) is not None and OPERATORS[t.op_type].view else None
     if source is not None and source.shape is not None and source.shape[-1:] == (width,):
-        yield from _columns(source, start)  # the same rows along other axes
-    elif t.op_type == "Concat" and dict(t.node.attributes).get("axis", 0) in (len(t.known_shape) - 1, -1):
-        for each in t.node.inputs:
-            assert each is not None, "a Concat leaves no operand out"
-            yield from (found := list(_columns(each, start)))
-            start = found[-1].stop if found else start
-    else:
-        yield _Columns(t, start, start + width)
+        return _columns(source, start)  # the same rows along other axes
+    if t.op_type != "Concat" or dict(t.node.attributes).get("axis", 0) not in (len(t.known_shape) - 1, -1):
+        return [_Columns(t, start, start + width)]
+    found: list[_Columns] = []
+    for each in t.node.inputs:
+        assert each is not None, "a Concat leaves no operand out"
+        part = _columns(each, start)
+        if not part:
+            return []
+        found, start = [*found, *part], part[-1].stop
+    return found
 
 
 def _is_lookup(t: Tensor) -> bool:

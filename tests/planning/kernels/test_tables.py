@@ -8,8 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from onnx import TensorProto
 
 from mari_onnx import UserError, optimize, split
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
+from mari_onnx.planning.kernels.site import Site
+from mari_onnx.planning.kernels.tables import product_of_lookups
 from tests.graphs import evaluate, integers, parse
 
 ROWS, WIDTH, COLUMNS = 50, 64, 128
@@ -101,6 +106,21 @@ def test_the_room_is_for_rows_of_candidates() -> None:
 
 def test_narrow_rows_are_multiplied_as_fast() -> None:
     assert all(shape == [ROWS, 16] for shape in tables(folded(model(width=16))).values())
+
+
+def test_columns_of_which_some_are_of_unknown_width() -> None:
+    """[a e b] of widths M, 64 and 8 - M has 72 columns, and those of e begin at none that is known."""
+    b, rows, unknown = Builder(), symbol("B"), symbol("M")
+    table = b.constant(integers(ROWS, WIDTH))
+    looked_up = b.make("Gather", [table, b.input("ids", (rows,), TensorProto.INT64)], (rows, WIDTH), axis=0)
+    parts = [b.input("a", (rows, unknown), 1), looked_up, b.input("b", (rows, 8 - unknown), 1)]
+    x = b.make("Concat", parts, (rows, WIDTH + 8), axis=1)
+    product = b.make("MatMul", [x, b.constant(integers(WIDTH + 8, COLUMNS))], (rows, COLUMNS))
+    site = Site(b, 17, onnx.numpy_helper.to_array, 10 * BYTES)
+    assert not list(product_of_lookups(site, product.node))
+    known = b.make("Concat", [looked_up, b.input("c", (rows, 8), 1)], (rows, WIDTH + 8), axis=1)
+    product = b.make("MatMul", [known, product.node.inputs[1] or known], (rows, COLUMNS))
+    assert len(list(product_of_lookups(site, product.node))) == 1
 
 
 def test_a_table_that_another_node_reads_stays_for_that() -> None:
