@@ -335,8 +335,9 @@ def bench(
 
         batches             numbers of candidates: 1, 10, 50, 200 and 1000
         threads             numbers of threads: 1
+        concurrency         numbers of calls at once, made by threads that share a model: 1
         runtime             "onnxruntime" or "openvino"
-        seconds             for each number of candidates and of threads: 4
+        seconds             for each number of candidates, of threads and of calls at once: 4
         seed, inputs,       on which inputs the models are called
         input_ranges,
         extents

@@ -22,11 +22,11 @@ from tests.graphs import integers, ranking
 from tests.report import reports
 from tests.report.test_as_json import VALIDATOR
 
-CALLS = Calls(1.0, 1.0, None, 1.0)
+CALLS = Calls(1.0, 1.0, 1.0, None, 1.0, 1.0)
 TIMINGS = (
-    Timing(1, 1, 15, 0.8, 0.75, 0.9, CALLS, CALLS),
-    Timing(500, 1, 15, 2.0, 1.9, 2.1, CALLS, CALLS),
-    Timing(500, 4, 15, 1.6, 1.5, 1.7, CALLS, CALLS),
+    Timing(1, 1, 1, 15, 0.8, 0.75, 0.9, CALLS, CALLS),
+    Timing(500, 1, 1, 15, 2.0, 1.9, 2.1, CALLS, CALLS),
+    Timing(500, 4, 1, 15, 1.6, 1.5, 1.7, CALLS, CALLS),
 )
 
 

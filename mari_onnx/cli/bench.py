@@ -69,6 +69,17 @@ optimize_batch = click.option(
     callback=_together,
     help="Numbers of threads that a call may use.",
 )
+@click.option(
+    "--concurrency",
+    metavar="N,N",
+    type=Numbers(),
+    multiple=True,
+    default=["1"],
+    show_default=True,
+    callback=_together,
+    help="Numbers of calls at once. Of more than one, so many threads call one session without a pause, and their "
+    "speed-up is that of the calls that end in a second.",
+)
 @calls.runtime("Measure in this runtime.")
 @click.option(
     "--seconds",
@@ -76,7 +87,8 @@ optimize_batch = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=SECONDS,
     show_default=True,
-    help="Time of calls for each number of candidates and of threads. Where calls are slow it takes longer.",
+    help="Time of calls for each number of candidates, of threads and of calls at once. Where calls are slow it takes "
+    "longer.",
 )
 @click.option("--profile", is_flag=True, help="Measure the time of each node, too, with the most candidates.")
 @policies.times
@@ -120,6 +132,7 @@ def bench(
     Examples:
       mari-onnx bench model.onnx -u 'user_*'
       mari-onnx bench model.onnx fast.onnx -u 'user_*' --batch 1,100,500 --threads 1,4
+      mari-onnx bench model.onnx fast.onnx -u 'user_*' --batch 500 --concurrency 1,8
       mari-onnx bench model.onnx fast.onnx -u 'user_*' --inputs requests.jsonl
       mari-onnx bench model.onnx -u 'user_*' --batch 500 --min-speedup 1.2 --report bench.xml
       mari-onnx bench model.onnx -u 'user_*' --batch 500 --profile

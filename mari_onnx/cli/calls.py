@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mari_onnx.cli import options
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, RUNTIMES
@@ -57,12 +58,18 @@ def drawn(command: Command) -> Command:
     return seed(inputs(input_ranges(command)))
 
 
+def _known(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in RUNTIMES if name.startswith(begun)]
+
+
 def runtime(what: str) -> Callable[[Command], Command]:
     """The option `--runtime`; `what` says in words what is done in that runtime."""
     return click.option(
         "--runtime",
-        type=click.Choice(RUNTIMES),
+        metavar=f"[{'|'.join(RUNTIMES)}|PROVIDER]",
+        shell_complete=_known,
         default=DEFAULT_RUNTIME,
         show_default=True,
-        help=f"{what} One that is missing is an extra of its name: pip install 'mari-onnx[NAME]'.",
+        help=f"{what} PROVIDER is an execution provider of the onnxruntime that is installed, such as cuda or "
+        "CUDAExecutionProvider. openvino is an extra: pip install 'mari-onnx[openvino]'.",
     )

@@ -63,6 +63,7 @@ KEYS = {
     "verify-batches": Key("batches", (list,), NUMBERS),
     "bench-batches": Key("bench_batches", (list,), NUMBERS),
     "bench-threads": Key("threads", (list,), NUMBERS),
+    "bench-concurrency": Key("concurrency", (list,), NUMBERS),
     "min-gain": Key("min_gain", (float, int), NUMBER),
     "require-gain": Key("require_gain", (bool,), "true or false"),
     "max-size-growth": Key("max_size_growth", (float, int), NUMBER),

@@ -16,6 +16,9 @@ from mari_onnx.document.document import Document
 from mari_onnx.document.external import LARGE, NUMPY_TYPES, is_external, reachable, stored_bytes
 from mari_onnx.document.scopes import captures
 
+CPU = "CPUExecutionProvider"
+"""The provider of onnxruntime that every build of it has, and that runs every operator."""
+
 LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 """Operators that take some elements of their first operand as they are."""
 
@@ -30,30 +33,36 @@ class Session(ort.InferenceSession):  # type: ignore[misc]
     the table four times.
     """
 
-    def __init__(self, model: str | bytes, options: ort.SessionOptions, tables: Mapping[str, ort.OrtValue]) -> None:
+    def __init__(
+        self, model: str | bytes, options: ort.SessionOptions, tables: Mapping[str, ort.OrtValue], provider: str | None
+    ) -> None:
         for name, table in tables.items():
             options.add_initializer(name, table)
         self.tables = tables  # onnxruntime keeps a pointer to their memory
-        super().__init__(model, options, providers=["CPUExecutionProvider"])
+        if provider is not None:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        super().__init__(model, options, providers=list(dict.fromkeys((provider or CPU, CPU))))
 
 
-def open_document(document: Document, options: ort.SessionOptions) -> Session:
+def open_document(document: Document, options: ort.SessionOptions, provider: str | None = None) -> Session:
     """A session for a document: of its file, if there is one. Raises what onnxruntime raises.
 
-    It takes no path that is not UTF-8.
+    It takes no path that is not UTF-8. With a `provider` the session knows which provider runs which node.
     """
     if document.path is not None and document.path.as_posix().isprintable():
-        return Session(str(document.path), options, _tables(document, document.proto))
-    return open_session(document, document.proto, options)
+        return Session(str(document.path), options, _tables(document, document.proto), provider)
+    return open_session(document, document.proto, options, provider)
 
 
-def open_session(document: Document, proto: onnx.ModelProto, options: ort.SessionOptions) -> Session:
+def open_session(
+    document: Document, proto: onnx.ModelProto, options: ort.SessionOptions, provider: str | None = None
+) -> Session:
     """A session for a model in memory that refers to a document's external data. Raises what onnxruntime raises."""
     tables = _tables(document, proto)
     if document.base_dir is not None:
         proto, folder = reachable(proto, document.base_dir)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    return Session(proto.SerializeToString(), options, tables)
+    return Session(proto.SerializeToString(), options, tables, provider)
 
 
 def why_not_loaded(document: Document, optimize: bool = False) -> str | None:

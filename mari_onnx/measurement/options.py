@@ -11,8 +11,8 @@ from typing import TypedDict
 
 from mari_onnx.arguments import number, numbers
 from mari_onnx.errors import UserError
-from mari_onnx.verification.options import Place
-from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, RUNTIMES
+from mari_onnx.verification.options import Place, check_runtime
+from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
 
 BATCHES = (1, 10, 50, 200, 1000)
 SECONDS = 4.0
@@ -24,7 +24,8 @@ class Options:
 
     batches        numbers of candidates
     threads        numbers of threads of a call
-    runtime        one of `RUNTIMES`
+    concurrency    numbers of calls at once: 1, or of so many callers that share a model and call without a pause
+    runtime        one of `RUNTIMES`, or an execution provider of onnxruntime: `cuda` or `CUDAExecutionProvider`
     seconds        how long calls are made for each number of candidates and of threads; slow models take longer
     seed           of the drawn inputs, and of the order of turns
     inputs         recorded inputs instead of drawn ones: a file or a folder, in a format of
@@ -40,6 +41,7 @@ class Options:
 
     batches: Sequence[int] = BATCHES
     threads: Sequence[int] = (1,)
+    concurrency: Sequence[int] = (1,)
     runtime: str = DEFAULT_RUNTIME
     seconds: float = SECONDS
     seed: int = 0
@@ -53,15 +55,22 @@ class Options:
     def __post_init__(self) -> None:
         numbers("batches", self.batches, 1)
         numbers("threads", self.threads, 1)
+        numbers("concurrency", self.concurrency, 1)
         number("seed", self.seed, 0)
-        if self.runtime not in RUNTIMES:
-            raise UserError(f"there is no runtime {self.runtime!r}", f"Choose one of {', '.join(RUNTIMES)}.")
+        check_runtime(self.runtime)
         if self.profile and self.runtime != DEFAULT_RUNTIME:
-            raise UserError(f"the time of nodes is measured in {DEFAULT_RUNTIME} alone", "Leave out --profile.")
+            raise UserError(
+                f"the time of nodes is measured in {DEFAULT_RUNTIME} alone, on the CPU", "Leave out --profile."
+            )
         limits = {"seconds": self.seconds, "min_speedup": self.min_speedup, "max_slowdown": self.max_slowdown}
         for name, limit in limits.items():
             if limit is not None and not limit > 0:
                 raise UserError(f"{name} is {limit:g}", "Give a number larger than 0.")
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """The numbers of threads of a call and of calls at once that are measured together, in their order."""
+        return [(threads, callers) for threads in self.threads for callers in self.concurrency]
 
 
 class OptionFields(TypedDict, total=False):
@@ -69,6 +78,7 @@ class OptionFields(TypedDict, total=False):
 
     batches: Sequence[int]
     threads: Sequence[int]
+    concurrency: Sequence[int]
     runtime: str
     seconds: float
     seed: int

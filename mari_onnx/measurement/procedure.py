@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import onnxruntime as ort
 
-from mari_onnx.document.runtime import Session
-from mari_onnx.errors import UserError
 from mari_onnx.measurement import memory
+from mari_onnx.measurement.at_once import at_once
 from mari_onnx.measurement.by_node import profiled
 from mari_onnx.measurement.calls import Pair, Setting, settings
+from mari_onnx.measurement.loaded import Prepare, loaded, version
 from mari_onnx.measurement.options import Options
-from mari_onnx.measurement.turns import Call, Turns, in_turns
+from mari_onnx.measurement.turns import Times, in_turns
 from mari_onnx.report.benchmark import Profile
 from mari_onnx.report.note import Note
 from mari_onnx.report.numbers import counted
-from mari_onnx.verification.runtimes import DEFAULT_RUNTIME
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, RunError, Source
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
 from mari_onnx.worker import Progress, doing, say
-
-Prepare = Callable[[Feeds], Call]
-"""A loaded model: what calls it with given feeds."""
 
 Memory = tuple[int | None, int | None]
 """The bytes that a call of each of the two models takes."""
@@ -49,7 +43,8 @@ def prepare(pair: Pair, options: Options) -> Prepared:
     """
     notes: list[Note] = []
     chosen = settings(pair, options, notes)
-    used = _memory(_loaded(pair, options.threads[0], options.runtime), chosen)
+    models = loaded(pair, options.runtime, options.threads[0], notes=notes)
+    used = _memory([callers[0] for callers in models], chosen)
     profile = None
     if options.profile:
         largest = chosen[-1]
@@ -59,46 +54,34 @@ def prepare(pair: Pair, options: Options) -> Prepared:
             for source, feeds in zip(sources, largest.feeds[0], strict=True)
         )
         profile = Profile(largest.batch, before, after)
-    return Prepared(chosen, used, profile, _version(options.runtime), notes)
+    return Prepared(chosen, used, profile, version(options.runtime), notes)
 
 
 def times(
     pair: Pair, chosen: Sequence[Setting], options: Options, seconds: float, process: int, progress: Progress = say
-) -> list[Turns]:
-    """The times of both models in each setting, on each number of threads, for so many seconds each.
+) -> list[Times]:
+    """The times of both models in each setting, by `Options.places`, for so many seconds each.
 
     `process` is the number of this process among those that do the same.
     """
-    found: list[Turns] = []
-    total = len(options.threads) * len(chosen)
-    for threads in options.threads:
-        loaded = _loaded(pair, threads, options.runtime)
+    found: list[Times] = []
+    total = len(options.places) * len(chosen)
+    for threads, callers in options.places:
+        models = loaded(pair, options.runtime, threads, callers)
         for setting in chosen:
-            progress(f"{counted(setting.batch)}, {threads} thread{'s' * (threads != 1)}", len(found), total)
+            where = f"{counted(setting.batch)}, {threads} thread{'s' * (threads != 1)}"
+            progress(where + f", {callers} calls at once" * (callers != 1), len(found), total)
             doing("was timed")
-            calls = [[make(feeds) for make, feeds in zip(loaded, both, strict=True)] for both in setting.feeds]
-            rng = np.random.default_rng([options.seed, process, threads, setting.batch])
-            found.append(in_turns(calls, seconds, rng))
+            calls = [
+                [[make(feeds) for make in model] for model, feeds in zip(models, both, strict=True)]
+                for both in setting.feeds
+            ]
+            rng = np.random.default_rng([options.seed, process, threads, callers, setting.batch])
+            if callers == 1:
+                found.append(in_turns([[own for (own,) in alike] for alike in calls], seconds, rng))
+            else:
+                found.append(at_once(calls, seconds, rng))
     return found
-
-
-def _loaded(pair: Pair, threads: int, runtime: str) -> list[Prepare]:
-    """Both models on so many threads, which were not called yet."""
-    sources = Source("reference", pair.reference), Source("optimized", pair.optimized)
-    if runtime == DEFAULT_RUNTIME:
-        return [_calls_of(source.session(threads)) for source in sources]
-    from mari_onnx.verification.runtimes.openvino import calls_in_openvino
-
-    try:
-        return [calls_in_openvino(source, threads) for source in sources]
-    except RunError as error:
-        raise UserError(
-            f"{runtime} cannot load the models: {error}", f"Leave out --runtime: {DEFAULT_RUNTIME} runs them."
-        ) from error
-
-
-def _calls_of(session: Session) -> Prepare:
-    return lambda feeds: partial(session.run, None, dict(feeds))
 
 
 def _memory(loaded: Sequence[Prepare], chosen: Sequence[Setting]) -> list[Memory]:
@@ -119,11 +102,3 @@ def _largest(found: Sequence[int | None]) -> int | None:
     """The largest number, None where one is not known."""
     known = [each for each in found if each is not None]
     return max(known) if len(known) == len(found) else None
-
-
-def _version(runtime: str) -> str:
-    if runtime == DEFAULT_RUNTIME:
-        return f"{runtime} {ort.__version__}"
-    import openvino
-
-    return f"{runtime} {openvino.__version__}"

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from mari_onnx.measurement import machine
 from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.procedure import Memory, Prepared
 from mari_onnx.measurement.statistics import CONFIDENCE, FEWEST, break_even, median_interval, quantile
-from mari_onnx.measurement.turns import Turns
+from mari_onnx.measurement.turns import Times
 from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, Timing
 from mari_onnx.report.note import Note
 
@@ -23,14 +22,14 @@ PROCESSES = 6
 """The fewest whose median has an interval."""
 
 
-def benchmark(prepared: Prepared, processes: Sequence[Sequence[Turns]], options: Options) -> Benchmark:
-    """The result; `processes` has the times in each setting on each number of threads, process by process."""
-    places = [(threads, i) for threads in options.threads for i in range(len(prepared.settings))]
+def benchmark(prepared: Prepared, processes: Sequence[Sequence[Times]], options: Options) -> Benchmark:
+    """The result; `processes` has the times in each setting, by `Options.places`, process by process."""
+    places = [(*place, i) for place in options.places for i in range(len(prepared.settings))]
     timings = tuple(
-        _timing(turns, prepared.settings[i].batch, threads, prepared.memory[i])
-        for (threads, i), turns in zip(places, zip(*processes, strict=True), strict=True)
+        _timing(times, prepared.settings[i].batch, threads, callers, prepared.memory[i])
+        for (threads, callers, i), times in zip(places, zip(*processes, strict=True), strict=True)
     )
-    many = [n for n in options.threads if n > machine.cores()]
+    many = sorted({threads * callers for threads, callers in options.places if threads * callers > machine.cores()})
     said = f"more threads than cores, of which there are {machine.cores()}: {', '.join(map(str, many))}"
     notes = [Note("threads-many", said)] if many else []
     return Benchmark(
@@ -39,24 +38,28 @@ def benchmark(prepared: Prepared, processes: Sequence[Sequence[Turns]], options:
     )  # fmt: skip
 
 
-def _timing(processes: Sequence[Turns], batch: int, threads: int, memories: Memory) -> Timing:
+def _timing(processes: Sequence[Times], batch: int, threads: int, callers: int, memories: Memory) -> Timing:
     """Both models in one setting."""
-    ratios = [turns.ratios(0, base=1) for turns in processes]  # how much more time the reference takes, in each round
+    ratios = [times.ratios(0, base=1) for times in processes]  # how much more time the reference takes, in each round
     speedups = [float(np.median(each)) for each in ratios]
     low, high = median_interval(speedups)
-    before, after = (
-        _calls(np.concatenate([turns.of(k) for turns in processes]) / 1e3, batch, memories[k]) for k in range(2)
-    )
-    return Timing(batch, threads, sum(map(len, ratios)), float(np.median(speedups)), low, high, before, after)
+    before, after = (_calls(processes, k, batch, memories[k]) for k in range(2))
+    rounds, speedup = sum(map(len, ratios)), float(np.median(speedups))
+    return Timing(batch, threads, callers, rounds, speedup, low, high, before, after)
 
 
-def _calls(microseconds: npt.NDArray[np.float64], batch: int, used: int | None) -> Calls:
-    median = float(np.median(microseconds))
-    p99 = quantile(microseconds, 0.99) if len(microseconds) >= FEWEST else None
-    return Calls(median, quantile(microseconds, 0.9), p99, batch / median * 1e6, used)
+def _calls(processes: Sequence[Times], k: int, batch: int, used: int | None) -> Calls:
+    """The calls of model k."""
+    microseconds = np.concatenate([times.of(k) for times in processes]) / 1e3
+    p90, p95, p99 = (quantile(microseconds, share) for share in (0.9, 0.95, 0.99))
+    rate = float(np.median([times.per_second(k) for times in processes]))
+    known = len(microseconds) >= FEWEST
+    return Calls(float(np.median(microseconds)), p90, p95, p99 if known else None, rate, batch * rate, used)
 
 
 def _break_even(timings: Sequence[Timing]) -> tuple[BreakEven, ...]:
-    threads = dict.fromkeys(timing.threads for timing in timings)
-    alike = {n: [(t.batch, not t.is_slower) for t in timings if t.threads == n] for n in threads}
-    return tuple(BreakEven(n, break_even(found)) for n, found in alike.items())
+    places = dict.fromkeys((t.threads, t.concurrency) for t in timings)
+    alike = {
+        place: [(t.batch, not t.is_slower) for t in timings if (t.threads, t.concurrency) == place] for place in places
+    }
+    return tuple(BreakEven(threads, n, break_even(found)) for (threads, n), found in alike.items())

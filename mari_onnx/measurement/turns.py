@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,22 @@ SLOW = 20e6
 
 LEAST, MOST = 2, 70
 """Rounds in one process: so many are made whatever time they take, and no more than so many."""
+
+
+class Times(Protocol):
+    """What is known of models that had turns."""
+
+    def of(self, k: int) -> npt.NDArray[np.float64]:
+        """The times of the calls of a model, in nanoseconds."""
+        ...
+
+    def per_second(self, k: int) -> float:
+        """How many calls of a model end in a second."""
+        ...
+
+    def ratios(self, k: int, base: int = 0) -> npt.NDArray[np.float64]:
+        """The time of model k as a share of that of model `base`, round by round."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,10 @@ class Turns:
     def of(self, k: int) -> npt.NDArray[np.float64]:
         """The times of all calls of a model but the first of each turn; where a turn is one call, of all."""
         return self.nanoseconds[:, k, min(1, self.nanoseconds.shape[2] - 1) :].ravel()
+
+    def per_second(self, k: int) -> float:
+        """How many calls of a model end in a second, made one after the other."""
+        return 1e9 / float(np.median(self.of(k)))
 
     def ratios(self, k: int, base: int = 0) -> npt.NDArray[np.float64]:
         """The time of model k as a share of that of model `base`, round by round."""

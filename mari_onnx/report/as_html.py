@@ -115,7 +115,7 @@ def _arithmetic(section: Xml.Element, report: Report, has_products: bool) -> Non
 
 def _time(section: Xml.Element, report: Report) -> None:
     assert report.benchmark is not None
-    _chart(section, "latency", "Median time of a call, and up to the time in which 90 % of calls end")
+    _chart(section, "latency", "Median time of a call, and up to the time in which 95 % of calls end")
     _chart(section, "speedup", f"Speed-up with its {report.benchmark.confidence:.0%} interval")
     sections.measured(section, report.benchmark)
 

@@ -14,14 +14,17 @@ Side = Literal["request", "candidates"]
 class Calls:
     """Calls of one model.
 
-    Half of them took at most `median_us`, 90 % `p90_us` and 99 % `p99_us`, which is None where there were too few calls
-    to tell. `per_second` is the number of candidates that calls one after the other score in a second. `memory` is what
-    the process grew by in a call, beyond the loaded model; None where the system does not tell.
+    Half of them took at most `median_us`, 90 % `p90_us`, 95 % `p95_us` and 99 % `p99_us`, which is None where there
+    were too few calls to tell. `calls_per_second` is the number of calls that end in a second, and `per_second` that of
+    the candidates scored by them. `memory` is what the process grew by in a call, beyond the loaded model; None where
+    the system does not tell.
     """
 
     median_us: float
     p90_us: float
+    p95_us: float
     p99_us: float | None
+    calls_per_second: float
     per_second: float
     memory: int | None = None
 
@@ -34,13 +37,16 @@ NOTICED = 0.005
 class Timing:
     """Both models with `batch` candidates, on `threads` threads; of recorded calls, `batch` is the median.
 
-    The two were called in turns, in several processes. In each of the `rounds` their times are compared: `speedup` is
-    the median of time before divided by time after, which is 2 where the optimized model takes half the time. The true
-    median lies between `low` and `high` with the confidence of the benchmark.
+    There were `concurrency` calls at once: 1, or those of so many callers that called one session without a pause. The
+    two models were called in turns, in several processes. In each of the `rounds` their times are compared: `speedup`
+    is the median of time before divided by time after, which is 2 where the optimized model takes half the time. Of
+    several calls at once it is the time of as many calls. The true median lies between `low` and `high` with the
+    confidence of the benchmark.
     """
 
     batch: int
     threads: int
+    concurrency: int
     rounds: int
     speedup: float
     low: float
@@ -61,12 +67,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """The fewest candidates that were measured from which on the optimized model is no slower, on so many threads.
+    """The fewest candidates that were measured from which on the optimized model is no slower.
 
-    `batch` is None where it is slower with the most.
+    That is with so many threads and so many calls at once. `batch` is None where it is slower with the most.
     """
 
     threads: int
+    concurrency: int
     batch: int | None
 
 

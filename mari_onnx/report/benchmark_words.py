@@ -19,15 +19,17 @@ SIDES: dict[Side, str] = {"request": "the request's side", "candidates": "the ca
 def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:
     """The tables of a benchmark, with so many nodes of each model at most."""
     of = "recorded calls" if benchmark.inputs else "a call"
-    several = any(t.threads != 1 for t in benchmark.timings)
-    threads = ("threads",) if several else ()
+    threads = any(t.threads != 1 for t in benchmark.timings)
+    at_once = any(t.concurrency != 1 for t in benchmark.timings)
+    place = ("candidates", *["threads"] * threads, *["at once"] * at_once)
 
     def numbers(timing: Timing) -> tuple[str, ...]:
-        return (f"{timing.batch:,}", *([str(timing.threads)] if several else []))
+        return (f"{timing.batch:,}", *[str(timing.threads)] * threads, *[str(timing.concurrency)] * at_once)
 
+    together = ", which is of calls a second where several are made at once" if at_once else ""
     yield Table(
-        "Time", f"of {of}: the median, and the speed-up in {benchmark.confidence:.0%} intervals",
-        ("candidates", *threads, "before", "after", "speed-up", "interval", "time"),
+        "Time", f"of {of}: the median, and the speed-up in {benchmark.confidence:.0%} intervals{together}",
+        (*place, "before", "after", "speed-up", "interval", "time"),
         [
             (
                 *numbers(t), microseconds(t.before.median_us), microseconds(t.after.median_us),
@@ -35,20 +37,32 @@ def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:
             )
             for t in benchmark.timings
         ],
-        words=5 + several,
+        words=len(place) + 4,
     )  # fmt: skip
     yield Table(
-        "Tail, throughput and memory", "before → after; candidates a second in calls one after the other",
-        ("candidates", *threads, "90 % within", "99 % within", "candidates/s", "memory of a call"),
+        "Tail and memory", "before → after",
+        (*place, "95 % within", "99 % within", "memory of a call"),
         [
             (
-                *numbers(t), _both(t.before.p90_us, t.after.p90_us, microseconds),
-                _both(t.before.p99_us, t.after.p99_us, microseconds),
-                _both(t.before.per_second, t.after.per_second, count), _both(t.before.memory, t.after.memory, _memory),
+                *numbers(t), _both(t.before.p95_us, t.after.p95_us, microseconds),
+                _both(t.before.p99_us, t.after.p99_us, microseconds), _both(t.before.memory, t.after.memory, _memory),
             )
             for t in benchmark.timings
         ],
-        words=1 + several,
+        words=len(place),
+    )  # fmt: skip
+    how = "calls without a pause" if at_once else "calls one after the other"
+    yield Table(
+        "Throughput", f"before → after, in {how}",
+        (*place, "calls/s", "candidates/s"),
+        [
+            (
+                *numbers(t), _both(t.before.calls_per_second, t.after.calls_per_second, count),
+                _both(t.before.per_second, t.after.per_second, count),
+            )
+            for t in benchmark.timings
+        ],
+        words=len(place),
     )  # fmt: skip
     if benchmark.profile is not None:
         yield _by_side(benchmark.profile)
@@ -95,14 +109,16 @@ def interval(low: float, high: float) -> str:
 
 
 def where(timing: Timing) -> str:
-    """At which numbers: `10 candidates`, `10 candidates on 2 threads`."""
-    return counted(timing.batch) + _on(timing.threads)
+    """At which numbers: `10 candidates`, `10 candidates on 2 threads`, `10 candidates in 4 calls at once`."""
+    at_once = f" in {timing.concurrency} calls at once" if timing.concurrency != 1 else ""
+    return counted(timing.batch) + _on(timing.threads) + at_once
 
 
 def broken_even(found: BreakEven) -> str:
     """From where on the optimized model is no slower, in words."""
     said = "slower with the most candidates" if found.batch is None else f"no slower from {counted(found.batch)} on"
-    return f"{found.threads} thread{'s' * (found.threads != 1)}: {said}"
+    at_once = f", {found.concurrency} calls at once" if found.concurrency != 1 else ""
+    return f"{found.threads} thread{'s' * (found.threads != 1)}{at_once}: {said}"
 
 
 def _on(threads: int) -> str:

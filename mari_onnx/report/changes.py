@@ -106,18 +106,19 @@ def _gain(before: Fields, after: Fields) -> Iterator[Changed]:
         written = size if key == "bytes" else (lambda n: f"{n:,}")
         yield from _fact("gain", what, _of(before["optimized"], key), _of(after["optimized"], key), written)
     one, other = _times(before), _times(after)
-    for (batch, threads), first in one.items():
-        second = other.get((batch, threads))
+    for (batch, threads, callers), first in one.items():
+        second = other.get((batch, threads, callers))
         if second is not None and f"{first['speedup']:.3g}" != f"{second['speedup']:.3g}":
             shown = [f"{t['speedup']:.3g} ({t['low']:.3g} to {t['high']:.3g})" for t in (first, second)]
             what = f"speed-up at {batch} candidates on {threads} threads"
+            what += f" in {callers} calls at once" * (callers != 1)
             yield Changed("gain", what, shown[0], shown[1], second["high"] < first["low"])
 
 
-def _times(report: Fields) -> dict[tuple[int, int], Fields]:
-    """What was measured, by the numbers of candidates and of threads."""
+def _times(report: Fields) -> dict[tuple[int, int, int], Fields]:
+    """What was measured, by the numbers of candidates, of threads and of calls at once."""
     timings = report["benchmark"]["timings"] if report["benchmark"] else ()
-    return {(each["batch"], each["threads"]): each for each in timings}
+    return {(each["batch"], each["threads"], each["concurrency"]): each for each in timings}
 
 
 def _ratio(report: Fields) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 
 from mari_onnx.report.model import Difference, Moved, Ranking, Verification
@@ -33,6 +34,7 @@ from mari_onnx.verification.notes import noted
 from mari_onnx.verification.runtimes import DEFAULT_RUNTIME, SECOND_RUNTIMES
 from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
+from mari_onnx.verification.runtimes.providers import provider_of, run_in_provider
 
 Progress = Callable[[str, int, int], None]
 
@@ -206,7 +208,12 @@ class Comparison:
 
     def add_runtime(self, runtime: str) -> None:
         """Compare drawn and recorded inputs in a second runtime as well. Raises UserError when it is not installed."""
-        load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), SECOND_RUNTIMES[runtime])
+        load: Callable[[Source], Run]
+        if runtime in SECOND_RUNTIMES:
+            load = getattr(import_module(f"mari_onnx.verification.runtimes.{runtime}"), SECOND_RUNTIMES[runtime])
+        else:
+            runtime = provider_of(runtime)
+            load = partial(run_in_provider, provider=runtime)
         try:
             self.second = (runtime, load(self.models[0]), load(self.models[1]))
         except RunError as error:

@@ -31,7 +31,8 @@ class Options:
     rtol, atol     where one is given (the other is 0), an output passes if
                    |optimized - reference| <= atol + rtol * max|reference|;
                    without both, the two questions of `compare.judge` are asked
-    runtime        one of `RUNTIMES`; in a second one, drawn and recorded inputs are compared in addition
+    runtime        one of `RUNTIMES`, or an execution provider of onnxruntime: `cuda` or `CUDAExecutionProvider`; in a
+                   second one, drawn and recorded inputs are compared in addition
     failing        where the smallest inputs that still fail are written, as .npz
 
     Raises UserError for an unknown effort or runtime, and for numbers that are missing, negative or none.
@@ -53,8 +54,15 @@ class Options:
         number("seed", self.seed, 0)
         if self.effort not in EFFORTS:
             raise UserError(f"there is no effort {self.effort!r}", f"Choose one of {', '.join(EFFORTS)}.")
-        if self.runtime not in RUNTIMES:
-            raise UserError(f"there is no runtime {self.runtime!r}", f"Choose one of {', '.join(RUNTIMES)}.")
+        check_runtime(self.runtime)
+
+
+def check_runtime(runtime: str) -> None:
+    """Raise UserError for what is no runtime, nor an execution provider that is installed."""
+    if runtime not in RUNTIMES:
+        from mari_onnx.verification.runtimes.providers import provider_of
+
+        provider_of(runtime)
 
 
 class OptionFields(TypedDict, total=False):

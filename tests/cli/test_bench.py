@@ -15,9 +15,9 @@ from tests.cli.conftest import AS_EXPORTED, Engine, Run
 from tests.report import reports
 
 DEFAULTS: dict[str, Any] = {
-    **AS_EXPORTED, "user_inputs": (), "batch": (500,), "batches": BATCHES, "threads": (1,), "runtime": "onnxruntime",
-    "seconds": 4.0, "seed": 0, "inputs": None, "input_ranges": {}, "extents": {}, "profile": False,
-    "min_speedup": None, "max_slowdown": None, "verify": True, "progress": None,
+    **AS_EXPORTED, "user_inputs": (), "batch": (500,), "batches": BATCHES, "threads": (1,), "concurrency": (1,),
+    "runtime": "onnxruntime", "seconds": 4.0, "seed": 0, "inputs": None, "input_ranges": {}, "extents": {},
+    "profile": False, "min_speedup": None, "max_slowdown": None, "verify": True, "progress": None,
 }  # fmt: skip
 
 
@@ -40,13 +40,15 @@ def test_one_model_or_two(engine: Engine, run: Run, model: Path, fast: Path, giv
 def test_options(engine: Engine, run: Run, model: Path) -> None:
     engine.report = reports.TIMED
     numbers = ("--batch", "1,100", "--batch", 500, "--batch", "100", "--threads", "1, 4", "--seconds", 0.5)
+    at_once = ("--concurrency", 1, "--concurrency", "8,16")
     policies = ("--min-speedup", 1.2, "--max-slowdown", 1.05)
     how = ("--profile", "--extent", "length=50", "--extent", "a=b=3", "--input-range", "id=0:9", "--seed", 7)
     made = ("--optimize-batch", 200, "--guard", "--user-batch", "tiled", "--no-verify")
-    assert run("bench", model, "-u", "u*", *numbers, *policies, *how, *made).exit_code == 0
+    assert run("bench", model, "-u", "u*", *numbers, *at_once, *policies, *how, *made).exit_code == 0
     assert engine.calls == [
         {
             **DEFAULTS, "user_inputs": ("u*",), "batches": (1, 100, 500), "threads": (1, 4), "seconds": 0.5,
+            "concurrency": (1, 8, 16),
             "min_speedup": 1.2, "max_slowdown": 1.05, "profile": True, "extents": {"length": 50, "a=b": 3},
             "input_ranges": {"id": (0.0, 9.0)}, "seed": 7, "batch": (200,), "guard": "nan", "verify": False,
         }
@@ -57,12 +59,19 @@ def test_settings(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None
     engine.report = reports.TIMED
     settings = tmp_path / "mari-onnx.toml"
     settings.write_text(
-        "batch = 300\nbench-batches = [10, 20]\nbench-threads = [2]\nmin-speedup = 1.5\nmax-slowdown = 1\n"
-        "verify-batches = [0]\n",
+        "batch = 300\nbench-batches = [10, 20]\nbench-threads = [2]\nbench-concurrency = [1, 3]\n"
+        "min-speedup = 1.5\nmax-slowdown = 1\nverify-batches = [0]\n",
         encoding="utf-8",
     )
     assert run("bench", model, "--config", settings).exit_code == 0
-    asked = {"batch": (300,), "batches": (10, 20), "threads": (2,), "min_speedup": 1.5, "max_slowdown": 1.0}
+    asked = {
+        "batch": (300,),
+        "batches": (10, 20),
+        "threads": (2,),
+        "concurrency": (1, 3),
+        "min_speedup": 1.5,
+        "max_slowdown": 1.0,
+    }
     assert engine.calls == [{**DEFAULTS, **asked}]
     assert run("bench", model, "--config", settings, "--batch", 7).exit_code == 0
     assert engine.calls[1] == {**DEFAULTS, **asked, "batches": (7,)}

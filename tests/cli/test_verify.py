@@ -101,7 +101,7 @@ def test_options(engine: Engine, run: Run, model: Path, fast: Path, tmp_path: Pa
 def test_choices_and_help_are_those_of_the_tables(run: Run) -> None:
     text = " ".join(run("verify", "--help").stdout.split())
     assert f"[{'|'.join(EFFORTS)}]" in text
-    assert f"[{'|'.join(RUNTIMES)}]" in text
+    assert f"[{'|'.join(RUNTIMES)}|PROVIDER]" in text
     assert f"[{'|'.join(VIEWS)}]" in text
     for name, effort in EFFORTS.items():
         assert f"{name}: {effort.words}" in text

@@ -12,12 +12,12 @@ from mari_onnx import optimize
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement import procedure
+from mari_onnx.measurement.at_once import AtOnce
 from mari_onnx.measurement.calls import Pair, Setting
+from mari_onnx.measurement.loaded import loaded
 from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.procedure import Prepared, prepare
 from mari_onnx.measurement.turns import CALLS, LEAST, Turns
-from mari_onnx.verification.runtimes import openvino
-from mari_onnx.verification.runtimes.onnxruntime import RunError
 from tests.graphs import integers, ranking
 
 BODY = "x = Concat <axis = 1> (user, item) h = Gemm (x, w, b) y = Relu (h)"
@@ -33,7 +33,7 @@ def pair() -> Pair:
 Told = list[tuple[str, int, int]]
 
 
-def timed(pair: Pair, prepared: Prepared, told: Told | None = None, process: int = 0, **given: Any) -> list[Turns]:
+def timed(pair: Pair, prepared: Prepared, told: Told | None = None, process: int = 0, **given: Any) -> list[Any]:
     said: Told = [] if told is None else told
     options = Options(**given)
     return procedure.times(pair, prepared.settings, options, 1e-9, process, lambda *step: said.append(step))
@@ -53,6 +53,18 @@ def test_every_number_of_candidates_on_every_number_of_threads(pair: Pair) -> No
     ]
     assert [turns.nanoseconds.shape for turns in found] == [(LEAST, 2, CALLS)] * 4
     assert all((turns.nanoseconds > 0).all() for turns in found)
+
+
+def test_calls_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mari_onnx.measurement.at_once.TURN", 1e-4)
+    told: Told = []
+    given: dict[str, Any] = {"batches": (7,), "concurrency": (1, 3)}
+    alone, together = timed(pair, prepare(pair, Options(**given)), told, **given)
+    assert told == [("7 candidates, 1 thread", 0, 2), ("7 candidates, 1 thread, 3 calls at once", 1, 2)]
+    assert isinstance(alone, Turns)
+    assert isinstance(together, AtOnce)
+    assert together.rates.shape == (LEAST, 2)
+    assert (together.rates > 0).all()
 
 
 def test_each_process_draws_its_own_order(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +99,7 @@ def test_the_memory_of_recorded_calls_is_that_of_the_largest(pair: Pair, monkeyp
     (setting,) = prepared.settings
     larger = prepare(pair, Options(batches=(9,))).settings[0]
     both = Setting(3, [*setting.feeds, *larger.feeds])
-    assert procedure._memory(procedure._loaded(pair, 1, "onnxruntime"), [both]) == [(9, 9)]
+    assert procedure._memory([each for (each,) in loaded(pair, "onnxruntime", 1)], [both]) == [(9, 9)]
     monkeypatch.setattr("mari_onnx.measurement.memory.peak", lambda call, before: None)
     assert prepare(pair, Options(batches=(3,))).memory == [(None, None)]
 
@@ -100,19 +112,10 @@ def test_models_that_are_not_alike(pair: Pair) -> None:
         prepare(Pair(pair.reference, as_document(other)), Options())
 
 
-class TestOpenVINO:
-    def test_a_model_that_it_cannot_load(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-        def unable(*_: object) -> Any:
-            raise RunError("no such operator")
-
-        monkeypatch.setattr(openvino, "calls_in_openvino", unable)
-        with pytest.raises(UserError, match="openvino cannot load the models: no such operator"):
-            prepare(pair, Options(runtime="openvino"))
-
-    def test_it_is_called_there(self, pair: Pair) -> None:
-        pytest.importorskip("openvino")
-        given: dict[str, Any] = {"batches": (8,), "runtime": "openvino", "threads": (2,)}
-        prepared = prepare(pair, Options(**given))
-        assert prepared.runtime.startswith("openvino ")
-        (turns,) = timed(pair, prepared, **given)
-        assert (turns.nanoseconds > 0).all()
+def test_it_is_called_in_openvino(pair: Pair) -> None:
+    pytest.importorskip("openvino")
+    given: dict[str, Any] = {"batches": (8,), "runtime": "openvino", "threads": (2,)}
+    prepared = prepare(pair, Options(**given))
+    assert prepared.runtime.startswith("openvino ")
+    (turns,) = timed(pair, prepared, **given)
+    assert (turns.nanoseconds > 0).all()

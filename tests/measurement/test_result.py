@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.measurement import machine
+from mari_onnx.measurement.at_once import AtOnce
 from mari_onnx.measurement.calls import Setting
 from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.procedure import Prepared
@@ -59,8 +60,8 @@ def test_each_process_has_a_speed_up() -> None:
 
 def test_latencies_are_those_of_all_processes() -> None:
     (timing,) = made(*([(2.0, 1.0)] for _ in range(PROCESSES))).timings
-    assert timing.before == Calls(21, 36, 40, 10 / 21 * 1e6, 1)
-    assert timing.after == Calls(10.5, 18, 20, 10 / 10.5 * 1e6, None)
+    assert timing.before == Calls(21, 36, 38, 40, 1e9 / 21e3, 10 * (1e9 / 21e3), 1)
+    assert timing.after == Calls(10.5, 18, 19, 20, 1e9 / 10.5e3, 10 * (1e9 / 10.5e3), None)
 
 
 def test_few_calls_tell_no_share_of_99_in_100() -> None:
@@ -80,3 +81,24 @@ def test_settings_on_threads() -> None:
     ]
     assert [(one.threads, one.batch) for one in found.break_even] == [(1, 50), (4, None)]
     assert said(found.notes) == ("a note", "more threads than cores, of which there are 2: 4")
+
+
+def test_calls_at_once() -> None:
+    process = [(1.0, 2.0), (1.0, 0.5), (1.0, 0.8), (1.0, 4.0)]
+    found = made(*[process] * PROCESSES, threads=(1, 2), concurrency=(1, 3))
+    assert [(one.threads, one.concurrency, round(one.speedup, 2)) for one in found.timings] == [
+        (1, 1, 0.5), (1, 3, 2.0), (2, 1, 1.25), (2, 3, 0.25),
+    ]  # fmt: skip
+    assert [(one.threads, one.concurrency, one.batch) for one in found.break_even] == [
+        (1, 1, None), (1, 3, 10), (2, 1, 10), (2, 3, None),
+    ]  # fmt: skip
+    assert said(found.notes) == ("a note", "more threads than cores, of which there are 2: 3, 6")
+
+
+def test_the_throughput_of_calls_at_once_is_that_which_was_counted() -> None:
+    prepared = Prepared([Setting(10, [])], [(None, None)], None, "", [])
+    times = AtOnce([np.array([4e3] * 100), np.array([2e3] * 100)], np.array([[500.0, 1500.0], [500, 2500]]))
+    (timing,) = benchmark(prepared, [[times]] * PROCESSES, Options(concurrency=(2,))).timings
+    assert timing.speedup == 4
+    assert timing.before == Calls(4, 4, 4, 4, 500, 5000)
+    assert timing.after == Calls(2, 2, 2, 2, 2000, 20_000)

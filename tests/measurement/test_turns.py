@@ -85,6 +85,7 @@ def test_a_turn_of_a_slow_model_is_one_call() -> None:
     turns = Turns(np.array([[[30.0], [10]], [[60], [10]]]))
     assert turns.of(0).tolist() == [30, 60]
     assert turns.ratios(0, base=1).tolist() == [3, 6]
+    assert turns.per_second(1) == pytest.approx(1e8)
 
 
 def test_recorded_calls_take_turns() -> None:

@@ -115,24 +115,26 @@ def _histogram(bins: Sequence[Bin], name: Callable[[float], str]) -> figure:
     return made
 
 
-def _series(benchmark: Benchmark) -> Iterator[tuple[int, list[Timing]]]:
-    for threads in dict.fromkeys(timing.threads for timing in benchmark.timings):
-        yield threads, [timing for timing in benchmark.timings if timing.threads == threads]
+def _series(benchmark: Benchmark) -> Iterator[tuple[str, list[Timing]]]:
+    """The timings over candidates, and on how many threads and at how many calls at once: `, 2 threads`."""
+    for threads, callers in dict.fromkeys((t.threads, t.concurrency) for t in benchmark.timings):
+        place = f", {threads} threads" * (threads != 1) + f", {callers} at once" * (callers != 1)
+        yield place, [t for t in benchmark.timings if (t.threads, t.concurrency) == (threads, callers)]
 
 
 def _latency(benchmark: Benchmark) -> figure:
-    """The median time of calls over candidates, with a line up to the time in which 90 % of them end."""
+    """The median time of calls over candidates, with a line up to the time in which 95 % of them end."""
     made = plot(320, x_axis_type="log", y_axis_type="log", x_axis_label="candidates", y_axis_label="µs")
     dashes = iter(("solid", "dashed", "dotted", "dotdash", "dashdot"))
-    for threads, timings in _series(benchmark):
+    for place, timings in _series(benchmark):
         dash, x = next(dashes, "solid"), [timing.batch for timing in timings]
         for which, color in (("before", BEFORE), ("after", AFTER)):
             calls: list[Calls] = [getattr(timing, which) for timing in timings]
             median = [each.median_us for each in calls]
-            named = which if threads == 1 else f"{which}, {threads} threads"
+            named = f"{which}{place}"
             made.line(x, median, color=color, line_width=2, line_dash=dash, legend_label=named)
             made.scatter(x, median, color=color, size=7)
-            made.segment(x, median, x, [each.p90_us for each in calls], color=color, line_width=2)
+            made.segment(x, median, x, [each.p95_us for each in calls], color=color, line_width=2)
     made.legend.location = "top_left"
     made.legend.background_fill_alpha = 0.0
     made.legend.tags = ["label_text_color=ink"]

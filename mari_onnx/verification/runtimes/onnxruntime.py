@@ -53,11 +53,14 @@ class Source:
             onnx.load_external_data_for_model(copy, str(folder))
         return copy
 
-    def session(self, threads: int = 1) -> Session:
-        """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded."""
+    def session(self, threads: int = 1, provider: str | None = None) -> Session:
+        """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded.
+
+        `provider` is that of onnxruntime, in place of the CPU's.
+        """
         doing(f"loaded the {self.role} model")
         try:
-            return open_document(self.document, session_options(optimize=True, threads=threads))
+            return open_document(self.document, session_options(optimize=True, threads=threads), provider)
         except Exception as error:  # onnxruntime's exceptions have no common base
             path = f" {self.document.path}" if self.document.path else ""
             raise UserError(

@@ -29,24 +29,27 @@ def run_in_openvino(source: Source) -> Run:
     return run
 
 
-def calls_in_openvino(source: Source, threads: int) -> Callable[[Feeds], Callable[[], object]]:
-    """The model in OpenVINO, as a function from feeds to a call of it with these: what is timed is the call alone.
+def calls_in_openvino(source: Source, threads: int, callers: int = 1) -> list[Callable[[Feeds], Callable[[], object]]]:
+    """The model in OpenVINO, for each of several callers at once: a function from feeds to a call of it with these.
 
-    Raises UserError and RunError as `run_in_openvino` does.
+    What is timed is the call alone. Raises UserError and RunError as `run_in_openvino` does.
     """
-    compiled = _compiled(source, threads)
-    request = compiled.create_infer_request()
-    return lambda feeds: partial(request.infer, _taken(compiled, feeds), share_inputs=True, share_outputs=True)
+    compiled = _compiled(source, threads, callers)
+
+    def caller(request: Any) -> Callable[[Feeds], Callable[[], object]]:
+        return lambda feeds: partial(request.infer, _taken(compiled, feeds), share_inputs=True, share_outputs=True)
+
+    return [caller(compiled.create_infer_request()) for _ in range(callers)]
 
 
-def _compiled(source: Source, threads: int) -> Any:
+def _compiled(source: Source, threads: int, callers: int = 1) -> Any:
     try:
         import openvino
     except ImportError as error:
         raise UserError("openvino is not installed", "Install it: pip install 'mari-onnx[openvino]'") from error
     core = openvino.Core()
     # Without the hint OpenVINO may run a float32 model in bfloat16, and one in half precision in float32.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads * callers, "NUM_STREAMS": callers}
     try:
         if source.document.path is not None:
             model = core.read_model(str(source.document.path))
