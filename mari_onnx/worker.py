@@ -110,11 +110,18 @@ class _Worker:
         self.listener.start()
 
     def _listen(self) -> None:
-        """Put every message of the child into the queue, and at its end one that says so."""
+        """Put every message of the child into the queue, and at its end one that says so.
+
+        What it does next is only kept. It says so before each run of a model, and who waits need not wake up for that.
+        """
         assert self.process.stdout is not None
         with contextlib.suppress(Exception):  # the end of the file, or of a message in its middle
             while True:
-                self.messages.put(pickle.load(self.process.stdout))
+                kind, content = pickle.load(self.process.stdout)
+                if kind == "doing":
+                    self.doing = content
+                else:
+                    self.messages.put((kind, content))
         self.messages.put(("ended", None))
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], progress: Progress | None) -> Any:
@@ -134,8 +141,6 @@ class _Worker:
                     self.where = content[0]
                     if progress is not None:
                         progress(*content)
-                case "doing":
-                    self.doing = content
                 case "ended":
                     raise self._died()
             if limits.left < 0:
@@ -225,6 +230,9 @@ def _end_idle() -> None:
 _OUT: IO[bytes] | None = None
 """Where the child writes; None in any other process."""
 
+_SAID = ""
+"""What the child has said last that it does in this call; a model may be run thousands of times in one."""
+
 
 def send(message: Any, stream: IO[bytes] | None) -> None:
     """Write a message to the other process; nothing without a stream."""
@@ -240,12 +248,15 @@ def say(what: str, done: int, total: int) -> None:
 
 def doing(what: str) -> None:
     """Say what is done next, in case that it never ends: `ran the reference model`; nothing outside of the child."""
-    send(("doing", what), _OUT)
+    global _SAID
+    if what != _SAID:
+        _SAID = what
+        send(("doing", what), _OUT)
 
 
 def serve() -> None:
     """Answer calls, one after the other, until the parent ends."""
-    global _OUT
+    global _OUT, _SAID
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent, which then ends this process
     _OUT = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no message
@@ -253,6 +264,7 @@ def serve() -> None:
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
     while True:
         function, arguments = calls.get()
+        _SAID = ""
         try:
             answer = function(*arguments)
         except BaseException as error:

@@ -43,6 +43,11 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def say_often(times: int) -> None:
+    for _ in range(times):
+        worker.doing("ran the reference model")
+
+
 def leave() -> None:
     os._exit(7)
 
@@ -102,6 +107,14 @@ def test_a_crash_is_an_exception(number: int, words: str) -> None:
         worker.run(die, number)
     assert str(stopped.value) == words
     assert worker.run(count, 1) == 1
+
+
+def test_each_call_says_what_it_does_even_if_the_one_before_did_the_same() -> None:
+    """What is said twice in a call is sent once, and forgotten with the call."""
+    worker.run(say_often, 3)
+    with pytest.raises(worker.StoppedError) as stopped:
+        worker.run(die, signal.SIGSEGV)
+    assert "ran the reference model" in str(stopped.value)
 
 
 def test_an_exit_is_one_too() -> None:

@@ -177,8 +177,11 @@ def batches(piece: Piece, columns: Sequence[str], size: int = ROWS) -> Iterator[
     constant = dict(place.partition)
     with reading(place):
         opened = _parquet(place.path)
-        stored = [name for name in columns if name in opened.schema_arrow.names]
-        stream = opened.iter_batches(size, row_groups=[place.group], columns=stored, use_threads=False)
+        there = set(opened.schema_arrow.names)
+        stored = [name for name in columns if name in there]
+        stream = opened.iter_batches(
+            min(size, max(piece.stop, 1)), row_groups=[place.group], columns=stored, use_threads=False
+        )
     while at < piece.stop:
         with reading(place):
             batch = next(stream, None)

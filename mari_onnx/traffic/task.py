@@ -141,7 +141,7 @@ def _count(own: Output, a: Array, b: Array, allowed: float | Tolerance, example:
     own.differences.add(apart)
     largest, score = _magnitude(a), float(apart.max(initial=0.0))
     misplaced = 0
-    if not same and a.dtype.kind == "f":
+    if not same and a.dtype.kind == "f" and not (np.isfinite(a) & np.isfinite(b)).all():
         nan = np.isnan(a)
         own.nan += int(nan.sum())
         infinite = (np.isinf(a) | np.isinf(b)) & (a != b)

@@ -121,7 +121,9 @@ def columns(output: str, before: Array, after: Array, batch: int) -> Iterator[tu
     if before.shape != after.shape or before.dtype.kind != "f" or batch < 2 or batch not in before.shape:
         return
     axis = before.shape.index(batch)
-    a, b = (np.moveaxis(x, axis, 0).reshape(batch, -1).astype(np.float64) for x in (before, after))
+    if axis:
+        before, after = np.moveaxis(before, axis, 0), np.moveaxis(after, axis, 0)
+    a, b = (x.reshape(batch, -1).astype(np.float64) for x in (before, after))
     if a.shape[1] > TOP:  # an embedding, and not a score for each task
         return
     for i in range(a.shape[1]):
