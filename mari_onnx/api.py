@@ -268,14 +268,11 @@ def verify(
     No plan is made. Raises UserError if a model cannot be used, if a glob matches no input, if the signatures differ in
     a way that no serving mode explains, and if the models of a split are not those of one split.
     """
-    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": model_of(optimized)}
     trust = Trust(allow_notes=allow_notes)
     with within(timeout, max_memory):
-        parts = {role: as_document(model) for role, model in given.items() if model is not None}
-        if len(parts) > 1:
-            check_parts(parts, complete=False)
+        parts = two_models.parts_of(model_of(optimized), user_model=user_model, item_model=item_model)
         called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
-        report = two_models.verify(reference, list(parts.values()), called, Options(**options), progress)
+        report = two_models.verify(reference, parts, called, Options(**options), progress)
         return _timed(replace(report, policies=trust.judged(report)))
 
 

@@ -13,6 +13,7 @@ from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
 from mari_onnx.document.graph_view import Model
+from mari_onnx.document.passport import check_parts
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.graphs import graph_as_it_is
@@ -23,6 +24,7 @@ from mari_onnx.policies import of_times
 from mari_onnx.report.graph import Graph
 from mari_onnx.report.model import Configuration, Cost, Report
 from mari_onnx.report.note import Note
+from mari_onnx.report.split import Role
 from mari_onnx.serving.mode import DrawnRows, Mode
 from mari_onnx.serving.modes import mode_of, mode_of_result
 from mari_onnx.serving.names import INDEX_INPUT, REQUESTS
@@ -60,6 +62,20 @@ class Paired:
     @property
     def documents(self) -> tuple[Document, ...]:
         return self.reference, *self.parts
+
+
+def parts_of(
+    optimized: ModelLike, *, user_model: ModelLike | None = None, item_model: ModelLike | None = None
+) -> list[Document]:
+    """The models that stand for the reference together, read; the last of them is `optimized`, which has the outputs.
+
+    Raises UserError where one cannot be read, and where they are not those of one split.
+    """
+    given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": optimized}
+    parts = {role: as_document(model) for role, model in given.items() if model is not None}
+    if len(parts) > 1:
+        check_parts(parts, complete=False)
+    return list(parts.values())
 
 
 def paired(reference: ModelLike, models: Sequence[ModelLike], called: Called) -> Paired:

@@ -43,6 +43,18 @@ batch = click.option(
 )
 
 
+def parts(command: Command) -> Command:
+    """Add the options `user_model` and `item_model`, which `verify` and `replay` take by these names."""
+    user_model = click.option(
+        "--user-model",
+        metavar="USER.onnx",
+        type=FILE,
+        help="The user model of a split, whose ranking model is OPT.onnx.",
+    )
+    item_model = click.option("--item-model", metavar="ITEM.onnx", type=FILE, help="The item model of the same split.")
+    return user_model(item_model(command))
+
+
 def bounded(command: Command) -> Command:
     """Add the options `timeout` and `max_memory`, which the functions of `mari_onnx` take by these names."""
     timeout = click.option(

@@ -38,6 +38,7 @@ WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
     metavar="NAME",
     help="The integer input of OPT.onnx that has, for each candidate, the number of the request's row.",
 )
+@options.parts
 @click.option(
     "--sort",
     is_flag=True,
@@ -99,6 +100,8 @@ def replay(
       mari-onnx replay model.onnx fast.onnx -u 'user_*' --requests 'logs/*.parquet' --request-id id
       mari-onnx replay model.onnx fast.onnx -u 'user_*' --requests logs --request-id id --sample 0.01
       mari-onnx replay model.onnx fast.onnx -u 'user_*' --requests logs --request-id id --resume
+      mari-onnx replay model.onnx rank.onnx -u 'user_*' --requests logs --request-id id
+                       --user-model user.onnx
     """
     import mari_onnx
     from mari_onnx.document.save import check_writable

@@ -40,13 +40,7 @@ FAILING = ".failing.npz"
     help="Draw calls that mix users: rows with the same value of this input, an id, are one request's. May be given "
     "several times.",
 )
-@click.option(
-    "--user-model",
-    metavar="USER.onnx",
-    type=options.FILE,
-    help="The user model of a split, whose ranking model is OPT.onnx.",
-)
-@click.option("--item-model", metavar="ITEM.onnx", type=options.FILE, help="The item model of the same split.")
+@options.parts
 @click.option(
     "--batch",
     "batches",

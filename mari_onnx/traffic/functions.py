@@ -13,7 +13,7 @@ from mari_onnx.pipeline import Progress
 from mari_onnx.report.model import Report
 from mari_onnx.results import Optimized, model_of
 from mari_onnx.traffic.options import OptionFields, Options, Place, Precomputing, PrecomputingFields
-from mari_onnx.two_models import Called
+from mari_onnx.two_models import Called, parts_of
 
 
 class ReplayFields(OptionFields, Limits, total=False):
@@ -28,6 +28,8 @@ def replay(
     request_id: str,
     user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
+    user_model: ModelLike | None = None,
+    item_model: ModelLike | None = None,
     progress: Progress | None = None,
     **options: Unpack[ReplayFields],
 ) -> Report:
@@ -36,7 +38,8 @@ def replay(
 
     `requests` are patterns over Parquet files, such as "logs/date=*/*.parquet", or addresses that fsspec opens, and
     `request_id` is their column of the ids of requests. The rows with one id, which follow each other, are one call. A
-    row is a candidate, or it is a request whose candidates are in lists. Needs pyarrow: `mari-onnx[traffic]`.
+    row is a candidate, or it is a request whose candidates are in lists. `optimized` may be the ranking model of a
+    split, together with its `user_model` and `item_model`. Needs pyarrow: `mari-onnx[traffic]`.
 
     The user's rows have to be identical within a request. Requests in which they are not are counted by input and not
     compared, and the replay does not pass.
@@ -53,7 +56,8 @@ def replay(
         journal, resume     a path: what has ended is written down there, and an interrupted replay goes on from it
         timeout, max_memory  the seconds in which some row group has to end (300), and the gigabytes of a process (8)
 
-    Raises UserError as `verify` does, and for files, columns and values that cannot be used, with their names.
+    Raises UserError as `verify` does, also for models that are not those of one split, and for files, columns and
+    values that cannot be used, with their names.
     """
     from mari_onnx.traffic.replay import replay as found
 
@@ -62,7 +66,8 @@ def replay(
     settings = Options(requests=names("requests", requests), request_id=request_id, **given)
     called = Called(names("user_inputs", user_inputs), request_index)
     with within(**limits):
-        return found(reference, model_of(optimized), called, settings, progress)
+        parts = parts_of(model_of(optimized), user_model=user_model, item_model=item_model)
+        return found(reference, parts, called, settings, progress)
 
 
 def write_column_map(document: Document, requests: Path, path: Path) -> None:

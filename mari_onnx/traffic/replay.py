@@ -64,15 +64,18 @@ SHARES = (0.5, 0.9, 0.99, 0.999)
 
 
 def replay(
-    reference: ModelLike, optimized: ModelLike, called: Called, options: Options, progress: Progress | None
+    reference: ModelLike, parts: Sequence[ModelLike], called: Called, options: Options, progress: Progress | None
 ) -> Report:
-    """The report of `mari_onnx.replay`. Raises UserError as that does."""
+    """The report of `mari_onnx.replay`; where there are several `parts`, they are a split, with the ranking model last.
+
+    Raises UserError as that does.
+    """
     say = progress or pipeline.silent
     say("reading models", 0, 1)
-    pair, notes = paired(reference, [optimized], called), list[Note]()
+    pair, notes = paired(reference, parts, called), list[Note]()
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
-        report = described(pair, pair.optimized, called, notes)
+        report = described(pair, whole if len(pair.parts) > 1 else pair.optimized, called, notes)
         verifying = _Verifying(pair.reference, whole, Known(pair.drawn.tiled, pair.drawn.keys, assumed=report.assumed))
         with TemporaryDirectory(prefix="mari-onnx-") as folder:
             rows = _Rows.of(pair, options, say, Path(folder))

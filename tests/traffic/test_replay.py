@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,41 @@ def test_requests_of_many_candidates_are_cut_for_what_is_verified_first(
     assert report.passed
     assert found(report).outputs[0].allowed is not None
     assert found(report).rows == len(LOGS)
+
+
+@pytest.fixture(scope="module")
+def split(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Any, Path]:
+    """The parts of a split of the model: user, item and rank."""
+    folder = tmp_path_factory.mktemp("split")
+    made = mari_onnx.split(models[0], user_inputs="user_*", item_inputs=["item_id", "price"], verify=False)
+    paths = {role: folder / f"{role}.onnx" for role in made.models}
+    made.save(paths)
+    return paths
+
+
+def test_the_models_of_a_split(models: Models, split: Mapping[Any, Path], tmp_path: Path) -> None:
+    """All parts together stand for the reference; a moved weight in any of them is found."""
+    days(tmp_path / "logs", LOGS)
+    parts: dict[str, Any] = {"user_model": split["user"], "item_model": split["item"]}
+    whole = models[0], split["rank"]
+    report = replayed(whole, worst="worst.jsonl", journal="journal", **parts)
+    assert report.passed
+    assert found(report).compared == 60
+    assert found(report).outputs[0].largest < 1e-6
+    assert mari_onnx.verify(*whole, user_inputs="user_*", inputs="worst.jsonl", **parts).passed
+    name = next(each.name for each in onnx.load(split["user"]).graph.initializer if each.dims)
+    wrong = replayed(whole, **{**parts, "user_model": moved(split["user"], name, 0, 1.0)})
+    assert not wrong.passed
+
+
+def test_models_of_different_splits(models: Models, split: Mapping[Any, Path], tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    other = mari_onnx.split(moved(models[0], "w2", 0, 1.0), user_inputs="user_*", verify=False)
+    other.save({"user": Path("user.onnx"), "rank": Path("rank.onnx")})
+    with pytest.raises(UserError, match="not those of one split"):
+        replayed((models[0], split["rank"]), user_model="user.onnx")
+    with pytest.raises(UserError, match="is the ranking model of a split"):
+        replayed((models[0], split["rank"]), user_model=split["rank"])
 
 
 # Planted faults
