@@ -317,6 +317,8 @@ def bench(
     user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
     request_key: str | Sequence[str] = (),
+    user_model: ModelLike | None = None,
+    item_model: ModelLike | None = None,
     progress: Progress | None = None,
     **options: Unpack[BenchFields],
 ) -> Report:
@@ -326,6 +328,10 @@ def bench(
     is given, `reference` is optimized first, with these options of `optimize`: `batch`, `user_batch`, `guard`,
     `allow_no_candidates`, `dynamic_batch`, `assume_masked` and `verify`. If nothing can be gained then, or the
     verification fails, nothing is measured, and `report.benchmark` is None.
+
+    `optimized` may also be the ranking model of a split, together with its `user_model` and `item_model`. A call is
+    then one of the user model and one of the ranking model, and the report has the times of each alone, too. What the
+    item model computes is at hand.
 
     Inputs are drawn as for `verify`, so that tiled rows are identical. The other options are the fields of
     `mari_onnx.measurement.Options`, each as a keyword:
@@ -352,7 +358,10 @@ def bench(
     called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
     if optimized is not None:
         with within(**limits):
-            return _timed(two_models.bench(reference, model_of(optimized), called, settings, progress))
+            parts = two_models.parts_of(model_of(optimized), user_model=user_model, item_model=item_model)
+            return _timed(two_models.bench(reference, parts, called, settings, progress))
+    if user_model is not None or item_model is not None:
+        raise UserError("the ranking model of the split is missing", "Give it as the second model.")
     result = optimize(
         reference, user_inputs=user_inputs, request_index=request_index, request_key=request_key, progress=progress,
         **making, **limits,
@@ -363,7 +372,8 @@ def bench(
     if not made.passed:
         return made
     with within(**limits):
-        timed = _timed(two_models.bench(result.document, model_of(result), called, settings, progress))
+        parts = two_models.parts_of(model_of(result))
+        timed = _timed(two_models.bench(result.document, parts, called, settings, progress))
     seconds = round((made.seconds or 0) + (timed.seconds or 0), 3)
     options_of_both = Configuration({**_options(made), **_options(timed)})
     return replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from mari_onnx.document.graph_view import Model
 from mari_onnx.document.passport import check_parts
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
+from mari_onnx.errors import UserError
 from mari_onnx.graphs import graph_as_it_is
 from mari_onnx.installed import versions
 from mari_onnx.measurement.options import Options as Measurement
@@ -44,16 +45,24 @@ class Called:
     request_key: tuple[str, ...] = ()
 
 
+Parts = Mapping[Role, Document]
+"""The models that stand for a reference: an optimized one as `rank`, alone or behind the other models of a split."""
+
+
 @dataclass(frozen=True)
 class Paired:
-    """The reference, and the models that stand for it; the last of `parts` has the outputs."""
+    """The reference, and the models that stand for it, each with its role; the last one has the outputs."""
 
     reference: Document
-    parts: tuple[Document, ...]
+    of_roles: Parts
     graph: Model
     roles: InputRoles
     mode: Mode
     drawn: DrawnRows
+
+    @property
+    def parts(self) -> tuple[Document, ...]:
+        return tuple(self.of_roles.values())
 
     @property
     def optimized(self) -> Document:
@@ -66,38 +75,38 @@ class Paired:
 
 def parts_of(
     optimized: ModelLike, *, user_model: ModelLike | None = None, item_model: ModelLike | None = None
-) -> list[Document]:
+) -> Parts:
     """The models that stand for the reference together, read; the last of them is `optimized`, which has the outputs.
 
-    Raises UserError where one cannot be read, and where they are not those of one split.
+    Raises UserError where one cannot be read, and where they are not those of one split, or not all of them.
     """
+    if item_model is not None and user_model is None:
+        raise UserError("an item model runs beside a user model", "Give that of the same split: --user-model.")
     given: dict[Role, ModelLike | None] = {"user": user_model, "item": item_model, "rank": optimized}
     parts = {role: as_document(model) for role, model in given.items() if model is not None}
     if len(parts) > 1:
         check_parts(parts, complete=False)
-    return list(parts.values())
+    return parts
 
 
-def paired(reference: ModelLike, models: Sequence[ModelLike], called: Called) -> Paired:
+def paired(reference: ModelLike, of_roles: Parts, called: Called) -> Paired:
     """The models, read, and how the last of them is called. Raises UserError for what cannot be read or called so."""
-    first, parts = as_document(reference), tuple(map(as_document, models))
+    first, parts = as_document(reference), tuple(of_roles.values())
     with blaming(first, *parts):
         graph = Model(first)
         roles = roles_of(graph, called.user_inputs, DEFAULT_BATCH, mode_of(request_key=called.request_key))
         index = called.request_index if roles.tiled else None
         mode = mode_of_result(first, parts, index, called.request_key)
-        return Paired(first, parts, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))
+        return Paired(first, of_roles, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))
 
 
-def verify(
-    reference: ModelLike, models: Sequence[ModelLike], called: Called, options: Options, progress: Progress | None
-) -> Report:
-    """The report of `mari_onnx.verify`; those of `models` before the last are parts of a split."""
+def verify(reference: ModelLike, parts: Parts, called: Called, options: Options, progress: Progress | None) -> Report:
+    """The report of `mari_onnx.verify`."""
     from mari_onnx.verification import structural_difference
     from mari_onnx.verification import verify as compare
     from mari_onnx.verification.notes import noted
 
-    pair = paired(reference, models, called)
+    pair = paired(reference, parts, called)
     with blaming(*pair.documents):
         whole = together(pair.reference, pair.parts, pair.mode)
     result = whole if len(pair.parts) > 1 else pair.optimized
@@ -116,21 +125,23 @@ def verify(
 
 
 def bench(
-    reference: ModelLike, optimized: ModelLike, called: Called, options: Measurement, progress: Progress | None
+    reference: ModelLike, parts: Parts, called: Called, options: Measurement, progress: Progress | None
 ) -> Report:
-    """The report of `mari_onnx.bench` for two given models."""
+    """The report of `mari_onnx.bench` for two given models, or for a model and those of its split."""
     from mari_onnx.measurement.apart import measure
     from mari_onnx.measurement.calls import Pair
 
-    pair, notes = paired(reference, [optimized], called), list[Note]()
+    pair, notes = paired(reference, parts, called), list[Note]()
     with blaming(*pair.documents):
-        sent = feeding(pair.reference, pair.optimized, pair.mode)
+        whole = together(pair.reference, pair.parts, pair.mode) if len(parts) > 1 else pair.optimized
+        sent = feeding(pair.reference, pair.parts, pair.mode)
         request = tuple(given.name for given in pair.roles.inputs)
-        report = replace(described(pair, pair.optimized, called, notes), command="bench")
+        report = replace(described(pair, whole, called, notes), command="bench")
         # A verification sends a row for each candidate where a service sends one for each request.
         measured = Pair(
-            pair.reference, pair.optimized, sent, pair.roles.tiled, pair.drawn.keys, request, _index(pair.mode)
-        )
+            pair.reference, pair.optimized, sent, pair.roles.tiled, pair.drawn.keys, request, _index(pair.mode),
+            parts.get("user"), parts.get("item"),
+        )  # fmt: skip
         benchmark = measure(measured, options, progress)
     shown = {each.name: getattr(options, each.name) for each in fields(options)}
     return replace(

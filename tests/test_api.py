@@ -316,6 +316,37 @@ def test_bench_of_two_models(tower: onnx.ModelProto) -> None:
 
 
 @pytest.mark.usefixtures("_in_this_process")
+@pytest.mark.parametrize("how", [{}, {"item_inputs": "item"}, {"user_batch": "requests"}])
+def test_bench_of_a_split(tower: onnx.ModelProto, how: dict[str, Any]) -> None:
+    parts = split(tower, user_inputs="user", verify=False, **how).models
+    others = {f"{role}_model": part for role, part in parts.items() if role != "rank"}
+    report = mari_onnx.bench(tower, parts["rank"], user_inputs="user", profile=True, **others, **FEW)
+    assert report.benchmark is not None
+    assert [timing.batch for timing in report.benchmark.timings] == [1, 8]
+    for timing in report.benchmark.timings:
+        assert [part.role for part in timing.parts] == ["user", "rank"]
+        assert all(0 < part.low <= part.speedup <= part.high for part in timing.parts)
+    assert report.benchmark.profile is not None
+    assert {node.side for node in report.benchmark.profile.after} == {"request", "candidates"}
+    assert report.cost_after is not None
+    assert report.cost_after.nodes > 2  # of both models
+
+
+def test_bench_of_a_split_that_is_incomplete(tower: onnx.ModelProto) -> None:
+    parts = split(tower, user_inputs="user", item_inputs="item", verify=False).models
+    others = split(tower, user_inputs="user", verify=False, metadata=True, user_batch="requests").models
+    given: dict[str, Any] = {"user_inputs": "user", **FEW}
+    with pytest.raises(UserError, match="the ranking model of the split is missing"):
+        mari_onnx.bench(tower, user_model=parts["user"], **given)
+    with pytest.raises(UserError, match="an item model runs beside a user model"):
+        mari_onnx.bench(tower, parts["rank"], item_model=parts["item"], **given)
+    with pytest.raises(UserError, match="the models are not those of one split"):
+        mari_onnx.bench(tower, parts["rank"], user_model=others["user"], **given)
+    with pytest.raises(UserError, match="cannot be compared"):
+        mari_onnx.bench(tower, parts["rank"], user_model=parts["user"], **given)
+
+
+@pytest.mark.usefixtures("_in_this_process")
 def test_bench_of_one_model(tower: onnx.ModelProto) -> None:
     """A speed-up that no model can have, and one that every model has."""
     report = mari_onnx.bench(tower, user_inputs="user", min_speedup=1e6, max_slowdown=1e6, guard="nan", **FEW)

@@ -48,6 +48,7 @@ optimize_batch = click.option(
 @click.argument("reference", metavar="REF.onnx", type=options.FILE)
 @click.argument("optimized", metavar="[OPT.onnx]", type=options.FILE, required=False)
 @options.user_inputs
+@options.parts
 @click.option(
     "--batch",
     "bench_batches",
@@ -125,6 +126,9 @@ def bench(
     times are compared round by round. Six processes do that, one after the other. The report has the speed-up with its
     interval, for each number of candidates, and from how many candidates on the model is no slower.
 
+    With --user-model, OPT.onnx is the ranking model of a split: a call is one of the user model and one of OPT.onnx,
+    and the time of each alone is shown as well. What an item model computes is at hand.
+
     Without OPT.onnx, REF.onnx is optimized first, as `optimize` does it; no model is written. The options that say how,
     such as --guard, are not used where OPT.onnx is given.
 
@@ -136,10 +140,12 @@ def bench(
       mari-onnx bench model.onnx fast.onnx -u 'user_*' --inputs requests.jsonl
       mari-onnx bench model.onnx -u 'user_*' --batch 500 --min-speedup 1.2 --report bench.xml
       mari-onnx bench model.onnx -u 'user_*' --batch 500 --profile
+      mari-onnx bench model.onnx rank.onnx -u 'user_*' --user-model user.onnx
     """
     import mari_onnx
 
-    output.begin_reports(report_files, reference, *([optimized] if optimized else []))
+    parts = (optimized, chosen["user_model"], chosen["item_model"])
+    output.begin_reports(report_files, reference, *(part for part in parts if part is not None))
     with progress(quiet=quiet) as on_progress:
         report = mari_onnx.bench(
             reference, optimized, batches=bench_batches, verify=not no_verify, progress=on_progress, **chosen

@@ -44,7 +44,7 @@ batch = click.option(
 
 
 def parts(command: Command) -> Command:
-    """Add the options `user_model` and `item_model`, which `verify` and `replay` take by these names."""
+    """Add the options `user_model` and `item_model`, which `verify`, `bench` and `replay` take by these names."""
     user_model = click.option(
         "--user-model",
         metavar="USER.onnx",

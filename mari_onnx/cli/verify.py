@@ -111,7 +111,8 @@ def verify(
     from mari_onnx.document.save import check_writable
     from mari_onnx.document.staging import LONGEST_NAME, cut_name
 
-    output.begin_reports(report_files, reference, optimized)
+    parts = (chosen["user_model"], chosen["item_model"])
+    output.begin_reports(report_files, reference, optimized, *(part for part in parts if part is not None))
     chosen["batches"] = chosen["batches"] or None
     if chosen["failing"] is not None:
         check_writable(chosen["failing"])

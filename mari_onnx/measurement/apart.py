@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mari_onnx import worker
 from mari_onnx.errors import UserError
@@ -26,8 +27,10 @@ def measure(pair: Pair, options: Options, progress: worker.Progress | None = Non
     share = options.seconds / PROCESSES
     try:
         with TemporaryDirectory(prefix="mari-onnx-") as folder:
-            reference, optimized = mapped([pair.reference, pair.optimized], Path(folder))
-            pair = replace(pair, reference=reference, optimized=optimized)
+            given = {"reference": pair.reference, "optimized": pair.optimized, "user": pair.user, "item": pair.item}
+            there = {name: document for name, document in given.items() if document is not None}
+            light: dict[str, Any] = dict(zip(there, mapped(list(there.values()), Path(folder)), strict=True))
+            pair = replace(pair, **light)
             say("making calls", 0, 1)
             prepared = worker.run(procedure.prepare, pair, options, alone=True)
             chosen = prepared.settings

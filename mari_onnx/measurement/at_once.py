@@ -35,6 +35,11 @@ class AtOnce:
     nanoseconds: Sequence[npt.NDArray[np.float64]]
     rates: npt.NDArray[np.float64]
 
+    @property
+    def models(self) -> int:
+        """How many they are."""
+        return len(self.nanoseconds)
+
     def of(self, k: int) -> npt.NDArray[np.float64]:
         """The times of the calls of a model."""
         return self.nanoseconds[k]

@@ -19,14 +19,14 @@ from mari_onnx.errors import UserError
 from mari_onnx.measurement.options import Options
 from mari_onnx.report.note import Note
 from mari_onnx.serving.names import GUARD_OUTPUT
-from mari_onnx.serving.recompose import SENT
+from mari_onnx.serving.recompose import SENT, sent_inputs
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case
 from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, own_batch
 from mari_onnx.verification.inputs.fixed_extents import that_run
 from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
 from mari_onnx.verification.runtimes.answers import answering
-from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
+from mari_onnx.verification.runtimes.onnxruntime import Feeds, Run, Source
 from mari_onnx.verification.signatures import Argument, check_signatures, check_tiled
 
 
@@ -37,6 +37,9 @@ class Pair:
     `feeding` computes the inputs of the optimized model from those of the reference; None where they are the same. The
     rows of `tiled` inputs are identical in each call, or with `keys` those with the same keys. `request` are the inputs
     of the request. Where the optimized model takes a row for each request, `index` is the input that selects them.
+
+    Of a split, the optimized model is the ranking model. A call of it is one of the `user` model and then one of its
+    own. What the `item` model computes is at hand.
     """
 
     reference: Document
@@ -46,12 +49,27 @@ class Pair:
     keys: tuple[str, ...] = ()
     request: tuple[str, ...] = ()
     index: str | None = None
+    user: Document | None = None
+    item: Document | None = None
+
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """Both models; of a split, the ranking model is the second."""
+        return Source("reference", self.reference), Source(
+            "optimized" if self.user is None else "ranking", self.optimized
+        )
+
+    @property
+    def parts(self) -> tuple[Document, ...]:
+        """The models that stand for the reference; the last one has the outputs."""
+        return *(part for part in (self.user, self.item) if part is not None), self.optimized
 
 
 @dataclass(frozen=True)
 class Setting:
     """Calls that are measured together, with `batch` candidates: the feeds of the reference and of the optimized model.
 
+    Of a split, the latter are those of the user model and those of the ranking model that it does not compute.
     Recorded calls are measured together, whatever their numbers of candidates; `batch` is the median of these.
     """
 
@@ -59,25 +77,34 @@ class Setting:
     feeds: Sequence[tuple[Feeds, Feeds]]
 
 
+def _run(document: Document, session: Session) -> Run:
+    """A function of inputs, of which the model takes its own."""
+    taken, run = [each.name for each in session.get_inputs()], Source("feeding", document).runner(session)
+    return lambda feeds: run({name: feeds[name] for name in taken})
+
+
 class _Sent:
     """How the optimized model is called: with what `Pair.feeding` makes of the reference's inputs."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
-        self.source = None if pair.feeding is None else Source("feeding", pair.feeding)
-        self.session = None if self.source is None else self.source.session()
+        self.session = None if pair.feeding is None else Source("feeding", pair.feeding).session()
+        self.run = None if pair.feeding is None or self.session is None else _run(pair.feeding, self.session)
+        self.items = None if pair.item is None else _run(pair.item, Source("item", pair.item).session())
 
     def feeds(self, of_reference: Feeds) -> Feeds:
-        if self.source is None or self.session is None:
-            return of_reference
-        made = self.source.runner(self.session)(of_reference)
-        sent = {name.removeprefix(SENT): array for name, array in made.items()}
-        return sent if self.pair.index is None else each_request_once(sent, self.pair.index, self.pair.tiled)
+        sent = of_reference
+        if self.run is not None:
+            sent = {name.removeprefix(SENT): array for name, array in self.run(of_reference).items()}
+            sent = sent if self.pair.index is None else each_request_once(sent, self.pair.index, self.pair.tiled)
+        return sent if self.items is None else {**sent, **self.items(sent)}
 
-    def check(self, reference: Session, optimized: Session) -> None:
+    def check(self, reference: Session, parts: Sequence[Session]) -> None:
         """Raise UserError unless both models take the reference's inputs and have its outputs; a guard is one more."""
-        own = {output.name for output in reference.get_outputs()}
-        inputs = (self.session or optimized).get_inputs()
+        own, optimized = {output.name for output in reference.get_outputs()}, parts[-1]
+        sent = sent_inputs(self.pair.parts)
+        taken = {each.name: each for part in parts for each in part.get_inputs() if each.name in sent}
+        inputs = list(taken.values()) if self.session is None else self.session.get_inputs()
         outputs = [o for o in optimized.get_outputs() if o.name != GUARD_OUTPUT or o.name in own]
         check_signatures(reference, _Signature(inputs, outputs))
 
@@ -118,9 +145,9 @@ def settings(pair: Pair, options: Options, notes: list[Note]) -> list[Setting]:
     Raises UserError where a model cannot be loaded, where their inputs or outputs are not alike, where a recorded call
     does not fit, and where the reference does not run on any call.
     """
-    reference, sent = Source("reference", pair.reference), _Sent(pair)
+    reference, sent = pair.sources[0], _Sent(pair)
     session = reference.session()
-    sent.check(session, Source("optimized", pair.optimized).session())
+    sent.check(session, [Source("optimized", part).session() for part in pair.parts])
     inputs = inputs_of(session)
     check_tiled(pair.tiled, inputs)
     inputs, run = _with_extents(inputs, options), answering(reference.runner(session))

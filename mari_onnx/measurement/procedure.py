@@ -43,18 +43,29 @@ def prepare(pair: Pair, options: Options) -> Prepared:
     """
     notes: list[Note] = []
     chosen = settings(pair, options, notes)
-    models = loaded(pair, options.runtime, options.threads[0], notes=notes)
+    models = loaded(pair, options.runtime, options.threads[0], notes=notes)[:2]
     used = _memory([callers[0] for callers in models], chosen)
-    profile = None
-    if options.profile:
-        largest = chosen[-1]
-        sources = Source("reference", pair.reference), Source("optimized", pair.optimized)
-        before, after = (
-            profiled(source, feeds, pair.request, options.threads[0])
-            for source, feeds in zip(sources, largest.feeds[0], strict=True)
-        )
-        profile = Profile(largest.batch, before, after)
+    profile = _profile(pair, chosen[-1], options.threads[0]) if options.profile else None
     return Prepared(chosen, used, profile, version(options.runtime), notes)
+
+
+def _profile(pair: Pair, setting: Setting, threads: int) -> Profile:
+    """The time by node in the first call of a setting; of a split, that of the nodes of both models."""
+    reference, optimized = pair.sources
+    feeds, sent = setting.feeds[0]
+    before = profiled(reference, feeds, pair.request, threads)
+    if pair.user is None:
+        return Profile(setting.batch, before, profiled(optimized, sent, pair.request, threads))
+    user = Source("user", pair.user)
+    taken, own = ({i.name for i in source.proto.graph.input} for source in (user, optimized))
+    first = {name: value for name, value in sent.items() if name in taken}
+    crossing = user.runner(user.session(threads))(first)
+    second = {name: value for name, value in sent.items() if name in own} | crossing
+    nodes = (
+        *profiled(user, first, pair.request, threads),
+        *profiled(optimized, second, {*pair.request, *crossing}, threads),
+    )
+    return Profile(setting.batch, before, tuple(sorted(nodes, key=lambda node: -node.time_us)))
 
 
 def times(
@@ -62,6 +73,7 @@ def times(
 ) -> list[Times]:
     """The times of both models in each setting, by `Options.places`, for so many seconds each.
 
+    Of a split, those of the user model alone and of the ranking model alone follow; see `measurement.loaded`.
     `process` is the number of this process among those that do the same.
     """
     found: list[Times] = []
@@ -73,8 +85,8 @@ def times(
             progress(where + f", {callers} calls at once" * (callers != 1), len(found), total)
             doing("was timed")
             calls = [
-                [[make(feeds) for make in model] for model, feeds in zip(models, both, strict=True)]
-                for both in setting.feeds
+                [[make(sent if k else feeds) for make in model] for k, model in enumerate(models)]
+                for feeds, sent in setting.feeds
             ]
             rng = np.random.default_rng([options.seed, process, threads, callers, setting.batch])
             if callers == 1:

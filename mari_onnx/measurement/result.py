@@ -15,8 +15,9 @@ from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.procedure import Memory, Prepared
 from mari_onnx.measurement.statistics import CONFIDENCE, FEWEST, break_even, median_interval, quantile
 from mari_onnx.measurement.turns import Times
-from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, Timing
+from mari_onnx.report.benchmark import Benchmark, BreakEven, Calls, PartTiming, Timing
 from mari_onnx.report.note import Note
+from mari_onnx.report.split import Role
 
 PROCESSES = 6
 """The fewest whose median has an interval."""
@@ -39,13 +40,25 @@ def benchmark(prepared: Prepared, processes: Sequence[Sequence[Times]], options:
 
 
 def _timing(processes: Sequence[Times], batch: int, threads: int, callers: int, memories: Memory) -> Timing:
-    """Both models in one setting."""
-    ratios = [times.ratios(0, base=1) for times in processes]  # how much more time the reference takes, in each round
-    speedups = [float(np.median(each)) for each in ratios]
-    low, high = median_interval(speedups)
+    """Both models in one setting, and those of a split alone."""
+    rounds = sum(len(times.ratios(0)) for times in processes)
     before, after = (_calls(processes, k, batch, memories[k]) for k in range(2))
-    rounds, speedup = sum(map(len, ratios)), float(np.median(speedups))
-    return Timing(batch, threads, callers, rounds, speedup, low, high, before, after)
+    parts = tuple(
+        PartTiming(role, _calls(processes, k, batch, None), *_speedup(processes, k))
+        for k, role in enumerate(PARTS, 2)
+        if k < processes[0].models
+    )
+    return Timing(batch, threads, callers, rounds, *_speedup(processes, 1), before, after, parts)
+
+
+PARTS: tuple[Role, ...] = ("user", "rank")
+"""What is timed of a split beside both in one call; see `measurement.loaded`."""
+
+
+def _speedup(processes: Sequence[Times], k: int) -> tuple[float, float, float]:
+    """By how much more time the reference takes than model k, and between which numbers that is."""
+    of_processes = [float(np.median(times.ratios(0, base=k))) for times in processes]
+    return float(np.median(of_processes)), *median_interval(of_processes)
 
 
 def _calls(processes: Sequence[Times], k: int, batch: int, used: int | None) -> Calls:

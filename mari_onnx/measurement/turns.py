@@ -34,6 +34,11 @@ LEAST, MOST = 2, 70
 class Times(Protocol):
     """What is known of models that had turns."""
 
+    @property
+    def models(self) -> int:
+        """How many they are."""
+        ...
+
     def of(self, k: int) -> npt.NDArray[np.float64]:
         """The times of the calls of a model, in nanoseconds."""
         ...
@@ -55,6 +60,11 @@ class Turns:
     """
 
     nanoseconds: npt.NDArray[np.float64]
+
+    @property
+    def models(self) -> int:
+        """How many they are."""
+        return len(self.nanoseconds[0])
 
     @property
     def fastest(self) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mari_onnx.report.note import Note
+from mari_onnx.report.split import Role
 
 Side = Literal["request", "candidates"]
 
@@ -34,6 +35,20 @@ NOTICED = 0.005
 
 
 @dataclass(frozen=True)
+class PartTiming:
+    """The calls of one model of a split alone: the user model, or the ranking model with what that computed at hand.
+
+    `speedup` is by how much more time a call of the reference takes, with its interval from `low` to `high`.
+    """
+
+    role: Role
+    calls: Calls
+    speedup: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Timing:
     """Both models with `batch` candidates, on `threads` threads; of recorded calls, `batch` is the median.
 
@@ -42,6 +57,9 @@ class Timing:
     is the median of time before divided by time after, which is 2 where the optimized model takes half the time. Of
     several calls at once it is the time of as many calls. The true median lies between `low` and `high` with the
     confidence of the benchmark.
+
+    Of a split, a call after is one of the user model and then one of the ranking model, and `parts` has each of them
+    alone.
     """
 
     batch: int
@@ -53,6 +71,7 @@ class Timing:
     high: float
     before: Calls
     after: Calls
+    parts: tuple[PartTiming, ...] = ()
 
     @property
     def is_faster(self) -> bool:

@@ -39,6 +39,13 @@ def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:
         ],
         words=len(place) + 4,
     )  # fmt: skip
+    if any(t.parts for t in benchmark.timings):
+        yield Table(
+            "Models of the split", "each alone: the median, and the speed-up where the request's part is at hand",
+            (*place, "user model", "ranking model", "speed-up", "interval", "time"),
+            [(*numbers(t), *_parts(t)) for t in benchmark.timings],
+            words=len(place) + 4,
+        )  # fmt: skip
     yield Table(
         "Tail and memory", "before → after",
         (*place, "95 % within", "99 % within", "memory of a call"),
@@ -68,6 +75,13 @@ def tables(benchmark: Benchmark, shown: int | None = SHOWN) -> Iterator[Table]:
         yield _by_side(benchmark.profile)
         yield _by_node("before", benchmark.profile.before, shown)
         yield _by_node("after", benchmark.profile.after, shown)
+
+
+def _parts(timing: Timing) -> tuple[str, ...]:
+    """The models of a split: the time of each, and by how much the ranking model is faster than the reference."""
+    user, rank = ({part.role: part for part in timing.parts}[role] for role in ("user", "rank"))
+    times = microseconds(user.calls.median_us), microseconds(rank.calls.median_us)
+    return *times, f"{rank.speedup:.3f}", interval(rank.low, rank.high), ratio(rank.speedup, 1)
 
 
 def _both(before: float | None, after: float | None, form: Callable[[float], str]) -> str:

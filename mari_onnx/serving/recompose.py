@@ -53,23 +53,30 @@ SENT = "sent/"
 """The beginning of the names of inputs of a written model among those of the original."""
 
 
-def feeding(reference: Document, written: Document, mode: Mode) -> Document | None:
-    """A model that computes the inputs of a written model from those of the reference; None where they are the same.
+def feeding(reference: Document, parts: Sequence[Document], mode: Mode) -> Document | None:
+    """A model that computes what a caller sends to written models from the reference's inputs; None where it is these.
 
-    With `user` [1, 4] instead of `user` [B, 4], it takes `user` [B, 4] and has the output `sent/user` [1, 4].
+    With `user` [1, 4] instead of `user` [B, 4], it takes `user` [B, 4] and has the output `sent/user` [1, 4]. What a
+    part of a split gets from another is not sent.
     """
-    inputs = fed_inputs(reference.proto)
-    if not _sent_otherwise(written.proto, inputs, mode):
+    inputs, sent, written = fed_inputs(reference.proto), sent_inputs(parts), parts[-1]
+    if not any(mode.feed(info, inputs.get(name)) for name, info in sent.items()):
         return None
     opset = next((o.version for o in written.repaired.opset_import if o.domain in ("", "ai.onnx")), 0)
     whole = _Whole(mode, None, CallGraph(inputs, opset))
-    for name, info in fed_inputs(written.proto).items():
+    for name, info in sent.items():
         whole.feed(info, f"{SENT}{name}")
         output = onnx.ValueInfoProto()
         output.CopyFrom(info)
         output.name = f"{SENT}{name}"
         whole.outputs.append(output)
     return Document(None, whole.model(written.proto), None)
+
+
+def sent_inputs(parts: Sequence[Document]) -> dict[str, onnx.ValueInfoProto]:
+    """The inputs of written models that a caller sends, by name: those that are no outputs of another one."""
+    made = {output.name for part in parts[:-1] for output in part.proto.graph.output}
+    return {name: info for part in parts for name, info in fed_inputs(part.proto).items() if name not in made}
 
 
 def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInfoProto], mode: Mode) -> bool:

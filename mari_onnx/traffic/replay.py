@@ -43,7 +43,7 @@ from mari_onnx.traffic.requests import Chosen, Request, requests
 from mari_onnx.traffic.sort import in_order
 from mari_onnx.traffic.task import Replay as Job
 from mari_onnx.traffic.task import broken_promises
-from mari_onnx.two_models import Called, Paired, configuration, described, paired
+from mari_onnx.two_models import Called, Paired, Parts, configuration, described, paired
 from mari_onnx.verification import verify
 from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, TIES, Tolerance
 from mari_onnx.verification.compare.steps import rounds
@@ -63,9 +63,7 @@ FLOATS = ("float", "double", "float16", "bfloat16")
 SHARES = (0.5, 0.9, 0.99, 0.999)
 
 
-def replay(
-    reference: ModelLike, parts: Sequence[ModelLike], called: Called, options: Options, progress: Progress | None
-) -> Report:
+def replay(reference: ModelLike, parts: Parts, called: Called, options: Options, progress: Progress | None) -> Report:
     """The report of `mari_onnx.replay`; where there are several `parts`, they are a split, with the ranking model last.
 
     Raises UserError as that does.

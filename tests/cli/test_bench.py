@@ -17,7 +17,8 @@ from tests.report import reports
 DEFAULTS: dict[str, Any] = {
     **AS_EXPORTED, "user_inputs": (), "batch": (500,), "batches": BATCHES, "threads": (1,), "concurrency": (1,),
     "runtime": "onnxruntime", "seconds": 4.0, "seed": 0, "inputs": None, "input_ranges": {}, "extents": {},
-    "profile": False, "min_speedup": None, "max_slowdown": None, "verify": True, "progress": None,
+    "user_model": None, "item_model": None, "profile": False, "min_speedup": None, "max_slowdown": None,
+    "verify": True, "progress": None,
 }  # fmt: skip
 
 
@@ -53,6 +54,14 @@ def test_options(engine: Engine, run: Run, model: Path) -> None:
             "input_ranges": {"id": (0.0, 9.0)}, "seed": 7, "batch": (200,), "guard": "nan", "verify": False,
         }
     ]  # fmt: skip
+
+
+def test_models_of_a_split(engine: Engine, run: Run, model: Path, fast: Path) -> None:
+    engine.report = reports.SLOWER
+    others = {name: model.with_name(f"{name}.onnx") for name in ("user", "item")}
+    given = [part for name, path in others.items() for part in (f"--{name}-model", path)]
+    assert run("bench", model, fast, *given).exit_code == 1
+    assert engine.calls == [{**DEFAULTS, **{f"{name}_model": path for name, path in others.items()}}]
 
 
 def test_settings(engine: Engine, run: Run, model: Path, tmp_path: Path) -> None:

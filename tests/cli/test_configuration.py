@@ -29,6 +29,7 @@ fold-tables = "200MB"
 verify-batches = [1, 5]
 bench-batches = [1, 500]
 bench-threads = [1, 2]
+bench-concurrency = [1, 8]
 min-gain = 1.5
 require-gain = true
 max-size-growth = 1.1

@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from mari_onnx import optimize
+from mari_onnx import optimize, split
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
 from mari_onnx.measurement.calls import Pair, Setting, each_request_once, settings
 from mari_onnx.measurement.options import Options
 from mari_onnx.report.note import Note
+from mari_onnx.results import SplitModels
 from mari_onnx.serving.modes import mode_of_result
 from mari_onnx.serving.recompose import feeding
 from tests.graphs import integers, parse, ranking
@@ -51,7 +52,7 @@ def as_pair(
     index: str | None = None,
 ) -> Pair:
     first, second = as_document(reference), as_document(optimized)
-    return Pair(first, second, feeding(first, second, mode_of_result(first, [second])), tiled, index=index)
+    return Pair(first, second, feeding(first, [second], mode_of_result(first, [second])), tiled, index=index)
 
 
 def test_the_same_call_for_both(tower: onnx.ModelProto) -> None:
@@ -100,6 +101,26 @@ def test_each_request_is_sent_once() -> None:
     assert sent["index"].tolist() == [0, 0, 1, 0, 0]
     assert sent["index"].dtype == np.int64
     assert sent["item"] is feeds["item"]
+
+
+@pytest.fixture
+def cut(tower: onnx.ModelProto) -> SplitModels:
+    return split(tower, user_inputs="user", item_inputs="item", verify=False)
+
+
+def test_what_is_sent_to_the_models_of_a_split(tower: onnx.ModelProto, cut: SplitModels) -> None:
+    first, (user, item, rank) = as_document(tower), (as_document(cut.models[role]) for role in ("user", "item", "rank"))
+    parts = (user, item, rank)
+    sent = feeding(first, parts, mode_of_result(first, parts))
+    pair = Pair(first, rank, sent, ("user",), user=user, item=item)
+    (found,) = made(pair, batches=(5,))
+    ((of_reference, both),) = found.feeds
+    assert set(both) == {"user", "item", *(output.name for output in item.proto.graph.output)}
+    assert both["user"].shape == (1, 256)
+    np.testing.assert_array_equal(both["item"], of_reference["item"])
+    wrong = Pair(first, rank, feeding(first, [rank], mode_of_result(first, [rank])), ("user",))
+    with pytest.raises(UserError, match="cannot be compared: input"):
+        made(wrong, batches=(5,))
 
 
 def test_a_guard_is_an_output_more(tower: onnx.ModelProto) -> None:

@@ -12,7 +12,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.measurement.calls import Pair
 from mari_onnx.measurement.loaded import loaded, version
 from mari_onnx.report.note import Note
-from mari_onnx.verification.runtimes import openvino
+from mari_onnx.verification.runtimes import RUNTIMES, openvino
 from mari_onnx.verification.runtimes.onnxruntime import RunError
 from tests.graphs import parse
 
@@ -44,6 +44,34 @@ def test_callers_share_a_session(pair: Pair) -> None:
         assert len({id(call.func.__self__) for call in calls}) == 1
         assert all((call()[0] == sign * ITEM).all() for call in calls)
     assert version("onnxruntime").startswith("onnxruntime 1.")
+
+
+@pytest.fixture
+def cut() -> Pair:
+    """A model, and its split: the user's side is a sum, which is 3 times as large in the ranking model."""
+    whole = "g (float[1, 2] u, float[B, 2] x) => (float[B, 2] y) { s = Add (u, u) t = Mul (s, c) y = Add (t, x) }"
+    user = "g (float[1, 2] u) => (float[1, 2] s) { s = Add (u, u) }"
+    rank = "g (float[1, 2] s, float[B, 2] x) => (float[B, 2] y) { t = Mul (s, c) y = Add (t, x) }"
+    three = np.float32(3)
+    reference, second = (as_document(parse(body, c=three)) for body in (whole, rank))
+    return Pair(reference, second, user=as_document(parse(user)))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_split_is_both_models_in_one_call_and_each_alone(cut: Pair, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    feeds = {"u": np.array([[1, 2]], np.float32), "x": ITEM}
+    models = loaded(cut, runtime, 1, callers=2)
+    assert [len(model) for model in models] == [2] * 4
+    expected = [[7, 13]] * 3
+    for caller in range(2):
+        answers: list[Any] = [model[caller](feeds)() for model in models]
+        reference, both, user, rank = (each[0].tolist() for each in answers)
+        assert reference == both == rank == expected
+        assert user == [[2, 4]]
+    other = {**feeds, "u": np.zeros((1, 2), np.float32)}
+    calls: list[Any] = [models[3][0](each) for each in (feeds, other)]  # what the user model computed for each is kept
+    assert [call()[0].tolist() for call in calls] == [expected, [[1, 1]] * 3]
 
 
 class TestOpenVINO:

@@ -95,6 +95,16 @@ def test_calls_at_once() -> None:
     assert said(found.notes) == ("a note", "more threads than cores, of which there are 2: 3, 6")
 
 
+def test_the_models_of_a_split_alone() -> None:
+    prepared = Prepared([Setting(10, [])], [(None, None)], None, "", [])
+    times = Turns(np.array([8.0, 4.0, 1.0, 2.0])[None, :, None] * np.full((4, 1, CALLS), 1e3))
+    (timing,) = benchmark(prepared, [[times]] * PROCESSES, Options()).timings
+    assert (timing.speedup, timing.before.median_us, timing.after.median_us) == (2, 8, 4)
+    assert [(each.role, each.calls.median_us, each.speedup, each.low, each.high) for each in timing.parts] == [
+        ("user", 1, 8, 8, 8), ("rank", 2, 4, 4, 4),
+    ]  # fmt: skip
+
+
 def test_the_throughput_of_calls_at_once_is_that_which_was_counted() -> None:
     prepared = Prepared([Setting(10, [])], [(None, None)], None, "", [])
     times = AtOnce([np.array([4e3] * 100), np.array([2e3] * 100)], np.array([[500.0, 1500.0], [500, 2500]]))
