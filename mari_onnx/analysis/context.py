@@ -44,7 +44,7 @@ class Op:
     inputs: tuple[Value | None, ...]
     opset: int
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name of the first output that is there, by which a user finds the node in a viewer.
 
@@ -52,7 +52,7 @@ class Op:
         """
         return str(next(filter(None, self.proto.output), ""))
 
-    @property
+    @cached_property
     def op_type(self) -> str:
         return str(self.proto.op_type)
 

@@ -43,7 +43,7 @@ class Counter:
         before = self.work
         self.work = Work(
             macs=before.macs + macs,
-            fixed=before.fixed + (0 if self._varies(outputs) else macs),
+            fixed=before.fixed + (0 if not macs or self._varies(outputs) else macs),
             nodes=before.nodes + 1,
             time=before.time + self.cost.time(*described),
             alone=before.alone + (0.0 if alone is None else alone.time(*described)),

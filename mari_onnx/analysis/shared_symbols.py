@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from mari_onnx.analysis.interpret import equal_symbols
 from mari_onnx.analysis.rows_together import names_in_doubt
-from mari_onnx.document.graph_view import NO_NAME, Model, shape_of
+from mari_onnx.document.graph_view import NO_NAME, Model
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.ir.extents import CLAIM
 
@@ -73,10 +73,10 @@ def _symbols(model: Model, batch: int) -> dict[Place, str]:
 def _places(model: Model) -> Mapping[str, list[Place]]:
     """The axes of inputs by the exporter's name for them."""
     found: dict[str, list[Place]] = {}
-    for info in model.inputs:
-        for axis, extent in enumerate(shape_of(info) or ()):
+    for name, shape in model.input_shapes.items():
+        for axis, extent in enumerate(shape or ()):
             if isinstance(extent, str):
-                found.setdefault(extent, []).append((info.name, axis))
+                found.setdefault(extent, []).append((name, axis))
     return found
 
 

@@ -116,7 +116,11 @@ def harmless_operands(op: Op, ctx: Context, arrays: Sequence[Array], dims: Dims)
 
     `dims` are those of the result.
     """
-    return [harmless(op, ctx, i, a, dims, [*arrays[:i], *arrays[i + 1 :]]) for i, a in enumerate(arrays)]
+    changed = list(arrays)
+    for i, array in enumerate(arrays):
+        if _may_fail(op, i):
+            changed[i] = harmless(op, ctx, i, array, dims, [*arrays[:i], *arrays[i + 1 :]])
+    return changed
 
 
 def never_empty(op: Op, ctx: Context, array: Array, tensor: Tensor, dims: Dims, along: Sequence[int]) -> Tensor:

@@ -61,6 +61,7 @@ class Model:
         overridable = given if self.proto.ir_version >= 4 else set()
         self.initializers = {t.name: t for t in self.graph.initializer if t.name not in overridable}
         self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
+        self.input_shapes = {i.name: shape_of(i) for i in self.inputs}
         self._arrays: dict[int, tuple[onnx.TensorProto, npt.NDArray[Any]]] = {}
         self.symbols: Mapping[tuple[str, int], str] = {}
         self.settled = False
@@ -82,8 +83,8 @@ class Model:
     @property
     def ambiguous(self) -> set[str]:
         """The exporter's names of axes of which some have another symbol: a tensor may have the one or the other."""
-        shapes = {info.name: shape_of(info) or [] for info in self.inputs if self.symbols}
-        return {s for name, axis in self.symbols if isinstance(s := shapes[name][axis], str)}
+        shapes = self.input_shapes
+        return {s for name, axis in self.symbols if isinstance(s := (shapes[name] or [])[axis], str)}
 
     @property
     def opset(self) -> int:
@@ -123,29 +124,30 @@ class Model:
         some output depends on.
         """
         count = Counter(o.name for o in self.graph.output)
-        needed = set(count)
+        needed, lost = set(count), []
         for node in reversed(self.graph.node):
-            if not needed.isdisjoint(node.output):
+            if needed.isdisjoint(node.output):
+                lost.append(node)
+            else:
                 needed.update(reads(node))
-        for node in self.graph.node:
-            lost = needed.isdisjoint(node.output)
-            count.update(name for name in reads_of_elements(node) if not lost or name not in needed)
+                count.update(reads_of_elements(node))
+        for node in lost:
+            count.update(name for name in reads_of_elements(node) if name not in needed)
         return count
 
     @property
     def leading_symbols(self) -> dict[str, str]:
         """By input, the symbol of its leading axis, where that is dynamic; `user.0` where it has no name."""
         found = {}
-        for info in self.inputs:
-            shape = shape_of(info)
+        for name, shape in self.input_shapes.items():
             if shape and not isinstance(shape[0], int):
-                found[info.name] = self.axis_symbol(info.name, 0, shape[0])
+                found[name] = self.axis_symbol(name, 0, shape[0])
         return found
 
     @cached_property
     def input_symbols(self) -> set[str]:
         """The symbols that graph inputs give to their extents."""
-        return {e for info in self.inputs for e in shape_of(info) or () if isinstance(e, str)}
+        return {e for shape in self.input_shapes.values() for e in shape or () if isinstance(e, str)}
 
     @property
     def output_symbols(self) -> set[str]:

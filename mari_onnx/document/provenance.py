@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -62,7 +62,7 @@ def stamp(proto: onnx.ModelProto, origins: Mapping[str, Origin]) -> None:
 
     Without origins there is no entry. All other metadata stays as it is.
     """
-    entries = {name: astuple(origins[name]) for name in sorted(origins)}
+    entries = {name: (origin.value, origin.form, origin.rule) for name, origin in sorted(origins.items())}
     said = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
     put(proto, {KEY: said} if origins else {}, instead=[KEY])
 
@@ -74,9 +74,10 @@ def stamp_nodes(graph: onnx.GraphProto, origins: Mapping[str, Origin], original:
     """
     sources = {info.name: f"input {info.name}" for info in original.input}
     sources |= {tensor.name: f"initializer {tensor.name}" for tensor in original.initializer}
+    of_rules = {origin.value for origin in origins.values() if origin.rule}
     for node in original.node:
-        said = value(node, SOURCE)
-        sources |= {name: said or f"{node.op_type} {node.name or name}" for name in node.output}
+        for name in of_rules.intersection(node.output):
+            sources[name] = value(node, SOURCE) or f"{node.op_type} {node.name or name}"
     for node in graph.node:
         origin = next((origins[name] for name in node.output if name in origins), None)
         if origin is not None and origin.rule:

@@ -163,5 +163,6 @@ def label(emission: Emission) -> None:
         while name in used:
             count += 1
             name = node.output[0] if count == 1 else f"{node.output[0]}.{count}"
-        nodes[i] = renamed_node(node, node.input, node.output, name=name)
+        if name != node.name:
+            nodes[i] = renamed_node(node, node.input, node.output, name=name)
         used.add(name)

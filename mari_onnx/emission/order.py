@@ -30,6 +30,9 @@ def needed(program: Program, outputs: Sequence[Tensor]) -> list[Node]:
 
 def _in_order(nodes: Sequence[Node]) -> list[Node]:
     """The nodes in the order of their serials, but each after its inputs."""
+    in_order = sorted(nodes, key=lambda node: node.serial)
+    if all(t.node.serial < node.serial for node in in_order for t in inputs_of(node)):
+        return in_order
     known = set(nodes)
     waits = {node: {t.node for t in inputs_of(node)} & known for node in nodes}
     users: dict[Node, list[Node]] = {}

@@ -30,6 +30,8 @@ def lay(b: Builder, array: Array, spec: Dims) -> Tensor:
 
     Example: (B L D) as [(L B) D] is a Transpose and a Reshape.
     """
+    if array.layout == spec:
+        return array.tensor
     stored_order = [a for a in flat(array.layout) if a.extent != 1]
     present = set(stored_order)
     wanted_order = [a for a in flat(spec) if a in present]
@@ -74,12 +76,13 @@ def stored_shape(layout: Dims, via: Sequence[tuple[Axis, IndexMap]]) -> tuple[Ex
 
 def fill(b: Builder, array: Array, dims: Dims, axes: Iterable[Axis] | None = None) -> Array:
     """The same value with `axes` (default: all) stored row for row: Expand of absent ones, Gather of mapped ones."""
-    to_write = set(flat(dims) if axes is None else axes)
-    missing = [a for a in flat(dims) if a in to_write and a.extent != 1 and array.state(a) != "stored"]
+    order = flat(dims)
+    to_write = order if axes is None else set(axes)
+    missing = [a for a in order if a in to_write and a.extent != 1 and array.state(a) != "stored"]
     if not missing:
         return array
     # The layout has only axes that are stored or will be. Axes that stay absent would need a Reshape to extent 1.
-    order = [a for a in flat(dims) if a in missing or (a.extent != 1 and array.state(a) != "absent")]
+    order = [a for a in order if a in missing or (a.extent != 1 and array.state(a) != "absent")]
     layout = tuple((a,) for a in order)
     t = lay(b, array, layout)
     shape = list(t.known_shape)
@@ -192,8 +195,5 @@ def one_row(b: Builder, array: Array, axes: Sequence[Axis]) -> Array:
 
 def sub_array(mapping: Mapping[Axis, Axis], array: Array) -> Array:
     """The array with axes renamed one for one; nothing is moved."""
-    return replace(
-        array,
-        layout=renamed(array.layout, {a: (new,) for a, new in mapping.items()}),
-        via=tuple((mapping.get(a, a), m) for a, m in array.via),
-    )
+    layout = renamed(array.layout, {a: (new,) for a, new in mapping.items()})
+    return Array(array.tensor, layout, tuple((mapping.get(a, a), m) for a, m in array.via), array.price)

@@ -88,7 +88,7 @@ def extent_of(dim: Iterable[Axis]) -> Extent:
 
 def extents(dims: Dims) -> tuple[Extent, ...]:
     """The extent of each dimension: the shape."""
-    return tuple(extent_of(dim) for dim in dims)
+    return tuple([dim[0].extent if len(dim) == 1 else extent_of(dim) for dim in dims])
 
 
 def flat(dims: Iterable[Dim]) -> list[Axis]:
@@ -222,6 +222,9 @@ def broadcast(operands: Sequence[Dims]) -> tuple[Dims, list[dict[Axis, Dim]]] | 
     Dimensions align from the right, as ONNX broadcasts. Extents that are not proven equal are refused: a symbol that
     is 1 at run time would broadcast, and the result would have another shape.
     """
+    first, *others = operands
+    if all(dims == first for dims in others):
+        return first, [{} for _ in operands]
     rank = max(map(len, operands))
     names: list[dict[Axis, Dim]] = [{} for _ in operands]
     result: list[Dim] = []

@@ -76,6 +76,9 @@ VARIADIC = named(lambda t: t.elementwise and t.broadcasts and t.most == MANY)
 
 Shape: TypeAlias = "tuple[Extent, ...] | None"
 
+Sizes: TypeAlias = tuple[int, ...]
+"""The extents of a shape as numbers."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -110,6 +113,9 @@ class CostModel:
     emphasis: float = 0.0
     thrifty: bool = False
     _times: dict[Node, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _alike: dict[tuple[str, tuple[Shape, ...], tuple[Shape, ...]], float] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def launch(self) -> float:
@@ -118,15 +124,19 @@ class CostModel:
 
     def assume(self, extent: str, shape: Sequence[Extent]) -> None:
         """Give a symbol that is no extent of an input the number of elements of this shape as its reference."""
-        self.reference.setdefault(extent, self.elements(tuple(shape)))
+        if extent not in self.reference:
+            self.reference[extent] = self.elements(tuple(shape))
+            self._alike.clear()
         if self.alone is not None:
             self.alone.assume(extent, shape)
 
     def elements(self, shape: Shape) -> int:
         """How many elements a tensor of this shape has at the reference; 0 for an unknown rank."""
-        if shape is None:
-            return 0
-        return prod([e if isinstance(e, int) else evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape])
+        return 0 if shape is None else prod(self.sizes(shape))
+
+    def sizes(self, shape: tuple[Extent, ...]) -> Sizes:
+        """The extents of a shape at the reference."""
+        return tuple([e if isinstance(e, int) else evaluate(e, self.reference, UNKNOWN_EXTENT) for e in shape])
 
     def macs(
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
@@ -170,8 +180,17 @@ class CostModel:
     def time(
         self, op_type: str, inputs: Sequence[Shape], outputs: Sequence[Shape], attributes: Mapping[str, Any]
     ) -> float:
-        """Nanoseconds of one node, roughly."""
-        time = self._time(op_type, inputs, outputs, attributes)
+        """Nanoseconds of one node, roughly.
+
+        The time of a node without attributes is cached: many nodes of a graph are one operator on the same shapes.
+        """
+        if attributes:
+            time = self._time(op_type, inputs, outputs, attributes)
+        else:
+            described = op_type, tuple(inputs), tuple(outputs)
+            if (known := self._alike.get(described)) is None:
+                known = self._alike[described] = self._time(op_type, inputs, outputs, attributes)
+            time = known
         if self.alone is None or not self.emphasis:
             return time
         return time + self.emphasis * self.alone.time(op_type, inputs, outputs, attributes)
@@ -215,19 +234,22 @@ class CostModel:
         [500, 8] + [500, 1] has 500 runs of 8. A last axis of extent 1 is a run of its own if an operand has no axis
         before it: [500, 1] + [1] has 500.
         """
-        shapes = [[self.elements((e,)) for e in shape] for shape in (out, *inputs) if shape is not None]
-        if out is None or len(shapes) < 3:
+        given = [self.sizes(shape) for shape in inputs if shape is not None]
+        if out is None or len(given) < 2:
+            return 0
+        result, rank = self.sizes(out), min(len(out), *map(len, given))
+        if all(sizes == result for sizes in given):
             return 0
         width, repeated = 1, None
-        for axis in range(1, len(out) + 1):
-            extent, *extents = (shape[-axis] if axis <= len(shape) else 1 for shape in shapes)
-            if extent == 1 and (repeated is not None or axis < min(map(len, shapes))):
+        for axis in range(1, len(result) + 1):
+            extent, extents = result[-axis], [sizes[-axis] if axis <= len(sizes) else 1 for sizes in given]
+            if extent == 1 and (repeated is not None or axis < rank):
                 continue
             repeats_here = [e != extent for e in extents]
             if repeated not in (None, repeats_here):
                 break
             width, repeated = width * extent, repeats_here
-        runs = prod(shapes[0]) // max(width, 1)
+        runs = prod(result) // max(width, 1)
         return runs if runs > 1 else 0
 
     def _product(self, macs: int, left: Shape, right: Shape, out: Shape) -> float:
@@ -247,7 +269,7 @@ class CostModel:
         """Nanoseconds of a Transpose. One axis moves inwards fast: [h B L d] to [B L h d]. The way back copies."""
         if len(perm) != len(shape):  # it does not run
             return 0
-        extents = [self.elements((e,)) for e in shape]
+        extents = self.sizes(shape)
         moved = [p for p in perm if extents[p] != 1]
         order = [sorted(moved).index(p) for p in moved]
         sizes = [extents[p] for p in sorted(moved)]
@@ -284,7 +306,7 @@ class CostModel:
 
     def node_macs(self, node: Node) -> int:
         """Multiply-adds of a node that may never be written; none for a constant."""
-        if node.outputs[0].constant:
+        if node.op_type not in PRODUCTS or node.outputs[0].constant:
             return 0
         return self.macs(node.op_type, *_shapes(node), dict(node.attributes))
 
@@ -344,4 +366,5 @@ def inputs_of(node: Node) -> list[Tensor]:
     """The tensors that the node reads: its inputs, and those that its bodies capture. None for a stored node."""
     if node.outputs[0].stored:
         return []
-    return [*(t for t in node.inputs if t is not None), *(t for _, t in node.captures)]
+    inputs = [t for t in node.inputs if t is not None]
+    return inputs + [t for _, t in node.captures] if node.captures else inputs

@@ -161,7 +161,7 @@ def _by_term(a: Extent, divisor: tuple[Monomial, int]) -> Extent | None:
 
 def symbols(extent: Extent) -> set[str]:
     """The symbols that the extent depends on: `batch` and `length` for batch*length + 1."""
-    return {s for monomial, _ in _terms(extent) for s in monomial}
+    return {s for monomial, _ in extent.terms for s in monomial} if isinstance(extent, Poly) else set()
 
 
 def positive(extent: Extent) -> bool:

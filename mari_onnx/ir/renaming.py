@@ -26,7 +26,7 @@ def rename_array(b: Builder, array: Array, dims: Dims, names: Renaming) -> Array
     cut_apart = {a for a, _ in array.via if len(names.get(a, (a,))) != 1}
     array = fill(b, array, dims, cut_apart)
     via = tuple((names[a][0] if a in names else a, m) for a, m in array.via if a not in cut_apart)
-    return replace(array, layout=renamed(array.layout, names), via=via)
+    return Array(array.tensor, renamed(array.layout, names), via, array.price)
 
 
 def rename_parts(b: Builder, parts: Parts, dims: Dims, names: Renaming) -> Parts | None:
@@ -72,7 +72,7 @@ def rename_value(b: Builder, value: Value, names: Renaming) -> Value:
     if not names:
         return value
     dims, new_dims = value.known_dims, renamed(value.known_dims, names)
-    assert len(set(flat(new_dims))) == len(flat(new_dims)), "an axis stands in a value once"
+    assert len(set(new := flat(new_dims))) == len(new), "an axis stands in a value once"
     return value.each_form(
         new_dims,
         arrays=lambda array: rename_array(b, array, dims, names),

@@ -149,8 +149,9 @@ class UniqueNodes:
 def _constant(inputs: Sequence[Tensor | None], shape: tuple[Extent, ...] | None) -> bool:
     """Whether the result of a node is the same in every call: all of its inputs are, and its shape is known."""
     present = [t for t in inputs if t is not None]
-    known_shape = shape is not None and all(isinstance(e, int) for e in shape)
-    return known_shape and bool(present) and all(t.constant for t in present)
+    if not present or not all(t.constant for t in present):
+        return False
+    return shape is not None and all(isinstance(e, int) for e in shape)
 
 
 def _is_stored(made: Tensor, inputs: Sequence[Tensor]) -> bool:

@@ -202,7 +202,12 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
     original's order.
     """
     values, dims = operation.values, operation.dims
-    array = priced(ctx.cost, operation.run([v.array for v in values], {}), since, price_whole(values))
+    array = operation.run([v.array for v in values], {})
+    multiplied = op.op_type in ("Mul", "Einsum")
+    factors = _factors(operation) if multiplied else None
+    # The only form of a value has no price (see `Context.result`), and most values have one.
+    if factors is not None or op.op_type in SUMS or any(v.parts is not None or v.blocks is not None for v in values):
+        array = priced(ctx.cost, array, since, price_whole(values))
     parts = _part_by_part(ctx, operation, since)
     if parts is not None:
         joined = priced(ctx.cost, join(ctx.b, parts.pieces, parts.axis, dims), since, parts.price)
@@ -212,8 +217,6 @@ def with_forms(op: Op, ctx: Context, operation: Elementwise, since: int, *, summ
         array, terms = _or_summed(op, ctx, operation, array, since)
     if _takes_bias(op, ctx) and len(values) == 2:
         array = _or_gemm(ctx, operation, array, since)
-    multiplied = op.op_type in ("Mul", "Einsum")
-    factors = _factors(operation) if multiplied else None
     cut = blocks.block_by_block(op, ctx, values, dims, operation.run, since)
     result = ctx.result(op, dims, array, dtype=operation.dtype, parts=parts, terms=terms, factors=factors, blocks=cut)
     if multiplied:

@@ -55,7 +55,7 @@ def nonzero(op: Op, ctx: Context) -> Derived:
     selected = ctx.facts.selections.setdefault(tensor, Selection(mask, index, index.known_shape[1], within))
     if selected.rows == rows:
         ctx.providers.setdefault(str(rows), (index, 1))
-        ctx.cost.reference.setdefault(str(rows), ctx.cost.elements((extent_of(lead),)))
+        ctx.cost.assume(str(rows), (extent_of(lead),))
     places = (Axis(selected.rows, str(selected.rows)), *(Axis(a.extent, a.name) for d in rest for a in d))
     dims: Dims = (dim(len(op.data.dims)), places)
     return [ctx.result(op, dims, Array(tensor, dims), dtype=INT64)]
