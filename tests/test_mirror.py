@@ -71,6 +71,8 @@ ELSEWHERE = {
 BESIDE = {
     "analysis/rules/test_refusals.py": "what every rule does with what it does not understand",
     "analysis/rules/test_over_candidates.py": "what every rule does along the axis of the candidates",
+    "analysis/rules/test_sinks.py": "what several rules do of an attention with a sink, or one written out",
+    "analysis/rules/test_mixed_heads.py": "what several rules do of heads that a weight mixes",
     "cli/test_sample.py": "the commands as a user runs them, with nothing replaced",
     "emission/test_determinism.py": "the written bytes, whatever ran before",
     "traffic/test_killed.py": "a replay as a process of its own, and what is left of it",

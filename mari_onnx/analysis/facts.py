@@ -209,7 +209,7 @@ class Facts:
     """Products that may be cut into blocks (see `rules.blocks`)."""
 
     picked: dict[Tensor, Picked] = field(default_factory=dict)
-    """Rows that constants select (see `rules.columns`)."""
+    """Rows that constants select (see `rules.selected`)."""
 
     assumed: dict[str, list[Tensor]] = field(default_factory=dict)
     """Nodes whose masks are believed because the caller vouches for the size of these scores (see `rules.blocks`)."""

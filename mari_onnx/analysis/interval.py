@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from mari_onnx.analysis.positions import Affine
 
@@ -26,6 +27,19 @@ LARGEST = 2**21
 
 EXACT_INTEGERS = 2.0**53
 """Integers beyond it are not told apart here."""
+
+
+UNDERFLOW = 104.0
+"""How far below 0 a number has the exponential 0 in float32: exp(-104) is less than half of the smallest number,
+1.4e-45. Half precision is computed in float32, or underflows before."""
+
+UNDERFLOW_OF_DOUBLE = 746.0
+"""The same in float64: exp(-746) is less than half of 4.9e-324."""
+
+
+def underflow(dtype: int) -> float:
+    """How far below 0 the exponential of a number of this element type is 0."""
+    return UNDERFLOW_OF_DOUBLE if dtype == TensorProto.DOUBLE else UNDERFLOW
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from mari_onnx.analysis.interval import (
     reciprocal,
     square,
     truth,
+    underflow,
 )
 from mari_onnx.analysis.position_rules import exactly, is_of
 from mari_onnx.analysis.positions import Affine, constant, never_negative
@@ -71,6 +72,17 @@ def _power(use: Use) -> Interval | None:
 def _monotone(function: Callable[[Numbers], Numbers]) -> Rule:
     """A function that never decreases."""
     return lambda use: Interval(function(use.inputs[0].low), function(use.inputs[0].high))
+
+
+def _exponential(use: Use) -> Interval:
+    """0 where the argument is far enough below 0; else up to a few digits that a runtime rounds."""
+    x, most = use.inputs[0], underflow(use.tensor.dtype)
+    low = np.where(x.low > 1 - most, np.exp(x.low) * (1 - ROUNDED), 0)
+    return Interval(low, np.where(x.high <= -most, 0, np.exp(x.high) * (1 + ROUNDED)))
+
+
+ROUNDED = 0.01
+"""By how much a computed exponential may be off, in proportion: that of half precision is a few thousandths."""
 
 
 def _within(low: float, high: float, *, zero: bool = False) -> Rule:
@@ -257,6 +269,7 @@ RULES: Mapping[str, Rule] = {
     "Reciprocal": lambda use: reciprocal(use.inputs[0]),
     "Pow": _power,
     "Abs": lambda use: Interval(np.sqrt(square(use.inputs[0]).low), use.inputs[0].magnitude),
+    "Exp": _exponential,
     "Sqrt": _monotone(lambda x: np.sqrt(np.maximum(x, 0))),
     "Relu": _monotone(lambda x: np.maximum(x, 0)),
     "Identity": lambda use: use.inputs[0],

@@ -44,12 +44,14 @@ LARGEST_FLOAT: dict[int, float] = {
 class Intervals:
     """The intervals of the tensors of one walk; `array_of` reads the elements of a stored tensor.
 
-    `assumed` has tensors whose elements lie within a magnitude that the caller vouches for.
+    `assumed` has tensors whose elements lie within a magnitude that the caller vouches for. `at_least` has tensors of
+    which a rule knows how small an element can be.
     """
 
     def __init__(self, array_of: Callable[[onnx.TensorProto], npt.NDArray[Any]], opset: int) -> None:
         self.array_of, self.opset = array_of, opset
         self.assumed: dict[Tensor, float] = {}
+        self.at_least: dict[Tensor, float] = {}
         self._known: dict[tuple[Tensor, Window], Interval] = {}
 
     def of(self, tensor: Tensor, window: Window | None = None) -> Interval:
@@ -106,7 +108,7 @@ class Intervals:
         return result, position_rules.position(use)
 
     def _checked(self, t: Tensor, window: Window, found: Interval, exact: Affine | None) -> Interval:
-        """The interval within what the element type can hold, and within what is assumed."""
+        """The interval within what the element type can hold, and within what is known or assumed besides."""
         rank = len(t.shape or ())
         if exact is not None and not exact.steps and isinstance(exact.constant, int):
             found = between(exact.constant, exact.constant, rank)
@@ -123,6 +125,8 @@ class Intervals:
         if t in self.assumed:
             most = self.assumed[t]
             found = Interval(np.maximum(found.low, -most), np.minimum(found.high, most))
+        if t in self.at_least:
+            found = Interval(np.maximum(found.low, self.at_least[t]), found.high)
         entries = found.low.shape
         several = [i for i, s in enumerate(window) if entries[i] != 1 and not is_whole(s, t.known_shape[i])]
         found = found.over(several) if several else found if found.low.size <= LARGEST else found.whole(rank)

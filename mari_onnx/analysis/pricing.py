@@ -77,6 +77,11 @@ def price_in_parts(values: Iterable[Value]) -> float:
     return sum(v.parts.price if v.parts is not None else v.array.price for v in values)
 
 
+def price_in_blocks(values: Iterable[Value]) -> float:
+    """The price of having each of the values in blocks, those that are not in blocks as one array."""
+    return sum(v.blocks.price if v.blocks is not None else v.array.price for v in values)
+
+
 def price_in_terms(values: Iterable[Value]) -> float:
     """The price of having each of the values as terms, those that are no sum as one array."""
     return sum(v.terms.price if v.terms is not None else v.array.price for v in values)

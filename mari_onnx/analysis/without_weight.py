@@ -12,20 +12,12 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from mari_onnx.analysis.context import DOUBLE
-from mari_onnx.analysis.interval import Interval, Numbers
+from mari_onnx.analysis.interval import Interval, Numbers, underflow
 from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.analysis.positions import BEYOND, Index, Stretch, whole
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.extents import at_most, positive
 from mari_onnx.ir.forms import Array, Blocks
-
-UNDERFLOW = 104.0
-"""How far below the largest logit of its row one has the weight 0 in float32: exp(-104) is less than half of the
-smallest number, 1.4e-45. Half precision is computed in float32, or underflows before."""
-
-UNDERFLOW_OF_DOUBLE = 746.0
-"""The same in float64: exp(-746) is less than half of 4.9e-324."""
 
 ROUNDING: dict[int, float] = {
     helper.np_dtype_to_tensor_dtype(np.dtype(t)): 16 * float(np.finfo(t).eps) for t in ("f2", "f4", "f8")
@@ -38,7 +30,7 @@ def own_alone(known: Intervals, blocks: Blocks, r: int, c: int) -> Array | None:
     own = dict(blocks.diagonals).get((r, c))
     if own is None:
         return None
-    largest = _largest(known, blocks, r).min(keepdims=True)
+    largest = row_has(known, blocks, r).min(keepdims=True)
     sides = [side.high.max(keepdims=True) for side in _off_diagonal(known, blocks, r, c)]
     return own if sides and all(_has_no_weight(high, largest, own.tensor.dtype) for high in sides) else None
 
@@ -65,28 +57,45 @@ def masked_blocks(known: Intervals, blocks: Blocks, r: int) -> list[int]:
 
     In each row a column is left, as a Softmax of nothing is no number.
     """
+    return _below(known, blocks, r, underflow(blocks.grid[r][0].tensor.dtype))
+
+
+def never_largest(known: Intervals, blocks: Blocks, r: int) -> list[int]:
+    """The blocks of a row each of whose elements is less than one that its row has elsewhere, or is -inf.
+
+    In each row a column is left, as nothing is the largest of nothing.
+    """
+    return _below(known, blocks, r, np.finfo(np.float64).tiny)
+
+
+def _below(known: Intervals, blocks: Blocks, r: int, distance: float) -> list[int]:
+    """The blocks of a row that lie so far below an element of it, or are -inf; none where a row may have no other."""
     line, row, columns = blocks.grid[r], blocks.rows[r], blocks.columns
     if len(line) < 2:
         return []
     dtype = line[0].tensor.dtype
-    largest = _largest(known, blocks, r)
+    largest = row_has(known, blocks, r)
     highs = [_by_row(known.of(a.tensor), a, row, s, low=False) for a, s in zip(line, columns, strict=True)]
-    masked = [c for c, high in enumerate(highs) if _has_no_weight(high, largest, dtype)]
-    return masked if any(_has_columns(row, columns[c]) for c in range(len(line)) if c not in masked) else []
+    below = [c for c, high in enumerate(highs) if _is_below(high, largest, dtype, distance)]
+    return below if any(_has_columns(row, columns[c]) for c in range(len(line)) if c not in below) else []
 
 
-def _largest(known: Intervals, blocks: Blocks, r: int) -> Numbers:
+def row_has(known: Intervals, blocks: Blocks, r: int) -> Numbers:
     """For each row a logit that it has at least."""
-    largest = np.full(1, -np.inf)
+    found = np.full(1, -np.inf)
     for array, column in zip(blocks.grid[r], blocks.columns, strict=True):
         for low in live(known, array, blocks.rows[r], column):
-            largest = np.maximum(largest, low)
-    return largest
+            found = np.maximum(found, low)
+    return found
 
 
 def _has_no_weight(high: Numbers, largest: Numbers, dtype: int) -> bool:
     """Whether logits of at most `high` have the weight 0 in each row, which has one of at least `largest`."""
-    distance = UNDERFLOW_OF_DOUBLE if dtype == DOUBLE else UNDERFLOW
+    return _is_below(high, largest, dtype, underflow(dtype))
+
+
+def _is_below(high: Numbers, largest: Numbers, dtype: int, distance: float) -> bool:
+    """Whether numbers of at most `high` lie that far below one of at least `largest` in each row, or are -inf."""
     with np.errstate(invalid="ignore"):
         apart = largest - high >= distance + ROUNDING.get(dtype, 1.0) * (np.abs(largest) + np.abs(high))
     return bool(np.all((high == -np.inf) | (apart & np.isfinite(high))))

@@ -2,6 +2,8 @@
 
 of_rows      parts [a b] along the columns, as blocks of one row
 grid_of      the rows 0 to 31 and the column 31 of a mask (32 32), and so on, as the blocks of scores are cut
+beside       scores (B h 32 32) and a sink (h 1) as blocks with one more column
+within       the columns 0 to 32 of these
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from mari_onnx.ir.axes import Axis, renamed, units_moved
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.expressions import Tensor, is_reshape
 from mari_onnx.ir.extents import Extent
-from mari_onnx.ir.forms import Array, Blocks, Parts, Value
+from mari_onnx.ir.forms import Array, Blocks, Parts, Place, Value
 from mari_onnx.ir.operators import MANY, named
 from mari_onnx.ir.parts import merge, pieces_between
 
@@ -68,6 +70,71 @@ def grid_of(b: Builder, value: Value, like: Blocks) -> list[list[Array]] | None:
     grid = [[_block(b, value, [*row, *column]) for column in columns] for row in rows]
     found = [[block for block in line if block is not None] for line in grid]
     return found if all(len(line) == len(columns) for line in found) else None
+
+
+def beside(b: Builder, values: Sequence[Value], subs: Sequence[Axis], column: Axis) -> Blocks | None:
+    """Matrices side by side: `subs` are the axes of their columns, and `column` is that of all columns.
+
+    None where no matrix has blocks, or where the rows of another one may be cut elsewhere.
+    """
+    cut_along = [v.blocks for v, sub in zip(values, subs, strict=True) if v.blocks and v.blocks.column is sub]
+    like = next(iter(cut_along), None)
+    if like is None:
+        return None
+    columns: list[Axis] = []
+    lines: list[list[Array]] = [[] for _ in like.rows]
+    diagonals: list[tuple[Place, Array]] = []
+    for value, sub in zip(values, subs, strict=True):
+        own = value.blocks if value.blocks in cut_along else None
+        new = [Axis(a.extent, a.name) for a in (own.columns if own is not None else (sub,))]
+        grid = grid_of(b, value, Blocks(like.row, sub, like.rows, tuple(new), ()))
+        if grid is None:
+            return None
+        if own is like:
+            diagonals += [((r, c + len(columns)), array) for (r, c), array in like.diagonals]
+        for line, found in zip(lines, grid, strict=True):
+            line += found
+        columns += new
+    return Blocks(like.row, column, like.rows, tuple(columns), tuple(map(tuple, lines)), like.price, tuple(diagonals))
+
+
+def within(b: Builder, blocks: Blocks, axis: Axis, start: Extent, stop: Extent, new: Axis) -> Blocks | None:
+    """The blocks with the indices [start, stop) of an axis alone, which `new` is the axis of.
+
+    None where these rows or columns begin or end within a block, or are one.
+    """
+    if axis not in (blocks.row, blocks.column):
+        taken = {place: cut(b, array, axis, start, stop, new) for place, array in blocks.diagonals}
+        some = blocks.each(lambda array, _r, _c: cut(b, array, axis, start, stop, new))
+        return replace(some, diagonals=tuple(taken.items()))
+    of_rows = axis is blocks.row
+    edges: list[Extent] = [0]
+    for piece in blocks.rows if of_rows else blocks.columns:
+        edges.append(edges[-1] + (piece.extent if piece else 0))
+    places = [[i for i, edge in enumerate(edges) if edge == limit] for limit in (start, stop)]
+    if new.extent == 1 or not all(places) or places[0][0] >= places[1][-1]:
+        return None
+    kept = range(places[0][0], places[1][-1])
+    first = (kept.start, 0) if of_rows else (0, kept.start)
+
+    def moved(place: Place) -> Place | None:
+        return (place[0] - first[0], place[1] - first[1]) if place[not of_rows] in kept else None
+
+    rows, columns, grid = blocks.rows, blocks.columns, blocks.grid
+    if of_rows:
+        rows, grid = rows[kept.start : kept.stop], grid[kept.start : kept.stop]
+    else:
+        columns, grid = columns[kept.start : kept.stop], tuple(line[kept.start : kept.stop] for line in grid)
+    return replace(
+        blocks,
+        row=new if of_rows else blocks.row,
+        column=blocks.column if of_rows else new,
+        rows=rows,
+        columns=columns,
+        grid=grid,
+        diagonals=tuple((at, array) for place, array in blocks.diagonals if (at := moved(place)) is not None),
+        alone=frozenset(at for place in blocks.alone if (at := moved(place)) is not None),
+    )
 
 
 def _alike(own: Blocks, like: Blocks) -> dict[Axis, Axis] | None:

@@ -14,7 +14,7 @@ from mari_onnx.ir.builder import Builder
 from tests.graphs import evaluate
 
 NUMBERS = {"Neg", "Reciprocal", "Abs", "Sqrt", "Relu", "Identity", "Sigmoid", "Softmax", "HardSigmoid", "Tanh", "Erf",
-           "Sin", "Cos", "Gelu", "Mish", "HardSwish", "IsNaN"}  # fmt: skip
+           "Sin", "Cos", "Gelu", "Mish", "HardSwish", "IsNaN", "Exp"}  # fmt: skip
 PAIRS = {"Add", "Sub", "Mul", "Div", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Max", "Min", "Sum"}
 LOGIC = {"And", "Or", "Xor"}
 ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "Einsum", "LayerNormalization",

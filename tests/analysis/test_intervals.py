@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.analysis.interval import Interval
+from mari_onnx.analysis.intervals import Intervals
 from tests.graphs import integers, ranking, rewrite
 
 
@@ -64,6 +65,23 @@ def test_what_bounds_a_tensor(body: str, bound: float) -> None:
     found = interval(body, scale4=np.full(4, 3, np.float32), shift4=np.ones(4, np.float32), two=np.float32(2),
                      second=[1], weight=np.full((4, 2), 3, np.float32), little=np.float32(1e-6))  # fmt: skip
     assert found.magnitude.max() == pytest.approx(bound, rel=1e-5)
+
+
+def test_an_exponential_of_what_is_far_below_0() -> None:
+    """exp(-103) is 1.4e-45, and exp(-105) is 0."""
+    body = "s = Tanh (user) a = Add (s, stored) t = Exp (a)"
+    found = interval(body, stored=np.array([-np.inf, -105, -103, 0], np.float32))
+    np.testing.assert_array_equal(found.high.reshape(-1) == 0, [True, True, False, False])
+    np.testing.assert_array_equal(found.low.reshape(-1) > 0, [False, False, False, True])
+    assert found.high.max() == pytest.approx(np.e, rel=0.02)
+
+
+def test_what_a_rule_knows_of_a_tensor() -> None:
+    body = "t = Neg (user) rest = Concat <axis = 1> (user, item) y = MatMul (rest, w)"
+    program = rewrite(ranking("one", body, w=integers(7, 2))).program
+    known, tensor = Intervals(program.context.array_of, 17), program.values["t"].array.tensor
+    known.at_least[tensor] = -3.0
+    assert (known.of(tensor).low.min(), known.of(tensor).high.max()) == (-3, np.inf)
 
 
 def test_a_row_divided_by_the_mean_of_another_is_not_bounded() -> None:

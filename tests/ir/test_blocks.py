@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 
 from mari_onnx.ir.axes import Axis
-from mari_onnx.ir.blocks import grid_of, of_rows
+from mari_onnx.ir.blocks import beside, grid_of, of_rows, within
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.forms import Array, Blocks, Parts, Value
@@ -95,3 +95,56 @@ def test_a_mask_of_all_candidates_is_not_computed_for_a_part_of_it() -> None:
 def test_blocks_with_nothing_but_a_diagonal_are_no_matrices(b: Builder) -> None:
     own = replace(blocks(b), alone=frozenset({(0, 0)}))
     assert grid_of(b, Value("m", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own), own) is None
+
+
+def test_a_column_beside_blocks(b: Builder) -> None:
+    own = replace(blocks(b), diagonals=(((1, 1), stored(b, (DOWN,))),))
+    one, whole = Axis(1), Axis(5)
+    scores = Value("s", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own)
+    sink = Value("z", ((B,), (ROW,), ()), 1, stored(b, (ROW,)))
+    found = beside(b, [sink, scores], [one, COLUMN], whole)
+    assert found is not None
+    assert (found.column, [c.extent for c in found.columns]) == (whole, [1, 3, 1])
+    assert [line[0].tensor.shape for line in found.grid] == [(3,), (2,)]
+    assert [place for place, _ in found.diagonals] == [(1, 2)]
+    assert not set(own.columns) & set(found.columns)
+
+
+def test_beside_blocks_that_are_cut_elsewhere(b: Builder) -> None:
+    """Neither rows of another cut nor matrices side by side along another axis."""
+    own = blocks(b)
+    scores = Value("s", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own)
+    other = replace(own, rows=(Axis(1), Axis(4)), column=Axis(4))
+    another = Value("t", ((B,), (ROW,), (other.column,)), 1, stored(b, (B,)), blocks=other)
+    assert beside(b, [scores, scores], [ROW, ROW], Axis(10)) is None
+    found = beside(b, [scores, another], [COLUMN, other.column], Axis(8))
+    assert found is not None, "the other one is cut as the first is"
+    alone = Value("t", another.dims, 1, another.array, blocks=replace(other, alone=frozenset({(0, 0)})))
+    assert beside(b, [scores, alone], [COLUMN, other.column], Axis(8)) is None
+
+
+def test_blocks_within_a_stretch(b: Builder) -> None:
+    own = replace(blocks(b), diagonals=(((1, 0), stored(b, (DOWN,))),))
+    first, lower, some = Axis(3), Axis(2), Axis(4)
+    left = within(b, own, COLUMN, 0, 3, first)
+    assert left is not None
+    assert (left.column, left.columns, [len(line) for line in left.grid]) == (first, (LEFT,), [1, 1])
+    below = within(b, own, ROW, 3, 5, lower)
+    assert below is not None
+    assert (below.row, below.rows, below.grid) == (lower, (DOWN,), own.grid[1:])
+    assert [place for place, _ in below.diagonals] == [(0, 0)]
+    assert within(b, own, COLUMN, 1, 3, lower) is None, "it begins within a block"
+    assert within(b, own, COLUMN, 3, 4, Axis(1)) is None, "one column is no axis"
+    of_batch = within(b, own, B, 2, 6, some)
+    assert of_batch is not None
+    assert {a.layout[0] for line in of_batch.grid for a in line} == {(some,)}
+
+
+def test_blocks_within_a_stretch_of_any_length(b: Builder) -> None:
+    length = symbol("L")
+    whole, history, rest = Axis(length + 2), Axis(length), Axis(1)
+    own = replace(blocks(b), column=whole, columns=(history, rest, Axis(1)), grid=())
+    found = within(b, own, whole, 0, length + 1, Axis(length + 1))
+    assert found is not None
+    assert found.columns == (history, rest)
+    assert within(b, own, whole, 1, length + 2, Axis(length + 1)) is None

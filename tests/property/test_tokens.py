@@ -31,7 +31,9 @@ HEAD = """one_token = Unsqueeze (item, one) x0 = Concat <axis = 1> (user, one_to
     first = Gather <axis = 2> (x0, n0) there = Greater (first, nought) there3 = Unsqueeze (there, one)
     of_user = Gather <axis = 2> (user, n0) seen = Greater (of_user, nought) n = Shape <start = 0, end = 1> (item)
     rows = Concat <axis = 0> (n, one) always = Expand (truth, rows) present = Concat <axis = 1> (seen, always)
-    present3 = Unsqueeze (present, one)"""
+    present3 = Unsqueeze (present, one)
+    of_both = Shape <start = 0, end = 2> (x0) of_sink = Concat <axis = 0> (of_both, one)
+    sink = Expand (learned, of_sink)"""
 
 RIGHT = {
     "causal": "keep = Identity (causal)",
@@ -49,6 +51,13 @@ WRONG = {
 ATTENTION = {
     "softmax": "m{i} = Where (keep, s{i}, nothing) p{i} = Softmax <axis = -1> (m{i})",
     "logarithm": "m{i} = Where (keep, s{i}, nothing) g{i} = LogSoftmax <axis = -1> (m{i}) p{i} = Exp (g{i})",
+    "a sink": "m{i} = Where (keep, s{i}, nothing) e{i} = Concat <axis = 2> (m{i}, sink) "
+    "d{i} = Softmax <axis = -1> (e{i}) p{i} = Slice (d{i}, zero_, minus, two_)",
+    "a sink less the largest": "b{i} = Tanh (s{i}) m{i} = Where (keep, b{i}, far_below) "
+    "e{i} = Concat <axis = 2> (sink, m{i}) g{i} = ReduceMax <axes = [2]> (e{i}) j{i} = Sub (e{i}, g{i}) "
+    "d{i} = Softmax <axis = -1> (j{i}) p{i} = Slice (d{i}, one, beyond, two_)",
+    "written out": "m{i} = Where (keep, s{i}, nothing) g{i} = ReduceMax <axes = [2]> (m{i}) j{i} = Sub (m{i}, g{i}) "
+    "e{i} = Exp (j{i}) d{i} = ReduceSum (e{i}, two_) p{i} = Div (e{i}, d{i})",
     "finite": "b{i} = Tanh (s{i}) m{i} = Where (keep, b{i}, far_below) p{i} = Softmax <axis = -1> (m{i})",
     "silu": "u{i} = Sigmoid (s{i}) w{i} = Mul (u{i}, s{i}) z{i} = Cast <to = 1> (keep) p{i} = Mul (w{i}, z{i})",
     "after": "u{i} = Relu (s{i}) p{i} = Where (keep, u{i}, nought)",
@@ -69,6 +78,7 @@ def token_model(random: Random, mask: str) -> tuple[onnx.ModelProto, str]:
     given: dict[str, Any] = {
         "one": [1], "two_": [2], "zero_": [0], "n0": np.array(0), "n1": np.array(1), "truth": [[True]],
         "all_of_them": np.array(True), "nothing": np.float32(-np.inf), "far_below": np.float32(-1e9),
+        "learned": np.array([[[0.25]]], np.float32), "minus": [-1], "beyond": [2**62],
         "nought": np.float32(0), "place": np.array(-1), "w": rng.normal(size=(WIDTH, 2)).astype(np.float32),
     }  # fmt: skip
     given |= {f"W{n}{i}": rng.normal(0, 0.5, (WIDTH, WIDTH)).astype(np.float32) for n in "qkvof" for i in range(3)}

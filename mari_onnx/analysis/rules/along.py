@@ -262,17 +262,23 @@ def _reduced_part(op: Op, ctx: Context, array: Array, dims: Dims, axes: Sequence
 
 
 def _over_blocks(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Value:
-    """The sum over the columns of blocks, row by row, without the blocks that are 0."""
+    """The sum over the columns of blocks, row by row, without the blocks that are 0; or the largest of them."""
     x, keep = op.data, bool(op.attribute("keepdims", 1))
-    cut = blocks.blocks_of(ctx, x) if op.op_type == "ReduceSum" else None
+    cut = blocks.blocks_of(ctx, x) if op.op_type in ("ReduceSum", "ReduceMax") else None
     if cut is None or cut.alone or cut.row is None or [x.known_dims[i] for i in axes] != [(cut.column,)]:
         return whole
-    since, of = ctx.b.count, cut
+    since, of, dims = ctx.b.count, cut, whole.known_dims
 
-    def summed(r: int, c: int) -> Array:
-        return _reduced_part(op, ctx, of.grid[r][c], renamed(x.known_dims, of.around(r, c)), axes, keep=keep)
+    def reduced(array: Array, of_array: Dims) -> Array:
+        return _reduced_part(op, ctx, array, of_array, axes, keep=keep)
 
-    found = blocks.row_by_row(ctx, cut, whole.known_dims, summed, since, cut.price)
+    def summand(r: int, c: int) -> Array:
+        return reduced(of.grid[r][c], renamed(x.known_dims, of.around(r, c)))
+
+    if op.op_type == "ReduceMax":
+        found = blocks.largest(op, ctx, cut, dims, reduced, since)
+    else:
+        found = blocks.summed(ctx, cut, dims, summand, since, cut.price)
     if found is None:
         return whole
     array, parts = found

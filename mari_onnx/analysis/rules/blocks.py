@@ -3,6 +3,7 @@
     [q_u; q_i] @ [k_u; k_i]'             = [q_u k_u'  q_u k_i'; q_i k_u'  q_i k_i']
     f(blocks, mask)                      = f(block, mask of the block), block by block
     Softmax([s_uu s_ui])                 = [Softmax(s_uu) 0], if the mask makes every weight of s_ui exactly 0
+    ReduceMax([s_uu s_ui])               = ReduceMax(s_uu), if every element of s_ui is less than one of its row
     [p_uu 0; p_iu p_ii] @ [v_u; v_i]     = [p_uu v_u; p_iu v_u + p_ii v_i]
     diag(p) @ v                          = p * v, for candidates side by side that do not see each other
 
@@ -15,6 +16,9 @@ far below a logit of another block that exp of the difference is 0 (see `without
 of the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the
 caller may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is
 left out if it is 0. The history may be of any length, and what is said of a block holds for each.
+
+A sink is one more column, which has a weight and no value: columns beside blocks are blocks (see `concat`), and so are
+those that are left without it (see `columns`). Heads that a weight mixes are mixed block by block (see `linear`).
 
 Candidates may stand side by side in one sequence, behind the history, under a mask that keeps them apart. The block of
 candidates with candidates has a weight on its diagonal alone then: each has one logit, and not one for each other.
@@ -35,10 +39,10 @@ from onnx import helper
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.facts import CutProduct
 from mari_onnx.analysis.positions import whole
-from mari_onnx.analysis.pricing import priced
+from mari_onnx.analysis.pricing import price_in_blocks, priced
 from mari_onnx.analysis.reasons import side
 from mari_onnx.analysis.remarks import explain_seen
-from mari_onnx.analysis.without_weight import is_diagonal, masked_blocks, own_alone
+from mari_onnx.analysis.without_weight import is_diagonal, masked_blocks, never_largest, own_alone, row_has
 from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
@@ -133,8 +137,7 @@ def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, 
         if len(arrays) == len(operands):
             own.append(((r, c), _as_it_is(op, ctx, arrays) or run(arrays, like.on_diagonal(r))))
     made = replace(like.each(block), diagonals=tuple(own))
-    inherited = sum(v.blocks.price if v.blocks is not None else v.array.price for v in operands)
-    return priced(ctx.cost, made, since, inherited)
+    return priced(ctx.cost, made, since, price_in_blocks(operands))
 
 
 def _diagonal(ctx: Context, value: Value, block: Array, like: Blocks, place: Place) -> Array | None:
@@ -190,7 +193,7 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
         masked = masked_blocks(ctx.intervals, blocks, r) if gains else []
         if log:
             masked = [c for c in masked if _is(ctx, line[c], -np.inf)]
-        elif gains and not masked and blocks.row is not None:
+        elif gains and not masked and blocks.row is not None and any(_is_computed_once(ctx, a) for a in line):
             assumed = masked_blocks(ctx.assumed_intervals, blocks, r)
             if assumed and ctx.assume_masked:
                 ctx.facts.assumed.setdefault(whole.name, []).extend(ctx.assumed_intervals.vouched(line))
@@ -211,6 +214,11 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
     made = priced(ctx.cost, made, since, blocks.price)
     array = priced(ctx.cost, whole.array, since, x.array.price)
     return whole.changed(array=array, blocks=made)
+
+
+def _is_computed_once(ctx: Context, array: Array) -> bool:
+    """Whether an array is the user's, and no constant, such as the logit of a sink."""
+    return side(ctx, array) == "user" and not array.tensor.constant
 
 
 def _over(
@@ -247,7 +255,7 @@ def _over(
     return tuple(line)
 
 
-def row_by_row(
+def summed(
     ctx: Context, cut: Blocks, dims: Dims, run: Callable[[int, int], Array], since: int, inherited: float
 ) -> tuple[Array, Parts | None] | None:
     """A sum over the columns of each row, without the blocks that are 0: an array, and the rows as parts.
@@ -255,16 +263,60 @@ def row_by_row(
     `run` makes the summand of the block at a place, and `dims` are those of the sum. None where no block is 0 in any of
     several rows, as every row has seen the candidates then.
     """
-    empty = {(r, c) for r, line in enumerate(cut.grid) for c, array in enumerate(line) if _is(ctx, array, 0)}
-    if cut.row is not None and not empty:
+    empty = [[c for c, array in enumerate(line) if _is(ctx, array, 0)] for line in cut.grid]
+
+    def of_row(r: int, kept: Sequence[int]) -> Array:
+        return add_up(ctx.b, Terms(tuple((1, run(r, c)) for c in kept), of_products=True), _in_row(cut, dims, r))
+
+    return _row_by_row(ctx, cut, dims, (empty, of_row), since, inherited)
+
+
+def largest(
+    op: Op, ctx: Context, cut: Blocks, dims: Dims, run: Callable[[Array, Dims], Array], since: int
+) -> tuple[Array, Parts | None] | None:
+    """The largest element of each row, as in `summed`: without the blocks of which no element is the largest.
+
+    `run` takes it of columns, given as an array and its dims. A row has at least what one of its elements is: a filler
+    lies as far below the largest logit then as below that one.
+    """
+    hidden = [never_largest(ctx.intervals, cut, r) for r in range(len(cut.grid))]
+    if cut.row is not None and not any(hidden) and ctx.assume_masked:
+        hidden = [never_largest(ctx.assumed_intervals, cut, r) for r in range(len(cut.grid))]
+        scores = [t for line, c in zip(cut.grid, hidden, strict=True) if c for t in ctx.assumed_intervals.vouched(line)]
+        if scores:
+            ctx.facts.assumed.setdefault(op.name, []).extend(scores)
+
+    def of_row(r: int, kept: Sequence[int]) -> Array:
+        axis = Axis(total(cut.columns[c].extent for c in kept), cut.column.name)
+        in_row = renamed(_in_row(cut, op.data.known_dims, r), {cut.column: (axis,)})
+        array = run(join(ctx.b, [(cut.columns[c], cut.grid[r][c]) for c in kept], axis, in_row), in_row)
+        for known in (ctx.intervals, ctx.assumed_intervals):
+            known.at_least[array.tensor] = float(row_has(known, cut, r).min())
+        return array
+
+    return _row_by_row(ctx, cut, dims, (hidden, of_row), since, cut.price)
+
+
+def _in_row(cut: Blocks, dims: Dims, r: int) -> Dims:
+    return renamed(dims, {cut.row: (sub,)}) if cut.row and (sub := cut.rows[r]) else dims
+
+
+def _row_by_row(
+    ctx: Context,
+    cut: Blocks,
+    dims: Dims,
+    reduction: tuple[Sequence[Sequence[int]], Callable[[int, Sequence[int]], Array]],
+    since: int,
+    inherited: float,
+) -> tuple[Array, Parts | None] | None:
+    """A reduction of each row to one element: the blocks of each that do not matter, and what reduces the others."""
+    left_out, of_row = reduction
+    if cut.row is not None and not any(left_out):
         return None
-    rows = []
-    for r in range(len(cut.grid)):
-        around = renamed(dims, {cut.row: (sub,)}) if cut.row and (sub := cut.rows[r]) else dims
-        summands = [run(r, c) for c in range(len(cut.columns)) if (r, c) not in empty]
-        if not summands:
-            return None
-        rows.append(add_up(ctx.b, Terms(tuple((1, s) for s in summands), of_products=True), around))
+    kept = [[c for c in range(len(cut.columns)) if c not in without] for without in left_out]
+    if not all(kept):
+        return None
+    rows = [of_row(r, columns) for r, columns in enumerate(kept)]
     if cut.row is None:
         return priced(ctx.cost, rows[0], since, inherited), None
     pieces = tuple((sub, array) for sub, array in zip(cut.rows, rows, strict=True) if sub is not None)
@@ -295,4 +347,4 @@ def contracted(ctx: Context, product: CutProduct, since: int) -> tuple[Array, Pa
             return product.own(own[r, c], right[c], row, blocks.columns[c], blocks.column)
         return product.run([grid[r][c], right[c]], blocks.around(r, c))
 
-    return row_by_row(ctx, blocks, dims, summand, since, inherited)
+    return summed(ctx, blocks, dims, summand, since, inherited)

@@ -1,9 +1,9 @@
-"""Taking columns apart: Slice, Split, and Gather by a constant.
+"""Taking columns apart: Slice and Split.
 
     Slice, Split of [a b c]             are pieces of a, b and c
     Slice, Split of a + b               are sums of the slices of a and b
     Slice of (F D) at multiples of D    is a slice of F
-    Gather([a b c], [2, 0])             is [c a]
+    Slice of blocks                     are the blocks within, if it begins and ends at their edges
 
 Example: x = [user item] has 4 columns of the user and 3 of the item. x[:, 2:5] is in two parts, the last two columns
 of the user and the first of the item. x[:, 4:] is the item, and neither Concat nor Slice is written.
@@ -16,24 +16,22 @@ axis of unknown extent that is not in parts. Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.facts import Picked
-from mari_onnx.analysis.pricing import priced
-from mari_onnx.analysis.rules import pairs
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
-from mari_onnx.analysis.spans import END, Span
-from mari_onnx.ir.arrays import cut, natural, sub_array
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, extents, renamed, with_dim
+from mari_onnx.analysis.spans import Span
+from mari_onnx.ir.arrays import cut
+from mari_onnx.ir.axes import Axis, Dim, Refused, dim, extent_of, extents, renamed, with_dim
+from mari_onnx.ir.blocks import within
 from mari_onnx.ir.extents import Extent, Poly, at_most, divide, symbol, total
 from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
-from mari_onnx.ir.parts import bounds, groups, join, merge, pieces_between
+from mari_onnx.ir.parts import join, pieces_between
 from mari_onnx.ir.renaming import fuse
 
 
-def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Value:
+def take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Value:
     """The value's entries in a span of one dimension.
 
     Of a dimension (F D), the outermost axis F is cut if the span begins and ends at multiples of D. Otherwise the
@@ -42,12 +40,12 @@ def _take(op: Op, ctx: Context, value: Value, span: Span, output: int = 0) -> Va
     inner = extent_of(value.known_dims[span.position][1:])
     first, last = divide(span.start, inner), divide(span.stop, inner)
     if first is None or last is None or not value.known_dims[span.position]:
-        return _cut(op, ctx, _whole_axis(ctx, value, span.position), span, output)
+        return _cut(op, ctx, whole_axis(ctx, value, span.position), span, output)
     return _cut(op, ctx, value, Span(span.position, first, last), output)
 
 
 def _cut(op: Op, ctx: Context, value: Value, span: Span, output: int) -> Value:
-    """The value's entries in a span of the outermost axis of a dimension, with its parts and terms."""
+    """The value's entries in a span of the outermost axis of a dimension, with its parts, terms and blocks."""
     position, start, stop = span.position, span.start, span.stop
     axis, *inner = value.known_dims[position]
     width = stop - start
@@ -65,10 +63,11 @@ def _cut(op: Op, ctx: Context, value: Value, span: Span, output: int) -> Value:
         sub_pieces = [(s, cut(ctx.b, a, axis, start, stop, new)) for s, a in value.parts.pieces]
         parts = replace(value.parts, pieces=tuple(sub_pieces), apart=())
     terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
-    return ctx.result(op, dims, array, parts=parts, terms=terms, output=output)
+    blocks = value.blocks and within(ctx.b, value.blocks, axis, start, stop, new)
+    return ctx.result(op, dims, array, parts=parts, terms=terms, blocks=blocks, output=output)
 
 
-def _whole_axis(ctx: Context, value: Value, position: int) -> Value:
+def whole_axis(ctx: Context, value: Value, position: int) -> Value:
     """The value with one axis in this dimension; the value may repeat along the axis."""
     if not value.known_dims[position]:
         return value.with_dims(with_dim(value.known_dims, position, (Axis(1),)))
@@ -95,8 +94,8 @@ def slice_(op: Op, ctx: Context) -> Derived:
         return cut_short
     for span in spans:
         position = span.position
-        if (of_parts := _of_parts(op, ctx, value, span)) is not None:
-            value = of_parts
+        if (piece := of_parts(op, ctx, value, span)) is not None:
+            value = piece
             continue
         if len(positions) == 1 and (left := span.left_over(extent_of(value.known_dims[position]))) is not None:
             return _of_length(op, ctx, position, left)
@@ -109,18 +108,23 @@ def slice_(op: Op, ctx: Context) -> Derived:
     return [value.named(op.name)]
 
 
-def _of_parts(op: Op, ctx: Context, value: Value, span: Span) -> Value | None:
-    """The span of a dimension of unknown extent whose outermost axis is in parts: the last of tokens [length 1].
+def of_parts(op: Op, ctx: Context, value: Value, span: Span) -> Value | None:
+    """The span of a dimension of unknown extent whose outermost axis is cut: the last of tokens [length 1].
 
     None for all other spans, and where the entries of the span depend on the symbols.
     """
     here = value.known_dims[span.position]
-    if value.parts is None or not here or here[0] is not value.parts.axis or isinstance(extent_of(here), int):
+    if not here or isinstance(extent_of(here), int) or not _is_cut_along(value, here[0]):
         return None
     limits = span.within(extent_of(here))
     if limits is None or not ctx.b.cuts_at(limits.start, limits.stop):
         return None
-    return value if limits.is_everything(extent_of(here)) else _take(op, ctx, value, limits)
+    return value if limits.is_everything(extent_of(here)) else take(op, ctx, value, limits)
+
+
+def _is_cut_along(value: Value, axis: Axis) -> bool:
+    of_parts = value.parts is not None and value.parts.axis is axis
+    return of_parts or (value.blocks is not None and axis in (value.blocks.row, value.blocks.column))
 
 
 def _cut_short(op: Op, ctx: Context, spans: Sequence[Span]) -> Derived | None:
@@ -168,13 +172,13 @@ def _sliced(op: Op, ctx: Context, value: Value, span: Span) -> Value | Refused:
         row = _row_0(value, span.position) if span.is_first else None
         return row or Refused(f"Slice of an axis of extent {extent}, which is not a number")
     if _length(op, span) in ctx.long_enough and ctx.b.cuts_at(span.stop):
-        return _take(op, ctx, value, span)
+        return take(op, ctx, value, span)
     if not isinstance(span.stop, int) or not isinstance(span.start, int):
         return Refused(f"Slice up to {span.stop}, which is not a number")
     first, last, _ = slice(span.start, span.stop).indices(extent)
     if (first, last) == (0, extent):
         return value
-    return _take(op, ctx, value, Span(span.position, first, last)) if first < last else Refused("Slice of nothing")
+    return take(op, ctx, value, Span(span.position, first, last)) if first < last else Refused("Slice of nothing")
 
 
 def _row_0(value: Value, position: int) -> Value | None:
@@ -239,7 +243,7 @@ def split(op: Op, ctx: Context) -> Derived:
     out: list[Value] = []
     start: Extent = 0
     for i, width in enumerate(widths):
-        out.append(_take(op, ctx, value, Span(position, start, start + width), i))
+        out.append(take(op, ctx, value, Span(position, start, start + width), i))
         start = start + width
     return out
 
@@ -264,136 +268,3 @@ def _widths(op: Op, extent: Extent) -> list[Extent | None]:
         size = -(-extent // count)
         return [min(size, extent - size * i) for i in range(count)]
     return [divide(extent, count)] * count
-
-
-@dataclass(frozen=True)
-class Places:
-    """Constant `indices` into dimension `position`; the selected entries have the axis `new` in this dimension."""
-
-    position: int
-    indices: Sequence[int]
-    new: Axis
-
-    @property
-    def dim(self) -> Dim:
-        return (self.new,)
-
-
-def select(
-    op: Op, ctx: Context, value: Value, position: int, indices: Sequence[int], *, scalar: bool = False
-) -> list[Value] | None:
-    """Gather by constant indices: pieces in another order, or one row.
-
-    With a `scalar` index the result lacks the dimension. None if the value has no form whose pieces could be taken: the
-    Gather is then a lookup (see `lookup`).
-    """
-    extent = extent_of(value.known_dims[position])
-    if scalar and isinstance(extent, Poly):
-        return place(op, ctx, value, position, indices[0])
-    if not isinstance(extent, int) or not extent:  # of nothing, the node does not run
-        return None
-    indices = [i % extent for i in indices]
-    if scalar:
-        taken = _take(op, ctx, value, Span(position, indices[0], indices[0] + 1))
-        dims = taken.known_dims
-        return [taken.with_dims(dims[:position] + dims[position + 1 :])]
-    if indices == list(range(indices[0], indices[-1] + 1)):
-        return [_take(op, ctx, value, Span(position, indices[0], indices[-1] + 1))]
-    whole = _whole_axis(ctx, value, position)
-    places = Places(position, indices, Axis(len(indices), str(len(indices))))
-    picked = _reordered(op, ctx, whole, places) or _entries_of_pairs(op, ctx, value, whole, places)
-    if picked is not None:
-        axis = whole.known_dims[position][0]
-        ctx.facts.picked[picked[0].array.tensor] = Picked(whole, axis, tuple(indices))
-    return picked
-
-
-def place(op: Op, ctx: Context, value: Value, position: int, index: Extent) -> list[Value] | None:
-    """Gather by one index along an axis of unknown extent that is in parts: the last of tokens [length 1]."""
-    last = Span(position, index, END if index == -1 else index + 1)
-    taken = _of_parts(op, ctx, value, last)
-    if taken is None or taken.known_dims[position]:
-        return None
-    dims = taken.known_dims
-    return [taken.with_dims(dims[:position] + dims[position + 1 :])]
-
-
-def _entries_of_pairs(op: Op, ctx: Context, all_pairs: Value, value: Value, places: Places) -> list[Value] | None:
-    """Entries of a product of rows with rows (see `pairs`).
-
-    `all_pairs` has the axis of the rows and the axis of the columns in one dimension. In `value` they are one axis.
-    """
-    since = ctx.b.count
-    parts = pairs.entries(ctx, all_pairs, places.position, places.indices, places.new)
-    if parts is None:
-        return None
-    array = pick(ctx, value.array, value.known_dims, places)
-    array = priced(ctx.cost, array, since, ctx.facts.pair_products[all_pairs.array.tensor].price)
-    dims = with_dim(value.known_dims, places.position, places.dim)
-    if len(parts.pieces) == 1:
-        ((sub, only),) = parts.pieces
-        array = min(array, replace(sub_array({sub: places.new}, only), price=parts.price), key=lambda a: a.price)
-        return [ctx.result(op, dims, array)]
-    return [ctx.result(op, dims, array, parts=parts)]
-
-
-def _reordered(op: Op, ctx: Context, value: Value, places: Places) -> list[Value] | None:
-    """Columns of parts in any order, also repeated: one Gather for all parts that are stored along the same axes."""
-    axis, parts = value.known_dims[places.position][0], value.parts
-    edges = None if parts is None or parts.axis is not axis else bounds(parts)
-    if parts is None or edges is None:
-        return None
-    since = ctx.b.count
-    pieces: dict[int, tuple[Axis, Array]] = {}
-    for members in groups([array.names() - {(sub, "stored")} for sub, array in parts.pieces]).values():
-        columns = [c for k in members for c in range(edges[k], edges[k + 1])]
-        pieces |= _picked_of(ctx, value, parts, members, columns, places)
-    dims = with_dim(value.known_dims, places.position, places.dim)
-    ordered = priced(ctx.cost, Parts(places.new, tuple(pieces[j] for j in sorted(pieces))), since, parts.price)
-    if len(ordered.pieces) == 1:
-        ((whole, array),) = ordered.pieces
-        return [ctx.result(op, dims, sub_array({whole: places.new}, array))]
-    array = pick(ctx, value.array, value.known_dims, places)
-    return [ctx.result(op, dims, priced(ctx.cost, array, since, value.array.price), parts=ordered)]
-
-
-def _picked_of(
-    ctx: Context, value: Value, parts: Parts, members: list[int], columns: list[int], places: Places
-) -> dict[int, tuple[Axis, Array]]:
-    """The pieces of the result that come from some parts, each under the position in the result where it begins.
-
-    `members` are the positions of the parts, and `columns` are the columns of the value that they hold. Example: parts
-    hold the columns [0, 1, 2], and the places are [5, 0, 1, 7, 2]. Their pieces are 1: [0, 1] and 4: [2].
-    """
-    offset = {c: n for n, c in enumerate(columns)}
-    mine = [j for j, i in enumerate(places.indices) if i in offset]
-    if not mine:
-        return {}
-    sub, array = merge(ctx.b, [parts.pieces[k] for k in members], parts.axis, value.known_dims)
-    chosen = Axis(len(mine), places.new.name)
-    merged_dims = renamed(value.known_dims, {parts.axis: (sub,)})
-    picked = pick(ctx, array, merged_dims, Places(places.position, [offset[places.indices[j]] for j in mine], chosen))
-    pieces: dict[int, tuple[Axis, Array]] = {}
-    start = 0
-    for n in range(1, len(mine) + 1):
-        if n == len(mine) or mine[n] != mine[n - 1] + 1:
-            run = Axis(n - start, places.new.name)
-            pieces[mine[start]] = (run, cut(ctx.b, picked, chosen, start, n, run))
-            start = n
-    return pieces
-
-
-def pick(ctx: Context, array: Array, dims: Dims, places: Places) -> Array:
-    """The entries of an array at constant places of a dimension that has one axis."""
-    axis, indices, new = dims[places.position][0], list(places.indices), places.new
-    if array.state(axis) == "absent":
-        return array
-    if axis.extent == 1:
-        return replace(array, layout=renamed(array.layout, {axis: ()}))
-    if indices == list(range(indices[0], indices[-1] + 1)):
-        return cut(ctx.b, array, axis, indices[0], indices[-1] + 1, new)
-    # The stored order is kept where it can be: x[:, places] is exported as Transpose, GatherND and Transpose.
-    alone = (axis,) in array.layout
-    tensor, layout = (array.tensor, array.layout) if alone else natural(ctx.b, array, dims)
-    taken = ctx.take_columns(tensor, indices, layout.index((axis,)) if alone else places.position)
-    return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)

@@ -3,6 +3,7 @@
     Concat(a, b)                  is the parts [a b]: nothing is copied unless a reader needs one array
     Concat(x, x, x)               is x with one more axis of extent 3, along which x repeats
     Concat([a; b], [c; d])        is [Concat(a, c); Concat(b, d)], for parts along another dimension
+    Concat(scores, sink)          along the columns of blocks, is a matrix of more blocks
     Concat(h1 (B L d), ...)       along B, is stacked: the number of inputs is one more axis, outside B
 
 Example: user (1 4) is expanded to B rows and joined with item (B 3). The result is kept as the two parts, and a product
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from mari_onnx.analysis.context import Context, Derived, Op
-from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
+from mari_onnx.analysis.pricing import price_in_blocks, price_in_parts, price_whole, priced
+from mari_onnx.analysis.rules.blocks import blocks_of
 from mari_onnx.analysis.tiled_inputs import Pieces, concat_as_sent
 from mari_onnx.ir.arrays import lay, sub_array
 from mari_onnx.ir.axes import (
@@ -35,6 +37,7 @@ from mari_onnx.ir.axes import (
     show,
     with_dim,
 )
+from mari_onnx.ir.blocks import beside
 from mari_onnx.ir.extents import Poly, total
 from mari_onnx.ir.forms import Array, Factors, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
@@ -57,6 +60,7 @@ def concat(op: Op, ctx: Context) -> Derived:
     if len(lengths) == 1 and isinstance(lengths.pop(), Poly):
         return _stack(op, ctx, values, position)
     since = ctx.b.count
+    values = [v.changed(blocks=blocks_of(ctx, v)) for v in values]
     aligned = _align(ctx, [fuse(ctx.b, v, position) for v in values], position)
     if isinstance(aligned, Refused):
         return aligned
@@ -108,7 +112,9 @@ def _side_by_side(op: Op, ctx: Context, joined: _Joined, since: int) -> Value:
     if len({a.names() - {(s, "stored")} for s, a in pieces}) == 1:
         parts = _across(ctx, joined, axis, since) or parts
     dims = with_dim(around, joined.position, (axis,) if width != 1 else ())
-    return ctx.result(op, dims, array, parts=parts).changed(written=written)
+    blocks = beside(ctx.b, joined.values, subs, axis)
+    blocks = blocks and priced(ctx.cost, blocks, since, price_in_blocks(joined.values))
+    return ctx.result(op, dims, array, parts=parts, blocks=blocks).changed(written=written)
 
 
 def _pieces(

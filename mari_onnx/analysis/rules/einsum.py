@@ -31,8 +31,9 @@ from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import whole_or_joined
 from mari_onnx.analysis.reasons import repeats
 from mari_onnx.analysis.remarks import explain_product
+from mari_onnx.analysis.rules.blocks import blocks_of
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
-from mari_onnx.analysis.rules.linear import explained, forms_of
+from mari_onnx.analysis.rules.linear import explained, forms_of, in_blocks
 from mari_onnx.analysis.rules.product import matmul
 from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, lay, natural, stored_shape
@@ -158,7 +159,8 @@ def _of_operands(op: Op, ctx: Context, equation: Equation) -> tuple[Value, Value
         array, parts = whole_or_joined(ctx.b, ctx.cost, equation.operands, equation.dims, whole, of_parts, since)
         return ctx.result(op, equation.dims, array, parts=parts), equation.operands[0]
     best, addends, parts = forms_of(ctx, product, whole, since)
-    return ctx.result(op, equation.dims, best, terms=addends, parts=parts), product.x
+    cut = in_blocks(ctx, product, since)
+    return ctx.result(op, equation.dims, best, terms=addends, parts=parts, blocks=cut), product.x
 
 
 def _pair_by_pair(
@@ -191,6 +193,7 @@ def _equation(op: Op, ctx: Context) -> Equation | Refused:
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
     # In 'id,jd->ij' of x and x, the first axis of x would have both letters i and j. New axes keep them apart.
+    values = [v.changed(blocks=blocks_of(ctx, v)) for v in values]
     values = [values[0], *(fresh(ctx.b, v) for v in values[1:])]
     common = _common_axes(terms, values)
     if isinstance(common, Refused):

@@ -4,6 +4,7 @@
     [a a*b] @ [Wa; Wc]  = a @ (Wa + b*Wc)      a factor scales the weight (see `scaled_weights`)
     (x * [u i]) @ W     = x@(u@Wu) + (x*i)@Wi  all pairs of columns of two values (see `outer_products`)
     [a; b] @ W          = [a@W; b@W]           parts along another axis stay parts
+    scores (B T T h) @ W                       of blocks, for heads h that a weight mixes, is made block by block
     [a; b] @ [W1; W2]   = [a@W1; b@W2]         for tokens with a weight each, which is cut as the parts are
     (a + b) @ W         = a@W + b@W            if the terms have fewer rows than their sum: q (B k) - k (L k)
     x @ W + c                                  c is one more term of each of these sums
@@ -25,19 +26,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
+from onnx import helper
+
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.operand import Operand
 from mari_onnx.analysis.pricing import not_needed, price_in_order, priced
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules import normalized
+from mari_onnx.analysis.rules import blocks, normalized
 from mari_onnx.analysis.rules.outer_products import sums_of_pairs
 from mari_onnx.analysis.rules.scaled_weights import scaled_sums
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import MATMUL, GemmAttributes, WeightProduct, multiply, swapped
+from mari_onnx.analysis.without_weight import is_diagonal
 from mari_onnx.ir.arrays import alike, fill, in_order, lay, natural, stored_shape
 from mari_onnx.ir.axes import Refused, Renaming, broadcast, extent_of, flat, refine, renamed
 from mari_onnx.ir.expressions import Tensor, is_slice
-from mari_onnx.ir.forms import Array, Parts, Terms, Value
+from mari_onnx.ir.forms import Array, Blocks, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import join
 from mari_onnx.ir.renaming import fresh, rename_value
@@ -123,13 +128,45 @@ def linear(
     only way. Refused if the widths are not proven equal, or if c does not broadcast to the product.
     """
     since = ctx.b.count if since is None else since
-    product = aligned(ctx, x, w, c, attributes)
+    product = aligned(ctx, x.changed(blocks=blocks.blocks_of(ctx, x)), w, c, attributes)
     if isinstance(product, Refused):
         return product
     if c is not None and c.constant and op.name in ctx.taken_again:
         product = replace(product, bias_last=True)
     best, terms, parts = forms_of(ctx, product, (whole or _whole_matmul)(op, ctx, product), since)
-    return ctx.result(op, product.dims, best, terms=terms, parts=parts)
+    return ctx.result(op, product.dims, best, terms=terms, parts=parts, blocks=in_blocks(ctx, product, since))
+
+
+def in_blocks(ctx: Context, product: WeightProduct, since: int) -> Blocks | None:
+    """The product block by block, of a matrix for each of the columns that are multiplied, such as heads.
+
+    None where the rows or the columns of the matrix are multiplied, or have a bias of their own.
+    """
+    x, cut, bias = product.x, product.x.blocks, product.bias
+    own = [] if cut is None else [a for a in (cut.row, cut.column) if a is not None]
+    if cut is None or product.per_token or product.bias_last or not _may_be_split(ctx, product):
+        return None
+    if any(a in product.contracted or (bias is not None and bias.state(a) != "absent") for a in own):
+        return None
+    if bias is not None and cut.alone:
+        return None
+
+    def of_block(array: Array, around: Renaming) -> Array:
+        if bias is None and ctx.intervals.of(array.tensor).is_zero:
+            return Array(ctx.b.constant(np.zeros((), helper.tensor_dtype_to_np_dtype(x.dtype))), ())
+        rows = multiply(ctx, product, Operand(array, renamed(x.known_dims, around)), product.weight)
+        return product.add_up(ctx.b, product.plus_bias(((1, rows),), 0.0), renamed(product.written, around))
+
+    diagonals = {place: of_block(array, cut.on_diagonal(place[0])) for place, array in cut.diagonals}
+    alone = {place: of_block(cut.grid[place[0]][place[1]], cut.on_diagonal(place[0])) for place in cut.alone}
+    if bias is None:
+        alone |= {place: array for place, array in diagonals.items() if is_diagonal(ctx.intervals, cut, *place)}
+
+    def at(array: Array, r: int, c: int) -> Array:
+        return alone[r, c] if (r, c) in alone else of_block(array, cut.around(r, c))
+
+    made = replace(cut.each(at), diagonals=tuple(diagonals.items()), alone=frozenset(alone))
+    return priced(ctx.cost, made, since, cut.price)
 
 
 def aligned(

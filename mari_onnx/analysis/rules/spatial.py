@@ -26,8 +26,8 @@ from onnx import helper, numpy_helper
 from mari_onnx.analysis.context import BOOL, Context, Derived, Op
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.blocks import blocks_of
-from mari_onnx.analysis.rules.columns import select
 from mari_onnx.analysis.rules.elementwise import elementwise
+from mari_onnx.analysis.rules.selected import select
 from mari_onnx.analysis.shape_inference import infer
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.ir.arrays import plain

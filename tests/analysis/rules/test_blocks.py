@@ -510,6 +510,7 @@ def side_by_side(
     kept: str = "keep",
     length: str = "L",
     last: str = LAST,
+    summed: str = SUMMED,
     output: str = "float[B, N] y",
     **constants: Any,
 ) -> onnx.ModelProto:
@@ -520,7 +521,7 @@ def side_by_side(
         "w": integers(WIDTH, 2), "filler": np.float32(-np.inf), "nought": np.float32(0), **weights, **constants,
     }  # fmt: skip
     products = SEQUENCE[SEQUENCE.index("q = MatMul") :]
-    body = f"{SIDE_BY_SIDE} {mask} {products} {attention.replace('keep', kept)} {SUMMED} {last}"
+    body = f"{SIDE_BY_SIDE} {mask} {products} {attention.replace('keep', kept)} {summed} {last}"
     used = {name: a for name, a in given.items() if re.search(rf"\b{name}\b", body)}
     text = f"g (float[1, {length}, {WIDTH}] user, float[B, {WIDTH}] item) => ({output}) {{ {body} }}"
     return parse(text, opset=17, **used)
