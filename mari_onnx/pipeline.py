@@ -36,7 +36,7 @@ from mari_onnx.document.read import as_document
 from mari_onnx.document.serialized import size
 from mari_onnx.emission import write
 from mari_onnx.errors import UserError
-from mari_onnx.graphs import PARTS, graph_as_it_is, with_graph
+from mari_onnx.graphs import PARTS, Graphs, graph_as_it_is, with_graph
 from mari_onnx.installed import versions
 from mari_onnx.ir.cost import Work
 from mari_onnx.partition.partition import partition
@@ -251,7 +251,7 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
         command, __version__, facts(document), found.inputs, tuple(remarks if changed else map(not_done, remarks)),
         cost(plan.program.work, settings.batch), cost(plan.work, settings.batch) if changed else None, calls=calls,
         configuration=settings.configuration(command), versions=versions(), changed=changed,
-        assumed=relied_on, graphs=(graph_as_it_is("before", plan.reading, plan.program),),
+        assumed=relied_on, graphs=Graphs(graph_as_it_is("before", plan.reading, plan.program)),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from mari_onnx.document.passport import check_parts
 from mari_onnx.document.provenance import assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.errors import UserError
-from mari_onnx.graphs import graph_as_it_is
+from mari_onnx.graphs import Graphs, graph_as_it_is
 from mari_onnx.installed import versions
 from mari_onnx.measurement.options import Options as Measurement
 from mari_onnx.pipeline import Progress
@@ -164,8 +164,8 @@ def described(pair: Paired, result: Document, called: Called, notes: list[Note])
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result.with_proto(optimized_alone(result.proto)))
         before, first = _as_it_is("before", pair.graph, pair.roles)
-        after, second = _as_it_is("after", other, roles_of(other, called.user_inputs, DEFAULT_BATCH), first)
-        counted = {"cost_before": before, "cost_after": after, "graphs": (first, second)}
+        after, second = _as_it_is("after", other, roles_of(other, called.user_inputs, DEFAULT_BATCH))
+        counted = {"cost_before": before, "cost_after": after, "graphs": Graphs(first, second)}
     return Report(
         "verify", __version__, facts(pair.reference), pair.roles.inputs, optimized=facts(pair.optimized),
         versions=versions(),
@@ -181,8 +181,8 @@ def configuration(called: Called, options: dict[str, object]) -> Configuration:
     return Configuration({**given, **options})
 
 
-def _as_it_is(title: str, model: Model, roles: InputRoles, original: Graph | None = None) -> tuple[Cost, Graph]:
-    """The cost of one call of a model at the default number of candidates, and its graph. No plan is made."""
+def _as_it_is(title: str, model: Model, roles: InputRoles) -> tuple[Cost, Callable[[Graph | None], Graph]]:
+    """The cost of a call of a model at the default number of candidates, and what makes its graph. No plan is made."""
     reading = read(model, roles)
     program = reading.interpreted(DEFAULT_BATCH)
-    return pipeline.cost(program.work, DEFAULT_BATCH), graph_as_it_is(title, reading, program, original)
+    return pipeline.cost(program.work, DEFAULT_BATCH), graph_as_it_is(title, reading, program)

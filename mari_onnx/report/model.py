@@ -5,7 +5,7 @@ Arithmetic is counted in multiply-adds of products (MatMul, Gemm, Conv, Einsum, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -349,7 +349,7 @@ class Report(Shown):
     precomputed: Precomputed | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
-    graphs: tuple[Graph, ...] = ()
+    graphs: Sequence[Graph] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
