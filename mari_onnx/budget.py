@@ -51,7 +51,8 @@ class Budget:
     """What a command may take: `timeout` seconds, and `max_memory` gigabytes in each of its processes.
 
     `start` and `memory` are the time and the memory of this process, in seconds and gigabytes, when it began, and
-    `looked` is when its memory was last looked at.
+    `looked` is when its memory was last looked at. `begun` is when the command began, also where the time of its steps
+    is counted anew.
     """
 
     timeout: float = TIMEOUT
@@ -59,6 +60,7 @@ class Budget:
     start: float = field(default_factory=time.monotonic)
     memory: float = field(default_factory=_largest_memory)
     looked: float = field(default=0.0, init=False)
+    begun: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def left(self) -> float:
@@ -67,8 +69,8 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """The seconds since it began, to the millisecond."""
-        return round(time.monotonic() - self.start, 3)
+        """The seconds since the command began, to the millisecond."""
+        return round(time.monotonic() - self.begun, 3)
 
     def renew(self) -> None:
         """Count the seconds from now on: what ends some day has ended a step."""

@@ -46,6 +46,14 @@ def test_what_is_over_says_so() -> None:
         Budget(max_memory=0.001, memory=0).check(lambda: "anything was done")
 
 
+def test_a_command_takes_the_time_of_all_its_steps() -> None:
+    budget = Budget(timeout=3)
+    time.sleep(0.002)
+    budget.renew()
+    assert budget.spent >= 0.002
+    assert budget.left <= 3
+
+
 def test_the_analysis_has_a_budget() -> None:
     with pytest.raises(UserError, match=r"1e-09 s were over before \w+ `\w+` was analysed"):
         mari_onnx.inspect(MODEL, timeout=1e-9)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from mari_onnx.arguments import names
-from mari_onnx.budget import Limits, within
+from mari_onnx.budget import Limits, current, within
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.pipeline import Progress
 from mari_onnx.report.model import Report
@@ -67,7 +68,7 @@ def replay(
     called = Called(names("user_inputs", user_inputs), request_index)
     with within(**limits):
         parts = parts_of(model_of(optimized), user_model=user_model, item_model=item_model)
-        return found(reference, parts, called, settings, progress)
+        return replace(found(reference, parts, called, settings, progress), seconds=current().spent)
 
 
 def write_column_map(document: Document, requests: Path, path: Path) -> None:
@@ -114,4 +115,4 @@ def precompute(
     limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
     settings = Precomputing(table=names("table", table), out=out, **given)
     with within(**limits):
-        return made(part, settings, progress)
+        return replace(made(part, settings, progress), seconds=current().spent)

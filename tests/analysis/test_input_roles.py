@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import pytest
 
-from mari_onnx import optimize
+from mari_onnx import optimize, verify
 from mari_onnx.analysis import input_roles
 from mari_onnx.analysis.input_roles import InputRoles, check_candidates, check_rows, declared_inputs, roles_of
 from mari_onnx.analysis.interpret import Program, interpret
@@ -333,6 +333,8 @@ def test_a_row_for_each_request_is_not_tiled(mode: Mode) -> None:
         check_rows(model, roles_of(model, ["user"], 500, mode))
     with pytest.raises(UserError, match="leave it out of -u"):
         optimize(model.proto, user_inputs=["user"])
+    with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
+        verify(model.proto, model.proto, user_inputs=["user"])
 
 
 def test_rows_of_which_each_request_keeps_its_own() -> None:
@@ -341,6 +343,8 @@ def test_rows_of_which_each_request_keeps_its_own() -> None:
     check_rows(model, roles_of(model, [], 500))
     result = optimize(model.proto, user_inputs=[])
     assert result.report.passed
+    assert verify(model.proto, result).passed
+    assert verify(model.proto, result, user_inputs=["user"], request_key=["id"]).passed
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,10 @@ def items(folder: Path, name: str = "a", rows: range = range(ITEMS), **columns: 
 
 def computed(part: onnx.ModelProto | Path, **options: Any) -> Precomputed:
     given: dict[str, Any] = {"table": "items", "out": "store", "key": "item_id", "workers": 1, **options}
-    found = mari_onnx.precompute(part, **given).precomputed
-    assert found is not None
-    return found
+    report = mari_onnx.precompute(part, **given)
+    assert report.precomputed is not None
+    assert report.seconds is not None and report.seconds > 0
+    return report.precomputed
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:

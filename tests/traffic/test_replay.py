@@ -52,6 +52,7 @@ def test_the_same_predictions(models: Models, tmp_path: Path) -> None:
     assert 0 <= output.quantiles[0] <= output.quantiles[3] <= output.largest < 1e-6
     assert output.allowed is not None and output.largest < output.allowed
     assert judged(report)[0] == "✓"
+    assert report.seconds is not None and report.seconds > 0
     again = mari_onnx.verify(*models, user_inputs="user_*", inputs="worst.jsonl")
     assert again.passed and again.verification and again.verification.differences
 
