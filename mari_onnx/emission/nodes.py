@@ -73,7 +73,8 @@ def _write_instruction(emission: Emission, instruction: Instruction) -> None:
         return
     first = instruction.operands[0]
     assert instruction.of is not None
-    append(emission, proto, len(first.known_shape) if isinstance(first, Tensor) else 1)
+    shape = first.shape if isinstance(first, Tensor) else (1,)
+    append(emission, proto, None if shape is None else len(shape))
     _describe_new(emission, instruction.of)
 
 

@@ -66,7 +66,8 @@ def append_ours(emission: Emission, node: onnx.NodeProto) -> None:
 def append(emission: Emission, node: onnx.NodeProto, rank: int | None = None) -> None:
     """Append a node, or the node of the original that does the same: that has a name, documentation and metadata.
 
-    `rank` is the rank of the first input of a new node. It is None for a node that was copied from the original.
+    `rank` is the rank of the first input of a new node. It is None where that is not known, and for a node that was
+    copied from the original.
     """
     original = emission.model.makers.get(tuple(node.output))
     emission.nodes.append(original if original is not None and _is(emission, original, node, rank) else node)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from tests.graphs import integers, ranking, rewrite_and_check
+from mari_onnx import optimize
+from tests.graphs import Session, assert_equal, integers, parse, ranking, rewrite_and_check
 
 
 @pytest.mark.parametrize("opset", [9, 11, 13, 15, 17, 21])
@@ -40,3 +42,17 @@ def test_a_node_of_our_own_beside_the_original_is_called_otherwise() -> None:
     proto.graph.node[1].name, proto.graph.node[1].doc_string = "/Tanh", "a nonlinearity"
     nodes = rewrite_and_check(proto, rtol=1e-5).model.graph.node
     assert [n.op_type for n in nodes if n.name == "/Tanh"] == ["Tanh"]
+
+
+def test_a_new_node_on_a_tensor_of_unknown_rank() -> None:
+    """The BatchNormalization is in the weights of the Gemm, which reads what is reshaped to any rank."""
+    text = """g (float[1, 64] row, int64[N] dims, float[B, 64] item) => (float[B, 64] y, float[A, C] z) {
+        k = Reshape (item, dims) h = Gemm <transB = 1> (k, w, b) z = BatchNormalization (h, s, s, s, s)
+        sizes = Shape (item) user = Expand (row, sizes) x = Concat <axis = 1> (user, item) y = MatMul (x, v) }"""
+    weights = {"w": integers(64, 64), "b": integers(64), "v": integers(128, 64), "s": np.ones(64, np.float32)}
+    model = parse(text, **weights)
+    result = optimize(model, verify=False).model
+    assert "BatchNormalization" not in [n.op_type for n in result.graph.node]
+    sent = {"row": integers(1, 64), "dims": np.array([3, 64]), "item": integers(3, 64)}
+    for found, wanted in zip(Session(result).run(sent), Session(model).run(sent), strict=True):
+        assert_equal(found, wanted, 1e-4, "y or z")

@@ -234,7 +234,7 @@ def _judge(
 
 def _incomparable(a: Array, b: Array) -> Problem | None:
     if a.shape != b.shape:
-        return Problem("shape", f"shape {list(b.shape)}, but the reference has {list(a.shape)}")
+        return Problem("shape", misplaced(a, b))
     if a.dtype != b.dtype:
         return Problem("type", f"type {b.dtype}, but the reference has {a.dtype}")
     return None
@@ -310,9 +310,6 @@ def _above(number: float) -> str:
 
 
 def _same_function(reference: Array, optimized: Array, bound: float) -> Problem | None:
-    if reference.shape != optimized.shape:
-        shapes = f"shape {list(optimized.shape)}, but the reference has {list(reference.shape)}"
-        return Problem("another function", f"in float64, {shapes}")
     if place := misplaced(reference, optimized):
         return Problem("another function", f"in float64, {place}")
     found = distance(reference, optimized)
@@ -326,7 +323,12 @@ def _same_function(reference: Array, optimized: Array, bound: float) -> Problem 
 
 
 def misplaced(reference: Array, optimized: Array) -> str:
-    """A place where only one of the two is NaN, or the same infinity, in words; "" where there is none."""
+    """A place where only one of the two is NaN, or the same infinity, in words; "" where there is none.
+
+    Arrays of two shapes have no places in common, and the words name the shapes.
+    """
+    if reference.shape != optimized.shape:
+        return f"shape {list(optimized.shape)}, but the reference has {list(reference.shape)}"
     if reference.dtype.kind != "f":
         return ""
     for what, test in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
