@@ -17,10 +17,18 @@ from mari_onnx.errors import ModelError
 def tensor_array(document: Document, tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
     """The values of a stored tensor. An external tensor is a read-only map of its file and not a copy.
 
-    Raises ModelError where external data is missing, too short or outside the model's folder.
+    Raises ModelError where external data is missing, too short or outside the model's folder, and for a type of
+    elements that ONNX does not have.
     """
     if not is_external(tensor):
-        return numpy_helper.to_array(tensor)
+        try:
+            return numpy_helper.to_array(tensor)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"tensor {tensor.name!r} cannot be read: its type is {tensor.data_type}, and it has the shape "
+                f"{list(tensor.dims)} ({error})",
+                "Copy or export the model again.",
+            ) from error
     path, where = external_file(document, tensor)
     shape = tuple(tensor.dims)
     dtype = NUMPY_TYPES.get(tensor.data_type)

@@ -91,7 +91,7 @@ def _is(emission: Emission, original: onnx.NodeProto, node: onnx.NodeProto, rank
             return values
         known = onnx.defs.get_schema(of.op_type, emission.model.opset).attributes.items()
         values = {n: helper.get_attribute_value(a.default_value) for n, a in known if a.default_value.name} | values
-        if "axis" in values:
+        if rank and "axis" in values:  # a scalar has none, and no operator runs on it that needs one
             values["axis"] %= rank
         if of.op_type == "Transpose":
             values.setdefault("perm", [*reversed(range(rank))])

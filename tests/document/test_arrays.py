@@ -37,6 +37,13 @@ def test_inline_and_narrow_types(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array.astype(np.float32), [1.0, -2.0, 0.5])
 
 
+@pytest.mark.parametrize("kind", [TensorProto.UNDEFINED, 99])
+def test_elements_of_no_type(kind: int) -> None:
+    stored = TensorProto(name="v", data_type=kind, dims=[2], raw_data=bytes(8))
+    with pytest.raises(ModelError, match=rf"tensor 'v' cannot be read: its type is {kind}, and it has the shape \[2\]"):
+        tensor_array(from_proto(model()), stored)
+
+
 def test_no_elements(tmp_path: Path) -> None:
     (tmp_path / "e.bin").touch()
     empty = external("e", "e.bin", np.empty((0, 3), np.float32))

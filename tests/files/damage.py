@@ -8,11 +8,13 @@ with fewer bytes than its shape needs.
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Callable, Iterator
 from random import Random
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper
 
 from mari_onnx.document.external import external_tensors
@@ -196,7 +198,7 @@ def _repeat_item(random: Random, model: onnx.ModelProto) -> bool:
 def _reorder(random: Random, model: onnx.ModelProto) -> bool:
     graph = random.choice(list(_graphs(model.graph)))
     items = random.choice((graph.node, graph.input, graph.output))
-    shuffled = [type(item).FromString(item.SerializeToString()) for item in random.sample(list(items), len(items))]
+    shuffled = copy.deepcopy(random.sample(list(items), len(items)))  # a graph within itself is too deep to be read
     del items[:]
     items.extend(shuffled)
     return True
@@ -418,8 +420,10 @@ def _nest(random: Random, model: onnx.ModelProto) -> bool:
         for name in ("then_branch", "else_branch") if node.op_type == "If" and levels < DEEP else ("body",):
             attribute = node.attribute.add(name=name, type=AttributeProto.GRAPH)
             attribute.g.CopyFrom(body)
-        outer = onnx.GraphProto(name="outer", output=model.graph.output, node=[node])
-        body = outer
+        try:
+            body = onnx.GraphProto(name="outer", output=model.graph.output, node=[node])
+        except DecodeError:  # protobuf copies through bytes, and reads no message within so many others
+            return False
     model.graph.node.extend(body.node)
     return True
 

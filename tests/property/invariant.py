@@ -292,7 +292,9 @@ def _check_model(case: Case, result: onnx.ModelProto, runs: list[tuple[dict[str,
         raise BrokenError("other inputs")
     if list(result.graph.output) != list(case.model.graph.output):
         raise BrokenError("other outputs")
-    runtimes = [session(result), session(result, optimized=True)]
+    runtimes = [session(result)]
+    if loads(case.model, optimized=True):  # a Range in a branch, whose scalar it takes for a [1] where it folds an If
+        runtimes.append(session(result, optimized=True))
     for sizes, feeds, results in runs:
         # onnxruntime's own fusion of Reshape does not survive an empty batch.
         for runtime in runtimes if sizes["B"] else runtimes[:1]:

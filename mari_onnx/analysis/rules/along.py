@@ -117,15 +117,21 @@ def softmax(op: Op, ctx: Context) -> Derived:
 def cumsum(op: Op, ctx: Context) -> Derived:
     """CumSum: along one axis, which input 1 names."""
     axis = op.integers(1, "axis")
-    if op.data.dims is None or not isinstance(axis, list):
-        return axis if isinstance(axis, Refused) else Refused("the rank of the input is unknown")
+    if not op.data.dims or not isinstance(axis, list):
+        return axis if isinstance(axis, Refused) else _without_axes(op)
     return run_along(op, ctx, [axis[0] % len(op.data.dims)], [(op.data.dims, op.data.dtype)], op.inputs[1:])
+
+
+def _without_axes(op: Op) -> Refused:
+    """The reason for an input of unknown rank, and for a scalar: onnxruntime loads a CumSum of one, and runs it not."""
+    unknown = op.data.dims is None
+    return Refused("the rank of the input is unknown" if unknown else "the input is a scalar, which has no axis")
 
 
 def layer_normalization(op: Op, ctx: Context) -> Derived:
     """LayerNormalization and RMSNormalization: along the last dimensions, from `axis` on."""
-    if op.data.dims is None or len(op.proto.output) > 1:
-        return Refused("the rank of the input is unknown, or its mean is used")
+    if not op.data.dims or len(op.proto.output) > 1:
+        return Refused("the mean is used, a further output") if op.data.dims else _without_axes(op)
     rank = len(op.data.dims)
     along = range(op.axis % rank, rank)
     derived = run_along(op, ctx, along, [(op.data.dims, op.data.dtype)], op.inputs[1:])
@@ -136,15 +142,15 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
 
 def lp_normalization(op: Op, ctx: Context) -> Derived:
     """LpNormalization: along one axis."""
-    if op.data.dims is None:
-        return Refused("the rank of the input is unknown")
+    if not op.data.dims:
+        return _without_axes(op)
     return run_along(op, ctx, [op.axis % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
 
 
 def arg_extreme(op: Op, ctx: Context) -> Derived:
     """ArgMax and ArgMin: the position of the largest or smallest element along one axis."""
-    if op.data.dims is None:
-        return Refused("the rank of the input is unknown")
+    if not op.data.dims:
+        return _without_axes(op)
     axis = op.axis % len(op.data.dims)
     return run_along(op, ctx, [axis], [(_reduced(op.data.dims, [axis], bool(op.attribute("keepdims", 1))), INT64)])
 
@@ -152,8 +158,8 @@ def arg_extreme(op: Op, ctx: Context) -> Derived:
 def top_k(op: Op, ctx: Context) -> Derived:
     """TopK: the k largest elements along one axis, and their positions."""
     k = op.input(1)
-    if op.data.dims is None:
-        return Refused("the rank of the input is unknown")
+    if not op.data.dims:
+        return _without_axes(op)
     count = op.attribute("k") if k is None else None if k.content is None else k.content.flat[0]
     if count is None:
         return Refused("the k of TopK is computed by the model")
@@ -181,7 +187,7 @@ def reduce(op: Op, ctx: Context) -> Derived:
     rank = len(op.data.dims)
     if not axes:
         axes = [] if op.attribute("noop_with_empty_axes", 0) else list(range(rank))
-    axes = list(dict.fromkeys(a % rank for a in axes))  # one may be there twice
+    axes = list(dict.fromkeys(a % max(rank, 1) for a in axes))[:rank]  # one may be there twice; a scalar has none
     dims, since = _reduced(op.data.dims, axes, bool(op.attribute("keepdims", 1))), ctx.b.count
     derived = run_along(op, ctx, axes, [(dims, op.data.dtype)], op.inputs[1:])
     if isinstance(derived, Refused):

@@ -110,8 +110,10 @@ class _Offered(NamedTuple):
 
 
 def _may_be_replaced(plan: Plan, node: Node) -> bool:
-    """Whether a node is ONNX's own, and none whose rewrite failed the verification."""
+    """Whether a node is ONNX's own on tensors of known rank, and none whose rewrite failed the verification."""
     whole = plan.reading.premises.whole
+    if any(t is not None and t.shape is None for t in (*node.inputs, *node.outputs)):
+        return False
     return is_ours(node, node.op_type) and (node.proto is None or whole.isdisjoint(node.proto.output))
 
 
@@ -119,7 +121,9 @@ def _note(program: Program, offered: _Offered) -> None:
     """Note where a tensor comes from; it is the array of the value that the replaced one was the array of."""
     replaced, tensor, rule = offered.replaced, offered.tensor, offered.kernel.__module__.rpartition(".")[2]
     origins, proto = program.context.origins, replaced.node.proto
-    known = origins.get(replaced) or (None if proto is None else Origin(proto.output[replaced.index], WHOLE, ""))
+    known = origins.get(replaced)
+    if known is None and proto is not None and proto.output[replaced.index] in program.values:
+        known = Origin(proto.output[replaced.index], WHOLE, "")  # and not the scores inside of an attention operator
     if known is not None:
         origins[tensor] = replace(known, rule=rule)
         value = program.values.get(known.value)

@@ -47,6 +47,23 @@ def test_a_kernel_in_a_model_that_is_written() -> None:
     assert provenance.read(result.model)["p"] == provenance.Origin("p", "whole", "slopes")
 
 
+def test_what_replaces_a_node_within_an_operator_comes_from_a_value_of_the_model() -> None:
+    """The scores of attention, which no tensor of the original has."""
+    model = parse(
+        """g (float[1, 64] user, float[B, 3, 4] tokens, float[B, 4] item, float[B, 64] other)
+            => (float[B, 1, 4] y, float[B, 64] z) {
+            q = Unsqueeze (item, one) k = Concat <axis = 1> (tokens, q)
+            y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, k)
+            s = Shape (other) u = Expand (user, s) x = Concat <axis = 1> (u, other) z = MatMul (x, w)
+        }""",
+        one=[1], w=integers(128, 64), domains=', "com.microsoft" : 1',
+    )  # fmt: skip
+    result = optimize(model, verify=False).model
+    assert "Sum" in [node.op_type for node in result.graph.node]  # the products of one query, in place of a MatMul
+    values = {*(info.name for info in model.graph.input), *(name for node in model.graph.node for name in node.output)}
+    assert {origin.value for origin in provenance.read(result).values()} <= {*values, "w"}
+
+
 def test_the_report_names_the_node() -> None:
     for report in (inspect(tower(), user_inputs=["user"]), optimize(tower(), user_inputs=["user"]).report):
         (remark,) = (remark for remark in report.remarks if remark.rule == "kernels")
