@@ -5,6 +5,7 @@
     selected         an integer input selects a row for each candidate: `user` [R, 4], `req_index` [B]
     of another axis  declared, and the leading axis is named otherwise than the candidates': `user` [R, 4]
     shared           declared, without an axis of candidates: `hour` [1] or a scalar
+    of a list        without the axis that counts the candidates of each request: `user` [R, 4], `item` [R, N, 3]
 
 "Declared" means that a glob of `-u` matches the input's name. What the written model takes instead of tiled rows
 depends on the serving mode; see `mari_onnx.serving.mode`.
@@ -16,10 +17,12 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache
 
 import onnx
 
-from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.interpret import Program, interpret
+from mari_onnx.analysis.listwise import Lists, lists_of
 from mari_onnx.analysis.premises import NOTHING
 from mari_onnx.analysis.shared_symbols import leading_names, settle_symbols
 from mari_onnx.document.graph_view import Model, is_named, shape_of
@@ -34,12 +37,16 @@ from mari_onnx.serving.tiled import AS_EXPORTED
 
 @dataclass(frozen=True)
 class InputRoles:
-    """The request's inputs, the names of those that the caller tiles, and the symbols that count candidates."""
+    """The request's inputs, the names of those that the caller tiles, and the symbols that count candidates.
+
+    In a listwise model the candidates of each request have an axis of their own (see `analysis.listwise`).
+    """
 
     inputs: tuple[RequestInput, ...]
     tiled: tuple[str, ...]
     candidates: tuple[str, ...]
     mode: Mode = AS_EXPORTED
+    listwise: bool = False
 
     @property
     def of_requests(self) -> tuple[str, ...]:
@@ -72,14 +79,18 @@ def declared_inputs(model: Model, globs: Sequence[str], whose: str = "user") -> 
 def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXPORTED) -> InputRoles:
     """Decide for every input whether it belongs to the request. Inputs that the globs match do.
 
-    If the inputs have several leading symbols, the graph is interpreted once, to find which of them are equal.
+    If the inputs have several leading symbols, the graph is interpreted once, to find which of them are equal; and so
+    it is if the second axis of some inputs may count the candidates of each request.
 
     Raises UserError for a glob that matches nothing and for a mode that the model does not allow.
     """
     declared = mode.declared({name: f"declared by {glob!r}" for name, glob in declared_inputs(model, globs).items()})
     mode.check(model)
     settle_symbols(model, batch)
-    evidence = _Evidence(declared, _leading_axes(model, batch))
+    program = cache(lambda: interpret(model, NOTHING, CostModel(batch)))
+    if not declared.keys() & model.leading_symbols.keys() and (lists := lists_of(model, program)) is not None:
+        return _of_lists(model, lists, declared, mode)
+    evidence = _Evidence(declared, _leading_axes(model, program))
     roles = {info.name: role for info in model.inputs if (role := _role(info, evidence)) is not None}
     tiled = tuple(name for name, role in roles.items() if role is _Role.TILED)
     inputs = tuple(
@@ -90,6 +101,21 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     candidates = {symbol for name, symbol in stated.items() if name not in roles} or {stated[name] for name in tiled}
     mode.check_tiled(model, tiled, inputs)
     return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode)
+
+
+def _of_lists(model: Model, lists: Lists, declared: Mapping[str, str], mode: Mode) -> InputRoles:
+    """The roles in a listwise model: an input without the candidates' axis is the request's."""
+    found = f"found: it has no axis `{lists.candidates}`, which counts the candidates of each request"
+    leading, inputs = model.leading_symbols, []
+    for info in model.inputs:
+        if info.name in leading and info.name not in lists.items:
+            inputs.append(RequestInput(info.name, REQUESTS, found))
+        elif info.name not in lists.items and shape_of(info):
+            inputs.append(RequestInput(info.name, ONE, declared.get(info.name, found)))
+        elif info.name in declared:
+            inputs.append(RequestInput(info.name, SHARED, f"{declared[info.name]}: it has no axis of candidates"))
+    mode.check_tiled(model, (), inputs)
+    return InputRoles(tuple(inputs), (), (lists.candidates,), mode, listwise=True)
 
 
 def check_candidates(model: Model, given: InputRoles) -> None:
@@ -165,11 +191,11 @@ class LeadingAxes:
     by_index: frozenset[str] = frozenset()
 
 
-def _leading_axes(model: Model, batch: int) -> LeadingAxes:
+def _leading_axes(model: Model, interpreted: Callable[[], Program]) -> LeadingAxes:
     stated, names = model.leading_symbols, leading_names(model)
     if len(set(stated.values())) <= 1:
         return LeadingAxes(stated, stated, names)
-    program = interpret(model, NOTHING, CostModel(batch))
+    program = interpreted()
     proven = {name: program.same.get(symbol, symbol) for name, symbol in stated.items()}
     selected, counts = program.context.row_selectors, set(proven.values())
     return LeadingAxes(

@@ -23,23 +23,25 @@ FAILED = Refused("its rewrite failed the verification", "see what the report say
 class Premises:
     """The roles of inputs, and what follows from them.
 
-    `tiled` are the inputs whose rows the caller repeats, `repeated` the symbols that count those rows, and `rows` says
-    which of them are kept: row 0, say. `candidates` are the symbols that count candidates, and `requests` those
-    that count requests. `reasons` say why an input belongs to the request. `equal` are pairs of extents that are equal
-    by declaration. `items` are inputs that depend on the item alone, if values that depend on these alone are to be
-    told apart. `signature` is how the written model's inputs and outputs differ from the original's.
-    `computes_all_rows` says that a row which no candidate has may make the written model fail: the user model of a
-    split does not see the candidates. With `assume_masked`, scores of attention are taken to be small (see
-    `rules.blocks`). The nodes that compute a tensor in `whole` stay as they are, because their rewrite failed the
-    verification. `long_enough` are symbols of Slices that are as long as they are asked for (see `spans`). Without
-    `cuts_at_symbols`, no axis is cut where a limit would have to be computed: some opsets cannot. Calls with `few`
-    candidates count as much as those with many.
+    `tiled` are the inputs whose rows the caller repeats, `repeated` the symbols that count those rows, and `rows`
+    says which of them are kept: row 0, say. `candidates` are the symbols that count candidates, and `requests`
+    those that count requests; `lists` are those of a listwise model, which the cost model prices for one request.
+    `reasons` say why an input belongs to the request. `equal` are pairs of extents that are equal by declaration.
+    `items` are inputs that depend on the item alone, if values that depend on these alone are to be told apart.
+    `signature` is how the written model's inputs and outputs differ from the original's. `computes_all_rows` says
+    that a row which no candidate has may make the written model fail: the user model of a split does not see the
+    candidates. With `assume_masked`, scores of attention are taken to be small (see `rules.blocks`). The nodes that
+    compute a tensor in `whole` stay as they are, because their rewrite failed the verification. `long_enough` are
+    symbols of Slices that are as long as they are asked for (see `spans`). Without `cuts_at_symbols`, no axis is
+    cut where a limit would have to be computed: some opsets cannot. Calls with `few` candidates count as much as
+    those with many.
     """
 
     tiled: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     rows: Rows = FIRST_ROW
     signature: Signature = AS_IT_WAS
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +57,8 @@ class Premises:
     def cost_model(self, batch: int) -> CostModel:
         """The cost model of calls with `batch` candidates; its `alone` is that of a call with `few`, or with one."""
         counted = (*self.candidates, *self.repeated)
-        many = {ROW: 1, **dict.fromkeys(self.requests, POLICY.requests), **dict.fromkeys(counted, batch)}
+        one = dict.fromkeys((ROW, *self.lists), 1)
+        many = {**one, **dict.fromkeys(self.requests, POLICY.requests), **dict.fromkeys(counted, batch)}
         few = self.few or 1
         return CostModel(batch, many, CostModel(few, {**dict.fromkeys(many, 1), **dict.fromkeys(counted, few)}))
 

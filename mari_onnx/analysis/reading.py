@@ -48,6 +48,7 @@ def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *,
     named = {i: counted_by[names[i]] for i in roles.tiled if names.get(i) in counted_by}
     leading = {**own, **named}
     selected = {leading[name] for name in roles.of_requests if name not in roles.tiled}
+    lists = {*own.values()} if roles.listwise else set()
     mode, requests = roles.mode, requests_symbol(model)
     counted = mode.counted(leading, roles.tiled)
     # All tiled inputs have as many rows as there are candidates, since the caller repeats a row for each of them.
@@ -56,7 +57,8 @@ def premises_of(model: Model, roles: InputRoles, items: Collection[str] = (), *,
         tiled=roles.tiled,
         repeated=tuple(counted),
         candidates=roles.candidates,
-        requests=(*sorted(selected), requests),
+        requests=(*sorted(selected - lists), requests),
+        lists=tuple(sorted(lists)),
         rows=mode.rows(requests),
         signature=mode.signature(leading, roles.tiled, requests),
         reasons={i.name: i.reason for i in roles.inputs},

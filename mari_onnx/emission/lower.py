@@ -184,6 +184,9 @@ def _reshape(lowered: Lowered, node: Node) -> _Operator:
         return _unsqueeze(lowered, source, shape)
     if sum(not isinstance(e, int) for e in shape) <= 1:
         return "Reshape", [source, arithmetic.integers([e if isinstance(e, int) else -1 for e in shape])], {}
+    if all(isinstance(e, int) or source.known_shape[i : i + 1] == (e,) for i, e in enumerate(shape)):
+        # [R, N, 1] to [R, N]: a 0 is the source's extent at that place, so that no extent has to be computed.
+        return "Reshape", [source, arithmetic.integers([e if isinstance(e, int) else 0 for e in shape])], {}
     if arithmetic.opset >= ALLOWZERO:
         return "Reshape", [source, arithmetic.shape(shape, TensorProto.INT64, source)], {"allowzero": 1}
     return _reshape_without_zeros(lowered, source, shape)

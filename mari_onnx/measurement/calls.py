@@ -22,7 +22,7 @@ from mari_onnx.serving.names import GUARD_OUTPUT
 from mari_onnx.serving.recompose import SENT, sent_inputs
 from mari_onnx.verification.inputs.calls import Drawn, Given
 from mari_onnx.verification.inputs.cases import EFFORTS, Batches, Case
-from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, own_batch
+from mari_onnx.verification.inputs.draw import LENGTH, Input, batch_symbols, inputs_of, listed_rows, own_batch
 from mari_onnx.verification.inputs.fixed_extents import that_run
 from mari_onnx.verification.inputs.ranges import Trace, traced_or_noted
 from mari_onnx.verification.runtimes.answers import answering
@@ -177,7 +177,10 @@ def settings(pair: Pair, options: Options, notes: list[Note]) -> list[Setting]:
 
 
 def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
-    """The inputs with the given extents. Raises UserError for one that is of no axis, or of the candidates'."""
+    """The inputs with the given extents, and one request in a call of a listwise model unless another number is given.
+
+    Raises UserError for an extent that is of no axis, or of the candidates'.
+    """
     axes = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
     for name, extent in options.extents.items():
         if name not in axes:
@@ -187,7 +190,8 @@ def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
             raise UserError(f"axis `{name}` counts the candidates", "Give their numbers with --batch.")
         if extent < 1:
             raise UserError(f"the extent {extent} of axis `{name}` is too small", "Give 1 or more.")
-    return [replace(each, dims=tuple(options.extents.get(str(dim), dim) for dim in each.dims)) for each in inputs]
+    extents = {**dict.fromkeys(listed_rows(inputs), 1), **options.extents}
+    return [replace(each, dims=tuple(extents.get(str(dim), dim) for dim in each.dims)) for each in inputs]
 
 
 def _unknown_extents(inputs: Sequence[Input], traced: Trace) -> list[Note]:

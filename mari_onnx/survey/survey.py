@@ -44,7 +44,7 @@ def survey(document: Document, settings: Settings, requests: Requests | None, pr
         SurveyedInput(i.name, i.dtype, i.shape, roles.get(i.name, "candidates"), feeds.of(i.name), within.get(i.name))
         for i in own.inputs
     )
-    free = [i.name for i in own.inputs if i.name not in roles]
+    free = [] if plan.reading.roles.listwise else [i.name for i in own.inputs if i.name not in roles]
     chosen = _chosen(free, within)
     left = max(len(chosen) - MOST, 0)
     declarations = []

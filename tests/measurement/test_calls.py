@@ -176,6 +176,18 @@ def test_the_extent_of_a_history_is_said_or_given() -> None:
     assert notes == []
 
 
+def test_a_call_of_a_listwise_model_has_one_request() -> None:
+    model = parse(
+        "g (float[R, 3] user, float[R, N, 3] item) => (float[R, N] y) {"
+        "u = Unsqueeze (user, one) s = Mul (item, u) y = ReduceSum <keepdims = 0> (s, two) }",
+        one=[1], two=[2],
+    )  # fmt: skip
+    (found,) = made(as_pair(model, model), batches=(40,))
+    assert found.feeds[0][0]["item"].shape == (1, 40, 3)
+    (found,) = made(as_pair(model, model), batches=(40,), extents={"R": 2})
+    assert found.feeds[0][0]["user"].shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("extents", "message"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -51,11 +51,16 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
 
 @dataclass(frozen=True)
 class Input:
-    """A graph input. `dims` are extents or symbols; an axis that the model leaves unnamed has a symbol of its own."""
+    """A graph input. `dims` are extents or symbols; an axis that the model leaves unnamed has a symbol of its own.
+
+    `listed` is the symbol `N` of a listwise model, with scores [R, N] for N candidates of each of R requests. All
+    inputs of such a model have it, also those without the axis.
+    """
 
     name: str
     dtype: np.dtype[np.generic]
     dims: tuple[int | str, ...]
+    listed: str | None = None
 
     def shape(self, extents: Mapping[str, int]) -> tuple[int, ...]:
         """The shape where the symbols have these extents."""
@@ -89,7 +94,26 @@ def inputs_of(session: ort.InferenceSession) -> list[Input]:
             )
         dims = tuple(d if isinstance(d, int) else d or f"{arg.name}[{axis}]" for axis, d in enumerate(arg.shape))
         found.append(Input(arg.name, dtype, dims))
-    return found
+    listed = _listed(found, [output.shape for output in session.get_outputs()])
+    return [replace(each, listed=listed) for each in found]
+
+
+def _listed(inputs: Sequence[Input], outputs: Sequence[Sequence[int | str | None]]) -> str | None:
+    """The symbol that counts the candidates of each request: the second axis of all outputs, and not of all inputs.
+
+    Of user [R, 64], item [R, N, 16] and scores [R, N] it is N.
+    """
+    counted = {str(shape[1]) if len(shape) > 1 and isinstance(shape[1], str) else None for shape in outputs}
+    second = {each.name: each.dims[1] for each in inputs if len(each.dims) > 1}
+    (symbol,) = counted if len(counted) == 1 else (None,)
+    leading = {each.dims[0] for each in inputs if second.get(each.name) == symbol}
+    others = {each.dims[0] for each in inputs if each.dims and second.get(each.name) != symbol}
+    return symbol if symbol is not None and symbol not in leading and leading & others else None
+
+
+def listed_rows(inputs: Iterable[Input]) -> frozenset[str]:
+    """The symbols of leading axes that count requests, because the candidates of each have an axis of their own."""
+    return frozenset(each.rows for each in inputs if each.listed is not None and each.rows is not None)
 
 
 def own_batch(inputs: Iterable[Input]) -> int | None:
@@ -105,9 +129,12 @@ def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> se
 
     They are the symbols of leading axes, of which there may be several, because an exporter may name the batch of each
     input differently. Those in `requests`, those that are also the symbol of an inner axis, and those of axes that are
-    drawn apart, are left out. Where no input has a dynamic leading axis, the inner ones count candidates.
+    drawn apart, are left out. Where no input has a dynamic leading axis, the inner ones count candidates. In a listwise
+    model one symbol does.
     """
     inputs = list(inputs)
+    if listed := {each.listed for each in inputs if each.listed is not None}:
+        return listed
     inner = {dim for each in inputs for dim in each.dims[1:] if isinstance(dim, str)}
     leading = {each.rows for each in inputs if each.rows is not None}
     return {s for s in leading - inner or leading or inner if APART not in s} - set(requests)

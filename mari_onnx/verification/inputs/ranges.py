@@ -19,7 +19,7 @@ import numpy as np
 from mari_onnx.errors import UserError
 from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs import references
-from mari_onnx.verification.inputs.draw import Bounds, Input, extents
+from mari_onnx.verification.inputs.draw import Bounds, Input, extents, listed_rows
 from mari_onnx.verification.inputs.tagging import Tagged, tag
 from mari_onnx.verification.inputs.tracers import bounds
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
@@ -29,9 +29,9 @@ from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
 class Trace:
     """What tracing found.
 
-    `bounds` are the ranges by input. `requests` are the symbols of leading axes whose rows another input selects, so
-    that they count requests. `tables` are, by input, the stored tables whose rows it indexes, each with the offset that
-    is added to the id.
+    `bounds` are the ranges by input. `requests` are the symbols of leading axes that count requests: those of a
+    listwise model, and those whose rows another input selects. `tables` are, by input, the stored tables whose rows it
+    indexes, each with the offset that is added to the id.
     """
 
     bounds: dict[str, Bounds]
@@ -63,7 +63,7 @@ class Trace:
 
 def trace(source: Source, inputs: Sequence[Input]) -> Trace:
     """Trace the inputs of a model. Raises RunError where it runs on neither ones nor zeros with few candidates."""
-    requests: frozenset[str] = frozenset()
+    requests = listed_rows(inputs)
     while True:
         tagged = _tagged_at(source, inputs, requests)
         found = references.requests(tagged)
@@ -83,7 +83,7 @@ def traced_or_noted(
         traced = trace(source, inputs)
     except RunError as error:
         problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
-        return Trace({}).overridden(ranges, inputs), [Note("inputs-drawn", problem)]
+        return Trace({}, listed_rows(inputs)).overridden(ranges, inputs), [Note("inputs-drawn", problem)]
     unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
     said = f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"
     return traced.overridden(ranges, inputs), [Note("inputs-drawn", said)] if unknown else []

@@ -125,7 +125,8 @@ REFUSED = [
     ("float[B,4] x, int64[L,4] i", "y = GatherElements <axis = 1> (x, i)",
      "GatherElements of inputs whose extents B and L may differ"),
     ("float[B,4] x, int64[N] s", "r = Reshape (x, s) y = CumSum (r, axis)", "the rank of the input is unknown"),
-    ("float[B,4] x", "r = ReduceSum <keepdims = 0> (x) y = CumSum (r, axis)", "the input is a scalar, which has no axis"),
+    ("float[B,4] x", "r = ReduceSum <keepdims = 0> (x) y = CumSum (r, axis)",
+     "the input is a scalar, which has no axis"),
     ("float[B,4] x", "r = ReduceSum <keepdims = 0> (x) y = LpNormalization <axis = -1> (r)",
      "the input is a scalar, which has no axis"),
     # attention and fused operators

@@ -28,7 +28,7 @@ def test_what_is_left_alone() -> None:
     kept(parse(TEXT.replace("item, e", "e, item"), e=np.float32(2)))
     kept(parse(TEXT.replace("float[B, 6] y", "float[B, N] y"), e=np.full((2, 1, 1), 2, np.float32)))
     kept(parse(TEXT.replace("float[", "int64["), e=np.int64(2)))
-    text = "g (float[B, 6] item, int64[N] s) => (float[A, C] y) { r = Reshape (item, s) y = Pow (r, e) }"
+    text = "g (float[B, 6] item, int64[N] s) => (float[A, C] y) { r = Reshape (item, s) p = Pow (r, e) y = Relu (p) }"
     kept(parse(text, e=np.float32(2)))  # of unknown rank
 
 

@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from mari_onnx.verification.inputs.cases import Style
-from mari_onnx.verification.inputs.draw import LENGTH, REQUESTS, Bounds, Input, batch_symbols, draw, edges, extents
+from mari_onnx.verification.inputs.draw import (
+    LENGTH,
+    REQUESTS,
+    Bounds,
+    Input,
+    batch_symbols,
+    draw,
+    edges,
+    extents,
+    inputs_of,
+    listed_rows,
+)
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +43,33 @@ def test_requests_and_lengths_are_not_the_batch() -> None:
 
 def test_candidates_on_an_inner_axis() -> None:
     assert batch_symbols([Input("user", FLOAT, (1, 8)), Input("items", FLOAT, (1, "n", 8))]) == {"n"}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "outputs", "listed"),
+    [
+        ([["R", 24], ["R", "L", 4], ["R", "N", 8]], [["R", "N"]], "N"),
+        ([[1, 24], [1, "N", 8]], [[1, "N"], [1, "N", 2]], "N"),
+        ([["R", 24], ["R", "N", 8]], [["R", "N"], ["R", 2]], None),
+        ([["R", 24], ["N", 4], ["R", "N", 8], ["N", "N"]], [["R", "N"]], None),
+        ([["R", "N", 24], ["R", "N", 8]], [["R", "N"]], None),
+        ([["R", 24], ["R", "N", 8]], [["R", None]], None),
+    ],
+    ids=["a length beside it", "one request", "an output without it", "it leads as well", "no request", "not named"],
+)
+def test_the_candidates_of_a_listwise_model(
+    shapes: list[list[int | str | None]], outputs: list[list[int | str | None]], listed: str | None
+) -> None:
+    session = Mock()
+    session.get_inputs.return_value = [
+        SimpleNamespace(name=f"x{i}", type="tensor(float)", shape=s) for i, s in enumerate(shapes)
+    ]
+    session.get_outputs.return_value = [SimpleNamespace(shape=s) for s in outputs]
+    inputs = inputs_of(session)
+    assert {each.listed for each in inputs} == {listed}
+    if listed is not None:
+        assert batch_symbols(inputs) == {"N"}
+        assert listed_rows(inputs) == {each.rows for each in inputs} - {None}
 
 
 def test_ids_fill_their_range_and_rows_differ() -> None:

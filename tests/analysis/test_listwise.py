@@ -1,0 +1,109 @@
+"""Listwise models: candidates of each request have the second axis, and what lacks it is the request's."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from mari_onnx import inputs, inspect, optimize, split
+from mari_onnx.analysis.input_roles import roles_of
+from mari_onnx.analysis.interpret import interpret
+from mari_onnx.analysis.listwise import lists_of
+from mari_onnx.analysis.premises import NOTHING
+from mari_onnx.document.graph_view import Model
+from mari_onnx.document.read import from_proto
+from mari_onnx.ir.cost import CostModel
+from tests.graphs import Session, integers, parse
+
+SHAPES = "float[R, 24] user, float[R, N, 8] item) => (float[{scores}] y)"
+BODY = """
+    sizes = Shape <start = 1, end = 2> (item) target = Concat <axis = 0> (one, sizes, one)
+    row = Unsqueeze (user, one) users = Tile (row, target)
+    x = Concat <axis = -1> (users, item) h = MatMul (x, w) r = Relu (h) y = ReduceSum <keepdims = 0> (r, last)
+"""
+
+
+def reranker(shapes: str = SHAPES, scores: str = "R, N") -> onnx.ModelProto:
+    text = f"g ({shapes.format(scores=scores)} {{ {BODY} }}"
+    return parse(text, w=integers(32, 16), one=[1], last=[2])
+
+
+def lists(proto: onnx.ModelProto) -> tuple[str, set[str]] | None:
+    model = Model(from_proto(proto))
+    found = lists_of(model, lambda: interpret(model, NOTHING, CostModel(500)))
+    return None if found is None else (found.candidates, set(found.items))
+
+
+@pytest.mark.parametrize("scores", ["R, N", "rows, columns", "?, ?"])
+def test_the_axis_of_the_candidates_in_a_request(scores: str) -> None:
+    """The exporter may name the axes of the scores otherwise: the graph says how long they are."""
+    assert lists(reranker(scores=scores)) == ("N", {"item"})
+
+
+def test_one_request_in_each_call() -> None:
+    proto = reranker("float[1, 24] user, float[1, N, 8] item) => (float[1, N] y)")
+    assert lists(proto) == ("N", {"item"})
+    report = optimize(proto).report
+    assert [(i.name, i.rows) for i in report.request_inputs] == [("user", "one")]
+    assert report.changed
+    assert report.passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "float[B, L, 8] history, float[B, 8] item) => (float[B, 8] y) { s = ReduceMax <axes = [1], keepdims = 0> "
+        "(history) y = Add (s, item) }",
+        "float[B, 8] user, float[B, 8] item) => (float[B, 8] y) { y = Add (user, item) }",
+        "float[R, N, 8] user, float[R, N, 8] item) => (float[R, N, 8] y) { y = Add (user, item) }",
+        "float[B, 1] user, float[B, N] item) => (float[B, 1] y, float[B, N] w) { w = Mul (user, item) "
+        "y = ReduceMax <axes = [1]> (w) }",
+        "float[R, 8] user, float[R, N, 8] item) => (float[N, R, 8] y) { t = Unsqueeze (user, one) a = Add (t, item) "
+        "y = Transpose <perm = [1, 0, 2]> (a) }",
+    ],
+    ids=["a history", "no second axis", "all alike", "an output without it", "candidates first"],
+)
+def test_what_is_not_listwise(text: str) -> None:
+    assert lists(parse(f"g ({text}", one=[1])) is None
+
+
+def test_the_users_part_is_computed_once_for_each_request() -> None:
+    proto = reranker()
+    result = optimize(proto, batch=200)
+    report = result.report
+    assert [(i.name, i.rows) for i in report.request_inputs] == [("user", "requests")]
+    assert "it has no axis `N`, which counts the candidates of each request" in report.request_inputs[0].reason
+    assert report.cost_before is not None
+    assert report.cost_after is not None
+    assert report.cost_before.macs == 200 * 32 * 16  # of one request
+    assert report.cost_after.macs == 24 * 16 + 200 * 8 * 16
+    assert report.cost_after.macs_fixed == 24 * 16
+    assert report.verification is not None
+    assert report.verification.passed
+    assert {200, 7, 1} <= {each.batch for each in report.verification.differences}
+    before, after = Session(proto), Session(result.model)
+    for requests, candidates in ((1, 1), (3, 5), (5, 3), (1, 0), (0, 4)):
+        given = {"user": integers(requests, 24), "item": integers(requests, candidates, 8, seed=1)}
+        for found, wanted in zip(after.run(given), before.run(given), strict=True):
+            np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+def test_no_input_needs_to_be_declared() -> None:
+    report = inputs(reranker())
+    assert report.survey is not None
+    assert [(each.name, each.rows) for each in report.survey.inputs] == [("user", "requests"), ("item", "candidates")]
+    assert not report.survey.declarations
+
+
+def test_a_split_sends_a_row_for_each_request() -> None:
+    found = split(reranker())
+    assert found.report.passed
+    assert found.report.split is not None
+    assert [(c.role, c.bytes) for c in found.report.split.crossings if c.dtype == "float"] == [("user", 16 * 4)]
+
+
+def test_the_symbols_of_a_listwise_model() -> None:
+    roles = roles_of(Model(from_proto(reranker())), [], 500)
+    assert (roles.candidates, roles.tiled, roles.listwise) == (("N",), (), True)
+    assert not inspect(reranker("float[R, 24] user, float[R, 1, 8] item) => (float[R, 1] y)")).request_inputs
