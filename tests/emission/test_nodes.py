@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,12 @@ def test_a_new_node_on_a_tensor_of_unknown_rank() -> None:
     text = """g (float[1, 64] row, int64[N] dims, float[B, 64] item) => (float[B, 64] y, float[A, C] z) {
         k = Reshape (item, dims) h = Gemm <transB = 1> (k, w, b) z = BatchNormalization (h, s, s, s, s)
         sizes = Shape (item) user = Expand (row, sizes) x = Concat <axis = 1> (user, item) y = MatMul (x, v) }"""
-    weights = {"w": integers(64, 64), "b": integers(64), "v": integers(128, 64), "s": np.ones(64, np.float32)}
+    weights: dict[str, Any] = {
+        "w": integers(64, 64),
+        "b": integers(64),
+        "v": integers(128, 64),
+        "s": np.ones(64, np.float32),
+    }
     model = parse(text, **weights)
     result = optimize(model, verify=False).model
     assert "BatchNormalization" not in [n.op_type for n in result.graph.node]
