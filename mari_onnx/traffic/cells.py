@@ -215,12 +215,11 @@ def fitted(given: Array, each: Input, wrong: Callable[[int, object], UserError])
     return found
 
 
-def padded(ragged: Cells, length: int, how: Column, where: Where | None = None) -> Array:
+def padded(ragged: Cells, length: int, how: Column, where: Where) -> Array:
     """The rows as one array [rows, length, ...]. Raises UserError where that takes padding or cutting unasked."""
     assert ragged.lengths is not None
     lengths = ragged.lengths
     longer, shorter = np.flatnonzero(lengths > length), np.flatnonzero(lengths < length)
-    where = where or Where("a request", how.column, 0)
     if longer.size and how.keep is None:
         raise where.wrong(
             int(longer[0]), f"a list of {lengths[longer[0]]} values, and the model takes {length}",

@@ -94,6 +94,8 @@ def _matching(pattern: str) -> list[str]:
     if "://" not in pattern:
         if Path(pattern).is_dir():
             return [str(path) for path in Path(pattern).rglob("*.parquet")]
+        if Path(pattern).is_file():  # also one whose name looks like a pattern, such as logs[1].parquet
+            return [pattern]
         return [path for path in glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
     system, within = _fsspec(pattern)
     try:

@@ -90,8 +90,10 @@ class Layout:
             found[COUNTS] = Cells(counts)
         return found
 
-    def feeds(self, pieces: Sequence[Mapping[str, Cells]]) -> tuple[dict[str, Array], int]:
+    def feeds(self, pieces: Sequence[Mapping[str, Cells]], place: object, row: int) -> tuple[dict[str, Array], int]:
         """The inputs of one request, with a row for each candidate in all of them, and the number of candidates.
+
+        `place` is where its rows stand, in words, and `row` the number of its first row there.
 
         Inputs of which the model takes one row have all of them, too; see `one_row`. Raises UserError where lists have
         several lengths, and no padding is given.
@@ -104,7 +106,7 @@ class Layout:
                 if own.lengths is None:
                     found[name] = own.values
                 else:
-                    found[name] = padded(own, int(own.lengths.max(initial=0)), how)
+                    found[name] = padded(own, int(own.lengths.max(initial=0)), how, Where(place, how.column, row))
         candidates = max((len(values) for values in found.values()), default=0)
         for each in self.inputs:
             if each.how.value is not None:

@@ -92,7 +92,7 @@ class Precompute:
                 raise UserError(
                     f"{place}, column `{self.key}`, row {row + 1}: the key is missing", "Give each row a key."
                 )
-            feeds, rows = self.layout.feeds([self.layout.read(batch, place, at)])
+            feeds, rows = self.layout.feeds([self.layout.read(batch, place, at)], place, at)
             try:
                 yield keys, _checked(_outputs(self.layout, feeds, rows, run), rows)
             except RunError as error:

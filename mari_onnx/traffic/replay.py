@@ -116,7 +116,7 @@ class _Rows:
         ordered = files
         if options.sort:
             say("sorting the logs", 0, 1)
-            ordered = in_order(files, options.request_id, read.columns, folder)
+            ordered = in_order(files, options.request_id, read, folder)
         say("reading the ids of requests", 0, 1)
         return cls(files, read, plan(ordered, options.request_id), options.request_id)
 

@@ -55,14 +55,14 @@ def requests(task: Task, layout: Layout, column: str, chosen: Chosen = ALL) -> I
             for start, stop, own in _runs(ids):
                 if own != key:
                     if pieces:
-                        yield Request(number, key, *layout.feeds(pieces))
+                        yield Request(number, key, *layout.feeds(pieces, f"request {key}", 0))
                     number, key, pieces = number + 1, own, []
                 if chosen.takes(number, own):
                     pieces.append(_rows(rows, start, stop))
         if chosen.numbers is not None and number > max(chosen.numbers, default=-1):
             break
     if pieces:
-        yield Request(number, key, *layout.feeds(pieces))
+        yield Request(number, key, *layout.feeds(pieces, f"request {key}", 0))
 
 
 def _runs(ids: Any) -> Iterator[tuple[int, int, Any]]:

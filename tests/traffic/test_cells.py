@@ -133,9 +133,9 @@ def test_lists_that_need_padding_and_have_none() -> None:
     refused("row 102: a list of 1 values beside one of 2", [[1, 2], [3]], pa.list_(pa.int64()), "int64", 2)
     refused("row 101: a list of 3 values, and the model takes 2", [[1, 2, 3]], pa.list_(pa.int64()), "int64", 2)
     ragged = of([[1, 2], [3]], pa.list_(pa.int64()), "int64", "L")
-    assert padded(ragged, 2, Column("clicks", pad=0)).tolist() == [[1, 2], [3, 0]]
+    assert padded(ragged, 2, Column("clicks", pad=0), WHERE).tolist() == [[1, 2], [3, 0]]
     with pytest.raises(UserError, match="column `clicks`"):
-        padded(ragged, 2, Column("clicks"))
+        padded(ragged, 2, Column("clicks"), WHERE)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ def test_a_pattern_a_folder_and_an_address(tmp_path: Path) -> None:
         found(["nowhere://logs/*.parquet"])
 
 
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    path = write(tmp_path / "logs[1].parquet", rows(3))
+    assert [file.path for file in found([str(path)])] == [str(path)]
+
+
 def test_partitions_are_columns(tmp_path: Path) -> None:
     days(tmp_path / "logs", rows(9))
     file = found(["logs"])[1]

@@ -371,6 +371,8 @@ def test_words_that_mean_nothing(models: Models, tmp_path: Path) -> None:
     write(tmp_path / "logs" / "a.parquet", LOGS)
     refused(models, "there is no engine 'spark'", engine="spark")
     refused(models, "no file matches", requests="nothing/*.parquet")
+    Path("nothing").mkdir()
+    refused(models, "no file matches nothing", requests="nothing")
     Path("map.toml").write_text('[inputs]\nuser = "user_id"\n', encoding="utf-8")
     refused(models, "names input `user`, which the model does not have", columns="map.toml")
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mari_onnx.document.graph_view import shape_of
+from mari_onnx.errors import UserError
 from mari_onnx.traffic import files, requests
 from mari_onnx.traffic.layout import Layout, layout
 from mari_onnx.traffic.plan import plan
 from mari_onnx.traffic.requests import Chosen
 from mari_onnx.verification.inputs.draw import Input
-from tests.traffic.logs import MODEL, by_request, days, feeds, rows
+from tests.traffic.logs import MODEL, by_request, changed, days, feeds, rows, write
 
 LOGS = rows(40)
 
@@ -61,3 +62,13 @@ def test_a_share_of_requests() -> None:
     assert 1_800 < taken < 2_200
     assert all(Chosen(0.2).takes(0, key) for key in range(2_000) if Chosen(0.1).takes(0, key))
     assert Chosen(0.5).takes(0, 7) == Chosen(0.5).takes(3, np.int64(7))
+
+
+def test_lists_of_several_lengths_in_one_request(tmp_path: Path) -> None:
+    """What a row group shows to be wrong is told with its name; this shows only where the rows of a request are."""
+    write(tmp_path / "logs" / "a.parquet", changed(LOGS, lambda i, row: i == 1, user_hist=[1, 2]))
+    free = [Input(each.name, each.dtype, ("B", "L")) if each.name == "user_hist" else each for each in inputs()]
+    found = files.found(["logs"])
+    read_as = layout(free, [], {}, found)
+    with pytest.raises(UserError, match="request 0, column `user_hist`, row 2: a list of 2 values beside one of 4"):
+        list(requests.requests(plan(found, "request").tasks[0], read_as, "request"))

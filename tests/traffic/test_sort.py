@@ -13,10 +13,22 @@ from pyarrow import parquet
 import mari_onnx
 from mari_onnx.errors import UserError
 from mari_onnx.traffic import sort
+from mari_onnx.traffic.columns import Column
 from mari_onnx.traffic.files import found
+from mari_onnx.traffic.layout import Fed, Layout
+from mari_onnx.verification.inputs.draw import Input
 from tests.traffic.logs import by_request, days, rows, write
 
 LOGS = rows(60)
+
+
+WHOLE, TEXT = np.dtype(np.int64), np.dtype(np.str_)
+
+
+def reading(*names: str) -> Layout:
+    """How these columns are read."""
+    kinds = {"item_id": (WHOLE, ("B",)), "user_hist": (WHOLE, ("B", 4)), "date": (TEXT, ("B",))}
+    return Layout(tuple(Fed(Input(name, *kinds[name]), Column(name), "candidates") for name in names), nested=False)
 
 
 def shuffled(seed: int) -> list[dict[str, Any]]:
@@ -38,7 +50,7 @@ def test_rows_of_a_request_are_together_and_in_order(
     types = {"numbers": pa.int64(), "words": pa.string(), "dictionary": pa.dictionary(pa.int8(), pa.string())}
     days(tmp_path / "logs", given, request=types[kind])
     (tmp_path / "sorted").mkdir()
-    made = sort.in_order(found(["logs"]), "request", ["item_id", "user_hist", "date"], tmp_path / "sorted")
+    made = sort.in_order(found(["logs"]), "request", reading("item_id", "user_hist", "date"), tmp_path / "sorted")
     assert len(made) > 1 if size == 2_000 else len(made) == 1
     got = [row for file in made for row in parquet.read_table(file.path).to_pylist()]
     assert list(got[0]) == ["request", "item_id", "user_hist", "date"]
@@ -69,4 +81,25 @@ def test_a_replay_of_logs_in_any_order(models: tuple[Path, Path], tmp_path: Path
 def test_an_id_that_is_missing(tmp_path: Path) -> None:
     write(tmp_path / "logs" / "a.parquet", [*LOGS[:20], {**LOGS[20], "request": None}])
     with pytest.raises(UserError, match=r"a\.parquet, row group 1, column `request`, row 4: the id of the request is"):
-        sort.in_order(found(["logs"]), "request", [], tmp_path)
+        sort.in_order(found(["logs"]), "request", reading("item_id"), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"item_id": None}, {"user_hist": [1, None, 3, 4]}, {"user_hist": [1, 2]}])
+def test_an_error_names_the_file_that_was_given(models: tuple[Path, Path], tmp_path: Path, wrong: Any) -> None:
+    """And not the temporary one that its rows were sorted into."""
+    write(tmp_path / "logs" / "a.parquet", LOGS[:30])
+    write(tmp_path / "logs" / "b.parquet", [*LOGS[30:60], {**LOGS[60], **wrong}])
+    column = next(iter(wrong))
+    with pytest.raises(UserError, match=rf"logs/b\.parquet, row group 1, column `{column}`, row 14: "):
+        mari_onnx.replay(*models, requests="logs", request_id="request", user_inputs="user_*", sort=True)
+
+
+def test_values_that_do_not_have_the_first_files_type(tmp_path: Path) -> None:
+    """Narrow numbers and wide ones go together as long as values fit."""
+    write(tmp_path / "logs" / "a.parquet", LOGS[:30], item_id=pa.int8())
+    write(tmp_path / "logs" / "b.parquet", LOGS[30:60])
+    (made,) = sort.in_order(found(["logs"]), "request", reading("item_id"), tmp_path)
+    assert made.types["item_id"] == pa.int8()
+    write(tmp_path / "logs" / "c.parquet", [*LOGS[60:90], {**LOGS[90], "item_id": 300}])
+    with pytest.raises(UserError, match=r"c\.parquet, row group 1, column `item_id`: it holds int64, and int8 in the"):
+        sort.in_order(found(["logs"]), "request", reading("item_id"), tmp_path)
