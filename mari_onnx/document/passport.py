@@ -90,6 +90,12 @@ def fingerprint(proto: onnx.ModelProto) -> str | None:
     return value(proto, FINGERPRINT)
 
 
+def request_inputs(proto: onnx.ModelProto) -> frozenset[str]:
+    """The inputs of a written model that belong to the request; none of a model that says nothing about it."""
+    names = json.loads(value(proto, ROLES) or "{}")
+    return frozenset(names) & {info.name for info in proto.graph.input}
+
+
 def check_parts(parts: Mapping[Role, Document], *, complete: bool) -> str | None:
     """The fingerprint that all models of a split have. Models without one are passed over, unless it is `complete`.
 

@@ -94,7 +94,7 @@ def failed(replay: Replay) -> str:
     """The sentence of the verdict on a replay that did not pass."""
     found = list(problems(replay))
     if not replay.compared and not found:
-        return "Nothing was compared: no request was drawn"
+        return f"Nothing was compared: {'no request was drawn' if replay.recorded else 'the logs have no requests'}"
     said = found[0] if found else ""
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     if replay.broken:
@@ -107,7 +107,7 @@ def failed(replay: Replay) -> str:
 def replayed(replay: Replay) -> str:
     """The sentence of the verdict on a replay that passed."""
     largest = max((each.largest / each.scale for each in replay.outputs if each.scale), default=0.0)
-    said = f"{_requests(replay.compared)} with {count(replay.rows)} candidates"
+    said = f"{_requests(replay.compared)} with {count(replay.rows)} candidate{'s' * (replay.rows != 1)}"
     said += f", at most {small(largest)} of the scale apart"
     times = {each.model: each.seconds for each in replay.latency}
     if times.get("optimized"):

@@ -77,6 +77,9 @@ def found(patterns: Sequence[str]) -> list[File]:
     """
     paths = sorted({path for pattern in patterns for path in _matching(pattern)})
     if not paths:
+        for folder in patterns:
+            if Path(folder).is_dir():
+                raise UserError(f"the folder {folder} has no files that end in .parquet", "Name them: 'logs/*'.")
         raise UserError(f"no file matches {' '.join(patterns)}", "Quote the pattern, such as 'logs/date=*/*.parquet'.")
     system, _ = _opened(paths[0])
     places = [_within(path) for path in paths]

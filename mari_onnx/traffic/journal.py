@@ -1,8 +1,9 @@
 """The journal of a run: which tasks have ended, and with what.
 
-Each line is a JSON object: the first says what run it is of, the others are tasks with their results, in the order in
-which they ended. A line is written when its task has ended, and flushed to the disk. A process that is killed while it
-writes leaves a line without an end, which is cut off; that task is done again. So each task counts exactly once.
+Each line is a JSON object: the first says what run it is of, under the key `journal`, by which a journal is told from
+other files. The others are tasks with their results, in the order in which they ended. A line is written when its task
+has ended, and flushed to the disk. A process that is killed while it writes leaves a line without an end, which is cut
+off; that task is done again. So each task counts exactly once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mari_onnx.errors import UserError
+
+MARK = b'{"journal": '
+"""The beginning of each journal."""
 
 
 class Journal:
@@ -39,7 +43,8 @@ def journal(path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Jou
     """The journal of a run. With `resume` the tasks count that it has already.
 
     It stays where anything is raised inside, and is removed at the end. Raises UserError where it cannot be written,
-    where it is of another run, with `resume`, and where it could be gone on with, without.
+    for a file that is something else, where it is of another run, with `resume`, and where it could be gone on with,
+    without.
     """
     found, done, end = _read(path)
     if resume and found is not None and found != run:
@@ -63,7 +68,7 @@ def journal(path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Jou
             file.truncate(end)
             file.seek(end)
         else:
-            _write(file, run)
+            _write(file, {"journal": run})
         opened = Journal(file, done if going_on else {})
         yield opened
     if not opened.stays:
@@ -71,10 +76,15 @@ def journal(path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Jou
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, dict[int, Any], int]:
-    """The run, the results, and where the last whole line ends; (None, {}, 0) where there is no journal."""
+    """The run, the results, and where the last whole line ends; (None, {}, 0) where there is no journal.
+
+    Raises UserError for a file that is none, which would be overwritten and removed.
+    """
     if not path.is_file():
         return None, {}, 0
     whole, run, done, end = path.read_bytes(), None, dict[int, Any](), 0
+    if whole[: len(MARK)] != MARK[: len(whole)]:
+        raise UserError(f"{path} is there, and is no journal of a replay", "Name another with --journal.")
     for line in whole.splitlines(keepends=True):
         try:
             entry = json.loads(line) if line.endswith(b"\n") else None
@@ -83,7 +93,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, dict[int, Any], int]:
         if not isinstance(entry, dict):
             break
         if run is None:
-            run = entry
+            run = entry["journal"]
         else:
             done.setdefault(entry["task"], entry["result"])
         end += len(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from mari_onnx.arguments import number
@@ -63,6 +64,10 @@ class Options:
             raise UserError(f"sample is {self.sample!r}", "Give a share of the requests above 0, up to 1.")
         if self.resume and self.journal is None:
             raise UserError("a run can only go on with a journal", "Give both: journal and resume.")
+        if self.worst is not None and Path(self.worst).suffix != ".jsonl":
+            raise UserError(f"the worst requests cannot be written to {self.worst}", "Give a name that ends in .jsonl.")
+        if self.journal is not None and self.worst is not None and Path(self.journal) == Path(self.worst):
+            raise UserError(f"{self.worst} cannot be both the journal and the worst requests", "Give two names.")
 
 
 class OptionFields(TypedDict, total=False):

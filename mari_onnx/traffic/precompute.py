@@ -14,6 +14,7 @@ from mari_onnx import pipeline
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
 from mari_onnx.document.facts import facts
+from mari_onnx.document.passport import request_inputs
 from mari_onnx.document.read import as_document
 from mari_onnx.document.staging import staging
 from mari_onnx.errors import UserError
@@ -27,7 +28,7 @@ from mari_onnx.traffic.arrow import pa, parquet
 from mari_onnx.traffic.cells import Array
 from mari_onnx.traffic.columns import read as read_map
 from mari_onnx.traffic.engines.engine import Settings, Stopped
-from mari_onnx.traffic.files import Piece, batches, column_missing, found
+from mari_onnx.traffic.files import Piece, Place, batches, column_missing, found
 from mari_onnx.traffic.layout import Layout, inputs_of_model, layout
 from mari_onnx.traffic.options import Precomputing
 from mari_onnx.traffic.store import Model, check, part_name, schema, stored_outputs, table, write_manifest
@@ -36,7 +37,11 @@ from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, V
 from mari_onnx.version import __version__
 
 ROWS = 4_096
-"""The rows of a call; of a model that takes one row, they are run one by one."""
+"""The rows of a call; of a model that takes one row, or those of one request, they are run one by one."""
+
+APART = 1e-4
+"""How far the outputs of a row may be from those that it has alone, as a share of the output's largest magnitude: sums
+of another number of rows are rounded otherwise, and rows that depend on each other differ by more."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Precompute:
-    """What all tasks share; `key` is the column that tells rows apart."""
+    """What all tasks share; `key` tells rows apart, and `together` says that a call may have many of them."""
 
     document: Document
     model: Model
     layout: Layout
     key: str
     threads: int
+    together: bool
 
     def opened(self) -> Callable[[Part], int]:
         """The function that does a task, with the model loaded. Raises UserError where it cannot be loaded."""
@@ -83,7 +89,7 @@ class Precompute:
             writer.close()
 
     def _rows(self, part: Part, run: Run) -> Iterator[tuple[Any, Values]]:
-        place = part.piece.place
+        place, first = part.piece.place, True
         columns = list(dict.fromkeys([self.key, *self.layout.columns]))
         for at, batch in batches(part.piece, columns, ROWS):
             keys = batch[self.key]
@@ -94,7 +100,11 @@ class Precompute:
                 )
             feeds, rows = self.layout.feeds([self.layout.read(batch, place, at)], place, at)
             try:
-                yield keys, _checked(_outputs(self.layout, feeds, rows, run), rows)
+                outputs = _checked(run(feeds) if self.together else _one_by_one(feeds, rows, run), rows)
+                if self.together and first:
+                    _check_independent(outputs, feeds, rows, run, place)
+                    first = False
+                yield keys, outputs
             except RunError as error:
                 where = f"{place}, rows {at + 1} to {at + rows}"
                 raise UserError(
@@ -102,12 +112,33 @@ class Precompute:
                 ) from error
 
 
-def _outputs(read: Layout, feeds: Mapping[str, Array], rows: int, run: Run) -> Values:
-    """The outputs for some rows, in as many calls as the model needs."""
-    if all(each.input.rows is not None for each in read.inputs):
-        return run(feeds)
+def _one_by_one(feeds: Mapping[str, Array], rows: int, run: Run) -> Values:
     calls = [run({name: values[row : row + 1] for name, values in feeds.items()}) for row in range(rows)]
     return {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
+
+
+def _check_independent(outputs: Values, feeds: Mapping[str, Array], rows: int, run: Run, place: Place) -> None:
+    """Raise UserError where some row has other outputs alone: which they are would depend on the rows beside it.
+
+    Example: a ranking model that uses the user's row of the first candidate for all, and does not say so.
+    """
+    for row in sorted({0, rows // 2, rows - 1}):
+        alone = run({name: values[row : row + 1] for name, values in feeds.items()})
+        for name, values in outputs.items():
+            same = np.array_equal(values[row : row + 1], alone[name], equal_nan=values.dtype.kind == "f")
+            if same or _near(values, row, alone[name]):
+                continue
+            raise UserError(
+                f"{place}, row {row + 1}: output `{name}` is another one where the row is run alone",
+                "Only a model whose rows do not depend on each other can be run over a table.",
+            )
+
+
+def _near(values: Array, row: int, alone: Array) -> bool:
+    if values.dtype.kind != "f" or alone.shape != values[row : row + 1].shape:
+        return False
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    return bool(np.allclose(values[row : row + 1], alone, rtol=0, atol=APART * largest, equal_nan=True))
 
 
 def _checked(outputs: Values, rows: int) -> Values:
@@ -139,7 +170,8 @@ def _precomputed(document: Document, options: Precomputing, say: Progress) -> Re
     for file in files:
         if key not in file.types:
             raise column_missing(file.path, key, list(file.types), "", "--key names the column that tells rows apart.")
-    job = Precompute(document, Model.of(document), read, key, options.threads)
+    together = all(each.input.rows is not None for each in read.inputs) and not request_inputs(document.proto)
+    job = Precompute(document, Model.of(document), read, key, options.threads, together)
     columns, folder = hashlib.sha256(repr((read, key)).encode()).hexdigest(), Path(options.out)
     parts = {
         part_name(job.model, columns, file.state, group): Piece(file.place(group), 0, rows)

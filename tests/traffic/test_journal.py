@@ -44,7 +44,7 @@ def test_a_line_without_its_end_is_cut_off(tmp_path: Path, cut: int) -> None:
 
 def test_a_journal_that_has_no_whole_line_is_none(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    path.write_bytes(b'{"models": ["a"')
+    path.write_bytes(b'{"journal": {"models": ["a"')
     assert interrupted(path, {0: 10}, resume=True) == {}
 
 
@@ -75,3 +75,16 @@ def test_it_stays_where_tasks_are_left(tmp_path: Path) -> None:
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"), journal(tmp_path / "no" / "journal", RUN, resume=False):
         pass
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("content", ["not to be lost", '{"user_id": [1, 2]}\n', "\n"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: str, resume: bool) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with (
+        pytest.raises(UserError, match=r"requests\.jsonl is there, and is no journal"),
+        journal(path, RUN, resume=resume),
+    ):
+        pass
+    assert path.read_text(encoding="utf-8") == content

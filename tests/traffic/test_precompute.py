@@ -20,6 +20,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.split import Role
 from mari_onnx.report.words import judged
+from mari_onnx.serving.names import UserBatch
 from mari_onnx.traffic.store import MANIFEST
 from tests.graphs import integers, parse
 from tests.traffic.logs import Array
@@ -212,3 +213,44 @@ def model_facts() -> Any:
     from tests.report.reports import MODEL as FACTS
 
     return FACTS
+
+
+def users(folder: Path) -> None:
+    """A table of users with different rows, and an item for each."""
+    table = pa.table({
+        "user_id": np.arange(20), "user_x": [[float(i), 1.0, 2.0] for i in range(20)],
+        "item_id": np.arange(20), "item_x": [[float(i), 2.0, 0.0] for i in range(20)],
+    })  # fmt: skip
+    folder.mkdir()
+    parquet.write_table(table, folder / "a.parquet")
+
+
+TWO = parse(
+    """m (int64[B] user_id, float[B, 3] user_x, int64[B] item_id, float[B, 3] item_x) => (float[B, 16] y) {
+        u = Gather (table, user_id)
+        x = Concat <axis = 1> (u, user_x, item_x)
+        y = MatMul (x, w)
+    }""",
+    table=integers(20, 64).astype(np.float32), w=integers(70, 16).astype(np.float32),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", ["one", "tiled"])
+def test_a_model_of_requests_has_one_row_in_each_call(tmp_path: Path, batch: UserBatch) -> None:
+    """Rows of a table are requests of their own, and the model would use the user's row of the first for all."""
+    users(tmp_path / "items")
+    made = mari_onnx.optimize(TWO, user_inputs="user_*", batch=1000, user_batch=batch, verify=False)
+    assert made.changed
+    computed(made.model, key="item_id")
+    stored = parquet.read_table("store")
+    table = parquet.read_table("items/a.parquet")
+    feeds = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    feeds |= {name: feeds[name].astype(np.float32) for name in ("user_x", "item_x")}
+    assert np.array_equal(np.array(stored["y"].to_pylist(), np.float32), run(TWO, feeds)["y"])
+
+
+def test_a_model_whose_rows_depend_on_each_other(tmp_path: Path) -> None:
+    users(tmp_path / "items")
+    made = mari_onnx.optimize(TWO, user_inputs="user_*", batch=1000, verify=False, metadata=False)
+    with pytest.raises(UserError, match=r"row group 0, row 11: output `y` is another one where the row is run alone"):
+        computed(made.model, key="item_id")

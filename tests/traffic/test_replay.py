@@ -317,7 +317,7 @@ def without(name: str) -> list[Row]:
 
 def refused(models: Models, message: str, **options: Any) -> None:
     with pytest.raises(UserError, match=message):
-        replayed(models, worst="worst.jsonl", **options)
+        replayed(models, **{"worst": "worst.jsonl", **options})
     assert not Path("worst.jsonl").exists()
 
 
@@ -372,9 +372,27 @@ def test_words_that_mean_nothing(models: Models, tmp_path: Path) -> None:
     refused(models, "there is no engine 'spark'", engine="spark")
     refused(models, "no file matches", requests="nothing/*.parquet")
     Path("nothing").mkdir()
-    refused(models, "no file matches nothing", requests="nothing")
+    refused(models, "the folder nothing has no files that end in .parquet", requests="nothing")
+    refused(models, "ends in .jsonl", worst="worst.npz")
+    refused(models, "cannot be both the journal and the worst requests", journal="worst.jsonl")
     Path("map.toml").write_text('[inputs]\nuser = "user_id"\n', encoding="utf-8")
     refused(models, "names input `user`, which the model does not have", columns="map.toml")
+
+
+def test_logs_without_requests(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", [])
+    report = replayed(models, journal="journal")
+    assert not report.passed
+    assert judged(report)[2] == "Nothing was compared: the logs have no requests"
+
+
+def test_a_request_of_one_row(models: Models, tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.parquet", [])
+    write(tmp_path / "logs" / "b.parquet", request(7, 1))
+    report = replayed(models)
+    assert report.passed
+    assert (found(report).requests, found(report).rows) == (1, 1)
+    assert "1 request with 1 candidate," in judged(report)[2]
 
 
 def test_plain_tolerances(models: Models, tmp_path: Path) -> None:
