@@ -39,7 +39,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.graphs import PARTS, Graphs, graph_as_it_is, with_graph
 from mari_onnx.installed import versions
 from mari_onnx.ir.cost import Work
-from mari_onnx.partition.partition import partition
+from mari_onnx.partition.partition import Partition, partition
 from mari_onnx.planning.kernels import with_kernels
 from mari_onnx.planning.plan import Plan, Turn
 from mari_onnx.planning.products import products_of, settled
@@ -117,10 +117,7 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     reading = roles(document, settings, cut=True)
 
     def attempt(whole: frozenset[str]) -> Outcome:
-        plan = planned(leaving(reading, whole), settings, written=True)
-        require_writable(plan)
-        say("cutting", 2, 3)
-        parts = partition(plan, settings.max_bytes)
+        plan, parts = in_parts(leaving(reading, whole), settings, say)
         for part in parts.models.values():
             check(document.with_proto(part))
         report = replace(described("split", plan, settings), split=parts.report)
@@ -137,6 +134,47 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
     if settings.crossing is not None:
         outcome = with_half_crossings(outcome, reading.roles, verified=verified)
     return marked(outcome, source, settings)
+
+
+def in_parts(reading: Reading, settings: Settings, say: Progress) -> tuple[Plan, Partition]:
+    """The plan and its models; where items are declared, of two plans that whose ranking model takes less time.
+
+    One keeps apart what follows from the items alone, and the other is that of a model whose items are not declared. In
+    DIN `q @ (diag(k) W_m + W_q)` is one product for each step k of the history. With `q @ W_q` from the item model it
+    is a product and a sum, which take longer although there is less arithmetic.
+
+    Raises UserError where a plan cannot be written, and where it cannot be cut.
+    """
+    plan = planned(reading, settings, written=True)
+    require_writable(plan)
+    say("cutting", 2, 3)
+    parts = partition(plan, settings.max_bytes)
+    if not reading.premises.items:
+        return plan, parts
+    undeclared = replace(reading, premises=replace(reading.premises, items=()))
+    other = planned(undeclared, settings, written=True)
+    if other.lowered.lacking:
+        return plan, parts
+    declared = replace(other, reading=reading)
+    if (others := cut_or_none(declared, settings)) is not None:
+        return (declared, others) if others.rank_time < parts.rank_time else (plan, parts)
+    alone = cut_or_none(other, settings)
+    if alone is not None and (saved := 1 - alone.rank_time / parts.rank_time) >= NOTICED:
+        said = f"Without an item model the ranking model is estimated to take {saved:.0%} less time."
+        parts = replace(parts, report=replace(parts.report, choice=(*parts.report.choice, said)))
+    return plan, parts
+
+
+NOTICED = 0.01
+"""The share of the time from which the report says that the ranking model would be faster without an item model."""
+
+
+def cut_or_none(plan: Plan, settings: Settings) -> Partition | None:
+    """The models of a plan; None where one has nothing to compute, or too much crosses."""
+    try:
+        return partition(plan, settings.max_bytes)
+    except UserError:
+        return None
 
 
 def marked(outcome: Outcome, source: Document, settings: Settings) -> Outcome:

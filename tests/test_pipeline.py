@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import onnx
 import pytest
 
 import mari_onnx
@@ -117,3 +118,41 @@ def test_a_rule_that_raises_is_no_bug_where_onnxruntime_refuses_the_model(monkey
     for function in (mari_onnx.optimize, mari_onnx.inspect):
         with pytest.raises(mari_onnx.UserError, match=r"cannot be loaded by onnxruntime: .*has input size 1"):
             function(model)
+
+
+ATTENTION = """q = Unsqueeze (item, one) z = Sub (user, q) p = Mul (user, q) s = Shape (p) r = Expand (q, s)
+    k = Expand (user, s) x = Concat <axis = 2> (r, k, z, p) n = MatMul (x, w) o = Relu (n) a = MatMul (o, v)
+    l = Softmax <axis = 1> (a) c = Mul (l, user) f = ReduceSum <keepdims = 0> (c, one)"""
+"""DIN's attention of an item over a history."""
+
+ITEM_TOWER = "g = MatMul (item, wg) i = Relu (g) j = MatMul (i, wj) e = Relu (j) u = Concat <axis = 1> (f, e)"
+
+
+def din(body: str, width: int) -> onnx.ModelProto:
+    return parse(
+        f"g (float[1, 20, 16] user, float[B, 16] item) => (float[B, 1] y) {{ {body} y = MatMul (u, wy) }}",
+        one=[1], w=integers(64, 64), v=integers(64, 1), wg=integers(16, 64), wj=integers(64, 16), wy=integers(width, 1),
+    )  # fmt: skip
+
+
+def test_a_ranking_model_is_not_slower_for_an_item_model() -> None:
+    """The product with a weight for each step of the history stays one where the item's tower is cut off."""
+    model = din(ATTENTION + ITEM_TOWER, 32)
+    whole = mari_onnx.optimize(model, user_inputs="user", verify=False).report.cost_after
+    made = mari_onnx.split(model, user_inputs="user", item_inputs="item")
+    assert made.report.passed
+    crossing = {one.name for one in made.report.split.crossings if one.role == "item"} if made.report.split else set()
+    assert crossing == {"item", "e"}
+    assert made.report.cost_after is not None and whole is not None
+    assert made.report.cost_after.time_us <= whole.time_us
+
+
+def test_what_an_item_model_costs_is_told() -> None:
+    """Nothing of the items can be cut off beside that product."""
+    model = din(ATTENTION + "u = Identity (f)", 16)
+    made = mari_onnx.split(model, user_inputs="user", item_inputs="item", verify=False).report.split
+    assert made is not None
+    assert made.choice[-1].startswith("Without an item model the ranking model is estimated to take ")
+    assert any(one.role == "item" and one.computed for one in made.crossings)
+    alone = mari_onnx.split(model, user_inputs="user", verify=False).report.split
+    assert alone is not None and not any("item model" in said for said in alone.choice)

@@ -56,12 +56,14 @@ NOT_CUT = {
 class Partition:
     """The models by role, of which the ranking model is the last, and the report of the split.
 
-    `macs` are the multiply-adds of the nodes, by their first output.
+    `macs` are the multiply-adds of the nodes, by their first output. `rank_time` are the nanoseconds that the nodes of
+    the ranking model are estimated to take.
     """
 
     models: Mapping[Role, onnx.ModelProto]
     report: Split
     macs: Mapping[str, int]
+    rank_time: float
 
 
 def partition(plan: Plan, most_bytes: Mapping[Role, int] = NO_BOUNDS) -> Partition:
@@ -100,7 +102,7 @@ class _Splitter:
         self.models["rank"] = rank
         self.parts_.append(Part("rank", len(rank.graph.node), self._macs(rank.graph.node), rank.ByteSize()))
         report = Split(tuple(self.parts_), tuple(self.crossings), tuple(self.choice), whole)
-        return Partition(dict(self.models), report, self.macs)
+        return Partition(dict(self.models), report, self.macs, sum(map(self._time, rank.graph.node)))
 
     def _cut_off(
         self, role: Role, rank: onnx.ModelProto, side: Collection[str], may_cross: Collection[str] | None
