@@ -104,11 +104,13 @@ def _listed(inputs: Sequence[Input], outputs: Sequence[Sequence[int | str | None
     Of user [R, 64], item [R, N, 16] and scores [R, N] it is N.
     """
     counted = {str(shape[1]) if len(shape) > 1 and isinstance(shape[1], str) else None for shape in outputs}
-    second = {each.name: each.dims[1] for each in inputs if len(each.dims) > 1}
     (symbol,) = counted if len(counted) == 1 else (None,)
+    if symbol is None:
+        return None
+    second = {each.name: each.dims[1] for each in inputs if len(each.dims) > 1}
     leading = {each.dims[0] for each in inputs if second.get(each.name) == symbol}
     others = {each.dims[0] for each in inputs if each.dims and second.get(each.name) != symbol}
-    return symbol if symbol is not None and symbol not in leading and leading & others else None
+    return symbol if symbol not in leading and leading & others else None
 
 
 def listed_rows(inputs: Iterable[Input]) -> frozenset[str]:

@@ -54,8 +54,17 @@ def test_candidates_on_an_inner_axis() -> None:
         ([["R", 24], ["N", 4], ["R", "N", 8], ["N", "N"]], [["R", "N"]], None),
         ([["R", "N", 24], ["R", "N", 8]], [["R", "N"]], None),
         ([["R", 24], ["R", "N", 8]], [["R", None]], None),
+        ([[], ["R", 8]], [["R", 8]], None),
     ],
-    ids=["a length beside it", "one request", "an output without it", "it leads as well", "no request", "not named"],
+    ids=[
+        "a length beside it",
+        "one request",
+        "an output without it",
+        "it leads as well",
+        "no request",
+        "not named",
+        "a scalar",
+    ],
 )
 def test_the_candidates_of_a_listwise_model(
     shapes: list[list[int | str | None]], outputs: list[list[int | str | None]], listed: str | None
