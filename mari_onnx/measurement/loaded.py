@@ -32,13 +32,17 @@ class _Loaded:
     outputs: Sequence[str]
 
     def values(self, answer: Any) -> Values:
-        """What a call answered, by name: of onnxruntime a list, of OpenVINO a map."""
-        if isinstance(answer, list):
-            return dict(zip(self.outputs, answer, strict=True))
-        return {name: answer[name] for name in self.outputs}
+        return values(answer, self.outputs)
 
     def own(self, feeds: Feeds) -> Feeds:
         return {name: feeds[name] for name in self.inputs if name in feeds}
+
+
+def values(answer: Any, outputs: Sequence[str]) -> Values:
+    """What a call answered, by the names of a model's outputs: of onnxruntime it is a list, of OpenVINO a map."""
+    if isinstance(answer, list):
+        return dict(zip(outputs, answer, strict=True))
+    return {name: answer[name] for name in outputs}
 
 
 def loaded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,18 @@ from mari_onnx.measurement import memory
 from mari_onnx.measurement.at_once import at_once
 from mari_onnx.measurement.by_node import profiled
 from mari_onnx.measurement.calls import Pair, Setting, settings
-from mari_onnx.measurement.loaded import Prepare, loaded, version
+from mari_onnx.measurement.loaded import Prepare, loaded, values, version
 from mari_onnx.measurement.options import Options
 from mari_onnx.measurement.turns import Times, in_turns
 from mari_onnx.report.benchmark import Profile
 from mari_onnx.report.note import Note
 from mari_onnx.report.numbers import counted
+from mari_onnx.verification.compare.judge import distance
 from mari_onnx.verification.runtimes.onnxruntime import Feeds, Source
 from mari_onnx.worker import Progress, doing, say
+
+APART = 0.1
+"""Outputs that are further apart, in units of their largest magnitude, are not those of one model. Rounding is less."""
 
 Memory = tuple[int | None, int | None]
 """The bytes that a call of each of the two models takes."""
@@ -45,8 +49,29 @@ def prepare(pair: Pair, options: Options) -> Prepared:
     chosen = settings(pair, options, notes)
     models = loaded(pair, options.runtime, options.threads[0], notes=notes)[:2]
     used = _memory([callers[0] for callers in models], chosen)
+    notes += _apart(pair, [callers[0] for callers in models], chosen[-1], options.runtime)
     profile = _profile(pair, chosen[-1], options.threads[0]) if options.profile else None
     return Prepared(chosen, used, profile, version(options.runtime), notes)
+
+
+def _apart(pair: Pair, models: Sequence[Prepare], setting: Setting, runtime: str) -> Iterator[Note]:
+    """A note on each output of which the two models give something else altogether, so that their times tell nothing.
+
+    OpenVINO 2026.4 may give no scores at all where several weights are multiplied by one matrix of a dynamic extent.
+    """
+    before, after = (
+        values(make(feeds)(), [output.name for output in source.proto.graph.output])
+        for make, feeds, source in zip(models, setting.feeds[0], pair.sources, strict=True)
+    )
+    for name, a in before.items():
+        b = after[name]
+        if getattr(a, "dtype", np.dtype(object)).kind != "f":  # a sequence has none
+            continue
+        off, scale = distance(a, b), distance(a, np.zeros_like(a))
+        if off > APART * scale:
+            how = f"shape {list(b.shape)} beside {list(a.shape)}" if a.shape != b.shape else f"{off:.2g} apart"
+            where = f"in {runtime} at {counted(setting.batch)}"
+            yield Note("outputs-differ", f"output `{name}` of the two models differs {where}: {how} (mari-onnx verify)")
 
 
 def _profile(pair: Pair, setting: Setting, threads: int) -> Profile:

@@ -20,6 +20,7 @@ Code = Literal[
     "stopped",
     "unexplained",
     "threads-many",
+    "outputs-differ",
 ]
 
 CODES: tuple[Code, ...] = get_args(Code)
@@ -39,6 +40,7 @@ MEANINGS: dict[Code, str] = {
     "stopped": "the time or the memory was over, or the runtime crashed",
     "unexplained": "an explanation of the result failed; the verdict stands",
     "threads-many": "there are more threads than cores",
+    "outputs-differ": "models that were timed answer differently, so that their times tell nothing",
 }
 """What each code says, for the documents."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_every_number_of_candidates_on_every_number_of_threads(pair: Pair) -> No
     ]
     assert [turns.nanoseconds.shape for turns in found] == [(LEAST, 2, CALLS)] * 4
     assert all((turns.nanoseconds > 0).all() for turns in found)
+
+
+def test_models_that_answer_otherwise(pair: Pair) -> None:
+    """They are timed, and a note says that this tells nothing."""
+    assert prepare(pair, Options(batches=(7,))).notes == []
+    other = onnx.ModelProto()
+    other.CopyFrom(pair.optimized.proto)
+    other.graph.node[-1].op_type = "Neg"
+    (note,) = prepare(replace(pair, optimized=as_document(other)), Options(batches=(7,))).notes
+    assert note.code == "outputs-differ"
+    assert note.text.startswith("output `y` of the two models differs in onnxruntime at 7 candidates: ")
+    assert note.text.endswith(" apart (mari-onnx verify)")
 
 
 def test_calls_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
