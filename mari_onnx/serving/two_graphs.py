@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from mari_onnx.document.graph_view import NO_NAME
 from mari_onnx.document.provenance import WHOLE, Origin, read, stamp
 from mari_onnx.document.scopes import all_names, all_nodes, reads, rename, stored_names
 
@@ -32,10 +33,14 @@ EXPORTED, OPTIMIZED = "exported", "optimized"
 
 
 def can_be_branch(graph: onnx.GraphProto, opset: int) -> bool:
-    """Whether a graph can be the branch of an If, which gives tensors that its nodes compute."""
+    """Whether a graph can be the branch of an If, which gives tensors that its nodes compute.
+
+    A graph with an If of its own cannot: onnxruntime 1.32 loses the result of one that it folds within a branch.
+    """
     computed = {name for node in graph.node for name in node.output}
     tensors = all(o.name in computed and o.type.tensor_type.elem_type for o in graph.output)
-    return opset >= OPSET and tensors and not graph.quantization_annotation
+    chooses = any(node.op_type == "If" for node in all_nodes(graph))
+    return opset >= OPSET and tensors and not chooses and not graph.quantization_annotation
 
 
 def join(optimized: onnx.ModelProto, exported: onnx.ModelProto, counted: tuple[str, int], below: int) -> None:
@@ -109,8 +114,25 @@ def _branch(graph: onnx.GraphProto, name: str, names: Mapping[str, str]) -> onnx
     branch.output.extend(graph.output)
     made = {name for node in graph.node for name in node.output}
     branch.value_info.extend(info for info in graph.value_info if info.name in made)
+    _forget_doubtful_names(branch)
     rename(branch, names)
     return branch
+
+
+def _forget_doubtful_names(branch: onnx.GraphProto) -> None:
+    """Drop the names of extents that need not be one: `?`, and `N` where a shape is [N, N].
+
+    Of extents with one name, onnxruntime computes one tensor in the buffer of another. In a graph it does not where the
+    other is an output, and the results of a branch are no outputs of the graph.
+    """
+    infos = (*branch.value_info, *branch.output)
+    shapes = [[dim for dim in info.type.tensor_type.shape.dim if dim.dim_param] for info in infos]
+    doubtful = {NO_NAME}
+    for shape in shapes:
+        names = [dim.dim_param for dim in shape]
+        doubtful |= {name for name in names if names.count(name) > 1}
+    for dim in (dim for shape in shapes for dim in shape if dim.dim_param in doubtful):
+        dim.Clear()
 
 
 def _add_constants(graph: onnx.GraphProto, exported: onnx.GraphProto, moved: Mapping[str, str]) -> None:

@@ -57,6 +57,18 @@ def test_both_graphs_compute_the_same(opset: int) -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_names_of_extents_that_need_not_be_one() -> None:
+    """Results of a branch are no outputs: one of [3, 4] would be computed in the buffer of one of [7, 4]."""
+    original = exported()
+    for name, dims in (("x", ["?", 7]), ("y", ["N", "N"])):
+        original.graph.value_info.append(helper.make_tensor_value_info(name, 1, dims))
+    result = both(original)
+    branch = next(a.g for a in result.graph.node[-1].attribute if a.name == "then_branch")
+    named = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in branch.value_info}
+    assert named == {"x": [0, 7], "y.exported": [0, 0]}
+    assert [d.dim_param for d in branch.output[1].type.tensor_type.shape.dim] == ["B", ""]
+
+
 def test_few_candidates_run_the_exported_graph() -> None:
     original = exported()
     result = both(original, larger)
@@ -130,6 +142,10 @@ def test_which_graphs_can_be_branches() -> None:
     maps = exported()
     maps.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(maps.graph.output[1].type))
     assert not can_be_branch(maps.graph, 17)
+    chosen = """g (float[B, 2] x, bool c) => (float[B, 2] y) {
+        z = If (c) <then_branch = a () => (float[B, 2] p) { p = Neg (x) },
+                    else_branch = b () => (float[B, 2] q) { q = Abs (x) }> y = Relu (z) }"""
+    assert not can_be_branch(parse(chosen).graph, 17)
 
 
 def test_verify_runs_both_and_finds_the_node_that_differs() -> None:
