@@ -9,7 +9,10 @@ Of a block of candidates with candidates all but the diagonal may have none.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 from onnx import helper
 
 from mari_onnx.analysis.interval import Interval, Numbers, underflow
@@ -17,7 +20,12 @@ from mari_onnx.analysis.intervals import Intervals
 from mari_onnx.analysis.positions import BEYOND, Index, Stretch, whole
 from mari_onnx.ir.axes import Axis
 from mari_onnx.ir.extents import at_most, positive
-from mari_onnx.ir.forms import Array, Blocks
+from mari_onnx.ir.forms import Array, Blocks, Place
+
+TINY = float(np.finfo(np.float64).tiny)
+"""More than nothing: how far below another number one lies that is less."""
+
+Rows: TypeAlias = npt.NDArray[np.bool_]
 
 ROUNDING: dict[int, float] = {
     helper.np_dtype_to_tensor_dtype(np.dtype(t)): 16 * float(np.finfo(t).eps) for t in ("f2", "f4", "f8")
@@ -65,7 +73,32 @@ def never_largest(known: Intervals, blocks: Blocks, r: int) -> list[int]:
 
     In each row a column is left, as nothing is the largest of nothing.
     """
-    return _below(known, blocks, r, np.finfo(np.float64).tiny)
+    return _below(known, blocks, r, TINY)
+
+
+def rows_without_weight(known: Intervals, blocks: Blocks, r: int, c: int) -> Rows:
+    """For each row of a block, or for all of them together, whether its weights in a Softmax are exactly 0."""
+    return _rows_far_below(known, blocks, (r, c), underflow(blocks.grid[r][c].tensor.dtype))
+
+
+def rows_never_largest(known: Intervals, blocks: Blocks, r: int, c: int) -> Rows:
+    """The same of whether each element is less than one that its row has elsewhere, or is -inf."""
+    return _rows_far_below(known, blocks, (r, c), TINY)
+
+
+def _rows_far_below(known: Intervals, blocks: Blocks, place: Place, distance: float) -> Rows:
+    r, c = place
+    array = blocks.grid[r][c]
+    high = _by_row(known.of(array.tensor), array, blocks.rows[r], blocks.columns[c], low=False)
+    return _rows_below(high, row_has(known, blocks, r), array.tensor.dtype, distance)
+
+
+def rows_of_zeros(known: Intervals, blocks: Blocks, r: int, c: int) -> Rows:
+    """For each row of a block, or for all of them together, whether every element is 0."""
+    array, row = blocks.grid[r][c], blocks.rows[r]
+    magnitude = known.of(array.tensor).magnitude
+    others = tuple(i for i, d in enumerate(array.layout) if row is None or d != (row,))
+    return np.equal(np.asarray(magnitude.max(others)).reshape(-1), 0)
 
 
 def _below(known: Intervals, blocks: Blocks, r: int, distance: float) -> list[int]:
@@ -96,9 +129,13 @@ def _has_no_weight(high: Numbers, largest: Numbers, dtype: int) -> bool:
 
 def _is_below(high: Numbers, largest: Numbers, dtype: int, distance: float) -> bool:
     """Whether numbers of at most `high` lie that far below one of at least `largest` in each row, or are -inf."""
+    return bool(np.all(_rows_below(high, largest, dtype, distance)))
+
+
+def _rows_below(high: Numbers, largest: Numbers, dtype: int, distance: float) -> Rows:
     with np.errstate(invalid="ignore"):
         apart = largest - high >= distance + ROUNDING.get(dtype, 1.0) * (np.abs(largest) + np.abs(high))
-    return bool(np.all((high == -np.inf) | (apart & np.isfinite(high))))
+    return np.asarray((high == -np.inf) | (apart & np.isfinite(high)))
 
 
 def _has_columns(row: Axis | None, column: Axis) -> bool:

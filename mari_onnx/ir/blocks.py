@@ -2,6 +2,7 @@
 
 of_rows      parts [a b] along the columns, as blocks of one row
 grid_of      the rows 0 to 31 and the column 31 of a mask (32 32), and so on, as the blocks of scores are cut
+cut_at       blocks of the rows (15 1) as blocks of (14 1 1), where the last of the user's tokens is told apart
 beside       scores (B h 32 32) and a sink (h 1) as blocks with one more column
 within       the columns 0 to 32 of these
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, renamed, units_moved
@@ -50,9 +51,7 @@ def _spans(axis: Axis | None, pieces: Sequence[Axis | None]) -> list[list[_Span]
     """
     if axis is None:
         return [[]]
-    at: list[Extent] = [0]
-    for piece in pieces:
-        at.append(at[-1] + (piece.extent if piece else 0))
+    at = edges_of(pieces)
     if at[-1] != axis.extent:
         return None
     return [[_Span(axis, low, high, sub)] for sub, (low, high) in zip(pieces, pairwise(at), strict=True) if sub]
@@ -62,14 +61,65 @@ def grid_of(b: Builder, value: Value, like: Blocks) -> list[list[Array]] | None:
     """The value's blocks with the rows and columns of `like`; None where its own parts may be cut elsewhere."""
     if value.blocks is not None and value.blocks.alone:
         return None
-    if value.blocks is not None and (names := _alike(value.blocks, like)) is not None:
-        return [[sub_array(names, array) for array in line] for line in value.blocks.grid]
+    own = value.blocks and cut_at(b, value.blocks, edges_of(like.rows), edges_of(like.columns))
+    if own is not None and (names := _alike(own, like)) is not None:
+        return [[sub_array(names, array) for array in line] for line in own.grid]
     rows, columns = _spans(like.row, like.rows), _spans(like.column, like.columns)
     if rows is None or columns is None:
         return None
     grid = [[_block(b, value, [*row, *column]) for column in columns] for row in rows]
     found = [[block for block in line if block is not None] for line in grid]
     return found if all(len(line) == len(columns) for line in found) else None
+
+
+def edges_of(pieces: Sequence[Axis | None]) -> list[Extent]:
+    """Where each of the rows or columns begins, and the end of the last: [0 31 32] of widths 31 and 1."""
+    return list(accumulate((piece.extent if piece else 0 for piece in pieces), initial=0))
+
+
+def cut_at(b: Builder, blocks: Blocks, rows: Sequence[Extent], columns: Sequence[Extent]) -> Blocks | None:
+    """The same blocks, cut at more places of the rows and columns, of which they have some.
+
+    None where they have others, where their order depends on symbols, or where a block has nothing but its diagonal.
+    """
+    own_rows, own_columns = edges_of(blocks.rows), edges_of(blocks.columns)
+    rows = own_rows if blocks.row is None else rows
+    if (own_rows, own_columns) == (list(rows), list(columns)):
+        return blocks
+    if not set(own_rows) <= set(rows) or not set(own_columns) <= set(columns) or blocks.alone:
+        return None
+    in_rows, in_columns = _stretches(own_rows, rows), _stretches(own_columns, columns)
+    new_rows = [blocks.rows[r] if size is None else Axis(size) for r, _, size in in_rows]
+    new_columns = [blocks.columns[c] if size is None else Axis(size) for c, _, size in in_columns]
+
+    def block(i: int, j: int) -> Array:
+        (r, first, height), (c, left, width) = in_rows[i], in_columns[j]
+        array, row, of_row = blocks.grid[r][c], blocks.rows[r], new_rows[i]
+        if height is not None and row is not None and of_row is not None:
+            array = cut(b, array, row, first, first + height, of_row)
+        return array if width is None else cut(b, array, blocks.columns[c], left, left + width, new_columns[j])
+
+    kept = {
+        (r, c): (i, j)
+        for i, (r, _, h) in enumerate(in_rows)
+        for j, (c, _, w) in enumerate(in_columns)
+        if h is w is None
+    }
+    diagonals = tuple((kept[place], array) for place, array in blocks.diagonals if place in kept)
+    grid = tuple(tuple(block(i, j) for j in range(len(new_columns))) for i in range(len(new_rows)))
+    return replace(blocks, rows=tuple(new_rows), columns=tuple(new_columns), grid=grid, diagonals=diagonals)
+
+
+def _stretches(own: Sequence[Extent], all_edges: Sequence[Extent]) -> list[tuple[int, Extent, Extent | None]]:
+    """For each stretch between edges: which own one has it, where in that it begins, and its extent; None for all."""
+    found: list[tuple[int, Extent, Extent | None]] = []
+    for i, (low, high) in enumerate(pairwise(own)):
+        inside = list(pairwise(all_edges[all_edges.index(low) : all_edges.index(high) + 1]))
+        if len(inside) < 2:
+            found.append((i, 0, None))
+        else:
+            found += [(i, start - low, stop - start) for start, stop in inside]
+    return found
 
 
 def beside(b: Builder, values: Sequence[Value], subs: Sequence[Axis], column: Axis) -> Blocks | None:
@@ -108,9 +158,7 @@ def within(b: Builder, blocks: Blocks, axis: Axis, start: Extent, stop: Extent, 
         some = blocks.each(lambda array, _r, _c: cut(b, array, axis, start, stop, new))
         return replace(some, diagonals=tuple(taken.items()))
     of_rows = axis is blocks.row
-    edges: list[Extent] = [0]
-    for piece in blocks.rows if of_rows else blocks.columns:
-        edges.append(edges[-1] + (piece.extent if piece else 0))
+    edges = edges_of(blocks.rows if of_rows else blocks.columns)
     places = [[i for i, edge in enumerate(edges) if edge == limit] for limit in (start, stop)]
     if new.extent == 1 or not all(places) or places[0][0] >= places[1][-1]:
         return None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 
 from mari_onnx.ir.axes import Axis
-from mari_onnx.ir.blocks import beside, grid_of, of_rows, within
+from mari_onnx.ir.blocks import beside, cut_at, edges_of, grid_of, of_rows, within
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
 from mari_onnx.ir.forms import Array, Blocks, Parts, Value
@@ -148,3 +148,26 @@ def test_blocks_within_a_stretch_of_any_length(b: Builder) -> None:
     assert found is not None
     assert found.columns == (history, rest)
     assert within(b, own, whole, 1, length + 2, Axis(length + 1)) is None
+
+
+def test_blocks_are_cut_at_more_places(b: Builder) -> None:
+    own = replace(blocks(b), diagonals=(((0, 0), stored(b, (UP,))), ((1, 1), stored(b, (DOWN,)))))
+    assert edges_of(own.rows) == [0, 3, 5]
+    found = cut_at(b, own, [0, 1, 3, 5], [0, 3, 4])
+    assert found is not None
+    assert ([r and r.extent for r in found.rows], found.columns) == ([1, 2, 2], own.columns)
+    assert [line[0].tensor.shape for line in found.grid] == [(7, 1, 3), (7, 2, 3), (7, 2, 3)]
+    assert found.grid[2] == own.grid[1]
+    assert [place for place, _ in found.diagonals] == [(2, 1)], "the diagonal of what is cut is no diagonal"
+    assert cut_at(b, own, [0, 3, 5], [0, 3, 4]) is own
+    assert cut_at(b, own, [0, 2, 5], [0, 3, 4]) is None, "its own edges are kept"
+    assert cut_at(b, replace(own, alone=frozenset({(0, 0)})), [0, 1, 3, 5], [0, 3, 4]) is None
+
+
+def test_blocks_that_another_matrix_is_cut_as(b: Builder) -> None:
+    own = blocks(b)
+    finer = replace(own, rows=(Axis(1), Axis(2), Axis(2)), grid=())
+    value = Value("m", DIMS, 1, stored(b, (B,), (ROW,), (COLUMN,)), blocks=own)
+    grid = grid_of(b, value, finer)
+    assert grid is not None
+    assert [line[1].tensor.shape for line in grid] == [(7, 1, 1), (7, 2, 1), (7, 2, 1)]

@@ -22,10 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
+from mari_onnx.analysis.cuts import rows_apart
 from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import blocks, moments, normalized, pairs
 from mari_onnx.analysis.surplus_rows import never_empty
+from mari_onnx.analysis.without_weight import rows_never_largest, rows_of_zeros
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, one_row, plain, stored_shape
 from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
@@ -273,7 +275,8 @@ def _over_blocks(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Val
     cut = blocks.blocks_of(ctx, x) if op.op_type in ("ReduceSum", "ReduceMax") else None
     if cut is None or cut.alone or cut.row is None or [x.known_dims[i] for i in axes] != [(cut.column,)]:
         return whole
-    since, of, dims = ctx.b.count, cut, whole.known_dims
+    since, dims = ctx.b.count, whole.known_dims
+    of = rows_apart(ctx, cut, rows_of_zeros if op.op_type == "ReduceSum" else rows_never_largest)
 
     def reduced(array: Array, of_array: Dims) -> Array:
         return _reduced_part(op, ctx, array, of_array, axes, keep=keep)
@@ -282,9 +285,9 @@ def _over_blocks(op: Op, ctx: Context, whole: Value, axes: Sequence[int]) -> Val
         return reduced(of.grid[r][c], renamed(x.known_dims, of.around(r, c)))
 
     if op.op_type == "ReduceMax":
-        found = blocks.largest(op, ctx, cut, dims, reduced, since)
+        found = blocks.largest(op, ctx, of, dims, reduced, since)
     else:
-        found = blocks.summed(ctx, cut, dims, summand, since, cut.price)
+        found = blocks.summed(ctx, of, dims, summand, since, of.price)
     if found is None:
         return whole
     array, parts = found

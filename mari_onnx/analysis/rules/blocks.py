@@ -15,7 +15,8 @@ A block of the Softmax is left out if each of its logits is -inf, or if, in each
 far below a logit of another block that exp of the difference is 0 (see `without_weight`). The second case needs bounds
 of the logits and, in each row, a column that is not masked (see `intervals`). Where the graph gives no bounds, the
 caller may vouch for them: `--assume-masked` says that scores are smaller than `LARGEST_SCORE`. A block of a product is
-left out if it is 0. The history may be of any length, and what is said of a block holds for each.
+left out if it is 0. Rows of the user's that see the candidates are told apart from those that do not (see `cuts`). The
+history may be of any length, and what is said of a block holds for each.
 
 A sink is one more column, which has a weight and no value: columns beside blocks are blocks (see `concat`), and so are
 those that are left without it (see `columns`). Heads that a weight mixes are mixed block by block (see `linear`).
@@ -37,12 +38,21 @@ import numpy as np
 from onnx import helper
 
 from mari_onnx.analysis.context import Context, Op
+from mari_onnx.analysis.cuts import cut_as_all, rows_apart
 from mari_onnx.analysis.facts import CutProduct
 from mari_onnx.analysis.positions import whole
 from mari_onnx.analysis.pricing import price_in_blocks, priced
 from mari_onnx.analysis.reasons import side
 from mari_onnx.analysis.remarks import explain_seen
-from mari_onnx.analysis.without_weight import is_diagonal, masked_blocks, never_largest, own_alone, row_has
+from mari_onnx.analysis.without_weight import (
+    is_diagonal,
+    masked_blocks,
+    never_largest,
+    own_alone,
+    row_has,
+    rows_of_zeros,
+    rows_without_weight,
+)
 from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, Dims, Renaming, flat, renamed
 from mari_onnx.ir.blocks import grid_of, of_rows
@@ -118,7 +128,7 @@ def _products_of_own(
 
 def block_by_block(op: Op, ctx: Context, operands: Sequence[Value], dims: Dims, run: Run, since: int) -> Blocks | None:
     """An elementwise operation on the operands' blocks. None where no operand has blocks, or they cannot be aligned."""
-    like = next((v.blocks for v in operands if v.blocks is not None), None)
+    like = cut_as_all(ctx, operands)
     if like is None or any(a is not None and (a,) not in dims for a in (like.row, like.column)):
         return None
     grids = [grid_of(ctx.b, v, like) for v in operands]
@@ -187,6 +197,7 @@ def softmax(op: Op, ctx: Context, whole: Value, run: Callable[[Array, Renaming],
     x, blocks, log = op.data, blocks_of(ctx, op.data), op.op_type == "LogSoftmax"
     if blocks is None or blocks.alone or not whole.known_dims or whole.known_dims[-1] != (blocks.column,):
         return whole
+    blocks = rows_apart(ctx, blocks, rows_without_weight, assumed=ctx.assume_masked)
     lines, seen, alone = [], [], set[Place]()
     for r, line in enumerate(blocks.grid):
         gains = any(side(ctx, array) == "user" for array in line)  # else no block of the row lacks the candidates
@@ -333,6 +344,7 @@ def contracted(ctx: Context, product: CutProduct, since: int) -> tuple[Array, Pa
     blocks = blocks_of(ctx, x)
     if blocks is None or x.known_dims[-1] != (blocks.column,):
         return None
+    blocks = rows_apart(ctx, blocks, rows_of_zeros)
     of_w = grid_of(ctx.b, w, Blocks(None, blocks.column, (None,), blocks.columns, ()))
     if of_w is None:
         return None

@@ -71,9 +71,9 @@ def said_of_the_mask(result: Rewritten) -> list[str]:
 
 
 def history_is_the_users(result: Rewritten, name: str = "c") -> bool:
-    """Whether the rows of the history lack the candidates."""
+    """Whether the rows of the history, all of them, lack the candidates."""
     parts = result.program.values[name].parts
-    return parts is not None and side(result.program.context, parts.pieces[0][1]) == "user"
+    return parts is not None and [side(result.program.context, a) for _, a in parts.pieces] == ["user", "item"]
 
 
 # What a mask proves
