@@ -98,7 +98,7 @@ def rows_of_zeros(known: Intervals, blocks: Blocks, r: int, c: int) -> Rows:
     array, row = blocks.grid[r][c], blocks.rows[r]
     magnitude = known.of(array.tensor).magnitude
     others = tuple(i for i, d in enumerate(array.layout) if row is None or d != (row,))
-    return np.equal(np.asarray(magnitude.max(others)).reshape(-1), 0)
+    return np.asarray(np.asarray(magnitude.max(others)).reshape(-1) == 0)
 
 
 def _below(known: Intervals, blocks: Blocks, r: int, distance: float) -> list[int]:
