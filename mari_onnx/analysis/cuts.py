@@ -29,18 +29,22 @@ MOST_CUTS = 8
 
 
 def cut_as_all(ctx: Context, operands: Sequence[Value]) -> Blocks | None:
-    """The blocks of the first operand that has some, cut at the places of all others as well; None where none has."""
+    """The blocks of the first operand that has some; None where none has.
+
+    They are cut where the blocks of other operands are, and where the user's parts end in those.
+    """
     like = next((v.blocks for v in operands if v.blocks is not None), None)
     if like is None:
         return None
     rows, columns = edges_of(like.rows), edges_of(like.columns)
     for value in operands:
-        if value.blocks is not None and (value.blocks.row, value.blocks.column) == (like.row, like.column):
-            rows, columns = [*rows, *edges_of(value.blocks.rows)], [*columns, *edges_of(value.blocks.columns)]
-        elif value.parts is not None and value.parts.axis is like.row:
-            rows = [*rows, *edges(value.parts)]
-        elif value.parts is not None and value.parts.axis is like.column:
-            columns = [*columns, *edges(value.parts)]
+        cut, parts = value.blocks, value.parts
+        if cut is not None and cut is not like and (cut.row, cut.column) == (like.row, like.column):
+            rows, columns = rows + edges_of(cut.rows), columns + edges_of(cut.columns)
+        elif parts is not None and cut is None and parts.axis in (like.row, like.column):
+            sides = [side(ctx, array) for _, array in parts.pieces]
+            own = [at for at, one, other in zip(edges(parts)[1:-1], sides, sides[1:], strict=False) if one != other]
+            rows, columns = (rows + own, columns) if parts.axis is like.row else (rows, columns + own)
     return _cut(ctx, like, rows, columns) or like
 
 
