@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from mari_onnx.analysis import position_rules
 from mari_onnx.analysis.interval import LARGEST, Interval, between
@@ -155,6 +154,8 @@ class Intervals:
         output = onnx.helper.make_empty_tensor_value_info(proto.output[t.index])
         graph = onnx.helper.make_graph([proto], "constant", infos, [output])
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self.opset)])
+        from onnx.reference import ReferenceEvaluator  # takes its time to import, and few models need it
+
         try:
             (result,) = ReferenceEvaluator(model).run(None, feeds)
         except Exception:  # the reference implementation raises several unrelated types of errors

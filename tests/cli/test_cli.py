@@ -65,9 +65,15 @@ def timed() -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("heavy", ["onnx", "onnxruntime", "numpy", "rich"])
-def test_what_takes_long_is_imported_when_it_is_needed(heavy: str) -> None:
-    code = f"import sys, mari_onnx.cli; sys.exit({heavy!r} in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        *(("mari_onnx.cli", heavy) for heavy in ("onnx", "onnxruntime", "numpy", "rich")),
+        *(("mari_onnx.pipeline", heavy) for heavy in ("onnxruntime", "onnx.reference")),
+    ],
+)
+def test_what_takes_long_is_imported_when_it_is_needed(module: str, heavy: str) -> None:
+    code = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
