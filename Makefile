@@ -6,6 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SAMPLES := build/samples-venv
 SITE    := build/site-venv
+ENGINES := build/engines-venv
 
 DEMO    ?= sample_models/wide_deep_vanilla.onnx
 USER    ?= user_*
@@ -15,7 +16,7 @@ RUNS    ?= 200
 PART    ?= 1/1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-versions format samples docs screenshots site corpus suite fuzz fuzz-files mutate alarms memory bench release-check clean
+.PHONY: help demo test check check-versions format samples docs screenshots site corpus suite engines fuzz fuzz-files mutate alarms memory bench release-check clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ corpus: $(READY) ## Run the corpus of real exports at full length (minutes)
 suite: $(READY) ## Run onnx's own tests and models in packages through optimize, as ranking models (PART=1/20)
 	$(BIN)/python -m tests.suite --download --part $(PART)
 
+engines: $(ENGINES)/.ready ## Run the tests of replays on Ray and Dask (minutes; 0.7 GB of disk)
+	$(ENGINES)/bin/python -m pytest tests/traffic/engines tests/traffic/test_killed.py
+
 fuzz: $(READY) ## Check the invariant on many random graphs, all operators and forms (GRAPHS=50000)
 	$(BIN)/python -m tests.property.fuzz $(GRAPHS) --complete
 
@@ -94,6 +98,11 @@ $(READY): pyproject.toml
 $(SAMPLES)/.ready: sample_models/requirements.txt
 	$(PYTHON) -m venv $(SAMPLES)
 	$(SAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(ENGINES)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dask,ray]' 'pytest>=8.2'
 	@touch $@
 
 $(SITE)/.ready: docs/requirements.txt

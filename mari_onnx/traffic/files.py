@@ -102,7 +102,11 @@ def _matching(pattern: str) -> list[str]:
         return [path for path in glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
     system, within = _fsspec(pattern)
     try:
-        return [system.unstrip_protocol(path) for path in system.glob(within)]
+        if system.isdir(within):
+            paths = [path for path in system.find(within) if path.endswith(".parquet")]
+        else:
+            paths = system.glob(within)
+        return [system.unstrip_protocol(path) for path in paths]
     except Exception as error:
         raise UserError(f"{pattern} cannot be listed: {error}", "Check the address and the permissions.") from error
 

@@ -13,7 +13,8 @@ from tests.traffic.logs import days, rows, write
 
 def test_a_pattern_a_folder_and_an_address(tmp_path: Path) -> None:
     made = [str(path) for path in days(tmp_path / "logs", rows(9))]
-    for pattern in ("logs", "logs/date=*/*.parquet", f"{tmp_path}/logs", f"file://{tmp_path}/logs/date=*/*.parquet"):
+    for pattern in ("logs", "logs/date=*/*.parquet", f"{tmp_path}/logs", f"file://{tmp_path}/logs/date=*/*.parquet",
+                    f"file://{tmp_path}/logs"):  # fmt: skip
         assert [Path(file.path.removeprefix("file://")).resolve() for file in found([pattern])] == [*map(Path, made)]
     assert len(found(["logs", "logs/date=2026-11-01/*.parquet"])) == 3
     with pytest.raises(UserError, match="no file matches"):
