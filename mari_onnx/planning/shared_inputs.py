@@ -119,9 +119,9 @@ class _Stacker:
             stacks.extend(self._stacks_after(stack))
 
     def join(self, concat: Node) -> None:
-        """Record that a Concat of siblings, of inputs of known rank, may read them from their stacks."""
+        """Record that a Concat of siblings, of tensors of known rank, may read them from their stacks."""
         inputs = [t for t in concat.inputs if t is not None]
-        if sum(t in self.places for t in inputs) < 2 or any(t.shape is None for t in inputs):
+        if sum(t in self.places for t in inputs) < 2 or any(t.shape is None for t in (*inputs, *concat.outputs)):
             return
         axis = concat.attribute("axis")
         axis += len(concat.outputs[0].known_shape) if axis < 0 else 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
+from mari_onnx.planning.shared_inputs import stack_siblings
 from tests.graphs import STYLES, Rewritten, assert_same, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -54,6 +58,18 @@ def test_siblings_beside_a_tensor_of_unknown_rank() -> None:
     body += " extents = Compress (list, yes) t = Reshape (item, extents) y = Concat <axis = 1> (g0, g1, t)"
     model = ranking("one", body, list=[-1, 3], yes=np.ones(2, np.bool_), **linears(2, 7, 3))
     assert "Reshape" in rewrite_and_check(model).ops
+
+
+def test_siblings_in_a_concat_of_unknown_rank() -> None:
+    """Shape inference gives none to a Concat of extents that fit for one candidate alone."""
+    b = Builder()
+    x, unknown = b.input("x", (symbol("B"), 7), 1), cast(Any, None)
+    stored = [b.initializer(numpy_helper.from_array(integers(7, 3, seed=i), f"w{i}")) for i in range(2)]
+    products = [b.make("MatMul", [x, w], (symbol("B"), 3)) for w in stored]
+    joined = b.make("Concat", products, unknown, axis=-1)
+    stack_siblings(b, [*(p.node for p in products), joined.node], 17)
+    assert b.choices  # the products are stacked
+    assert not any(joined in choice for choice in b.choices)
 
 
 def test_normalization_and_bias_of_each_sibling() -> None:

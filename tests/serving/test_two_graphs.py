@@ -60,8 +60,8 @@ def test_both_graphs_compute_the_same(opset: int) -> None:
 def test_names_of_extents_that_need_not_be_one() -> None:
     """Results of a branch are no outputs: one of [3, 4] would be computed in the buffer of one of [7, 4]."""
     original = exported()
-    for name, dims in (("x", ["?", 7]), ("y", ["N", "N"])):
-        original.graph.value_info.append(helper.make_tensor_value_info(name, 1, dims))
+    declared: dict[str, list[int | str]] = {"x": ["?", 7], "y": ["N", "N"]}
+    original.graph.value_info.extend(helper.make_tensor_value_info(name, 1, dims) for name, dims in declared.items())
     result = both(original)
     branch = next(a.g for a in result.graph.node[-1].attribute if a.name == "then_branch")
     named = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in branch.value_info}

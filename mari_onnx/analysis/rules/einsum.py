@@ -192,6 +192,8 @@ def _equation(op: Op, ctx: Context) -> Equation | Refused:
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
+    if [len(term) for term in terms] != [len(v.known_dims) for v in values]:  # runtimes load it, and do not run it
+        return Refused(f"Einsum of {text}: an input has another number of dimensions")
     # In 'id,jd->ij' of x and x, the first axis of x would have both letters i and j. New axes keep them apart.
     values = [v.changed(blocks=blocks_of(ctx, v)) for v in values]
     values = [values[0], *(fresh(ctx.b, v) for v in values[1:])]

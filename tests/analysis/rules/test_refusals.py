@@ -151,6 +151,8 @@ REFUSED = [
     ("float[4,4] x", "y = Einsum <equation = \"aa->a\"> (x)",
      "Einsum of aa->a: an ellipsis, a diagonal or no explicit result"),
     ("float[B,4] x, float[L,3] z", "y = Einsum <equation = \"ab,ac->bc\"> (x, z)", "extents B and L of a differ"),
+    ("float[B,4] x", "s = com.microsoft.Gelu (x) "
+     "y = Einsum <equation = \"abc->c\"> (s)", "Einsum of abc->c: an input has another number of dimensions"),
     # elementwise
     ("float[4] x, float[1,4] s", "y = PRelu (x, s)", "the slope of PRelu has more dimensions than its input"),
     # linear
