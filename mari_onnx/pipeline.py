@@ -254,7 +254,7 @@ def roles(document: Document, settings: Settings, *, cut: bool = False) -> Readi
     input_roles = roles_of(graph, settings.user_inputs, settings.batch, settings.mode)
     if not settings.allow_no_candidates:
         check_candidates(graph, input_roles)
-    check_rows(graph, input_roles)
+    check_rows(input_roles)
     items = declared_inputs(graph, settings.item_inputs, "item")
     shared = [i.name for i in input_roles.inputs if i.name in items]
     if shared:

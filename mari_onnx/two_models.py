@@ -95,7 +95,7 @@ def paired(reference: ModelLike, of_roles: Parts, called: Called) -> Paired:
     with blaming(first, *parts):
         graph = Model(first)
         roles = roles_of(graph, called.user_inputs, DEFAULT_BATCH, mode_of(request_key=called.request_key))
-        check_rows(graph, roles)
+        check_rows(roles)
         index = called.request_index if roles.tiled else None
         mode = mode_of_result(first, parts, index, called.request_key)
         return Paired(first, of_roles, graph, roles, mode, mode.drawn_rows(roles.tiled, called.request_key))

@@ -39,14 +39,20 @@ from mari_onnx.serving.tiled import AS_EXPORTED
 class InputRoles:
     """The request's inputs, the names of those that the caller tiles, and the symbols that count candidates.
 
-    In a listwise model the candidates of each request have an axis of their own (see `analysis.listwise`).
+    In a listwise model the candidates of each request have an axis of their own: that of `lists`. Where a caller calls
+    some input tiled all the same, `candidates` count the rows of that input.
     """
 
     inputs: tuple[RequestInput, ...]
     tiled: tuple[str, ...]
     candidates: tuple[str, ...]
     mode: Mode = AS_EXPORTED
-    listwise: bool = False
+    lists: Lists | None = None
+
+    @property
+    def listwise(self) -> bool:
+        """Whether `candidates` is the axis of `lists`."""
+        return self.lists is not None and not self.tiled
 
     @property
     def of_requests(self) -> tuple[str, ...]:
@@ -88,11 +94,11 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     mode.check(model)
     settle_symbols(model, batch)
     program = cache(lambda: interpret(model, NOTHING, CostModel(batch)))
-    if not declared.keys() & model.leading_symbols.keys() and (lists := lists_of(model, program)) is not None:
-        return _of_lists(model, lists, declared, mode)
-    evidence = _Evidence(declared, _leading_axes(model, program))
+    lists, evidence = lists_of(model, program), _Evidence(declared, _leading_axes(model, program))
     roles = {info.name: role for info in model.inputs if (role := _role(info, evidence)) is not None}
     tiled = tuple(name for name, role in roles.items() if role is _Role.TILED)
+    if lists is not None and not tiled and lists.of_requests:
+        return _of_lists(model, lists, declared, mode)
     inputs = tuple(
         mode.role(name, declared[name]) if role is _Role.TILED else _reported(name, role, evidence)
         for name, role in roles.items()
@@ -100,12 +106,12 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     stated = evidence.axes.stated
     candidates = {symbol for name, symbol in stated.items() if name not in roles} or {stated[name] for name in tiled}
     mode.check_tiled(model, tiled, inputs)
-    return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode)
+    return InputRoles(inputs, tiled, tuple(sorted(candidates)), mode, lists)
 
 
 def _of_lists(model: Model, lists: Lists, declared: Mapping[str, str], mode: Mode) -> InputRoles:
     """The roles in a listwise model: an input without the candidates' axis is the request's."""
-    found = f"found: it has no axis `{lists.candidates}`, which counts the candidates of each request"
+    found = f"found: it has no axis {lists.axis}, which counts the candidates of each request"
     leading, inputs = model.leading_symbols, []
     for info in model.inputs:
         if info.name in leading and info.name not in lists.items:
@@ -115,7 +121,7 @@ def _of_lists(model: Model, lists: Lists, declared: Mapping[str, str], mode: Mod
         elif info.name in declared:
             inputs.append(RequestInput(info.name, SHARED, f"{declared[info.name]}: it has no axis of candidates"))
     mode.check_tiled(model, (), inputs)
-    return InputRoles(tuple(inputs), (), (lists.candidates,), mode, listwise=True)
+    return InputRoles(tuple(inputs), (), (lists.candidates,), mode, lists)
 
 
 def check_candidates(model: Model, given: InputRoles) -> None:
@@ -137,21 +143,20 @@ def check_candidates(model: Model, given: InputRoles) -> None:
     )
 
 
-def check_rows(model: Model, given: InputRoles) -> None:
+def check_rows(given: InputRoles) -> None:
     """Raise UserError where an input that is called tiled has a row for each request, and not for each candidate.
 
     Of `user` [R, 64] beside `item` [R, N, 16], with scores [R, N], the first row would stand for all requests. No
     comparison shows that where rows are drawn alike, as those of a tiled input are. With request keys each request
     keeps its own row.
     """
-    declared = {i.name for i in given.inputs}
-    shapes = [shape_of(i) or [] for i in model.inputs if i.name not in declared]
-    within = {shape[1] for shape in shapes if len(shape) > 1 and isinstance(shape[1], str)} - {*given.candidates, ""}
-    scores = [(shape_of(o) or [])[1:2] for o in model.graph.output]
-    if not given.tiled or given.mode.options.request_key or not all(s and s[0] in within for s in scores):
+    lists = given.lists
+    if lists is None or not given.tiled or given.mode.options.request_key:
+        return
+    if lists.items <= {i.name for i in given.inputs}:
         return
     raise UserError(
-        f"`{given.tiled[0]}` has a row for each request: the scores' second axis, `{scores[0][0]}`, counts the "
+        f"`{given.tiled[0]}` has a row for each request: the scores' second axis, {lists.axis}, counts the "
         "candidates of one, so that no row is repeated for them",
         "leave it out of -u; or export the model for the candidates of one request, with them on the first axis",
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from mari_onnx.analysis.interpret import Program
-from mari_onnx.document.graph_view import Model, shape_of
+from mari_onnx.document.graph_view import Model, Shape, is_named, shape_of
 from mari_onnx.ir.axes import extents
 from mari_onnx.ir.extents import Poly, symbols
 from mari_onnx.ir.forms import Value
@@ -22,14 +22,23 @@ from mari_onnx.ir.forms import Value
 
 @dataclass(frozen=True)
 class Lists:
-    """The axis `candidates` of the candidates in one request, and the inputs that have it."""
+    """The axis `candidates` of the candidates in one request, and the inputs that have it.
+
+    `of_requests` says whether another input has as many rows as these: that of the requests.
+    """
 
     candidates: str
     items: frozenset[str]
+    of_requests: bool
+
+    @property
+    def axis(self) -> str:
+        """The axis in words: `N`, or what it is like where the exporter did not name it."""
+        return f"`{self.candidates}`" if is_named(self.candidates) else f"like the second one of `{min(self.items)}`"
 
 
 def lists_of(model: Model, program: Callable[[], Program]) -> Lists | None:
-    """The axis that counts the candidates of each request; None where candidates are counted by the leading axis.
+    """The axis that counts the candidates of each request: the second one of all outputs and of some inputs.
 
     `program` is an interpretation without any role. It is asked for only where the shapes of the inputs allow lists.
     """
@@ -38,12 +47,19 @@ def lists_of(model: Model, program: Callable[[], Program]) -> Lists | None:
         return None
     found = program()
     same = {name: found.same.get(symbol, symbol) for name, symbol in second.items()}
-    counted = set.intersection(*(_counted(value) for value in found.outputs)) & set(same.values())
+    outputs = zip(found.outputs, model.graph.output, strict=True)
+    names = {info.name: (shape_of(info) or [])[1] for info in model.inputs if info.name in same}
+    stated = {names[name]: symbol for name, symbol in same.items() if names[name] is not None}
+    counted = set.intersection(*(_counted(value, shape_of(o), stated) for value, o in outputs)) & set(same.values())
     if len(counted) != 1:
         return None
     (symbol,) = counted
     items = frozenset(name for name, each in same.items() if each == symbol)
-    return Lists(symbol, items) if _has_request(model, items) else None
+    # `item` [R, N, 8] beside `pairs` [R, N, N]: no operator may need the first of the two to be the item's.
+    called = {names[name] for name in items} - {None}
+    items |= {name for name in same if names[name] in called}
+    items |= {name for name, leading in model.leading_symbols.items() if found.same.get(leading, leading) == symbol}
+    return Lists(symbol, items, _has_request(model, items))
 
 
 def _second_axes(model: Model) -> Mapping[str, str]:
@@ -61,9 +77,14 @@ def _may_have_lists(shape: list[int | str | None] | None) -> bool:
     return shape is None or (len(shape) > 1 and not isinstance(shape[1], int))
 
 
-def _counted(value: Value) -> set[str]:
-    """The symbol of the second axis of an output, if the leading one is 1 or a symbol of its own."""
-    shape = () if value.dims is None else extents(value.dims)
+def _counted(value: Value, declared: Shape | None, names: Mapping[int | str | None, str]) -> set[str]:
+    """The symbol of the second axis of an output, if the leading one is 1 or a symbol of its own.
+
+    Of an output whose shape no rule knows, such as that of a custom operator, it is the symbol of the exporter's name.
+    """
+    if value.dims is None:
+        return {names[name] for name in (declared or [])[1:2] if name in names}
+    shape = extents(value.dims)
     if len(shape) < 2 or not isinstance(shape[1], Poly):
         return set()
     leading, second = symbols(shape[0]), symbols(shape[1])

@@ -330,17 +330,39 @@ def test_a_row_for_each_request_is_not_tiled(mode: Mode) -> None:
     """The first row would stand for all requests, and no comparison with rows alike would show it."""
     model = reranker()
     with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
-        check_rows(model, roles_of(model, ["user"], 500, mode))
+        check_rows(roles_of(model, ["user"], 500, mode))
     with pytest.raises(UserError, match="leave it out of -u"):
         optimize(model.proto, user_inputs=["user"])
     with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
         verify(model.proto, model.proto, user_inputs=["user"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "axis"),
+    [
+        ("float[R, N] y", "float[rows, columns] y", "`N`"),
+        ("float[R, N] y", "float[?, ?] y", "`N`"),
+        ("R, N, 16", "R, ?, 16", "like the second one of `item`"),
+    ],
+)
+def test_what_the_exporter_calls_the_axes_of_scores_does_not_matter(old: str, new: str, axis: str) -> None:
+    model = reranker(RERANKER.replace(old, new))
+    with pytest.raises(UserError, match=f"the scores' second axis, {axis}, counts the candidates"):
+        check_rows(roles_of(model, ["user"], 500))
+    assert [i.rows for i in roles_of(model, [], 500).inputs if i.name == "user"] == ["requests"]
+
+
+def test_scores_of_a_custom_operator_have_the_axis_that_the_exporter_names() -> None:
+    text = RERANKER.replace("y = ReduceSum <keepdims = 0> (r, two)", "y = my.Score (r)")
+    proto = parse(text, domains=', "my" : 1', wu=integers(64, 8), wi=integers(16, 8), one=[1])
+    with pytest.raises(UserError, match="the scores' second axis, `N`, counts the candidates"):
+        check_rows(roles_of(graph(proto), ["user"], 500))
+
+
 def test_rows_of_which_each_request_keeps_its_own() -> None:
     model = reranker()
-    check_rows(model, roles_of(model, ["user"], 500, TiledByKey(("id",))))
-    check_rows(model, roles_of(model, [], 500))
+    check_rows(roles_of(model, ["user"], 500, TiledByKey(("id",))))
+    check_rows(roles_of(model, [], 500))
     result = optimize(model.proto, user_inputs=[])
     assert result.report.passed
     assert verify(model.proto, result).passed
@@ -360,4 +382,4 @@ def test_rows_of_which_each_request_keeps_its_own() -> None:
 def test_rows_of_candidates_are_tiled(text: str) -> None:
     """The second axis of what differs between candidates may be a length, and that of an output beside the scores."""
     model = Model(from_proto(parse(text)))
-    check_rows(model, roles_of(model, ["user"], 500))
+    check_rows(roles_of(model, ["user"], 500))

@@ -32,7 +32,7 @@ def reranker(shapes: str = SHAPES, scores: str = "R, N") -> onnx.ModelProto:
 def lists(proto: onnx.ModelProto) -> tuple[str, set[str]] | None:
     model = Model(from_proto(proto))
     found = lists_of(model, lambda: interpret(model, NOTHING, CostModel(500)))
-    return None if found is None else (found.candidates, set(found.items))
+    return None if found is None or not found.of_requests else (found.candidates, set(found.items))
 
 
 @pytest.mark.parametrize("scores", ["R, N", "rows, columns", "?, ?"])
@@ -87,6 +87,33 @@ def test_the_users_part_is_computed_once_for_each_request() -> None:
         given = {"user": integers(requests, 24), "item": integers(requests, candidates, 8, seed=1)}
         for found, wanted in zip(after.run(given), before.run(given), strict=True):
             np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("float[N] prior", "s = Add (t, prior)"),
+        ("float[N, 3] prior", "p = ReduceMax <axes = [1], keepdims = 0> (prior) s = Add (t, p)"),
+        ("float[R, N, N] pairs", "u = Unsqueeze (t, last) v = MatMul (pairs, u) s = Squeeze (v, last)"),
+    ],
+    ids=["of each place", "with columns", "of each pair"],
+)
+def test_an_input_with_the_axis_elsewhere_is_not_the_request_s(more: tuple[str, str]) -> None:
+    """Also where no operator shows that the axis of the items, which the pairs are multiplied by, is that of scores."""
+    shapes = SHAPES.replace(") =>", f", {more[0]}) =>").format(scores="R, N")
+    body = BODY.replace("y = ReduceSum", "t = ReduceSum") + more[1] + " y = Relu (s)"
+    proto = parse(f"g ({shapes} {{ {body} }}", w=integers(32, 16), one=[1], last=[2])
+    assert [i.name for i in roles_of(Model(from_proto(proto)), [], 500).inputs] == ["user"]
+
+
+def test_an_input_that_is_declared_and_not_tiled() -> None:
+    """A table whose rows an id selects is the user's by its declaration, and the rest is found as without it."""
+    shapes = SHAPES.replace("float[R, 24] user", "float[K, 24] table, int64[R] id").format(scores="R, N")
+    text = f"g ({shapes} {{ user = Gather (table, id) {BODY} }}"
+    proto = parse(text, w=integers(32, 16), one=[1], last=[2])
+    roles = roles_of(Model(from_proto(proto)), ["table"], 500)
+    assert [(i.name, i.rows) for i in roles.inputs] == [("table", "requests"), ("id", "requests")]
+    assert roles.listwise
 
 
 def test_no_input_needs_to_be_declared() -> None:
