@@ -114,8 +114,12 @@ def _listed(inputs: Sequence[Input], outputs: Sequence[Sequence[int | str | None
 
 
 def listed_rows(inputs: Iterable[Input]) -> frozenset[str]:
-    """The symbols of leading axes that count requests, because the candidates of each have an axis of their own."""
-    return frozenset(each.rows for each in inputs if each.listed is not None and each.rows is not None)
+    """The symbols of leading axes that count requests, because the candidates of each have an axis of their own.
+
+    That axis may lead as well: that of `prior` [N] beside `item` [R, N, 16].
+    """
+    listed = [each for each in inputs if each.listed is not None]
+    return frozenset(each.rows for each in listed if each.rows is not None and each.rows != each.listed)
 
 
 def own_batch(inputs: Iterable[Input]) -> int | None:

@@ -50,6 +50,7 @@ def test_candidates_on_an_inner_axis() -> None:
     [
         ([["R", 24], ["R", "L", 4], ["R", "N", 8]], [["R", "N"]], "N"),
         ([[1, 24], [1, "N", 8]], [[1, "N"], [1, "N", 2]], "N"),
+        ([["R", 24], ["N"], ["R", "N", 8]], [["R", "N"]], "N"),
         ([["R", 24], ["R", "N", 8]], [["R", "N"], ["R", 2]], None),
         ([["R", 24], ["N", 4], ["R", "N", 8], ["N", "N"]], [["R", "N"]], None),
         ([["R", "N", 24], ["R", "N", 8]], [["R", "N"]], None),
@@ -59,6 +60,7 @@ def test_candidates_on_an_inner_axis() -> None:
     ids=[
         "a length beside it",
         "one request",
+        "one of each place",
         "an output without it",
         "it leads as well",
         "no request",
@@ -78,7 +80,7 @@ def test_the_candidates_of_a_listwise_model(
     assert {each.listed for each in inputs} == {listed}
     if listed is not None:
         assert batch_symbols(inputs) == {"N"}
-        assert listed_rows(inputs) == {each.rows for each in inputs} - {None}
+        assert listed_rows(inputs) == {each.rows for each in inputs} - {None, listed}
 
 
 def test_ids_fill_their_range_and_rows_differ() -> None:
