@@ -81,10 +81,12 @@ def _numbers(ctx: Context, indices: Value) -> npt.NDArray[np.int64] | None:
 def _same_rows(ctx: Context, data: Value, axis: int) -> bool:
     """Whether any row along the axis may stand for the one that an index names.
 
-    Not in a body that runs on one row of the candidates: the index stays, and another row than 0 is not there.
+    Not in a body that runs on one row of the candidates: the index stays, and another row than 0 is not there. Nor
+    where rows of two inputs are one dimension, each of which keeps row 0 of its own.
     """
-    counted = any(ctx.is_candidate(a) for a in data.known_dims[axis])
-    return data.repeats(axis) and not (ctx.on_one_row and counted)
+    here = data.known_dims[axis]
+    kept = [a for a in here if data.array.state(a) != "absent"]
+    return data.repeats(axis) and len(kept) < 2 and not (ctx.on_one_row and any(map(ctx.is_candidate, here)))
 
 
 def _any_row(op: Op, data: Value, rows: Dims, axis: int) -> Value:

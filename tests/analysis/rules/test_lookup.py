@@ -278,6 +278,16 @@ def test_the_only_row_whatever_the_index() -> None:
     assert rewrite_and_check(model).ops == ["Mul"]
 
 
+def test_selected_rows_of_pairs_of_two_users_rows() -> None:
+    """Two tiled inputs make one dimension, of which row 0 of each is kept: no single row stands for the selected."""
+    text = """g (float[?, 4] user, float[?, 4] other, float[?, 4] item) => (float[P, 4] y, float[?, 4] z) {
+        a = Unsqueeze (user, one) b = Unsqueeze (other, zero) c = Mul (a, b) d = Reshape (c, rows) z = Relu (item)
+        k = ReduceMax <axes = [1], keepdims = 0> (d) g = Greater (k, half) p = NonZero (g) q = Transpose (p)
+        y = GatherND (d, q) }"""
+    model = parse(text, one=[1], zero=[0], rows=[-1, 4], half=np.float32(0.5))
+    assert "GatherND" in rewrite_and_check(model, ["user", "other"]).ops
+
+
 def test_the_only_place_of_a_dimension_keeps_the_columns_apart() -> None:
     """Gather(x, 0) along an extent of 1 is a Squeeze."""
     body = """
