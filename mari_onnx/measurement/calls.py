@@ -179,6 +179,8 @@ def settings(pair: Pair, options: Options, notes: list[Note]) -> list[Setting]:
 def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
     """The inputs with the given extents, and one request in a call of a listwise model unless another number is given.
 
+    Recorded calls keep their own number.
+
     Raises UserError for an extent that is of no axis, or of the candidates'.
     """
     axes = {dim for each in inputs for dim in each.dims if isinstance(dim, str)}
@@ -190,7 +192,8 @@ def _with_extents(inputs: Sequence[Input], options: Options) -> list[Input]:
             raise UserError(f"axis `{name}` counts the candidates", "Give their numbers with --batch.")
         if extent < 1:
             raise UserError(f"the extent {extent} of axis `{name}` is too small", "Give 1 or more.")
-    extents = {**dict.fromkeys(listed_rows(inputs), 1), **options.extents}
+    one = listed_rows(inputs) if options.inputs is None else ()
+    extents = {**dict.fromkeys(one, 1), **options.extents}
     return [replace(each, dims=tuple(extents.get(str(dim), dim) for dim in each.dims)) for each in inputs]
 
 

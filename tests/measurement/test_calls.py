@@ -176,7 +176,7 @@ def test_the_extent_of_a_history_is_said_or_given() -> None:
     assert notes == []
 
 
-def test_a_call_of_a_listwise_model_has_one_request() -> None:
+def test_a_call_of_a_listwise_model_has_one_request(tmp_path: Path) -> None:
     model = parse(
         "g (float[R, 3] user, float[R, N, 3] item) => (float[R, N] y) {"
         "u = Unsqueeze (user, one) s = Mul (item, u) y = ReduceSum <keepdims = 0> (s, two) }",
@@ -186,6 +186,9 @@ def test_a_call_of_a_listwise_model_has_one_request() -> None:
     assert found.feeds[0][0]["item"].shape == (1, 40, 3)
     (found,) = made(as_pair(model, model), batches=(40,), extents={"R": 2})
     assert found.feeds[0][0]["user"].shape == (2, 3)
+    np.savez(tmp_path / "calls.npz", user=np.ones((4, 3), np.float32), item=np.ones((4, 6, 3), np.float32))
+    (found,) = made(as_pair(model, model), inputs=tmp_path / "calls.npz")  # several of them, where they are recorded
+    assert found.feeds[0][0]["item"].shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(
