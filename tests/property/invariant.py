@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 
 import mari_onnx
-from mari_onnx.analysis.input_roles import roles_of
+from mari_onnx.analysis.input_roles import check_rows, roles_of
 from mari_onnx.analysis.interpret import Program
 from mari_onnx.analysis.reading import read
 from mari_onnx.document import provenance
@@ -21,6 +21,7 @@ from mari_onnx.document.metadata import PREFIX
 from mari_onnx.document.read import from_proto
 from mari_onnx.document.scopes import captures
 from mari_onnx.emission import lower, write
+from mari_onnx.errors import UserError
 from mari_onnx.ir.extents import Poly, evaluate
 from mari_onnx.ir.forms import Value
 from mari_onnx.planning.search import best_plan
@@ -168,9 +169,22 @@ def _number(evaluated: Forms, element: Any) -> Any:
     return evaluate(element, evaluated.symbols, 0) if isinstance(element, Poly) else element
 
 
+def declarable(case: Case) -> tuple[str, ...]:
+    """What a caller may declare: nothing where all scores have a second axis of items, as in a listwise model.
+
+    A graph may have that by chance, and its user's rows cannot be called tiled then.
+    """
+    try:
+        check_rows(roles_of(Model(from_proto(case.model)), case.declared, case.batch))
+    except UserError:
+        return ()
+    return tuple(case.declared)
+
+
 def check_optimized(case: Case, seen: Seen | None = None) -> None:
     """The optimized model gives the original's outputs, whether it was thought worth writing or not."""
-    optimized = mari_onnx.optimize(case.model, user_inputs=case.declared, batch=case.batch, verify=False)
+    declared = declarable(case)
+    optimized = mari_onnx.optimize(case.model, user_inputs=declared, batch=case.batch, verify=False)
     report = optimized.report
     before, after = report.cost_before, report.cost_after
     if optimized.changed and before is not None and after is not None and after.macs > before.macs:
@@ -181,7 +195,7 @@ def check_optimized(case: Case, seen: Seen | None = None) -> None:
     models = {"forced": (case.model, forced)}
     if optimized.changed:
         models["optimized"] = (case.model, optimized.model)
-        again = mari_onnx.optimize(optimized.model, user_inputs=case.declared, batch=case.batch, verify=False)
+        again = mari_onnx.optimize(optimized.model, user_inputs=declared, batch=case.batch, verify=False)
         models["optimized twice"] = (optimized.model, again.model)
         if seen is not None:
             seen.runs["optimized"] += 1

@@ -49,6 +49,7 @@ MODES: Mapping[str, Mode] = {
 CANNOT = (
     "no other input is known", "is an output as well", "cannot be split", "none can be sent otherwise",
     "nothing to guard", "is not known to have the candidates", "needs opset 11",
+    "has a row for each request",
 )  # fmt: skip
 """What a graph may not allow."""
 
