@@ -30,7 +30,7 @@ from mari_onnx.analysis.rules.selected import Places, pick, place, select
 from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array
-from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extents, flat, renamed, require_proof
+from mari_onnx.ir.axes import Axis, Dims, Refused, Renaming, dim, extent_of, extents, flat, renamed, require_proof
 from mari_onnx.ir.expressions import fold
 from mari_onnx.ir.extents import Poly, claimed, product
 from mari_onnx.ir.forms import Array, IndexMap, Value
@@ -153,6 +153,10 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
     assert indices is not None
     if data.dims is None or indices.dims is None:
         return Refused("the rank of an input of GatherND is unknown")
+    width = extent_of(indices.dims[-1]) if indices.dims else 0
+    least = op.attribute("batch_dims", 0) + (width if isinstance(width, int) else 1)
+    if not indices.dims or not data.dims or least > len(data.dims):  # runtimes load it, and do not run it
+        return Refused("GatherND by more indices than there are dimensions")
     selection = ctx.facts.selection(indices)
     if selection is not None and selection.within:
         return _every_place(op, ctx, data, selection)

@@ -151,6 +151,8 @@ REFUSED = [
     ("float[4,4] x", "y = Einsum <equation = \"aa->a\"> (x)",
      "Einsum of aa->a: an ellipsis, a diagonal or no explicit result"),
     ("float[B,4] x, float[L,3] z", "y = Einsum <equation = \"ab,ac->bc\"> (x, z)", "extents B and L of a differ"),
+    ("float[B,4] x, int64[B,3] i", "s = com.microsoft.Gelu (x) y = GatherND (s, i)",
+     "GatherND by more indices than there are dimensions"),
     ("float[B,4] x", "s = com.microsoft.Gelu (x) "
      "y = Einsum <equation = \"abc->c\"> (s)", "Einsum of abc->c: an input has another number of dimensions"),
     # elementwise
