@@ -32,7 +32,7 @@ from mari_onnx.serving.single_row import SingleRow
 from mari_onnx.serving.tiled import Tiled, TiledByKey
 from tests.property.evaluate import session
 from tests.property.graphs import Case
-from tests.property.invariant import CRASHES_WHEN_EMPTY, SIZES, BrokenError, same
+from tests.property.invariant import CRASHES_WHEN_EMPTY, SIZES, BrokenError, same, takes_nothing
 
 Feeds = dict[str, npt.NDArray[Any]]
 
@@ -60,6 +60,11 @@ def keyed(case: Case) -> Case:
     model.CopyFrom(case.model)
     model.graph.input.append(helper.make_tensor_value_info(KEY, TensorProto.INT64, ["B"]))
     return replace(case, model=model)
+
+
+def _sizes(case: Case) -> list[Mapping[str, int]]:
+    """The extents of calls that the written model takes."""
+    return [sizes for sizes in SIZES if sizes["B"] or takes_nothing(case)]
 
 
 def call(case: Case, sizes: Mapping[str, int], users: int, seed: int) -> tuple[Feeds, Feeds]:
@@ -102,7 +107,7 @@ def check_served(case: Case, seen: Counter[str] | None = None) -> None:
 
 def _compare(case: Case, way: str, mode: Mode, original: Any, served: Any, seen: Counter[str]) -> None:
     mixed = isinstance(mode, TiledByKey | AddedIndex)
-    for seed, sizes in enumerate(SIZES):
+    for seed, sizes in enumerate(_sizes(case)):
         for users in (1, 3, 8) if mixed else (1,):
             feeds, rows = call(case, sizes, users, seed)
             wanted = _run(case, original, feeds, sizes)
@@ -159,7 +164,7 @@ def _check_parts(case: Case, original: Any, seen: Counter[str]) -> None:
     documents = [from_proto(part) for part in parts.models.values()]
     reference = from_proto(case.model)
     whole = session(together(reference, documents, mode_of_result(reference, documents)).proto)
-    for seed, sizes in enumerate(SIZES):
+    for seed, sizes in enumerate(_sizes(case)):
         feeds, _ = call(case, sizes, 1, seed)
         wanted = _run(case, original, feeds, sizes)
         if wanted is not None:
