@@ -98,8 +98,11 @@ class Intervals:
             return between(-largest, largest, rank), None
         use = Use(t, t.node, inputs, window)
         rule = RULES.get(t.op_type) if is_known_move(t) else None
-        with np.errstate(all="ignore"):
-            result = rule(use) if rule is not None else None
+        try:
+            with np.errstate(all="ignore"):
+                result = rule(use) if rule is not None else None
+        except ValueError:  # operands that do not broadcast: runtimes load such a node, and do not run it
+            return unknown, None
         if result is None:
             result = self._evaluated(t)
         if result is None:

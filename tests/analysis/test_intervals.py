@@ -28,6 +28,13 @@ def test_a_constant_that_operators_compute() -> None:
     assert found.is_known
 
 
+def test_operands_that_do_not_broadcast() -> None:
+    """The shape of the bias is that of no row of the product, which shape inference does not see behind a Gelu."""
+    body = "h = com.microsoft.Gelu (user) t = Gemm (h, v, bias)"
+    found = interval(body, v=integers(4, 4), bias=integers(4, 2))
+    assert (found.low.max(), found.high.min()) == (-np.inf, np.inf)
+
+
 def test_positions_that_are_compared() -> None:
     body = "row = Range (start, stop, step) column = Unsqueeze (row, last) t = LessOrEqual (row, column)"
     found = interval(body, start=np.array(0), stop=np.array(4), step=np.array(1), last=[1])
