@@ -122,7 +122,7 @@ def optimize(
     flag("verify", verify)
     with within(**asked.limits):
         document = as_document(model)
-        if taken := shown(document, settings.user_inputs, asked.requests):
+        if taken := shown(document, settings, asked.requests):
             settings = replace(settings, user_inputs=taken.names)
         with blaming(document):
             made = pipeline.optimize(document, settings, verified=verify, progress=progress)

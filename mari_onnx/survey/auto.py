@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mari_onnx.analysis.input_roles import roles_of
 from mari_onnx.document.document import Document
 from mari_onnx.document.facts import facts
+from mari_onnx.document.graph_view import Model
 from mari_onnx.errors import UserError
 from mari_onnx.report.model import Report
+from mari_onnx.settings import Settings
 from mari_onnx.survey.requests import constancy
 from mari_onnx.survey.survey import Requests
 
@@ -41,11 +44,14 @@ def is_auto(document: Document, user_inputs: Sequence[str]) -> bool:
     return AUTO in user_inputs and AUTO not in [each.name for each in facts(document).inputs]
 
 
-def shown(document: Document, user_inputs: Sequence[str], requests: Requests | None) -> Shown | None:
+def shown(document: Document, settings: Settings, requests: Requests | None) -> Shown | None:
     """The inputs that records show to be the user's; None where nothing is to be taken from records.
+
+    Those of a listwise model are found without a declaration, which would call their rows repeated.
 
     Raises UserError where records are missing, or not asked for, where they show nothing, and as `constancy` does.
     """
+    user_inputs = settings.user_inputs
     auto = is_auto(document, user_inputs)
     if requests is None:
         if auto:
@@ -70,4 +76,7 @@ def shown(document: Document, user_inputs: Sequence[str], requests: Requests | N
             f"no input is the same in all rows of each of {counted}{f': {differing}' if differing else ''}",
             "Check that --request-id is the id of requests, and not of candidates.",
         )
+    undeclared = roles_of(Model(document), (), settings.batch)
+    if undeclared.listwise:
+        taken = tuple(name for name in taken if name not in {each.name for each in undeclared.inputs})
     return Shown(taken, f"the same in all rows of each of {counted} in {requests.path}, and not in all requests")

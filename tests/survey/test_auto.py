@@ -12,9 +12,13 @@ import pytest
 import mari_onnx
 from mari_onnx import UserError
 from mari_onnx.document.read import from_proto
+from mari_onnx.serving.tiled import AS_EXPORTED
+from mari_onnx.settings import Settings
 from mari_onnx.survey.auto import shown
 from mari_onnx.survey.survey import Requests
 from tests.graphs import integers, parse
+
+AUTO = Settings(user_inputs=("auto",), batches=(500,), mode=AS_EXPORTED)
 
 TYPES = "float[B, 256] person, float[B, 3] thing, float[B, 1] flag"
 
@@ -55,11 +59,21 @@ def test_what_is_the_same_in_each_request_is_taken(tmp_path: Path) -> None:
 def test_what_never_varies_is_not_taken(tmp_path: Path) -> None:
     """A flag of the items that is 0 in all records may be 1 tomorrow."""
     given = columns()
-    found = shown(from_proto(model()), ["auto"], Requests(written(tmp_path / "a.npz", **given), "id"))
+    found = shown(from_proto(model()), AUTO, Requests(written(tmp_path / "a.npz", **given), "id"))
     assert found is not None and found.names == ("person",)
     given["flag"] = np.repeat(np.arange(5, dtype=np.float32)[:, None], 4, axis=0)
-    found = shown(from_proto(model()), ["auto"], Requests(written(tmp_path / "b.npz", **given), "id"))
+    found = shown(from_proto(model()), AUTO, Requests(written(tmp_path / "b.npz", **given), "id"))
     assert found is not None and found.names == ("person", "flag")
+
+
+def test_the_user_of_a_listwise_model_is_found_already(tmp_path: Path) -> None:
+    """Its rows are of requests, and a declaration would call them repeated."""
+    text = "g (float[R, 256] person, float[R, N, 256] thing) => (float[R, N] y)"
+    body = "u = Unsqueeze (person, one) s = Mul (u, thing) y = ReduceSum <keepdims = 0> (s, two)"
+    path = written(tmp_path / "log.npz", **{**columns(), "thing": np.ones((20, 256), np.float32)})
+    proto = parse(f"{text} {{ {body} }}", one=[1], two=[2])
+    report = mari_onnx.optimize(proto, user_inputs="auto", requests=path, request_id="id", verify=False).report
+    assert [(each.name, each.rows) for each in report.request_inputs] == [("person", "requests")]
 
 
 @pytest.mark.parametrize(
