@@ -35,7 +35,7 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     """
     inputs = fed_inputs(reference.proto)
     guard = mode.guard if isinstance(mode.guard, OutputGuard) else None
-    if len(parts) == 1 and guard is None and not _sent_otherwise(parts[0].proto, inputs, mode):
+    if len(parts) == 1 and guard is None and not _sent_otherwise(sent_inputs(parts), inputs, mode):
         return parts[0]
     folders = {part.base_dir: part.linked for part in parts if has_external_data(part.proto)}
     if len(folders) > 1:
@@ -60,7 +60,7 @@ def feeding(reference: Document, parts: Sequence[Document], mode: Mode) -> Docum
     part of a split gets from another is not sent.
     """
     inputs, sent, written = fed_inputs(reference.proto), sent_inputs(parts), parts[-1]
-    if not any(mode.feed(info, inputs.get(name)) for name, info in sent.items()):
+    if not _sent_otherwise(sent, inputs, mode):
         return None
     opset = next((o.version for o in written.repaired.opset_import if o.domain in ("", "ai.onnx")), 0)
     whole = _Whole(mode, None, CallGraph(inputs, opset))
@@ -79,8 +79,10 @@ def sent_inputs(parts: Sequence[Document]) -> dict[str, onnx.ValueInfoProto]:
     return {name: info for part in parts for name, info in fed_inputs(part.proto).items() if name not in made}
 
 
-def _sent_otherwise(model: onnx.ModelProto, original: Mapping[str, onnx.ValueInfoProto], mode: Mode) -> bool:
-    return any(mode.feed(info, original.get(name)) for name, info in fed_inputs(model).items())
+def _sent_otherwise(
+    sent: Mapping[str, onnx.ValueInfoProto], original: Mapping[str, onnx.ValueInfoProto], mode: Mode
+) -> bool:
+    return any(mode.feed(info, original.get(name)) for name, info in sent.items())
 
 
 @dataclass
