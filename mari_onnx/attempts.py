@@ -1,4 +1,4 @@
-"""What is tried where a result fails its verification: plans that leave out the rewrite that it fails by.
+"""What is tried where a result fails its verification, or does not load: plans without the rewrite that it fails by.
 
 The rewrite is looked for by halves: with those of the first k nodes the result passes, and with those of the first
 k + 1 it does not. It is looked for among the nodes in which the difference begins, if that is known and if the result
@@ -20,7 +20,7 @@ import onnx
 
 from mari_onnx.document import provenance
 from mari_onnx.document.document import Document
-from mari_onnx.errors import UserError
+from mari_onnx.errors import UnloadableError, UserError
 from mari_onnx.report.model import LeftOut, Report
 from mari_onnx.report.split import Role
 from mari_onnx.report.words import worst
@@ -31,17 +31,34 @@ TRIES = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result: new models by role, none if the original is as good, the report, and the document that was read."""
+    """A result: new models by role, none if the original is as good, the report, and the document that was read.
+
+    `unloadable` says why onnxruntime does not load a new model.
+    """
 
     models: Mapping[Role, onnx.ModelProto]
     report: Report
     document: Document
+    unloadable: UnloadableError | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether a comparison failed by what the nodes of the result compute."""
+        """Whether a model does not load, or a comparison failed by what the nodes of the result compute."""
         verification = self.report.verification
-        return verification is not None and any(each.is_located for each in verification.differences)
+        located = verification is not None and any(each.is_located for each in verification.differences)
+        return located or self.unloadable is not None
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is a new model that loads, and that passed its verification if there was one."""
+        verification = self.report.verification
+        return bool(self.models) and not self.failed and (verification is None or verification.passed)
+
+    @property
+    def as_exported(self) -> Outcome:
+        """The model as it was given."""
+        report = replace(self.report, verification=None, changed=False)
+        return replace(self, models=MappingProxyType({}), report=report, unloadable=None)
 
     @property
     def rewritten(self) -> list[str]:
@@ -59,10 +76,20 @@ _Found: TypeAlias = tuple[Outcome, Sequence[str]]
 """A result that passes, and the tensors whose rewrites it is without."""
 
 
-def first_that_passes(attempt: Attempt) -> Outcome:
-    """The first result that passes its verification; the very first, where none does that would still gain anything."""
+def first_that_passes(attempt: Attempt, *, may_stay: bool) -> Outcome:
+    """The first result that passes its verification; the very first, where none does that would still gain anything.
+
+    Where none loads, it is the model as it was exported, if it `may_stay` so.
+
+    Raises UnloadableError if it may not.
+    """
     first = attempt(frozenset())
-    return _Search(attempt, first).passing() if first.failed else first
+    found = _Search(attempt, first).passing() if first.failed else first
+    if found.unloadable is None:
+        return found
+    if not may_stay:
+        raise found.unloadable
+    return replace(found.as_exported, report=replace(found.as_exported.report, left_out=(_left_out(first, ()),)))
 
 
 @dataclass
@@ -93,15 +120,14 @@ class _Search:
         try:
             return self.attempt(frozenset(names))
         except UserError:
-            report = replace(self.first.report, verification=None, changed=False)
-            return replace(self.first, models=MappingProxyType({}), report=report)
+            return self.first.as_exported
 
     def _without_one_of(self, order: Sequence[str]) -> _Found | None:
         """A result without the one rewrite that fails, or without that and some after it; `order` has all of them."""
         outcome = self._try(order) if order else None
         if outcome is None or outcome.failed:
             return None
-        best = (outcome, order) if _passes(outcome) else None
+        best = (outcome, order) if outcome.passed else None
         passes, fails = 0, len(order)
         while fails - passes > 1:
             middle = (passes + fails) // 2
@@ -111,16 +137,10 @@ class _Search:
             if outcome.failed:
                 fails = middle
                 continue
-            passes, best = middle, (outcome, order[middle:]) if _passes(outcome) else best
+            passes, best = middle, (outcome, order[middle:]) if outcome.passed else best
         alone = order[passes:fails]
         outcome = self._try(alone) if len(order) > 1 else None
-        return (outcome, alone) if outcome is not None and _passes(outcome) else best
-
-
-def _passes(outcome: Outcome) -> bool:
-    """Whether a result was verified and passed: one that gains nothing is not verified."""
-    verification = outcome.report.verification
-    return verification is not None and verification.passed
+        return (outcome, alone) if outcome is not None and outcome.passed else best
 
 
 def _place(outcome: Outcome) -> list[str]:
@@ -137,6 +157,8 @@ def _place(outcome: Outcome) -> list[str]:
 
 
 def _left_out(first: Outcome, names: Sequence[str]) -> LeftOut:
+    if first.unloadable is not None:
+        return LeftOut(tuple(names), "", "does not run", first.unloadable.message)
     assert first.report.verification is not None
     failure, divergence = worst(first.report.verification), first.report.verification.divergence
     return LeftOut(tuple(names), divergence.rule if divergence else "", failure.failure, failure.message)

@@ -17,5 +17,9 @@ class UserError(Exception):
         self.next_step = next_step
 
 
+class UnloadableError(UserError):
+    """onnxruntime does not load the optimized model."""
+
+
 class ModelError(UserError):
     """A file or an object is not a model that this tool can read: truncated, not ONNX, invalid, or too large."""

@@ -23,7 +23,14 @@ from typing import TypeAlias
 import onnx
 
 from mari_onnx.analysis.dynamic_batch import fixed_batch, with_dynamic_batch
-from mari_onnx.analysis.input_roles import InputRoles, check_candidates, check_rows, declared_inputs, roles_of
+from mari_onnx.analysis.input_roles import (
+    InputRoles,
+    check_candidates,
+    check_rows,
+    declared_inputs,
+    doubted_rows,
+    roles_of,
+)
 from mari_onnx.analysis.reading import Reading, read
 from mari_onnx.attempts import Outcome, first_that_passes
 from mari_onnx.document.check import blame, check, why_not_loaded
@@ -35,7 +42,7 @@ from mari_onnx.document.provenance import stamp_assumed
 from mari_onnx.document.read import as_document
 from mari_onnx.document.serialized import size
 from mari_onnx.emission import write
-from mari_onnx.errors import UserError
+from mari_onnx.errors import UnloadableError, UserError
 from mari_onnx.graphs import PARTS, Graphs, graph_as_it_is, with_graph
 from mari_onnx.installed import versions
 from mari_onnx.ir.cost import Work
@@ -82,12 +89,36 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
         report = with_graph(report, "after", result, written.macs(plan.cost), products_of(plan, written))
         if plan.turn is not None:
             result, report = beside_exported(result, document, plan.turn, report)
-        if verified:
-            moved = not plan.lowered.combines_constants
-            report = verify(report, document, [result], reading.roles, progress, moved=moved)
-        return Outcome({"rank": result}, report, document)
+        outcome = Outcome({"rank": result}, report, document)
+        return looked_into(outcome, plan, progress, verified=verified)
 
-    return marked(first_that_passes(attempt), source, settings)
+    outcome = first_that_passes(attempt, may_stay=not settings.mode.demanded and not settings.dynamic_batch)
+    return marked(outcome, source, settings)
+
+
+def looked_into(outcome: Outcome, plan: Plan, progress: Progress | None, *, verified: bool) -> Outcome:
+    """The outcome of a plan with its verification, if there is to be one; and whether its models load."""
+    models, document = list(outcome.models.values()), outcome.document
+    try:
+        if len(models) > 1 or not verified:  # the parts of a split are verified as one model
+            for model in models:
+                require_loaded(model, document)
+        if verified:
+            moved, given = not plan.lowered.combines_constants, plan.reading.roles
+            return replace(outcome, report=verify(outcome.report, document, models, given, progress, moved=moved))
+    except UnloadableError as error:
+        return replace(outcome, unloadable=error)
+    return outcome
+
+
+def require_loaded(model: onnx.ModelProto, document: Document) -> None:
+    """Raise UnloadableError where onnxruntime does not load a model that is written, and loads what it is made of.
+
+    It may load neither, as it has to be told of the library of a custom operator.
+    """
+    why = why_not_loaded(document.with_proto(model))
+    if why and not why_not_loaded(document):
+        raise UnloadableError(f"onnxruntime cannot load the optimized model: {why}")
 
 
 def beside_exported(
@@ -118,19 +149,14 @@ def split(model: ModelLike, settings: Settings, *, verified: bool, progress: Pro
 
     def attempt(whole: frozenset[str]) -> Outcome:
         plan, parts = in_parts(leaving(reading, whole), settings, say)
-        for part in parts.models.values():
-            check(document.with_proto(part))
         report = replace(described("split", plan, settings), split=parts.report)
         for part in parts.models.values():
             stamp_assumed(part, report.assumed)
         for role, part in parts.models.items():
             report = with_graph(report, PARTS[role], part, parts.macs)
-        if verified:
-            moved, models = not plan.lowered.combines_constants, list(parts.models.values())
-            report = verify(report, document, models, reading.roles, progress, moved=moved)
-        return Outcome(parts.models, report, document)
+        return looked_into(Outcome(parts.models, report, document), plan, progress, verified=verified)
 
-    outcome = first_that_passes(attempt)
+    outcome = first_that_passes(attempt, may_stay=False)
     if settings.crossing is not None:
         outcome = with_half_crossings(outcome, reading.roles, verified=verified)
     return marked(outcome, source, settings)
@@ -284,10 +310,13 @@ def described(command: Command, plan: Plan, settings: Settings) -> Report:
     relied_on, calls = tuple(plan.program.context.facts.assumed), found.mode.instructions(found.tiled)
     if relied_on and found.mode.guard is not None:
         calls = (*calls, f"So it is where a score of attention reaches {LARGEST_SCORE:,} in magnitude.")
+    if doubt := doubted_rows(plan.reading.model, found):
+        calls = (*calls, doubt)
     changed = settings.mode.demanded or settings.dynamic_batch or plan.pays or command == "split"
+    batch = found.length_of_lists or settings.batch
     return Report(
         command, __version__, facts(document), found.inputs, tuple(remarks if changed else map(not_done, remarks)),
-        cost(plan.program.work, settings.batch), cost(plan.work, settings.batch) if changed else None, calls=calls,
+        cost(plan.program.work, batch), cost(plan.work, batch) if changed else None, calls=calls,
         configuration=settings.configuration(command), versions=versions(), changed=changed,
         assumed=relied_on, graphs=Graphs(graph_as_it_is("before", plan.reading, plan.program)),
     )  # fmt: skip

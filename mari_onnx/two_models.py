@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mari_onnx import pipeline
-from mari_onnx.analysis.input_roles import InputRoles, check_rows, roles_of
+from mari_onnx.analysis.input_roles import InputRoles, check_rows, doubted_rows, roles_of
 from mari_onnx.analysis.reading import read
 from mari_onnx.document.check import blaming
 from mari_onnx.document.document import Document, ModelLike
@@ -162,6 +162,8 @@ def described(pair: Paired, result: Document, called: Called, notes: list[Note])
     from mari_onnx.verification.notes import noted
 
     counted: dict[str, Any] = {}
+    if doubt := doubted_rows(pair.graph, pair.roles):
+        notes.append(Note("rows-of-requests", doubt))
     with noted(notes, "the arithmetic of the two models could not be counted"):
         other = Model(result.with_proto(optimized_alone(result.proto)))
         before, first = _as_it_is("before", pair.graph, pair.roles)

@@ -12,6 +12,7 @@ import mari_onnx
 from mari_onnx import attempts, pipeline
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.rules import RULES, elementwise
+from mari_onnx.errors import UserError
 from mari_onnx.planning import search
 from mari_onnx.report import render
 from mari_onnx.report.model import Report
@@ -56,6 +57,19 @@ def failure(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
+@pytest.fixture
+def _unloadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule of Tanh that is a mistake: it adds an attribute that onnxruntime refuses."""
+
+    def wrong(op: Op, ctx: Context) -> Derived:
+        proto = onnx.NodeProto()
+        proto.CopyFrom(op.proto)
+        proto.attribute.append(onnx.helper.make_attribute("beta", 1.0))
+        return elementwise.elementwise(replace(op, proto=proto), ctx)
+
+    monkeypatch.setitem(RULES, "Tanh", wrong)
+
+
 def assert_left_out(report: Report, failure: str, *tensors: str) -> None:
     assert report.verification is not None and report.verification.passed
     (left_out,) = report.left_out
@@ -91,6 +105,31 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(report, verification=replace(report.verification, divergence=None))
 
     monkeypatch.setattr(pipeline, "verify", verify)
+
+
+@pytest.mark.usefixtures("_unloadable")
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("command", [mari_onnx.optimize, mari_onnx.split])
+def test_a_model_that_does_not_load(command: Any, verify: bool) -> None:
+    """The rest of the plan stays, without a verification as well."""
+    result = command(MODEL, user_inputs="user", verify=verify)
+    (left_out,) = result.report.left_out
+    assert (left_out.tensors, left_out.failure, left_out.is_bug) == (("t",), "does not run", True)
+    assert "onnxruntime cannot load the optimized model" in left_out.message
+    assert result.report.changed
+    assert result.report.passed
+    assert "a bug in mari-onnx" in render(result.report, "text").lower()
+
+
+@pytest.mark.usefixtures("_unloadable")
+def test_no_result_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model stays as it was exported; where it may not, because it has to take other inputs, that is an error."""
+    monkeypatch.setattr(attempts, "TRIES", 0)
+    result = mari_onnx.optimize(MODEL, user_inputs="user")
+    assert not result.report.changed
+    assert "The model stays as it is" in render(result.report, "text")
+    with pytest.raises(UserError, match="onnxruntime cannot load the optimized model"):
+        mari_onnx.optimize(MODEL, user_inputs="user", user_batch="one")
 
 
 def test_parts_of_a_split(failure: str) -> None:

@@ -30,7 +30,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.input_names import nearest
 from mari_onnx.ir.cost import CostModel
 from mari_onnx.report.model import RequestInput
-from mari_onnx.serving.mode import Mode
+from mari_onnx.serving.mode import Mode, SentOnce
 from mari_onnx.serving.names import ONE, REQUESTS, SHARED
 from mari_onnx.serving.tiled import AS_EXPORTED
 
@@ -52,7 +52,23 @@ class InputRoles:
     @property
     def listwise(self) -> bool:
         """Whether `candidates` is the axis of `lists`."""
-        return self.lists is not None and not self.tiled
+        return self.lists is not None and self.lists.everywhere and not self.tiled
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(i.name for i in self.inputs)
+
+    @property
+    def keeps_first_row(self) -> bool:
+        """Whether the first of the rows that a caller sends stands for all of a call."""
+        return bool(self.tiled) and not isinstance(self.mode, SentOnce) and not self.mode.options.request_key
+
+    @property
+    def length_of_lists(self) -> int | None:
+        """The number of candidates of each request, where lists have one length."""
+        return (
+            self.lists.candidates if self.lists and self.listwise and isinstance(self.lists.candidates, int) else None
+        )
 
     @property
     def of_requests(self) -> tuple[str, ...]:
@@ -97,7 +113,7 @@ def roles_of(model: Model, globs: Sequence[str], batch: int, mode: Mode = AS_EXP
     lists, evidence = lists_of(model, program), _Evidence(declared, _leading_axes(model, program))
     roles = {info.name: role for info in model.inputs if (role := _role(info, evidence)) is not None}
     tiled = tuple(name for name, role in roles.items() if role is _Role.TILED)
-    if lists is not None and not tiled and lists.of_requests:
+    if lists is not None and lists.everywhere and lists.of_requests and not tiled:
         return _of_lists(model, lists, declared, mode)
     inputs = tuple(
         mode.role(name, declared[name]) if role is _Role.TILED else _reported(name, role, evidence)
@@ -121,7 +137,7 @@ def _of_lists(model: Model, lists: Lists, declared: Mapping[str, str], mode: Mod
         elif info.name in declared:
             inputs.append(RequestInput(info.name, SHARED, f"{declared[info.name]}: it has no axis of candidates"))
     mode.check_tiled(model, (), inputs)
-    return InputRoles(tuple(inputs), (), (lists.candidates,), mode, lists)
+    return InputRoles(tuple(inputs), (), lists.symbols, mode, lists)
 
 
 def check_candidates(model: Model, given: InputRoles) -> None:
@@ -147,18 +163,36 @@ def check_rows(given: InputRoles) -> None:
     """Raise UserError where an input that is called tiled has a row for each request, and not for each candidate.
 
     Of `user` [R, 64] beside `item` [R, N, 16], with scores [R, N], the first row would stand for all requests. No
-    comparison shows that where rows are drawn alike, as those of a tiled input are. With request keys each request
-    keeps its own row.
+    comparison shows that where rows are drawn alike, as those of a tiled input are.
     """
     lists = given.lists
-    if lists is None or not given.tiled or given.mode.options.request_key:
-        return
-    if lists.items <= {i.name for i in given.inputs}:
+    if lists is None or not lists.everywhere or not given.keeps_first_row or lists.items <= given.names:
         return
     raise UserError(
-        f"`{given.tiled[0]}` has a row for each request: the scores' second axis, {lists.axis}, counts the "
+        f"`{given.tiled[0]}` has a row for each request: the scores have an axis {lists.axis}, which counts the "
         "candidates of one, so that no row is repeated for them",
-        "leave it out of -u; or export the model for the candidates of one request, with them on the first axis",
+        "leave it out of -u; or export the model for the candidates of one request, with them on the first axis; or, "
+        "where each row is a candidate all the same, send the user's once: --user-batch one",
+    )
+
+
+def doubted_rows(model: Model, given: InputRoles) -> str | None:
+    """What to look at where an input that is called tiled may have a row for each request; None if nothing hints at it.
+
+    Of `user` [R, 64] and `item` [R, N, 16], with outputs [R, N] and [R, 3], either R counts requests, or N the words of
+    a candidate's title, whose weights are an output. The graph of both is the same.
+    """
+    lists = given.lists
+    if lists is None or lists.everywhere or not given.keeps_first_row:
+        return None
+    others = model.leading_symbols.keys() - given.names
+    if not others or not others <= lists.items:
+        return None
+    user, item = given.tiled[0], min(lists.items)
+    return (
+        f"`{user}` has as many rows as `{item}`. If the axis {lists.axis} of `{item}` counts the candidates of a "
+        f"request, these are rows of several requests: leave `{user}` out of -u then. The first row would stand for "
+        "all, and no comparison shows that, since rows of tiled inputs are drawn alike."
     )
 
 

@@ -39,6 +39,7 @@ from mari_onnx.document.graph_view import Model, shape_of
 from mari_onnx.document.provenance import Origin
 from mari_onnx.document.scopes import captures, reads, reads_of_elements
 from mari_onnx.document.signature import AS_IT_WAS, Signature
+from mari_onnx.errors import ModelError
 from mari_onnx.ir import validate
 from mari_onnx.ir.axes import Dims, Refused, UnprovenError, needed_equal, new_dims
 from mari_onnx.ir.builder import Builder
@@ -318,15 +319,16 @@ class _Walk:
             return bounded(rule(op, self.ctx))
         except validate.InvalidError:
             raise
+        except ModelError as unreadable:
+            return Refused(unreadable.message)
         except UnprovenError as need:
             self.ctx.needed_equal += need.pairs
             return Refused(f"{need} are not known to be equal")
         except Exception as error:
             bug = f"a bug in mari-onnx: {type(error).__name__}: {error}"
             step = "the node is left as it is; please report this, with the model if you can share it"
-            self.ctx.remarks.append(
-                Remark("broken", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
-            )
+            remark = Remark("broken", op.op_type, op.proto.name, op.op_type, op.name, bug, next_step=step)
+            self.ctx.remarks.append(remark)
             return Broken(bug, step)
 
     def _shape_value(self, op: Op, elements: Content) -> Value:

@@ -213,6 +213,6 @@ def _batches(inputs: Sequence[Input], options: Options, notes: list[Note]) -> li
     own = own_batch(inputs)
     if own is None:
         return sorted(set(options.batches))
-    said = f"no input has a dynamic axis: the model was called with its own number of candidates, {own}"
+    said = f"the model takes one number of candidates alone, and was called with it: {own}"
     notes.append(Note("batch-other", said))
     return [own]

@@ -297,8 +297,9 @@ class Configuration:
 class LeftOut:
     """Rewrites without which a result passes its verification, where the one that has them does not.
 
-    `tensors` are results of nodes of the original, which stayed as they are. `failure` and `message` are those of the
-    worst comparison without that, and `rule` is the rule behind it, as far as that is known.
+    `tensors` are results of nodes of the original, which stayed as they are; if there are none, all did. `failure` and
+    `message` are those of the worst comparison without that, or say why the model does not load. `rule` is the rule
+    behind it, as far as that is known.
     """
 
     tensors: tuple[str, ...]

@@ -244,10 +244,9 @@ def left_out(report: Report) -> Iterator[str]:
     for each in report.left_out:
         what = "A bug in mari-onnx" if each.is_bug else "A rewrite that this runtime computes less accurately"
         rule = f" (rule {each.rule})" if each.rule else ""
-        yield (
-            f"{what}{rule}: {each.message}. The result passes with these nodes as they are in the original: "
-            f"{', '.join(each.tensors)}. Please report it, with the model if you can share it"
-        )
+        nodes = f"The result passes with these nodes as they are in the original: {', '.join(each.tensors)}"
+        left = nodes if each.tensors else "The model stays as it is"
+        yield f"{what}{rule}: {each.message}. {left}. Please report it, with the model if you can share it"
 
 
 def _without(report: Report) -> str:

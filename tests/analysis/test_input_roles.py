@@ -329,11 +329,11 @@ def reranker(text: str = RERANKER) -> Model:
 def test_a_row_for_each_request_is_not_tiled(mode: Mode) -> None:
     """The first row would stand for all requests, and no comparison with rows alike would show it."""
     model = reranker()
-    with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
+    with pytest.raises(UserError, match="`user` has a row for each request: the scores have an axis `N`,"):
         check_rows(roles_of(model, ["user"], 500, mode))
     with pytest.raises(UserError, match="leave it out of -u"):
         optimize(model.proto, user_inputs=["user"])
-    with pytest.raises(UserError, match="`user` has a row for each request: the scores' second axis, `N`,"):
+    with pytest.raises(UserError, match="`user` has a row for each request: the scores have an axis `N`,"):
         verify(model.proto, model.proto, user_inputs=["user"])
 
 
@@ -347,7 +347,7 @@ def test_a_row_for_each_request_is_not_tiled(mode: Mode) -> None:
 )
 def test_what_the_exporter_calls_the_axes_of_scores_does_not_matter(old: str, new: str, axis: str) -> None:
     model = reranker(RERANKER.replace(old, new))
-    with pytest.raises(UserError, match=f"the scores' second axis, {axis}, counts the candidates"):
+    with pytest.raises(UserError, match=f"the scores have an axis {axis}, which counts the candidates"):
         check_rows(roles_of(model, ["user"], 500))
     assert [i.rows for i in roles_of(model, [], 500).inputs if i.name == "user"] == ["requests"]
 
@@ -355,7 +355,7 @@ def test_what_the_exporter_calls_the_axes_of_scores_does_not_matter(old: str, ne
 def test_scores_of_a_custom_operator_have_the_axis_that_the_exporter_names() -> None:
     text = RERANKER.replace("y = ReduceSum <keepdims = 0> (r, two)", "y = my.Score (r)")
     proto = parse(text, domains=', "my" : 1', wu=integers(64, 8), wi=integers(16, 8), one=[1])
-    with pytest.raises(UserError, match="the scores' second axis, `N`, counts the candidates"):
+    with pytest.raises(UserError, match="the scores have an axis `N`, which counts the candidates"):
         check_rows(roles_of(graph(proto), ["user"], 500))
 
 

@@ -282,6 +282,16 @@ def test_a_rule_that_breaks_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> No
     assert [r.status for r in remarks if r.op_type == "Relu"] == ["broken"]
 
 
+def test_an_index_that_is_stored_in_no_type_is_no_bug() -> None:
+    """onnxruntime loads a Constant whose value is another attribute than a tensor."""
+    text = "g (float[B, 4] user, float[B, 4] item) => (float[B, N] y) { c = Constant <value = int64 {0}> ()"
+    model = parse(f"{text} u = Gather <axis = 1> (user, c) y = Mul (u, item) }}")
+    model.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("value", -1))
+    (remark,) = [r for r in mari_onnx.inspect(model, user_inputs=["user"]).remarks if r.op_type == "Gather"]
+    assert remark.status == "refused"
+    assert "tensor 'c' cannot be read: its type is 0" in remark.reason
+
+
 def test_a_width_that_onnx_gets_wrong_goes_no_further() -> None:
     """Of Attention in three dimensions, of which it knows none, onnx says that the last is 0: padded, it would be 2."""
     body = """q = Reshape (item, given) a = Attention <q_num_heads = 2, kv_num_heads = 2> (q, q, q)

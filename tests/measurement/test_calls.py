@@ -209,7 +209,7 @@ def test_a_model_of_one_number_of_candidates() -> None:
     notes: list[str] = []
     (found,) = made(as_pair(fixed, fixed, ()), notes)
     assert found.batch == 200
-    assert notes == ["no input has a dynamic axis: the model was called with its own number of candidates, 200"]
+    assert notes == ["the model takes one number of candidates alone, and was called with it: 200"]
 
 
 def test_a_model_that_runs_on_nothing() -> None:

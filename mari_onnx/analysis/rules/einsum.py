@@ -189,6 +189,8 @@ def _equation(op: Op, ctx: Context) -> Equation | Refused:
     terms = left.split(",")
     if not arrow or any(len(set(term)) < len(term) for term in (*terms, result)):  # the dots of "..." repeat as well
         return Refused(f"Einsum of {text}: an ellipsis, a diagonal or no explicit result")
+    if not set(result) <= {*left}:  # runtimes load it, and do not run it
+        return Refused(f"Einsum of {text}: the result has an axis that no input has")
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -37,6 +38,9 @@ FAR, FAR_HALF = 2.0**20, 2.0**6
 Where a model takes a mean of that size from a feature, the difference is exact, and so are the digits that follow.
 """
 
+MOST_BYTES = 1 << 47
+"""The addresses that a process has. numpy refuses a larger array by another error than one that the memory lacks."""
+
 _MIN_SEQUENCE = 4
 _HALF = 2
 
@@ -53,14 +57,14 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {
 class Input:
     """A graph input. `dims` are extents or symbols; an axis that the model leaves unnamed has a symbol of its own.
 
-    `listed` is the symbol `N` of a listwise model, with scores [R, N] for N candidates of each of R requests. All
-    inputs of such a model have it, also those without the axis.
+    `listed` is the symbol `N` of a listwise model, with scores [R, N] for N candidates of each of R requests, or the
+    number of them where it is fixed. All inputs of such a model have it, also those without the axis.
     """
 
     name: str
     dtype: np.dtype[np.generic]
     dims: tuple[int | str, ...]
-    listed: str | None = None
+    listed: str | int | None = None
 
     def shape(self, extents: Mapping[str, int]) -> tuple[int, ...]:
         """The shape where the symbols have these extents."""
@@ -98,19 +102,22 @@ def inputs_of(session: ort.InferenceSession) -> list[Input]:
     return [replace(each, listed=listed) for each in found]
 
 
-def _listed(inputs: Sequence[Input], outputs: Sequence[Sequence[int | str | None]]) -> str | None:
-    """The symbol that counts the candidates of each request: the second axis of all outputs, and not of all inputs.
+def _listed(inputs: Sequence[Input], outputs: Sequence[Sequence[int | str | None]]) -> str | int | None:
+    """The number of candidates of each request, or its symbol: the second extent of all outputs, and not of all inputs.
 
-    Of user [R, 64], item [R, N, 16] and scores [R, N] it is N.
+    Of user [R, 64], item [R, N, 16] and scores [R, N] it is N, and 50 of item [R, 50, 16] and scores [R, 50].
     """
-    counted = {str(shape[1]) if len(shape) > 1 and isinstance(shape[1], str) else None for shape in outputs}
-    (symbol,) = counted if len(counted) == 1 else (None,)
-    if symbol is None:
+    counted = {shape[1] if len(shape) > 1 else None for shape in outputs}
+    (extent,) = counted if len(counted) == 1 else (None,)
+    if extent is None:
         return None
     second = {each.name: each.dims[1] for each in inputs if len(each.dims) > 1}
-    leading = {each.dims[0] for each in inputs if second.get(each.name) == symbol}
-    others = {each.dims[0] for each in inputs if each.dims and second.get(each.name) != symbol}
-    return symbol if symbol not in leading and leading & others else None
+    items = [each for each in inputs if second.get(each.name) == extent]
+    if isinstance(extent, int):  # features may be as many: those of `item` [B, 8], with scores [B, 8]
+        items = [each for each in items if each.rows is not None and len(each.dims) > 2]
+    leading = {each.dims[0] for each in items}
+    others = {each.dims[0] for each in inputs if each.dims and second.get(each.name) != extent}
+    return extent if extent not in leading and leading & others else None
 
 
 def listed_rows(inputs: Iterable[Input]) -> frozenset[str]:
@@ -127,6 +134,9 @@ def own_batch(inputs: Iterable[Input]) -> int | None:
     inputs = list(inputs)
     if any(isinstance(dim, str) for each in inputs for dim in each.dims):
         return None
+    for each in inputs:
+        if isinstance(each.listed, int):
+            return each.listed
     return max((each.dims[0] for each in inputs if each.dims and isinstance(each.dims[0], int)), default=1)
 
 
@@ -139,7 +149,7 @@ def batch_symbols(inputs: Iterable[Input], requests: Collection[str] = ()) -> se
     model one symbol does.
     """
     inputs = list(inputs)
-    if listed := {each.listed for each in inputs if each.listed is not None}:
+    if listed := {each.listed for each in inputs if isinstance(each.listed, str)}:
         return listed
     inner = {dim for each in inputs for dim in each.dims[1:] if isinstance(dim, str)}
     leading = {each.rows for each in inputs if each.rows is not None}
@@ -188,10 +198,17 @@ def draw(
     not finite user
     far                all features have one large number added, so that their differences are small beside them
     centred            features are near what the model takes from them, which is in `centres` (see there)
+
+    Raises UserError for an input that no memory holds.
     """
     feeds = {}
     for each in inputs:
         shape = each.shape(sizes)
+        if math.prod(shape) * each.dtype.itemsize > MOST_BYTES:
+            raise UserError(
+                f"input `{each.name}` of shape {list(shape)} is larger than any memory",
+                "Export the model with the extents that a caller sends.",
+            )
         rows = (min(1, shape[0]), *shape[1:]) if each.name in tiled and shape else shape
         own = bounds.get(each.name)
         if each.dtype.kind in "iu" or (own is not None and own.whole):

@@ -19,7 +19,7 @@ import numpy as np
 from mari_onnx.errors import UserError
 from mari_onnx.report.note import Note
 from mari_onnx.verification.inputs import references
-from mari_onnx.verification.inputs.draw import Bounds, Input, extents, listed_rows
+from mari_onnx.verification.inputs.draw import Bounds, Input, batch_symbols, extents, listed_rows
 from mari_onnx.verification.inputs.tagging import Tagged, tag
 from mari_onnx.verification.inputs.tracers import bounds
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
@@ -63,13 +63,18 @@ class Trace:
 
 def trace(source: Source, inputs: Sequence[Input]) -> Trace:
     """Trace the inputs of a model. Raises RunError where it runs on neither ones nor zeros with few candidates."""
-    requests = listed_rows(inputs)
+    requests = _of_requests(inputs)
     while True:
         tagged = _tagged_at(source, inputs, requests)
         found = references.requests(tagged)
         if found <= requests:
             return Trace(bounds(tagged), requests, references.tables(tagged))
         requests |= found  # an axis of requests has another extent, and with other extents the bounds change
+
+
+def _of_requests(inputs: Sequence[Input]) -> frozenset[str]:
+    """The axes that count requests by the shapes alone. Where lists have one length, calls differ in nothing else."""
+    return listed_rows(inputs) - batch_symbols(inputs)
 
 
 def traced_or_noted(
@@ -83,7 +88,7 @@ def traced_or_noted(
         traced = trace(source, inputs)
     except RunError as error:
         problem = f"what the integer inputs index could not be traced ({error}): ids were drawn from 0 to 1"
-        return Trace({}, listed_rows(inputs)).overridden(ranges, inputs), [Note("inputs-drawn", problem)]
+        return Trace({}, _of_requests(inputs)).overridden(ranges, inputs), [Note("inputs-drawn", problem)]
     unknown = [each.name for each in inputs if each.dtype.kind in "iu" and each.name not in traced.bounds]
     said = f"index nothing that could be traced, drawn from 0 to 1: {', '.join(unknown)}"
     return traced.overridden(ranges, inputs), [Note("inputs-drawn", said)] if unknown else []

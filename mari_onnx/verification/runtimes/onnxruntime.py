@@ -13,7 +13,7 @@ from mari_onnx.document.arrays import tensor_array
 from mari_onnx.document.document import Document
 from mari_onnx.document.external import reachable
 from mari_onnx.document.runtime import Session, brief, open_document, open_session, session_options
-from mari_onnx.errors import UserError
+from mari_onnx.errors import UnloadableError, UserError
 from mari_onnx.worker import doing
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +54,9 @@ class Source:
         return copy
 
     def session(self, threads: int = 1, provider: str | None = None) -> Session:
-        """The model in onnxruntime, optimized as it would be served. Raises UserError where it cannot be loaded.
+        """The model in onnxruntime, optimized as it would be served.
+
+        Raises UserError where it cannot be loaded, and for the optimized model UnloadableError, which is one.
 
         `provider` is that of onnxruntime, in place of the CPU's.
         """
@@ -63,7 +65,8 @@ class Source:
             return open_document(self.document, session_options(optimize=True, threads=threads), provider)
         except Exception as error:  # onnxruntime's exceptions have no common base
             path = f" {self.document.path}" if self.document.path else ""
-            raise UserError(
+            kind = UnloadableError if self.role == "optimized" else UserError
+            raise kind(
                 f"onnxruntime cannot load the {self.role} model{path}: {brief(error)}",
                 "Run the model in onnxruntime by itself; it has to load there."
                 if self.document.base_dir

@@ -183,6 +183,13 @@ def test_equations_that_are_refused(equation: str) -> None:
     assert reason == f"Einsum of {equation}: an ellipsis, a diagonal or no explicit result"
 
 
+def test_an_axis_of_the_result_that_no_input_has() -> None:
+    """onnxruntime loads that where the axis is no letter, and does not run it."""
+    model = ranking("one", 'e = Einsum <equation = "bd,df->b_"> (user, w) y = Add (e, item)', w=integers(4, 3))
+    (reason,) = rewrite(model).refusals("Einsum")
+    assert reason == "Einsum of bd,df->b_: the result has an axis that no input has"
+
+
 def test_the_graph() -> None:
     """The history has no letter for the candidates."""
     body = 'y = Einsum <equation = "bld,bd->bl"> (user, item)'

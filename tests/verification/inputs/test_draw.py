@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mari_onnx.errors import UserError
 from mari_onnx.verification.inputs.cases import Style
 from mari_onnx.verification.inputs.draw import (
     LENGTH,
@@ -20,6 +22,7 @@ from mari_onnx.verification.inputs.draw import (
     extents,
     inputs_of,
     listed_rows,
+    own_batch,
 )
 
 Array = npt.NDArray[Any]
@@ -56,6 +59,7 @@ def test_candidates_on_an_inner_axis() -> None:
         ([["R", "N", 24], ["R", "N", 8]], [["R", "N"]], None),
         ([["R", 24], ["R", "N", 8]], [["R", None]], None),
         ([[], ["R", 8]], [["R", 8]], None),
+        ([["R", 24], ["R", 8]], [["R", 8]], None),
     ],
     ids=[
         "a length beside it",
@@ -66,6 +70,7 @@ def test_candidates_on_an_inner_axis() -> None:
         "no request",
         "not named",
         "a scalar",
+        "features",
     ],
 )
 def test_the_candidates_of_a_listwise_model(
@@ -81,6 +86,19 @@ def test_the_candidates_of_a_listwise_model(
     if listed is not None:
         assert batch_symbols(inputs) == {"N"}
         assert listed_rows(inputs) == {each.rows for each in inputs} - {None, listed}
+
+
+def test_the_number_of_candidates_of_lists_of_one_length() -> None:
+    """It is that of a call of one request; the requests of a call are drawn as candidates are elsewhere."""
+    inputs = [Input("user", FLOAT, ("R", 24), 50), Input("item", FLOAT, ("R", 50, 8), 50)]
+    assert batch_symbols(inputs) == listed_rows(inputs) == {"R"}
+    assert own_batch(inputs) is None
+    assert own_batch([replace(each, dims=(1, *each.dims[1:])) for each in inputs]) == 50
+
+
+def test_an_input_that_no_memory_holds() -> None:
+    with pytest.raises(UserError, match=r"input `x` of shape \[2, 1099511627776, 1024\] is larger than any memory"):
+        draw([Input("x", FLOAT, (2, 1 << 40, 1 << 10))], {}, {}, np.random.default_rng(0))
 
 
 def test_ids_fill_their_range_and_rows_differ() -> None:
