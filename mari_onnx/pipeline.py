@@ -97,12 +97,11 @@ def optimize(model: ModelLike, settings: Settings, *, verified: bool, progress: 
 
 
 def looked_into(outcome: Outcome, plan: Plan, progress: Progress | None, *, verified: bool) -> Outcome:
-    """The outcome of a plan with its verification, if there is to be one; and whether its models load."""
+    """The outcome of a plan with its verification, if there is to be one, and with why a model does not load."""
     models, document = list(outcome.models.values()), outcome.document
     try:
-        if len(models) > 1 or not verified:  # the parts of a split are verified as one model
-            for model in models:
-                require_loaded(model, document)
+        for model in models if len(models) > 1 else ():  # the parts of a split are verified as one model
+            require_loaded(model, document)
         if verified:
             moved, given = not plan.lowered.combines_constants, plan.reading.roles
             return replace(outcome, report=verify(outcome.report, document, models, given, progress, moved=moved))
