@@ -166,7 +166,7 @@ def check_rows(given: InputRoles) -> None:
     comparison shows that where rows are drawn alike, as those of a tiled input are.
     """
     lists = given.lists
-    if lists is None or not lists.everywhere or not given.keeps_first_row or lists.items <= given.names:
+    if lists is None or not lists.is_sure or not given.keeps_first_row or lists.items <= given.names:
         return
     raise UserError(
         f"`{given.tiled[0]}` has a row for each request: the scores have an axis {lists.axis}, which counts the "
@@ -180,10 +180,11 @@ def doubted_rows(model: Model, given: InputRoles) -> str | None:
     """What to look at where an input that is called tiled may have a row for each request; None if nothing hints at it.
 
     Of `user` [R, 64] and `item` [R, N, 16], with outputs [R, N] and [R, 3], either R counts requests, or N the words of
-    a candidate's title, whose weights are an output. The graph of both is the same.
+    a candidate's title, whose weights are an output. The graph of both is the same. So it is with one output [R, 4] and
+    `item` [R, 4, 16], whose 4 may count heads or tasks.
     """
     lists = given.lists
-    if lists is None or lists.everywhere or not given.keeps_first_row:
+    if lists is None or lists.is_sure or not given.keeps_first_row:
         return None
     others = model.leading_symbols.keys() - given.names
     if not others or not others <= lists.items:

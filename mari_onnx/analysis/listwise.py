@@ -43,6 +43,11 @@ class Lists:
     everywhere: bool = True
 
     @property
+    def is_sure(self) -> bool:
+        """Whether nothing else than candidates is counted: extents of one length may be equal by chance."""
+        return self.everywhere and isinstance(self.candidates, str)
+
+    @property
     def axis(self) -> str:
         """The axis in words: `N`, or what it is like where the exporter did not name it."""
         if isinstance(self.candidates, int):
