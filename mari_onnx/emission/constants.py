@@ -39,6 +39,15 @@ def write_constant(emission: Emission, tensor: Tensor, name: str, *, inline: boo
     initialize(emission, name, tensor.node.payload if is_original else tensor)
 
 
+def write_copy(emission: Emission, tensor: Tensor) -> str:
+    """Write a stored tensor once more, under the name that is returned."""
+    copies = (t.name for t in emission.initializers if isinstance(t, TensorProto))
+    used = {*emission.names.values(), *emission.extents.values(), *copies}
+    name = unique(emission, f"{emission.names[tensor]}.copy", used)
+    initialize(emission, name, _copy(folded(emission, tensor), name))
+    return name
+
+
 def read_at_load(emission: Emission) -> set[Tensor]:
     """The external parameters of nodes of which a parameter has become a constant.
 

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mari_onnx.emission.constants import initialize, read_at_load, write_constant
+from mari_onnx.emission.constants import initialize, read_at_load, write_constant, write_copy
 from mari_onnx.emission.names import unique
 from mari_onnx.emission.protos import new_node, renamed_node, say_of
-from mari_onnx.emission.runtime_quirks import attended, is_described, is_named_row, unused_symbol
+from mari_onnx.emission.runtime_quirks import attended, is_described, is_named_row, overwritten, unused_symbol
 from mari_onnx.emission.shape_arithmetic import Instruction, Integers, Operand
 from mari_onnx.emission.state import Emission, append, append_ours, describe
 from mari_onnx.ir.expressions import Node, Tensor
@@ -96,6 +96,8 @@ def _write_original(emission: Emission, node: Node) -> None:
     for t in attended(node):
         describe(emission, t)
     inputs = ["" if t is None else name_of(emission, t) for t in node.inputs]
+    for i, t in overwritten(node):
+        inputs[i] = write_copy(emission, t)
     captures = {name: new for name, t in node.captures if (new := name_of(emission, t)) != name}
     outputs = [emission.names[t] for t in node.outputs]
     append(emission, renamed_node(node.proto, inputs, outputs, captures=captures))

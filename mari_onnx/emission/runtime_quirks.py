@@ -102,6 +102,13 @@ QUIRKS = (
         "analysis/rules/test_attention.py::test_the_width_of_what_is_reshaped_for_attention",
     ),
     Quirk(
+        "emission.runtime_quirks.overwritten",
+        "onnxruntime 1.32.0",
+        "BatchNormalization in training mode writes the running mean into its input. If that is the bias as well, "
+        "scores are wrong, and those of the next call more so.",
+        "emission/test_runtime_quirks.py::test_a_running_mean_is_no_bias",
+    ),
+    Quirk(
         "emission.runtime_quirks.is_named_row",
         "onnxruntime 1.32.0",
         "Shape inference of a Slice of opset 10 keeps the symbol of an axis that it cuts: row 0 has as many rows as "
@@ -216,6 +223,21 @@ def unused_symbol(symbols: Collection[str]) -> str:
     while name in symbols:
         name += "_"
     return name
+
+
+def overwritten(node: Node) -> list[tuple[int, Tensor]]:
+    """The stored inputs that a BatchNormalization in training mode writes to, and reads in another place as well.
+
+    Each has its position before it.
+
+    They are the running mean and variance, and an exporter stores zeros and ones for them, as for the bias and the
+    scale. Where the original has one tensor for both, it stays so.
+    """
+    if node.op_type != "BatchNormalization" or len(node.outputs) == 1 or node.proto is None:
+        return []
+    read, names = node.inputs[1:3], node.proto.input
+    written = [(i, t) for i in (3, 4) if (t := node.inputs[i]) is not None and t.stored]
+    return [(i, t) for i, t in written if t in read and names[i] not in names[1:3]]
 
 
 def attended(node: Node) -> list[Tensor]:

@@ -109,3 +109,22 @@ def test_row_0_of_opset_10_as_an_output() -> None:
     (said,) = (v for v in result.model.graph.value_info if v.name == "user.user")
     assert [d.dim_param or d.dim_value for d in said.type.tensor_type.shape.dim] == ["mari.row", 40]
     assert [node.op_type for node in result.model.graph.node if node.output[0] == "first"] == ["Identity"]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "one tensor in the original"])
+def test_a_running_mean_is_no_bias(shared: bool) -> None:
+    """Zeros and ones are stored once, and onnxruntime writes the mean and the variance of a call into them."""
+    mean, variance = ("b", "s") if shared else ("m", "v")
+    body = f"""s = ConstantOfShape <value = float[1] {{1}}> (width) b = ConstantOfShape (width)
+        m = ConstantOfShape (width) v = ConstantOfShape <value = float[1] {{1}}> (width) x = Add (user, item)
+        n, m2, v2 = BatchNormalization <training_mode = 1> (x, s, b, {mean}, {variance}) y = Relu (n)"""
+    proto = ranking("one", body, user="float[4]", item="float[4]", width=[4])
+    model = rewrite(proto).model
+    assert sum(i.name.endswith(".copy") for i in model.graph.initializer) == (0 if shared else 2)
+    if not shared:
+        feeds = {"user_row": integers(1, 4).astype(np.float32), "item": integers(7, 4, seed=1).astype(np.float32)}
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        before, after = (ort.InferenceSession(m.SerializeToString(), options) for m in (proto, model))
+        for _ in range(2):
+            np.testing.assert_array_equal(after.run(None, feeds)[0], before.run(None, feeds)[0], strict=True)
