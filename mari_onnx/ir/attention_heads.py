@@ -2,7 +2,7 @@
 
 Attention projects x [.., k] to columns (h d), and needs the result as [h, .., d]:
 
-    x [.., k] @ W [k, (h d)]               x [1, (..), k] @ W [h, k, d]
+    x [.., k] @ W [k, (h d)]               x [1, (..), k] @ W [h, k, d] (see `one_matrix`)
     x [.., k] @ W [k, (h d)] + b           [x 1] @ [W; b], likewise
     (x @ [Wq Wk Wv]) [.., columns of q]    x @ Wq, likewise
 
@@ -152,15 +152,16 @@ class Heads:
         weight = self.b.slice(weight, 1, *span)
         each = (span[1] - span[0]) // count
         moved = self.b.transpose(self.b.reshape(weight, (k, count, each)), (1, 0, 2))
-        lines = self.b.reshape(x, (1, product(rows), k))
+        lines = self.b.reshape(x, of_lines := one_matrix(product(rows), k))
         if (row := added or next(iter(bias), None)) is not None:  # an Add of [h, 1, d] would be slow: short runs
             if self.thrifty or not _for_each_column(row, t):
                 return None
             row = self.b.slice(row, len(row.known_shape) - 1, *span)
-            ones = np.ones((1, 1, 1), helper.tensor_dtype_to_np_dtype(x.dtype))
-            lines = self.b.concat([lines, self.b.expand(self.b.constant(ones), (1, product(rows), 1))], 2)
+            ones = np.ones((1,) * len(of_lines), helper.tensor_dtype_to_np_dtype(x.dtype))
+            column = self.b.expand(self.b.constant(ones), (*of_lines[:-1], 1))
+            lines = self.b.concat([lines, column], len(of_lines) - 1)
             moved = self.b.concat([moved, self.b.reshape(row, (count, 1, each))], 1)
-        whole = self.b.make("MatMul", [lines, moved], (count, product(rows), each))
+        whole = self.b.make("MatMul", [lines, moved], (*of_lines[:-3], count, product(rows), each))
         return self.b.reshape(whole, (count, *rows, each))
 
     def _operand(self, t: Tensor, rows: int, count: int, width: Extent, span: Span) -> Tensor | None:
@@ -173,6 +174,14 @@ class Heads:
             by_head = self.b.reshape(columns, (*shape[:-1], count, (span[1] - span[0]) // count))
             return self.b.transpose(by_head, (rows, *range(rows), rows + 1))
         return self._columns(t, count, span) if len(shape) == len(t.known_shape) else None
+
+
+def one_matrix(rows: Extent, columns: Extent) -> tuple[Extent, ...]:
+    """The shape in which a matrix is multiplied by a batch of weights [h, k, d]: [1, rows, columns].
+
+    OpenVINO multiplies [1, B, k] of a dynamic B by no batch of stored weights: each call fails. [1, 1, B, k] it does.
+    """
+    return (1, rows, columns) if isinstance(rows, int) else (1, 1, rows, columns)
 
 
 def _for_each_column(bias: Tensor, t: Tensor) -> bool:

@@ -173,6 +173,16 @@ def test_heads_that_stand_beside_the_batch(style: str) -> None:
     assert moved(result) == [TURNED, BACK]
 
 
+def test_candidates_are_multiplied_by_the_weights_of_heads_as_openvino_can() -> None:
+    """Of [1, B, 4] and stored weights [2, 4, 4] it makes no product, and raises in each call."""
+    result = rewrite_and_check(model_of("one", attention(STEPS_THAT_VARY, LINEARS["no bias"]), STEPS_THAT_VARY))
+    weights = {t.name: list(t.dims) for t in result.model.graph.initializer}
+    products = [node for node in result.nodes("MatMul") if weights.get(node.input[1]) == [HEADS, 4, SIZE]]
+    inferred = onnx.shape_inference.infer_shapes(result.model, data_prop=True).graph.value_info
+    ranks = {info.name: len(info.type.tensor_type.shape.dim) for info in inferred}
+    assert [ranks[node.input[0]] for node in products] == [4, 4, 4]
+
+
 @styles
 def test_an_item_asks_a_history(style: str) -> None:
     """q (B h d), k (h d L): the rows of a head are the candidates, and neither side is moved but for k, turned."""
@@ -266,8 +276,9 @@ def test_the_graph() -> None:
     types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 4, 5] y"}
     result = rewrite_and_check(ranking("one", body, **types, **constants, heads_of_k=[-1, 5, 4, 16]))
     assert result.graph == [
-        "item.reshape [1 B 4] = Reshape (item)",
-        "q0.heads [4 B 16] = MatMul (item.reshape, wq.part)",
+        "item.reshape [1 1 B 4] = Reshape (item)",
+        "item.matmul [1 4 B 16] = MatMul (item.reshape, wq.part)",
+        "q0.heads [4 B 16] = Reshape (item.matmul)",
         "user_row.matmul [4 5 16] = MatMul (user_row, wk.part)",
         "user_row.transpose [4 16 5] = Transpose (user_row.matmul)",
         "s.item [4 B 5] = MatMul (q0.heads, user_row.transpose)",
