@@ -3,6 +3,7 @@
     Gather(table, ids)             lacks the axes that the ids lack
     Gather(table, [a b])           = [Gather(table, a) Gather(table, b)], and so it is block by block (see `blocks`)
     Gather(x, [2, 0])              is columns of x (see `columns`)
+    GatherND(table, ids (... 1))   = Gather(table, ids (...))
     GatherND(x, [[0, 1], [0, 2]])  is columns of x with its two leading dimensions as one
     Gather(rows, index)            is stored as `rows`, through the index: one row for each request
     rows[i][j]                     = rows[i[j]]
@@ -145,7 +146,7 @@ def _through(op: Op, ctx: Context, data: Value, indices: Value) -> Value:
 
 
 def gather_nd(op: Op, ctx: Context) -> Derived:
-    """GatherND by constants is a selection of columns, and by one index for each row it is a Gather along axis 0.
+    """GatherND by constants is a selection of columns, and by numbers of rows it is a Gather along axis 0.
 
     Any other GatherND selects entries within each row (see `elements`).
     """
@@ -164,9 +165,10 @@ def gather_nd(op: Op, ctx: Context) -> Derived:
         return _entries(op, ctx, data, chosen)
     if selection is None:
         ctx.note_selected_rows(data, indices, op.attribute("batch_dims", 0))
-    if op.attribute("batch_dims", 0) or len(indices.dims) != 2 or indices.dims[1]:
+    if op.attribute("batch_dims", 0) or width != 1:
         return elements.gather_nd(op, ctx)
-    return _rows(op, ctx, data, indices.with_dims(indices.dims[:1]))
+    rows = _rows(op, ctx, data, indices.with_dims(indices.dims[:-1]))
+    return _lookup(op, ctx, data, indices, 0) if rows is None else [rows]
 
 
 def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -> Derived:
@@ -187,13 +189,11 @@ def _entries(op: Op, ctx: Context, data: Value, places: npt.NDArray[np.int64]) -
     return [ctx.result(op, (chosen, *merged.known_dims[1:]), array)]
 
 
-def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Derived:
-    """GatherND by one index for each row: rows of requests. Refused for any other data."""
-    if indices.known_dims[0] and _same_rows(ctx, data, 0):
-        return [_any_row(op, data, indices.known_dims, 0)]
-    if not _by_request(data, indices):
-        return Refused("GatherND of a value that does not have one row for each request")
-    return [_through(op, ctx, data, indices)]
+def _rows(op: Op, ctx: Context, data: Value, indices: Value) -> Value | None:
+    """GatherND by one index for each row, of rows that are all the same, or are those of requests; None of others."""
+    if any(indices.known_dims) and _same_rows(ctx, data, 0):
+        return _any_row(op, data, indices.known_dims, 0)
+    return _through(op, ctx, data, indices) if _by_request(data, indices) else None
 
 
 def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Derived:
@@ -202,10 +202,9 @@ def _every_place(op: Op, ctx: Context, data: Value, selection: Selection) -> Der
     if extents(data.known_dims)[1:count] != selection.within:
         return Refused("GatherND of some places in each of the rows that a mask selects")
     dims = (dim(selection.rows, str(selection.rows)),)
-    rows = _rows(op, ctx, data, Value("", dims, INT64, Array(ctx.b.reshape(selection.index, extents(dims)), dims)))
-    if isinstance(rows, Refused):
-        return rows
-    (taken,) = rows
+    taken = _rows(op, ctx, data, Value("", dims, INT64, Array(ctx.b.reshape(selection.index, extents(dims)), dims)))
+    if taken is None:
+        return Refused("GatherND of a value that does not have one row for each request")
     return [taken.with_dims((tuple(flat(taken.known_dims[:count])), *taken.known_dims[count:]))]
 
 
@@ -215,13 +214,14 @@ def _lookup(op: Op, ctx: Context, data: Value, indices: Value, axis: int) -> Der
     data = fresh(ctx.b, data.stored_as(fill(ctx.b, data.array, data.known_dims, data.known_dims[axis])))
     table, stored = natural(ctx.b, data.array, data.known_dims)
     before, after = data.known_dims[:axis], data.known_dims[axis + 1 :]
-    dims: Dims = (*before, *indices.known_dims, *after)
+    rank = len(indices.known_dims) - (op.op_type == "GatherND")  # whose ids have one more dimension, of extent 1
+    dims: Dims = (*before, *indices.known_dims[:rank], *after)
 
     def run(arrays: list[Array], part: Renaming) -> Array:
         of_ids = renamed(indices.known_dims, part)
         rows = harmless(op, ctx, 1, arrays[0], of_ids)
         ids, layout = natural(ctx.b, rows, of_ids)
-        whole, via = (*stored[:axis], *layout, *stored[axis + 1 :]), (*data.array.via, *rows.via)
+        whole, via = (*stored[:axis], *layout[:rank], *stored[axis + 1 :]), (*data.array.via, *rows.via)
         some = never_without_rows(ctx, table, rows, of_ids, [axis])
         return Array(ctx.again(op, [some, ids], [stored_shape(whole, via)], [data.dtype])[0], whole, via)
 

@@ -264,8 +264,21 @@ def test_other_uses_of_gather_nd(node: str, reason: str) -> None:
 
 def test_a_row_of_the_items_that_the_user_picks_by_gather_nd() -> None:
     body = "a = ArgMin <axis = 1> (user) m = Mul (a, zero_) e = GatherND (item, m) y = Neg (e)"
-    result = rewrite_and_check(ranking("one", body, zero_=[0]))
-    assert result.refusals("GatherND") == ["GatherND of a value that does not have one row for each request"]
+    assert not rewrite_and_check(ranking("one", body, zero_=[0])).refusals("GatherND")
+
+
+@styles
+@pytest.mark.parametrize("index", ["Unsqueeze (ids, two)", "Reshape (ids, three)"])
+def test_a_table_that_is_looked_up_by_gather_nd(style: str, index: str) -> None:
+    """table[ids], as torch's newer exporter writes the lookup in a parameter: the user's rows are those of one user."""
+    body = f"""
+        f = Concat <axis = 1> (user, item) k = Mod <fmod = 1> (f, ten) ids = Cast <to = 7> (k) i = {index}
+        e = GatherND (table, i) h = Reshape (e, wide) y = MatMul (h, w)
+    """
+    shapes = {"two": [2]} if "two" in index else {"three": [0, 7, 1]}
+    weights = {"table": integers(10, 5), "w": integers(35, 2), "ten": np.float32(10)}
+    result = rewrite_and_check(ranking(style, body, wide=[-1, 35], **weights, **shapes))
+    assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
 
 
 def test_the_only_row_whatever_the_index() -> None:
