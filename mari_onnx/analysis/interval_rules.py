@@ -296,7 +296,7 @@ RULES: Mapping[str, Rule] = {
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
     "Einsum": _einsum,
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _standardized),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _standardized),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _of_elements),
     "ReduceSum": _summed,
 }

@@ -200,6 +200,8 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
     "FastGelu": Traits(1, 2),
     "BiasGelu": Traits(2, 2),
     "SkipLayerNormalization": Traits(3, 5),
+    "SimplifiedLayerNormalization": OPERATORS["RMSNormalization"],
+    "SkipSimplifiedLayerNormalization": Traits(3, 4),
     "FusedMatMul": replace(_PRODUCT, most=2),
     "FusedGemm": _PRODUCT,
     "FusedConv": replace(_PRODUCT, most=4),
@@ -227,8 +229,18 @@ CLASSICAL_OPERATORS: Mapping[str, Traits] = {
 _DOMAINS = {"": OPERATORS, "ai.onnx": OPERATORS, ONNXRUNTIME: FUSED_OPERATORS, CLASSICAL: CLASSICAL_OPERATORS}
 
 
+WITHOUT_DOMAIN = frozenset({"SimplifiedLayerNormalization"})
+"""Operators of onnxruntime's own that it writes as if they were ONNX's, in every opset."""
+
+
+def domain_of(op_type: str, domain: str) -> str:
+    """The domain that an operator belongs to, for the domain that its node has."""
+    return ONNXRUNTIME if op_type in WITHOUT_DOMAIN else domain
+
+
 def traits_of(op_type: str, domain: str = "") -> Traits | None:
     """What is known of an operator, or None."""
+    domain = domain_of(op_type, domain)
     return _DOMAINS.get(domain, {}).get(op_type)
 
 

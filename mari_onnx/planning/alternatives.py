@@ -30,11 +30,15 @@ PASSES = 3
 """The most times that all choices are tried: a later choice may make an earlier one pay."""
 
 
-def choose(program: Program) -> None:
-    """Settle every choice of the program, and those among its siblings (see `settle`)."""
+def choose(program: Program, whole: frozenset[str] = frozenset()) -> None:
+    """Settle every choice of the program, and those among its siblings (see `settle`).
+
+    Nodes that compute one of the tensors in `whole` stay as they are in the original: none of them is a sibling.
+    """
     b = program.context.b
     outputs = [plain(b, value) for value in program.outputs]
-    stack_siblings(b, sorted(reachable(outputs), key=lambda node: node.serial), program.context.opset)
+    nodes = sorted(reachable(outputs), key=lambda node: node.serial)
+    stack_siblings(b, nodes, program.context.opset, whole)
     settle(program, program.context.cost)
 
 

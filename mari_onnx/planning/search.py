@@ -78,7 +78,7 @@ def _plan(reading: Reading, batch: int, emphasis: float, thrifty: bool) -> Plan:
     guard = reading.roles.mode.guard
     if guard is not None:
         program = guarded(program, reading.model, reading.premises.tiled, guard)
-    choose(program)
+    choose(program, reading.premises.whole)
     return priced(reading, program)
 
 

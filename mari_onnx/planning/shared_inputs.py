@@ -52,13 +52,14 @@ class Stack:
         return b.reshape(view, shape or ((*lead, columns) if self.flat else view.known_shape))
 
 
-def stack_siblings(b: Builder, nodes: Sequence[Node], opset: int) -> None:
+def stack_siblings(b: Builder, nodes: Sequence[Node], opset: int, whole: frozenset[str] = frozenset()) -> None:
     """Record, as choices of the builder, which tensors of a plan are places of a stack.
 
     `nodes` are the nodes of the plan, each after its inputs. `opset` is the model's version of the standard operators.
+    Those that compute a tensor in `whole` begin no stack.
     """
     stacker = _Stacker(b, opset, _readers(nodes))
-    for products in _products_of_one_input(nodes):
+    for products in _products_of_one_input(nodes, whole):
         stacker.stack(products)
     for node in nodes:
         if node.op_type == "Concat":
@@ -75,11 +76,11 @@ def _readers(nodes: Sequence[Node]) -> dict[Tensor, list[Node]]:
     return readers
 
 
-def _products_of_one_input(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+def _products_of_one_input(nodes: Sequence[Node], whole: frozenset[str]) -> Iterator[list[Node]]:
     """Groups of products that differ in nothing but the values of their stored weights and biases."""
     groups: dict[object, list[Node]] = {}
     for node in nodes:
-        if _is_stackable(node):
+        if _is_stackable(node) and (node.proto is None or whole.isdisjoint(node.proto.output)):
             x, w, *rest = node.inputs
             assert w is not None
             bias = rest[0] if rest else None

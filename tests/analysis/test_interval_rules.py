@@ -18,8 +18,8 @@ NUMBERS = {"Neg", "Reciprocal", "Abs", "Sqrt", "Relu", "Identity", "Sigmoid", "S
 PAIRS = {"Add", "Sub", "Mul", "Div", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "Max", "Min", "Sum"}
 LOGIC = {"And", "Or", "Xor"}
 ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "Einsum", "LayerNormalization",
-             "RMSNormalization", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Swish", "QuickGelu",
-             *interval_moves.RULES}  # fmt: skip
+             "RMSNormalization", "SimplifiedLayerNormalization", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum",
+             "Swish", "QuickGelu", *interval_moves.RULES}  # fmt: skip
 """Tested with graphs in `test_intervals`, or the same rule as another one."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.extents import symbol
@@ -70,6 +70,21 @@ def test_siblings_in_a_concat_of_unknown_rank() -> None:
     stack_siblings(b, [*(p.node for p in products), joined.node], 17)
     assert b.choices  # the products are stacked
     assert not any(joined in choice for choice in b.choices)
+
+
+@pytest.mark.parametrize(("whole", "stacked"), [((), True), (("y1",), False), (("other",), True)])
+def test_a_product_that_stays_as_it_is_is_no_sibling(whole: tuple[str, ...], stacked: bool) -> None:
+    """Where its rewrite failed the verification: as a sibling it would fail again."""
+    b = Builder()
+    x, shape = b.input("x", (symbol("B"), 7), 1), (symbol("B"), 3)
+    products = []
+    for i in range(2):
+        w = b.initializer(numpy_helper.from_array(integers(7, 3, seed=i), f"w{i}"))
+        product = b.make("MatMul", [x, w], shape).node
+        product.proto = helper.make_node("MatMul", ["x", f"w{i}"], [f"y{i}"])
+        products.append(product)
+    stack_siblings(b, products, 17, frozenset(whole))
+    assert bool(b.choices) == stacked
 
 
 def test_normalization_and_bias_of_each_sibling() -> None:

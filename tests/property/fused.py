@@ -76,6 +76,13 @@ def conv(w: Writer) -> None:
     w.write("FusedConv", inputs, shape, (-bound, bound), activation="Relu", domain=FUSED)
 
 
+def simplified_layer_normalization(w: Writer) -> None:
+    x = w.pick(lambda m: m.dtype == FLOAT and m.rank == 3 and isinstance(m.shape[2], int) and m.size < 50)
+    gates = [m for m in w.made if m.dtype == FLOAT and m.shape == x.shape and m.size < 50]
+    scale = w.choice(gates) if gates and w.chance(50) else w.numbers([count(x.shape[2:])])
+    w.write("SimplifiedLayerNormalization", [x, scale], x.shape, (-99, 99), exact=False, epsilon=1.0)
+
+
 def skip_layer_normalization(w: Writer) -> None:
     if w.opset < 17:
         raise UnfitError
@@ -83,7 +90,11 @@ def skip_layer_normalization(w: Writer) -> None:
     y = w.pick(lambda m: m.dtype == FLOAT and m.shape == x.shape and m.size < 50)
     width = count(x.shape[2:])
     inputs = [x, y, w.numbers([width]), w.numbers([width]), *([w.numbers([width])] if w.chance(50) else [])]
-    w.write("SkipLayerNormalization", inputs, x.shape, (-99, 99), exact=False, epsilon=1.0, domain=FUSED)
+    if w.chance(50):
+        del inputs[3]
+        w.write("SkipSimplifiedLayerNormalization", inputs, x.shape, (-99, 99), exact=False, epsilon=1.0, domain=FUSED)
+    else:
+        w.write("SkipLayerNormalization", inputs, x.shape, (-99, 99), exact=False, epsilon=1.0, domain=FUSED)
 
 
 def attention(w: Writer) -> None:
@@ -157,6 +168,7 @@ FUSIONS: dict[Maker, int] = {
     gemm: 1,
     conv: 1,
     skip_layer_normalization: 2,
+    simplified_layer_normalization: 2,
     attention: 2,
     packed: 1,
     quantized: 1,

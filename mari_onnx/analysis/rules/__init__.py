@@ -34,7 +34,7 @@ from mari_onnx.analysis.rules import (
     sequence,
     spatial,
 )
-from mari_onnx.ir.operators import CLASSICAL, FUSED_OPERATORS, ONNXRUNTIME, named
+from mari_onnx.ir.operators import CLASSICAL, FUSED_OPERATORS, ONNXRUNTIME, domain_of, named
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(named(lambda t: t.elementwise), elementwise.elementwise),
@@ -115,6 +115,8 @@ FUSED: dict[str, Rule] = {
     "FusedGemm": fused.gemm,
     "FusedConv": fused.conv,
     "SkipLayerNormalization": fused.skip_layer_normalization,
+    "SimplifiedLayerNormalization": fused.simplified_layer_normalization,
+    "SkipSimplifiedLayerNormalization": fused.skip_layer_normalization,
     "MultiHeadAttention": attention.attention,
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
@@ -147,4 +149,4 @@ DOMAINS = {"": RULES, "ai.onnx": RULES, ONNXRUNTIME: FUSED, CLASSICAL: CLASSICAL
 
 def rule_for(proto: onnx.NodeProto) -> Rule | None:
     """The rule of a node's operator, None for an operator without a rule."""
-    return DOMAINS.get(proto.domain, {}).get(proto.op_type)
+    return DOMAINS.get(domain_of(proto.op_type, proto.domain), {}).get(proto.op_type)

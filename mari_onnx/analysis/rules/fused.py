@@ -4,7 +4,8 @@
     FusedGemm(x, w, c)            = activation(Gemm(x, w, c))
     FusedConv(x, w, b, z)         = activation(Conv(x, w, b) + z)
     BiasGelu(x, b)                = Gelu(x + b), and FastGelu with a bias likewise
-    SkipLayerNormalization(x, y)  = LayerNormalization(x + y + bias)
+    SimplifiedLayerNormalization  = RMSNormalization(x) * scale
+    SkipLayerNormalization(x, y)  = LayerNormalization(x + y + bias), and SkipSimplifiedLayerNormalization likewise
 
 Example: FusedGemm of [user item] is interpreted as a Gemm, which is split by the parts, and a Relu of its result.
 
@@ -20,13 +21,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import convolution, elementwise, linear, product, relabel
 from mari_onnx.analysis.rules.along import layer_normalization
 from mari_onnx.ir.arrays import plain
-from mari_onnx.ir.axes import Refused, extents, flat
+from mari_onnx.ir.axes import Refused, extent_of, extents, flat, new_dims
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.operators import ONNXRUNTIME
 
@@ -60,10 +62,13 @@ class Unfolded:
         """The value times a number."""
         if factor == 1.0:
             return value
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.dtype)
-        tensor = self.ctx.b.constant(np.asarray(factor).astype(dtype))
-        number = Value(f"{self.op.name}.alpha", (), value.dtype, Array(tensor, ()))
-        return self.then(elementwise.elementwise, "Mul", value, number)
+        return self.then(elementwise.elementwise, "Mul", value, self.constant(np.asarray(factor), value.dtype))
+
+    def constant(self, elements: npt.NDArray[Any], dtype: int) -> Value:
+        """A constant of the written model."""
+        tensor = self.ctx.b.constant(elements.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype)))
+        dims = new_dims(elements.shape)
+        return Value(f"{self.op.name}.constant", dims, dtype, Array(tensor, dims))
 
     def sum(self, *values: Value | None) -> Value:
         """The sum of all values that are not None."""
@@ -119,10 +124,10 @@ def unfolding(unfold: Unfolding) -> Rule:
 
 
 def _has_forms(value: Value) -> bool:
-    """Whether a computed value is known as parts or terms, or its array lacks some axes of the value."""
-    has_parts_or_terms = value.parts is not None or value.terms is not None
+    """Whether a computed value is known as parts, terms or blocks, or its array lacks some axes of the value."""
+    is_cut = any(form is not None for form in (value.parts, value.terms, value.blocks))
     has_all_axes = all(value.array.state(a) == "stored" for a in flat(value.known_dims) if a.extent != 1)
-    return not value.constant and (has_parts_or_terms or not has_all_axes)
+    return not value.constant and (is_cut or not has_all_axes)
 
 
 @unfolding
@@ -173,17 +178,44 @@ def gelu(nodes: Unfolded) -> list[Value]:
 
 
 @unfolding
+def simplified_layer_normalization(nodes: Unfolded) -> list[Value]:
+    """SimplifiedLayerNormalization: RMSNormalization under a name of onnxruntime's, in all opsets.
+
+    onnxruntime takes any factor behind a normalization for its scale. One that is computed is a factor again.
+    """
+    op, x, scale = nodes.op, nodes.op.input(0), nodes.op.input(1)
+    assert x is not None
+    assert scale is not None
+    if any(op.proto.output[1:]):
+        nodes.refused = Refused("the mean is used, a further output")
+    if scale.constant or not x.dims:
+        return [nodes.then(layer_normalization, op.op_type, x, scale, **op.attributes)]
+    sizes = [extent_of(d) for d in x.dims[op.axis % len(x.dims) :]]
+    numbers = [size for size in sizes if isinstance(size, int)]
+    if len(numbers) < len(sizes):
+        nodes.refused = Refused(f"{op.op_type} along an axis whose extent is not a number")
+    ones = nodes.constant(np.ones(numbers), x.dtype)
+    y = nodes.then(layer_normalization, op.op_type, x, ones, **op.attributes)
+    return [nodes.then(elementwise.elementwise, "Mul", y, scale)]
+
+
+@unfolding
 def skip_layer_normalization(nodes: Unfolded) -> list[Value]:
-    """SkipLayerNormalization: LayerNormalization of the sum of two values and a bias; the sum may be an output too."""
+    """SkipLayerNormalization: LayerNormalization of the sum of two values and a bias; the sum may be an output too.
+
+    SkipSimplifiedLayerNormalization likewise, of SimplifiedLayerNormalization, which has no shift.
+    """
     op = nodes.op
-    x, skip, scale, shift, bias = (op.input(i) for i in range(5))
-    total = nodes.sum(x, skip, bias)
+    simplified = op.op_type == "SkipSimplifiedLayerNormalization"
+    x, skip, scale, *rest = (op.input(i) for i in range(4 if simplified else 5))
+    total = nodes.sum(x, skip, rest[-1])
     if any(op.proto.output[1:3]):
-        nodes.refused = nodes.refused or Refused("the mean of SkipLayerNormalization is used")
-    if nodes.ctx.opset < LAYER_NORMALIZATION:
+        nodes.refused = nodes.refused or Refused(f"the mean of {op.op_type} is used")
+    if nodes.ctx.opset < LAYER_NORMALIZATION and not simplified:
         nodes.refused = nodes.refused or Refused(f"SkipLayerNormalization before opset {LAYER_NORMALIZATION}")
     epsilon = op.attribute("epsilon", 1e-12)
-    y = nodes.then(layer_normalization, "LayerNormalization", total, scale, shift, axis=-1, epsilon=epsilon)
+    normalized = op.op_type.removeprefix("Skip")
+    y = nodes.then(layer_normalization, normalized, total, scale, *rest[:-1], axis=-1, epsilon=epsilon)
     return [y, total, total, total][: len(op.proto.output)]
 
 

@@ -121,6 +121,32 @@ def test_a_sum_that_is_normalized(style: str, rest: str) -> None:
     assert "Expand" not in result.ops
 
 
+@styles
+@pytest.mark.parametrize("rest", ["", ", bias"])
+@pytest.mark.parametrize("opset", [14, 18])
+def test_a_sum_that_is_normalized_without_its_mean(style: str, rest: str, opset: int) -> None:
+    constants: dict[str, Any] = {"scale": integers(4)} | ({"bias": integers(4, seed=1)} if rest else {})
+    body = f"""r = Relu (user) h, , , s = ms.SkipSimplifiedLayerNormalization <epsilon = 1.0> (user, r, scale{rest})
+               a = Add (h, s) y = Add (a, item)"""
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    result = fused(style, body, opset=opset, **types, **constants)
+    assert result.ops.count("SimplifiedLayerNormalization") == 1
+    assert "Expand" not in result.ops
+
+
+@styles
+@pytest.mark.parametrize("scale", ["scale", "item", "gate"])
+def test_normalization_whose_scale_is_computed(style: str, scale: str) -> None:
+    """onnxruntime takes the gate behind a normalization for its scale: the norm is the user's whatever the gate is."""
+    body = f"gate = Sigmoid (user) h = SimplifiedLayerNormalization <epsilon = 1.0> (user, {scale}) y = Add (h, item)"
+    constants: dict[str, Any] = {"scale": integers(4)} if scale == "scale" else {}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
+    result = fused(style, body, **types, **constants)
+    assert result.ops.count("SimplifiedLayerNormalization") == 1
+    assert "Expand" not in result.ops
+    assert ("Mul" in result.ops) == (scale != "scale")
+
+
 def test_normalization_that_the_opset_lacks() -> None:
     body = "r = Relu (user) h = com.microsoft.SkipLayerNormalization (user, r, scale) y = Add (h, item)"
     types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}

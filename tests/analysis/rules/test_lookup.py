@@ -275,8 +275,8 @@ def test_a_table_that_is_looked_up_by_gather_nd(style: str, index: str) -> None:
         f = Concat <axis = 1> (user, item) k = Mod <fmod = 1> (f, ten) ids = Cast <to = 7> (k) i = {index}
         e = GatherND (table, i) h = Reshape (e, wide) y = MatMul (h, w)
     """
-    shapes = {"two": [2]} if "two" in index else {"three": [0, 7, 1]}
-    weights = {"table": integers(10, 5), "w": integers(35, 2), "ten": np.float32(10)}
+    shapes: dict[str, Any] = {"two": [2]} if "two" in index else {"three": [0, 7, 1]}
+    weights: dict[str, Any] = {"table": integers(10, 5), "w": integers(35, 2), "ten": np.float32(10)}
     result = rewrite_and_check(ranking(style, body, wide=[-1, 35], **weights, **shapes))
     assert sum(op in ("Gemm", "MatMul") for op in result.ops) == 2
 
