@@ -127,10 +127,12 @@ def _fuse_parts(b: Builder, parts: Parts, dims: Dims, position: int, whole: Dim)
         return replace(parts, pieces=tuple(fused), apart=())
     if parts.axis is not group[0]:
         return None
-    pieces = []
-    for sub, array in parts.pieces:
+    pieces, apart = [], []
+    for (sub, array), form in zip(parts.pieces, parts.apart or (None,) * len(parts.pieces), strict=True):
         inner = (sub, *group[1:])
         flat_sub = Axis(product(a.extent for a in inner), sub.name)
         inner_dims = (*dims[:position], inner, *dims[position + 1 :])
-        pieces.append((flat_sub, _fuse_array(b, array, inner_dims, position, (flat_sub,))))
-    return Parts(whole[0], tuple(pieces), parts.price)
+        fused_piece = partial(_fuse_array, b, dims=inner_dims, position=position, whole=(flat_sub,))
+        pieces.append((flat_sub, fused_piece(array)))
+        apart.append(form and form.each(fused_piece))
+    return Parts(whole[0], tuple(pieces), parts.price, tuple(apart))

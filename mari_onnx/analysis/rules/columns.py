@@ -17,17 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 from mari_onnx.analysis.context import Context, Derived, Op
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.shape_values import bounded
 from mari_onnx.analysis.spans import Span
-from mari_onnx.ir.arrays import cut
+from mari_onnx.ir.arrays import cut, sub_array
 from mari_onnx.ir.axes import Axis, Dim, Refused, dim, extent_of, extents, renamed, with_dim
 from mari_onnx.ir.blocks import within
 from mari_onnx.ir.extents import Extent, Poly, at_most, divide, symbol, total
-from mari_onnx.ir.forms import Array, IndexMap, Parts, Value
-from mari_onnx.ir.parts import join, pieces_between
+from mari_onnx.ir.forms import Array, Factors, IndexMap, Parts, Value
+from mari_onnx.ir.parts import edges, join, pieces_between
 from mari_onnx.ir.renaming import fuse
 
 
@@ -56,6 +58,8 @@ def _cut(op: Op, ctx: Context, value: Value, span: Span, output: int) -> Value:
     array = cut(ctx.b, value.array, axis, start, stop, new)
     parts = None
     if value.parts is not None and value.parts.axis is axis:
+        if (alone := _piece(value.parts, start, stop, new)) is not None:
+            return ctx.result(op, dims, alone[0], factors=alone[1], output=output)
         pieces = pieces_between(ctx.b, value.parts, start, stop) or []
         array = replace(join(ctx.b, pieces, new, around), price=0.0) if pieces else array
         parts = Parts(new, tuple(pieces)) if len(pieces) > 1 else None
@@ -65,6 +69,17 @@ def _cut(op: Op, ctx: Context, value: Value, span: Span, output: int) -> Value:
     terms = value.terms and value.terms.each(lambda a: cut(ctx.b, a, axis, start, stop, new))
     blocks = value.blocks and within(ctx.b, value.blocks, axis, start, stop, new)
     return ctx.result(op, dims, array, parts=parts, terms=terms, blocks=blocks, output=output)
+
+
+def _piece(parts: Parts, start: Extent, stop: Extent, new: Axis) -> tuple[Array, Factors] | None:
+    """The piece [start, stop) of parts with its factors, along the axis `new`; None where it is no piece with such."""
+    for (sub, array), limits, form in zip(parts.pieces, pairwise(edges(parts)), parts.apart, strict=False):
+        if limits == (start, stop):
+            names = {sub: new}
+            return (
+                (sub_array(names, array), form.each(partial(sub_array, names))) if isinstance(form, Factors) else None
+            )
+    return None
 
 
 def whole_axis(ctx: Context, value: Value, position: int) -> Value:

@@ -36,6 +36,7 @@ from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules import blocks, normalized
 from mari_onnx.analysis.rules.outer_products import sums_of_pairs
 from mari_onnx.analysis.rules.scaled_weights import scaled_sums
+from mari_onnx.analysis.rules.shared_factors import shared_factor_sums
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import MATMUL, GemmAttributes, WeightProduct, multiply, swapped
 from mari_onnx.analysis.without_weight import is_diagonal
@@ -253,6 +254,7 @@ def _sums(ctx: Context, product: WeightProduct) -> list[Terms]:
                 sums.append(product.plus_bias(products, price))
             if not product.per_token:
                 sums.extend(scaled_sums(ctx, product, parts.axis, columns, price))
+                sums.extend(shared_factor_sums(ctx, product, parts.axis, columns, price))
     sums.extend(sums_of_pairs(ctx, product))
     if terms is not None and come_apart(terms, product.x.array, ctx.cost):
         products = tuple(
