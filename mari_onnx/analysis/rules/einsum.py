@@ -7,15 +7,16 @@
     Einsum('bd,dhe->bhe', x, W)    is x (b d) @ W (d (h e)), with all the forms of a product with a weight
     Einsum('btd,tde->bte', x, W)   likewise: each token t has a weight (d e)
     Einsum('bqd,bkd->bqk', [q..], [k..])   is the MatMul q k', with the blocks of it, where rows are in parts
+    Einsum('bfe,fee->bfe', x, W)   is Einsum('bfe,fe->bfe', x, w), a Mul, for the diagonals w of W
     Einsum('bd,de,be->b', x, W, y) is Einsum('be,be->b', Einsum('bd,de->be', x, W), y), or another order of pairs
 
 Example: of 'bld,bd->bl', x is a user's history of l steps and y has one row for each of b candidates. The history is
 the same for all candidates, so it is read as 'ld'.
 
-Holds for an explicit equation without ellipsis. Where W is a weight, each letter of W is a letter of the result, or a
-letter of x that is summed over. Operands are written out along the letters that are summed over. Three operands and
-more are multiplied pair by pair only where one of them has a cheaper form. Rounding: that of `linear`, and the order of
-sums over several letters.
+Holds for an explicit equation without ellipsis, and without a diagonal of what is computed. Where W is a weight, each
+letter of W is a letter of the result, or a letter of x that is summed over. Operands are written out along the letters
+that are summed over. Three operands and more are multiplied pair by pair only where one of them has a cheaper form.
+Rounding: that of `linear`, and the order of sums over several letters.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
 from onnx import TensorProto, helper
 
 from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Derived, Op
@@ -36,8 +38,20 @@ from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.linear import explained, forms_of, in_blocks
 from mari_onnx.analysis.rules.product import matmul
 from mari_onnx.analysis.weight_product import WeightProduct
-from mari_onnx.ir.arrays import fill, lay, natural, stored_shape
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, compose, extent_of, flat, refine, renamed
+from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape
+from mari_onnx.ir.axes import (
+    Axis,
+    Dim,
+    Dims,
+    Refused,
+    Renaming,
+    compose,
+    extent_of,
+    flat,
+    new_dims,
+    refine,
+    renamed,
+)
 from mari_onnx.ir.broadcasting import agree, pointwise, result_via
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
@@ -183,17 +197,21 @@ def _price(ctx: Context, value: Value, since: int) -> float:
 
 
 def _equation(op: Op, ctx: Context) -> Equation | Refused:
-    """The node's equation. Refused for an ellipsis or a diagonal, and if two extents of one letter may differ."""
-    text = op.attribute("equation").decode().replace(" ", "")
-    left, arrow, result = text.partition("->")
-    terms = left.split(",")
-    if not arrow or any(len(set(term)) < len(term) for term in (*terms, result)):  # the dots of "..." repeat as well
-        return Refused(f"Einsum of {text}: an ellipsis, a diagonal or no explicit result")
-    if not set(result) <= {*left}:  # runtimes load it, and do not run it
-        return Refused(f"Einsum of {text}: the result has an axis that no input has")
+    """The node's equation. Refused for an ellipsis or a diagonal, and if two extents of one letter may differ.
+
+    Of a stored operand, the diagonal is taken: bfe,fee->bfe is bfe,fe->bfe.
+    """
+    text, terms, result = _written(op)
     values = [v for v in op.inputs if v is not None]
     if any(v.dims is None for v in values):
         return Refused("the rank of an input of Einsum is unknown")
+    if len(terms) == len(values):
+        diagonals = [_diagonal(ctx, term, v) for term, v in zip(terms, values, strict=True)]
+        terms, values = [term for term, _ in diagonals], [v for _, v in diagonals]
+    if "->" not in text or any(len(set(term)) < len(term) for term in (*terms, result)):  # as the dots of "..." do
+        return Refused(f"Einsum of {text}: an ellipsis, a diagonal or no explicit result")
+    if not set(result) <= {*"".join(terms)}:  # runtimes load it, and do not run it
+        return Refused(f"Einsum of {text}: the result has an axis that no input has")
     if [len(term) for term in terms] != [len(v.known_dims) for v in values]:  # runtimes load it, and do not run it
         return Refused(f"Einsum of {text}: an input has another number of dimensions")
     # In 'id,jd->ij' of x and x, the first axis of x would have both letters i and j. New axes keep them apart.
@@ -205,6 +223,31 @@ def _equation(op: Op, ctx: Context) -> Equation | Refused:
     dim_of, renamings = common
     operands = [rename_value(ctx.b, v, names) for v, names in zip(values, renamings, strict=True)]
     return Equation(terms, result, operands, dim_of)
+
+
+def _written(op: Op) -> tuple[str, list[str], str]:
+    """The equation of the node, the letters of its operands, and those of its result."""
+    text = op.attribute("equation").decode().replace(" ", "")
+    left, _, result = text.partition("->")
+    return text, left.split(","), result
+
+
+def _diagonal(ctx: Context, term: str, value: Value) -> tuple[str, Value]:
+    """The diagonal of a stored operand along the letters that it has twice, which it has once then, at the end."""
+    letter = next((letter for letter in term if term.count(letter) == 2), None)
+    places = [i for i, other in enumerate(term) if other == letter]
+    dims = value.known_dims
+    if letter is None or letter == "." or not value.constant or len(dims) != len(term):
+        return term, value
+    (first, second), others = places, [i for i in range(len(term)) if i not in places]
+    n, *shape = (extent_of(dims[i]) for i in (first, *others))
+    if n != extent_of(dims[second]) or not isinstance(n, int):
+        return term, value
+    rows = ctx.b.reshape(ctx.b.transpose(plain(ctx.b, value), (*others, first, second)), (*shape, n * n))
+    tensor = ctx.b.take(rows, ctx.b.constant(np.arange(n) * (n + 1)), len(others))
+    kept = new_dims((*shape, n))
+    found = Value(value.name, kept, value.dtype, Array(tensor, kept))
+    return _diagonal(ctx, "".join(term[i] for i in others) + letter, found)
 
 
 def _common_axes(
@@ -256,7 +299,7 @@ def _whole(op: Op, ctx: Context, equation: Equation) -> Array:
         terms.append("".join(letter for letter, _ in stored))
     out = tuple(tuple(a for a in d if a in present) for d in dims)
     shape = stored_shape(out, via)
-    if terms == equation.terms and len(terms) == len(op.proto.input):
+    if terms == equation.terms == _written(op)[1]:
         return Array(ctx.again(op, tensors, [shape], [op.data.dtype])[0], out, via)
     text = f"{','.join(terms)}->{equation.result}".encode()
     return Array(ctx.b.make("Einsum", tensors, shape, equation=text), out, via)

@@ -173,9 +173,28 @@ def test_merged_axes(style: str) -> None:
     rewrite_and_check(ranking(style, body, user="float[5, 4]", item="float[4]", output="float[M] y", **constants))
 
 
-@pytest.mark.parametrize("equation", ["...d,df->...f", "bd,df", "bd,dd->b", "bb,bf->f"])
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("equation", "weight", "result"),
+    [
+        ("bfe,fee->bfe", (3, 4, 4), "3, 4"),
+        ("bfe,eef->bfe", (4, 4, 3), "3, 4"),
+        ("bfe,ffee->bfe", (3, 3, 4, 4), "3, 4"),
+        ("bfe,oeo->bo", (5, 4, 5), "5"),
+    ],
+)
+def test_the_diagonal_of_a_weight(style: str, equation: str, weight: tuple[int, ...], result: str) -> None:
+    """torch takes it in its einsum, and so FiBiNET of MLGB is exported."""
+    body = f'p = Mul (user, item) y = Einsum <equation = "{equation}"> (p, w)'
+    types: dict[str, Any] = {"user": "float[3, 4]", "item": "float[3, 4]", "output": f"float[B, {result}] y"}
+    result_ = rewrite_and_check(ranking(style, body, **types, w=integers(*weight)))
+    assert not result_.refusals("Einsum")
+    assert ("Einsum" in result_.ops) == equation.endswith("->bo")
+
+
+@pytest.mark.parametrize("equation", ["...d,df->...f", "bd,df", "bb,bf->f"])
 def test_equations_that_are_refused(equation: str) -> None:
-    width = 4 if "df" in equation or "dd" in equation else 3
+    width = 4 if "df" in equation else 3
     einsum = f'r = Relu (user) e = Einsum <equation = "{equation}"> (r, w)'
     body = f"{einsum} m = ReduceMax <keepdims = 0> (e) y = Add (m, item)"
     model = ranking("one", body, w=integers(4, width))
