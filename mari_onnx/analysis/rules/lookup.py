@@ -25,9 +25,10 @@ from onnx import TensorProto
 
 from mari_onnx.analysis.context import INT64, Context, Derived, Op
 from mari_onnx.analysis.facts import Selection
+from mari_onnx.analysis.picking import Places, pick
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import blocks, elements
-from mari_onnx.analysis.rules.selected import Places, pick, place, select
+from mari_onnx.analysis.rules.selected import place, select
 from mari_onnx.analysis.surplus_rows import harmless, never_without_rows
 from mari_onnx.analysis.tiled_inputs import remember_lookup_as_sent
 from mari_onnx.ir.arrays import fill, lay, natural, plain, stored_shape, sub_array

@@ -22,28 +22,17 @@ from functools import partial
 from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Op
 from mari_onnx.analysis.facts import MultipliedRows, PairProducts, Picked
 from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.picking import Kind, kinds_of
 from mari_onnx.analysis.pricing import price_in_parts, priced
 from mari_onnx.analysis.rules.product import MatrixProduct, multiply
 from mari_onnx.ir.arrays import cut, fill, lay, sub_array
 from mari_onnx.ir.axes import Axis, Dims, flat, renamed
 from mari_onnx.ir.forms import Array, Parts, Value
-from mari_onnx.ir.parts import bounds, groups, merge
+from mari_onnx.ir.parts import groups
 from mari_onnx.ir.renaming import rename_value
 
 Pair = tuple[int, int]
 """The position of a row, and the position of a column."""
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Rows of one side that are stored along the same axes, as one array: the user's rows, or the item's.
-
-    `offsets` maps the position of a row on its side to the position in the array.
-    """
-
-    sub: Axis
-    array: Array
-    offsets: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -127,8 +116,8 @@ def _in_blocks(ctx: Context, found: PairProducts, pairs: Sequence[Pair], new: Ax
     None if there is one kind of rows and one kind of columns, as nothing is gained then.
     """
     since = ctx.b.count
-    rows = _kinds(ctx, found.x, found.row)
-    columns = [_as_columns(kind) for kind in rows] if found.symmetric else _kinds(ctx, found.w, found.column)
+    rows = kinds_of(ctx, found.x, found.row)
+    columns = [_as_columns(kind) for kind in rows] if found.symmetric else kinds_of(ctx, found.w, found.column)
     if len(rows) == len(columns) == 1:
         return None
     row_of = {i: n for n, kind in enumerate(rows) for i in kind.offsets}
@@ -159,27 +148,13 @@ def _runs(ctx: Context, wanted: Sequence[Pair], blocks: Sequence[_Block], new: A
     return pieces
 
 
-def _kinds(ctx: Context, value: Value, axis: Axis) -> list[_Kind]:
-    """The rows, or columns, of a side, by the axes that they are stored along; one kind if the side is not in parts."""
-    edges = bounds(value.parts) if value.parts is not None and value.parts.axis is axis else None
-    if value.parts is None or edges is None:
-        return [_Kind(axis, value.array, {i: i for i in range(int(str(axis.extent)))})]
-    pieces = value.parts.pieces
-    kinds = []
-    for members in groups([array.names() - {(sub, "stored")} for sub, array in pieces]).values():
-        positions = [i for k in members for i in range(edges[k], edges[k + 1])]
-        sub, array = merge(ctx.b, [pieces[k] for k in members], axis, value.known_dims)
-        kinds.append(_Kind(sub, array, {i: n for n, i in enumerate(positions)}))
-    return kinds
-
-
-def _as_columns(rows: _Kind) -> _Kind:
+def _as_columns(rows: Kind) -> Kind:
     """Rows as the columns of the transposed side, under an axis of its own."""
     sub = Axis(rows.sub.extent, rows.sub.name)
     return replace(rows, sub=sub, array=sub_array({rows.sub: sub}, rows.array))
 
 
-def _block(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind, wanted: set[Pair]) -> _Block:
+def _block(ctx: Context, found: PairProducts, rows: Kind, columns: Kind, wanted: set[Pair]) -> _Block:
     """The wanted entries of one product, in the order in which they are stored."""
     array, lead = _product(ctx, found, rows, columns)
     order = [a for a in flat(array.layout) if a in (rows.sub, columns.sub)]
@@ -201,7 +176,7 @@ def _block(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind, wante
     return _Block(axis, Array(tensor, (*stored, (axis,)), array.via), {pair: at[p] for pair, p in places.items()})
 
 
-def _product(ctx: Context, found: PairProducts, rows: _Kind, columns: _Kind) -> tuple[Array, Dims]:
+def _product(ctx: Context, found: PairProducts, rows: Kind, columns: Kind) -> tuple[Array, Dims]:
     """The product of one kind of rows with one kind of columns, written out along both, and its leading dims."""
     left = Operand(rows.array, renamed(found.x.known_dims, {found.row: (rows.sub,)}))
     right = Operand(columns.array, renamed(found.w.known_dims, {found.column: (columns.sub,)}))

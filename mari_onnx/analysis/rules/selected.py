@@ -14,32 +14,20 @@ Rounding: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mari_onnx.analysis.context import Context, Op
 from mari_onnx.analysis.facts import Picked
+from mari_onnx.analysis.picking import Places, pick
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules import pairs
 from mari_onnx.analysis.rules.columns import of_parts, take, whole_axis
 from mari_onnx.analysis.spans import END, Span
-from mari_onnx.ir.arrays import cut, natural, sub_array
-from mari_onnx.ir.axes import Axis, Dim, Dims, extent_of, renamed, with_dim
+from mari_onnx.ir.arrays import cut, sub_array
+from mari_onnx.ir.axes import Axis, extent_of, renamed, with_dim
 from mari_onnx.ir.extents import Extent, Poly
 from mari_onnx.ir.forms import Array, Parts, Value
 from mari_onnx.ir.parts import bounds, groups, merge
-
-
-@dataclass(frozen=True)
-class Places:
-    """Constant `indices` into dimension `position`; the selected entries have the axis `new` in this dimension."""
-
-    position: int
-    indices: Sequence[int]
-    new: Axis
-
-    @property
-    def dim(self) -> Dim:
-        return (self.new,)
 
 
 def select(
@@ -144,19 +132,3 @@ def _picked_of(
             pieces[mine[start]] = (run, cut(ctx.b, picked, chosen, start, n, run))
             start = n
     return pieces
-
-
-def pick(ctx: Context, array: Array, dims: Dims, places: Places) -> Array:
-    """The entries of an array at constant places of a dimension that has one axis."""
-    axis, indices, new = dims[places.position][0], list(places.indices), places.new
-    if array.state(axis) == "absent":
-        return array
-    if axis.extent == 1:
-        return replace(array, layout=renamed(array.layout, {axis: ()}))
-    if indices == list(range(indices[0], indices[-1] + 1)):
-        return cut(ctx.b, array, axis, indices[0], indices[-1] + 1, new)
-    # The stored order is kept where it can be: x[:, places] is exported as Transpose, GatherND and Transpose.
-    alone = (axis,) in array.layout
-    tensor, layout = (array.tensor, array.layout) if alone else natural(ctx.b, array, dims)
-    taken = ctx.take_columns(tensor, indices, layout.index((axis,)) if alone else places.position)
-    return Array(taken, renamed(layout, {axis: (new,)}), array.via, array.price)

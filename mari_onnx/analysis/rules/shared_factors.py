@@ -2,6 +2,7 @@
 
     [a*q b*q] @ [Wa; Wb]            =  q @ (a*Wa + b*Wb)
     [a*q b*q a*r b*r] @ [W1; ..4]   =  [q r] @ [a*W1 + b*W2; a*W3 + b*W4]
+    (x[I] * x[J]) @ W               the same for the pairs of rows of x that are one of the user's and one of the item's
 
 Here a*W multiplies row e of W by a[e]. Example: FiBiNET and product-based networks multiply each field of the user with
 each field of the item, d columns wide, and a Linear follows. With m fields of the user, each field of the item is
@@ -14,17 +15,20 @@ by alpha. Rounding: the products are re-associated, and so is the sum over the c
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 from mari_onnx.analysis.context import Context
 from mari_onnx.analysis.operand import Operand
+from mari_onnx.analysis.picking import Kind, Places, kinds_of, pick
 from mari_onnx.analysis.rules.weight_rows import Columns, products_by_names, rows_of
 from mari_onnx.analysis.weight_product import WeightProduct, multiply
-from mari_onnx.ir.arrays import fill, lay, one_row, sub_array
-from mari_onnx.ir.axes import Axis, Dim, extent_of, flat, renamed
-from mari_onnx.ir.forms import Array, Names, Terms
+from mari_onnx.ir.arrays import cut, fill, lay, one_row, sub_array
+from mari_onnx.ir.axes import Axis, Dim, Dims, extent_of, flat, renamed
+from mari_onnx.ir.broadcasting import pointwise
+from mari_onnx.ir.forms import Array, Factors, Names, Terms
 from mari_onnx.ir.parts import groups, merge
 
 FEWEST = 2
@@ -66,6 +70,8 @@ def shared_factor_sums(
     attributes = product.attributes
     if attributes.left or attributes.alpha != 1.0 or product.per_token or product.write is not None:
         return
+    if (by_pair := _by_pair(ctx, product, axis)) is not None:
+        columns, price = by_pair
     scaled = [found for c in columns if (found := _scaled(ctx, product, c)) is not None]
     by_x = groups([each.key for each in scaled]).values()
     together = [[scaled[i] for i in members] for members in by_x if len(members) >= FEWEST]
@@ -78,6 +84,66 @@ def shared_factor_sums(
     price -= sum(each.columns.array.price for group in together for each in group)
     price += sum({a.tensor: a.price for group in together for e in group for a in (e.x, e.scale)}.values())
     yield product.plus_bias(tuple((1, p) for p in products), max(price, 0.0))
+
+
+def _by_pair(ctx: Context, product: WeightProduct, axis: Axis) -> tuple[list[Columns], float] | None:
+    """The columns of an input that multiplies picked rows, and their price; None for any other input.
+
+    Each pair of a row of the user and one of the item is known by its factors. All other pairs are multiplied here.
+    """
+    known = ctx.facts.multiplied.get(product.x.array.tensor)
+    source = None if known is None else known.picked.source
+    if known is None or source is None or source.parts is None or len(known.pairs) != axis.extent:
+        return None
+    rows = known.picked.axis
+    if {*flat(source.known_dims)} - {rows} != {*flat(product.x.known_dims)} - {axis}:
+        return None  # an axis was renamed since
+    kinds = kinds_of(ctx, source, rows)
+    kind_of = {i: kind for kind in kinds for i in kind.offsets}
+    columns: list[Columns] = []
+    for n, pair in enumerate(known.pairs):
+        if kind_of[pair[0]] is not kind_of[pair[1]]:
+            sub = Axis(1, axis.name)
+            left, right = (_row(ctx, kind_of[i], i, sub) for i in pair)
+            whole = replace(cut(ctx.b, product.x.array, axis, n, n + 1, sub), price=0.0)
+            columns.append(Columns(sub, whole, n, n + 1, Factors(left, right)))
+    for kind in kinds:
+        own = [n for n, pair in enumerate(known.pairs) if kind_of[pair[0]] is kind_of[pair[1]] is kind]
+        columns += _multiplied(
+            ctx, product, axis, kind, {n: known.pairs[n] for n in own}, renamed(source.known_dims, {rows: (kind.sub,)})
+        )
+    return sorted(columns, key=lambda c: c.low), source.parts.price
+
+
+def _row(ctx: Context, kind: Kind, row: int, sub: Axis) -> Array:
+    start = kind.offsets[row]
+    return replace(cut(ctx.b, kind.array, kind.sub, start, start + 1, sub), price=0.0)
+
+
+def _multiplied(
+    ctx: Context, product: WeightProduct, axis: Axis, kind: Kind, pairs: Mapping[int, tuple[int, int]], dims: Dims
+) -> list[Columns]:
+    """The products of two rows of one kind: neighbours among the pairs are columns that are cut as one."""
+    if not pairs:
+        return []
+    new = Axis(len(pairs), axis.name)
+    position = next(i for i, d in enumerate(dims) if kind.sub in d)
+    sides = [
+        pick(ctx, kind.array, dims, Places(position, [kind.offsets[pair[side]] for pair in pairs.values()], new))
+        for side in range(2)
+    ]
+    spread = tuple((a,) for a in flat(renamed(product.x.known_dims, {axis: (new,)})))
+    whole = pointwise(
+        ctx.b, sides, [len(spread)] * 2, spread, lambda ts, shape: ctx.b.make("Mul", ts, shape, product.x.dtype)
+    )
+    places = [*pairs]
+    starts = [k for k, n in enumerate(places) if not k or places[k - 1] != n - 1]
+    found = []
+    for first, last in pairwise([*starts, len(places)]):
+        sub = Axis(last - first, axis.name)
+        array = replace(cut(ctx.b, whole, new, first, last, sub), price=0.0)
+        found.append(Columns(sub, array, places[first], places[last - 1] + 1))
+    return found
 
 
 def _scaled(ctx: Context, product: WeightProduct, columns: Columns) -> _Scaled | None:

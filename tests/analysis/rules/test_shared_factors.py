@@ -85,3 +85,21 @@ def test_the_graph() -> None:
         "w.item [48 64] = Reshape (user_row.matmul)",
         "y [B 64] = Gemm (item, w.item)",
     ]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rows_that_are_picked(style: str, interleaved: bool) -> None:
+    """All pairs of rows of [user; item], picked by constants, as field-aware networks are exported."""
+    rows = FIELDS + ITEMS
+    order = [*range(0, rows, 2), *range(1, rows, 2)] if interleaved else [*range(rows)]
+    pairs = [(order[i], order[j]) for i in range(rows) for j in range(i + 1, rows)]
+    body = """z = Concat <axis = 1> (user, item) l = Gather <axis = 1> (z, first) r = Gather <axis = 1> (z, second)
+        x = Mul (l, r) y = Einsum <equation = "bfe,feu->bu"> (x, w)"""
+    types: dict[str, Any] = {"user": f"float[{FIELDS}, {WIDTH}]", "item": f"float[{ITEMS}, {WIDTH}]"}
+    constants: dict[str, Any] = {"first": [i for i, _ in pairs], "second": [j for _, j in pairs]}
+    proto = ranking(style, body, **types, output=f"float[B, {OUT}] y", w=integers(len(pairs), WIDTH, OUT), **constants)
+    result = rewrite_and_check(proto)
+    if style != "requests":
+        of_items = ITEMS * (ITEMS - 1) // 2
+        assert macs_for_each(result) < 1.2 * (ITEMS + of_items) * WIDTH * OUT
