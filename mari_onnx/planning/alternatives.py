@@ -24,6 +24,7 @@ from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import CostModel, inputs_of, reachable
 from mari_onnx.ir.expressions import Node, Tensor, is_reshape
 from mari_onnx.ir.validate import check_expressions
+from mari_onnx.planning.rows_alone import take_rows_alone
 from mari_onnx.planning.shared_inputs import stack_siblings
 
 PASSES = 3
@@ -31,13 +32,15 @@ PASSES = 3
 
 
 def choose(program: Program, whole: frozenset[str] = frozenset()) -> None:
-    """Settle every choice of the program, and those among its siblings (see `settle`).
+    """Settle every choice of the program, those among its siblings and those of rows read alone (see `settle`).
 
-    Nodes that compute one of the tensors in `whole` stay as they are in the original: none of them is a sibling.
+    Nodes that compute one of the tensors in `whole` stay as they are in the original: none of them is a sibling, and
+    all of their rows are computed.
     """
     b = program.context.b
     outputs = [plain(b, value) for value in program.outputs]
     nodes = sorted(reachable(outputs), key=lambda node: node.serial)
+    take_rows_alone(b, nodes, program.context.opset, whole)
     stack_siblings(b, nodes, program.context.opset, whole)
     settle(program, program.context.cost)
 

@@ -20,6 +20,7 @@ from mari_onnx.document.scopes import reads
 from mari_onnx.emission import Written
 from mari_onnx.ir.expressions import Node
 from mari_onnx.planning.plan import Plan
+from mari_onnx.planning.rows_alone import ALONE
 from mari_onnx.report.model import Remark
 
 
@@ -57,6 +58,8 @@ def products_of(plan: Plan, written: Written) -> dict[str, str]:
 
 def _made_for(plan: Plan, node: Node, products: set[str]) -> str | None:
     made = plan.program.context.made
+    while (form := node.outputs[0].form_of) is not None and form[1] == ALONE:
+        node = form[0].node
     at = bisect_left(made, node.serial, key=lambda each: each[0])
     return _product(plan.reading.model, made[at][1], products) if at < len(made) else None
 
