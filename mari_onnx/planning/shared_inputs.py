@@ -179,6 +179,8 @@ class _Stacker:
             results = tuple(n.outputs[0] for n in nodes)
             if len(set(results)) < len(stack.siblings) or len(node.outputs) > 1:
                 continue
+            if any(t.shape is None for t in results):
+                continue
             stacked = _run_on(_Step(self.b, stack, nodes, results, self.opset))
             if stacked is not None:
                 yield stacked

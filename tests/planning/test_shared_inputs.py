@@ -60,6 +60,14 @@ def test_siblings_beside_a_tensor_of_unknown_rank() -> None:
     assert "Reshape" in rewrite_and_check(model).ops
 
 
+def test_siblings_that_become_tensors_of_unknown_rank() -> None:
+    body = "x = Concat <axis = 1> (user, item)" + gemms(2)
+    body += """ extents = Compress (list, yes) t0 = Reshape (g0, extents) t1 = Reshape (g1, extents)
+        y = Concat <axis = 1> (t0, t1)"""
+    model = ranking("one", body, list=[-1, 3], yes=np.ones(2, np.bool_), **linears(2, 7, 3))
+    assert rewrite_and_check(model).ops.count("Reshape") >= 2
+
+
 def test_siblings_in_a_concat_of_unknown_rank() -> None:
     """Shape inference gives none to a Concat of extents that fit for one candidate alone."""
     b = Builder()
