@@ -17,25 +17,14 @@ from mari_onnx.ir.expressions import Node, Tensor, fold
 from mari_onnx.ir.operators import named
 
 KEEPS_NUMBERS = named(lambda t: t.view or t.foldable) | {
-    *(
-        "Abs",
-        "Add",
-        "Cast",
-        "Clip",
-        "Gemm",
-        "LeakyRelu",
-        "MatMul",
-        "Max",
-        "Min",
-        "Mul",
-        "Neg",
-        "Relu",
-        "Sigmoid",
-        "Sub",
-    ),
-    *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Tanh", "Where"),
-}
+    "Abs", "Add", "Cast", "Clip", "Cos", "DequantizeLinear", "Einsum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid",
+    "HardSwish", "LeakyRelu", "MatMul", "Max", "Min", "Mul", "Neg", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+    "Relu", "Sigmoid", "Sin", "Softmax", "Split", "Sub", "Tanh", "Where",
+}  # fmt: skip
 """Operators that give numbers where they are given numbers."""
+
+NORMALIZATIONS = frozenset(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"))
+"""Operators that do so where something is added to what they divide by."""
 
 
 def may_be_nan(ctx: Context, tensor: Tensor) -> bool:
@@ -50,4 +39,19 @@ def _gives_numbers(ctx: Context, node: Node) -> bool:
         return t.dtype != 0 and onnx.helper.tensor_dtype_to_np_dtype(t.dtype).kind in "iub"
     if t.stored:  # the sum of a table needs no copy of it
         return bool(np.isfinite(np.sum(fold(t, ctx.array_of), dtype=np.float64)))
+    if node.op_type in NORMALIZATIONS:
+        return bool(dict(node.attributes).get("epsilon", 1.0) > 0)
+    if node.op_type in ("Div", "Pow", "Reciprocal", "Sqrt"):
+        return _is_defined(ctx, node)
     return not node.is_source and node.op_type in KEEPS_NUMBERS
+
+
+def _is_defined(ctx: Context, node: Node) -> bool:
+    """Whether a quotient, a root or a power is proven to be one of a number: nothing is divided by 0, for example."""
+    last = node.inputs[-1]
+    assert last is not None
+    if node.op_type == "Pow":
+        exponents = fold(last, ctx.array_of) if last.stored else None
+        return exponents is not None and bool(np.all((exponents >= 0) & (exponents == np.floor(exponents))))
+    low = ctx.intervals.of(last).low.min(initial=np.inf)
+    return bool(low >= 0 if node.op_type == "Sqrt" else low > 0)

@@ -30,8 +30,8 @@ class Why(NamedTuple):
     next_step: str | None = None
 
 
-MULTIPLIED = {"Gemm": 2, "FusedGemm": 2}
-"""How many inputs of a product are multiplied, where a further one is a bias that may be computed."""
+MULTIPLIED = {"Gemm": 2, "FusedGemm": 2, "MatMulInteger": 2}
+"""How many inputs of a product are multiplied, where a further one may be computed: a bias, or a zero point."""
 
 
 def explain_product(op: Op, ctx: Context, value: Value, x: Value, width: Extent, since: int) -> None:

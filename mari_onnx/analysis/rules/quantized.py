@@ -9,17 +9,19 @@
     QLinearAdd, QLinearMul  are elementwise
     QLinearMatMul, QGemm([a b], W) = the sum of the integer products of a and b, times the scales, quantized
     DynamicQuantizeLinear   takes the same range from one row as from B equal rows
-    DynamicQuantizeLinear([a b]), with scale s and zero point z, is [QuantizeLinear(a, s, z) QuantizeLinear(b, s, z)]
+    DynamicQuantizeLinear([a b]) has scale s and zero point z of the elements of a and of b, each as it is stored, and
+                            is [QuantizeLinear(a, s, z) QuantizeLinear(b, s, z)]
 
 Example: x = [user item] is quantized by one scale per column. The user's columns are quantized once, with their scales.
 
 Holds for one scale for the whole tensor, and for a scale for each entry of one axis. A computed value that is quantized
 in blocks keeps its plain form. A quantized weight is a constant, also if its scales are cut (see `stored_weights`).
 
-DynamicQuantizeLinear takes its range from all rows of its input. This has three consequences. Rows that an index
+DynamicQuantizeLinear takes its range from all rows of its input. This has four consequences. Rows that an index
 selects are written out, as the rows that are not selected would widen the range. Parts are quantized by the range of
-the whole. One row for all candidates is quantized only if a call without candidates cannot tell the difference: the
-extent is never 0, or no output has an element then.
+the whole. That is the range of the parts together if none can hold a NaN: what onnxruntime makes of one depends on
+its place in the whole. One row for all candidates is quantized only if a call without candidates cannot tell the
+difference: the extent is never 0, or no output has an element then.
 
 Rounding: none, but for MatMulNBits, whose sum is re-associated. Sums of integers are exact in any order. Where a
 processor saturates sums of two products (x86 without VNNI, for large weights of 8 bits), a runtime's product is not
@@ -35,6 +37,7 @@ from functools import partial
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op
+from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rescaling import FLOAT, INT32, UINT8, added_to_sum, bias_of, last_step, of_result
@@ -45,12 +48,12 @@ from mari_onnx.analysis.rules.linear import aligned
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, plain, stored_shape
-from mari_onnx.ir.axes import Axis, Dim, Refused, Renaming, broadcast, dim, extent_of, extents, flat, renamed
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.extents import product as product_of
-from mari_onnx.ir.forms import Array, Terms, Value
+from mari_onnx.ir.forms import Array, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import Piece, bounds, groups, merge
 from mari_onnx.ir.renaming import rename_value
@@ -197,23 +200,44 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
     x = op.data
     if x.dims is None:
         return Refused("the rank of the input is unknown")
-    written = [a for a, rows in x.array.via if rows.index is not None]
-    repeated = [a for a in flat(x.dims) if x.array.state(a) == "absent"]
-    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.output_extents]
-    array = fill(ctx.b, x.array, x.dims, written)
+    array = _of_one_range(ctx, x.array, x.dims)
     tensor, layout = natural(ctx.b, array, x.dims)
     since = ctx.b.count
     results = ctx.again(op, [tensor], [tensor.shape, (), ()], [UINT8, FLOAT, UINT8])
     quantized, scale, zero_point = results
-    parts = part_by_part(ctx.b, [x], x.dims, partial(_quantized_by, ctx, x, [scale, zero_point]))
-    if parts is not None:
-        parts = priced(ctx.cost, parts, since, price_whole([x]) + price_in_parts([x]))
     whole = priced(ctx.cost, Array(quantized, layout, array.via), since, price_whole([x]))
+    of_range, inherited = [scale, zero_point], price_whole([x]) + price_in_parts([x])
+    if x.parts is not None and not may_be_nan(ctx, x.array.tensor):
+        since, inherited = ctx.b.count, price_in_parts([x])
+        of_range = _range_of_parts(op, ctx, x.parts, x.dims)
+        for one, other in zip((scale, zero_point), of_range, strict=True):
+            ctx.b.also(one, other)
+    parts = part_by_part(ctx.b, [x], x.dims, partial(_quantized_by, ctx, x, of_range))
+    if parts is not None:
+        parts = priced(ctx.cost, parts, since, inherited)
     return [
         ctx.result(op, x.dims, whole, dtype=UINT8, parts=parts),
         ctx.result(op, (), Array(scale, ()), dtype=FLOAT, output=1),
         ctx.result(op, (), Array(zero_point, ()), dtype=UINT8, output=2),
     ]
+
+
+def _of_one_range(ctx: Context, array: Array, dims: Dims) -> Array:
+    """The array with the range of the value: rows are written out where those that are stored may have another one."""
+    written = [a for a, rows in array.via if rows.index is not None]
+    repeated = [a for a in flat(dims) if array.state(a) == "absent"]
+    written += [a for a in repeated if not positive(a.extent) and a.extent not in ctx.output_extents]
+    return fill(ctx.b, array, dims, written)
+
+
+def _range_of_parts(op: Op, ctx: Context, parts: Parts, dims: Dims) -> list[Tensor]:
+    """The scale and the zero point of the whole value, by all elements of its parts as they are stored."""
+    elements = []
+    for sub, array in parts.pieces:
+        tensor = _of_one_range(ctx, array, renamed(dims, {parts.axis: (sub,)})).tensor
+        elements.append(ctx.b.reshape(tensor, (product_of(tensor.known_shape),)))
+    every = ctx.b.concat(elements, 0)
+    return ctx.again(op, [every], [every.shape, (), ()], [UINT8, FLOAT, UINT8])[1:]
 
 
 def _quantized_by(ctx: Context, x: Value, scales: list[Tensor], arrays: list[Array], part: Renaming) -> Array:
@@ -285,6 +309,8 @@ def _by_columns(op: Op, ctx: Context, product: WeightProduct, whole: Value, sinc
     added = priced(ctx.cost, last(add_up(ctx.b, terms, product.dims)), since, inherited)
     unsplit = priced(ctx.cost, whole.array, since, price_whole([op.data]))
     if unsplit.price <= added.price:
+        if added.names() == unsplit.names():  # other products may need the parts quantized anyway
+            ctx.b.also(unsplit.tensor, lay(ctx.b, added, unsplit.layout))
         return whole.changed(array=unsplit)
     if not integers:
         return whole.changed(array=added)

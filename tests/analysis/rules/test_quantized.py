@@ -107,6 +107,38 @@ def test_the_range_of_parts_is_that_of_all_of_them(style: str) -> None:
     rewrite_and_check(ranking(style, body))
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_products_that_share_quantized_parts(count: int) -> None:
+    """Parts are not quantized for one product alone, but for four. A zero point that is computed is no operand."""
+    names = [f"m{i}" for i in range(count)]
+    products = " ".join(f"{name} = MatMulInteger (q, w{name}, z)" for name in names)
+    body = f"x = Concat <axis = 1> (user, item) {DYNAMIC.format('x')} {products} "
+    body += f"y = Concat <axis = 1> ({', '.join(names)})"
+    types: dict[str, Any] = {"user": "float[48]", "item": "float[36]", "output": f"int32[B, {24 * count}] y"}
+    weights: dict[str, Any] = {f"w{n}": integers(84, 24, seed=i).astype(np.int8) for i, n in enumerate(names)}
+    result = rewrite_and_check(ranking("one", body, **types, **weights))
+    assert result.ops.count("MatMulInteger") == (1 if count == 1 else 2 * count)
+    (first, *_) = (remark.reason for remark in result.remarks if remark.op_type == "MatMulInteger")
+    assert first.startswith("a part of its input is the user's, but one product of all of it takes less time")
+
+
+@styles
+@pytest.mark.parametrize("table", [False, True])
+def test_the_range_of_tokens_is_that_of_the_stored_ones(style: str, table: bool) -> None:
+    """No token of the user is written out for each candidate, if none can be NaN: what the caller sends can be."""
+    last = "Gather (table, item)" if table else "Cast <to = 1> (item) l = Softplus (i)"
+    body = f"""
+        u = Gather (table, user) i = {last} x = Concat <axis = 1> (u, {"i" if table else "l"}) {DYNAMIC.format("x")}
+        m = MatMulInteger (q, w, z) f = Cast <to = 1> (m) g = Mul (f, s) k = Slice (g, first, end, one) y = Neg (k)
+    """
+    item = "int64[1]" if table else "int64[1, 40]"
+    types: dict[str, Any] = {"user": "int64[20]", "item": item, "output": "float[B, 1, 40] y"}
+    constants: dict[str, Any] = {"table": integers(10, 40), "w": integers(40, 40).astype(np.int8)}
+    bounds: dict[str, Any] = {"first": [20], "end": [21], "one": [1]}
+    result = rewrite_and_check(ranking(style, body, **types, **constants, **bounds))
+    assert table != any("[B 21 40] = Concat" in line for line in result.graph)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e20])
 def test_a_part_is_quantized_as_the_whole_is(scale: float) -> None:
     """By QuantizeLinear with the scale of DynamicQuantizeLinear: bit for bit, whatever the numbers."""
