@@ -206,6 +206,8 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
     "FusedGemm": _PRODUCT,
     "FusedConv": replace(_PRODUCT, most=4),
     "MatMulNBits": replace(_PRODUCT, least=3, most=6),
+    "DynamicQuantizeMatMul": replace(_PRODUCT, least=3, most=5),
+    "MatMulIntegerToFloat": replace(_PRODUCT, least=4, most=7),
     "QGemm": replace(_PRODUCT, least=6, most=9),
     "QLinearConcat": Traits(3, MANY),  # its axis must be given
     **_each("QLinearAdd QLinearMul", Traits(7, 8)),

@@ -120,6 +120,7 @@ FUSED: dict[str, Rule] = {
     "MultiHeadAttention": attention.attention,
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
+    **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), fused.integer_product),
     "QGemm": quantized.product,
     "QLinearConcat": quantized.joined,
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), quantized.arithmetic),

@@ -3,6 +3,7 @@
     FusedMatMul(x, w)             = MatMul(x^T, w^T) * alpha
     FusedGemm(x, w, c)            = activation(Gemm(x, w, c))
     FusedConv(x, w, b, z)         = activation(Conv(x, w, b) + z)
+    MatMulIntegerToFloat(x, w, s) = Cast(MatMulInteger(x, w)) * s + bias, and DynamicQuantizeMatMul likewise
     BiasGelu(x, b)                = Gelu(x + b), and FastGelu with a bias likewise
     SimplifiedLayerNormalization  = RMSNormalization(x) * scale
     SkipLayerNormalization(x, y)  = LayerNormalization(x + y + bias), and SkipSimplifiedLayerNormalization likewise
@@ -25,7 +26,7 @@ import numpy.typing as npt
 import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
-from mari_onnx.analysis.rules import convolution, elementwise, linear, product, relabel
+from mari_onnx.analysis.rules import convolution, elementwise, linear, product, quantized, relabel
 from mari_onnx.analysis.rules.along import layer_normalization
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extent_of, extents, flat, new_dims
@@ -46,17 +47,23 @@ class Unfolded:
 
     def then(self, rule: Rule, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
         """The output of one more node; after a refusal, the node's first input."""
+        return self.outputs([self.op.name], rule, op_type, *inputs, domain=domain, **attributes)[0]
+
+    def outputs(
+        self, names: list[str], rule: Rule, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any
+    ) -> list[Value]:
+        """The outputs of one more node, which has these names; after a refusal, the node's first input for each."""
         first = inputs[0]
         assert first is not None
         if self.refused is not None:
-            return first
-        names = ["" if v is None else v.name for v in inputs]
-        proto = onnx.helper.make_node(op_type, names, [self.op.name], self.op.proto.name, domain=domain, **attributes)
+            return [first] * len(names)
+        given = ["" if v is None else v.name for v in inputs]
+        proto = onnx.helper.make_node(op_type, given, names, self.op.proto.name, domain=domain, **attributes)
         derived = rule(Op(proto, inputs, self.op.opset if domain else self.ctx.opset), self.ctx)
         if isinstance(derived, Refused):
             self.refused = derived
-            return first
-        return derived[0]
+            return [first] * len(names)
+        return derived
 
     def scaled(self, value: Value, factor: float) -> Value:
         """The value times a number."""
@@ -158,6 +165,23 @@ def gemm(nodes: Unfolded) -> list[Value]:
     names = {"activation_alpha": "alpha", "activation_beta": "beta"}
     parameters = {names[k]: v for k, v in op.attributes.items() if k in names}
     return [nodes.activated(whole, op.attribute("activation", b"").decode(), parameters)]
+
+
+@unfolding
+def integer_product(nodes: Unfolded) -> list[Value]:
+    """MatMulIntegerToFloat, and DynamicQuantizeMatMul, which quantizes its input first."""
+    op = nodes.op
+    given: list[Value | None] = [op.input(i) for i in range(7)]
+    if op.op_type == "DynamicQuantizeMatMul":
+        names = [op.name, f"{op.name}.scale", f"{op.name}.zero_point"]
+        q, s, z = nodes.outputs(names, quantized.dynamic_quantize, "DynamicQuantizeLinear", given[0])
+        given = [q, given[1], s, given[2], z, *given[3:5]]
+    x, w, x_scale, w_scale, x_zero, w_zero, bias = given
+    zeros = [x_zero] if w_zero is None else [x_zero, w_zero]
+    total = nodes.then(quantized.product, "MatMulInteger", x, w, *zeros)
+    number = nodes.then(elementwise.cast, "Cast", total, to=onnx.TensorProto.FLOAT)
+    scale = nodes.then(elementwise.elementwise, "Mul", x_scale, w_scale)
+    return [nodes.sum(nodes.then(elementwise.elementwise, "Mul", number, scale), bias)]
 
 
 @unfolding

@@ -19,7 +19,7 @@ from mari_onnx.verification.compare.judge import ACCURACY_FACTOR, ACCURACY_FLOOR
 from mari_onnx.verification.inputs.cases import Case
 from mari_onnx.verification.runtimes.onnxruntime import Array, Values
 
-ROUNDS = frozenset({"Round", "QuantizeLinear", "DynamicQuantizeLinear", "QGemm"})
+ROUNDS = frozenset({"Round", "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"})
 
 QUANTIZED = "QLinear"
 """How the names of operators begin that quantize their result: QLinearMatMul, QLinearConcat."""

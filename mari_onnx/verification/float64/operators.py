@@ -11,6 +11,8 @@ from onnx.reference.ops.op_attention import Attention_23
 
 from mari_onnx.verification.runtimes.onnxruntime import Array
 
+ONNXRUNTIME = "com.microsoft"
+
 
 class Erf(OpRun):
     """Erf in float64; ONNX's interpreter returns float32."""
@@ -68,6 +70,46 @@ class DequantizeLinear(OpRun):
         return ((x.astype(np.float64) - shift) * _along(scale, x, given),)
 
 
+class DynamicQuantizeLinear(OpRun):
+    """DynamicQuantizeLinear in float64, and of zeros alone with the scale 1, where ONNX's interpreter divides by 0."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array, Array, Array]:
+        return _quantized(x)
+
+
+class MatMulIntegerToFloat(OpRun):
+    """MatMulIntegerToFloat in float64; ONNX's interpreter lacks it."""
+
+    op_domain = ONNXRUNTIME
+
+    def _run(
+        self, x: Array, w: Array, x_scale: Array, w_scale: Array, x_zero: Array | None = None,
+        w_zero: Array | None = None, bias: Array | None = None,
+    ) -> tuple[Array]:  # fmt: skip
+        left, right = (v.astype(np.float64) - (0 if z is None else z) for v, z in ((x, x_zero), (w, w_zero)))
+        return (left @ right * (x_scale * w_scale) + (0 if bias is None else bias),)
+
+
+class DynamicQuantizeMatMul(MatMulIntegerToFloat):
+    """DynamicQuantizeMatMul in float64; ONNX's interpreter lacks it."""
+
+    def _run(  # type: ignore[override]
+        self, x: Array, w: Array, w_scale: Array, w_zero: Array | None = None, bias: Array | None = None
+    ) -> tuple[Array]:
+        quantized, scale, zero = _quantized(x)
+        return super()._run(quantized, w, scale, w_scale, zero, w_zero, bias)
+
+
+def _quantized(x: Array) -> tuple[Array, Array, Array]:
+    """The elements as bytes, with their scale and their zero point, by a range that has 0 in it."""
+    low, high = min(0.0, x.min(initial=0)), max(0.0, x.max(initial=0))
+    scale = np.asarray((high - low) / 255 or 1.0, x.dtype)
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    return np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.uint8), scale, np.asarray(zero, np.uint8)
+
+
 class Attention(Attention_23):
     """Attention with the root of the scale in float32, as onnxruntime has it in a model of float64 as well."""
 
@@ -118,5 +160,8 @@ def _along(values: Array, x: Array, given: dict[str, Any]) -> Array:
     return values.reshape(shape)
 
 
-STAND_INS = [Attention, Erf, Gelu, GlobalMaxPool, LRN, Mean, QuantizeLinear, DequantizeLinear]
+STAND_INS = [
+    Attention, DequantizeLinear, DynamicQuantizeLinear, DynamicQuantizeMatMul, Erf, Gelu, GlobalMaxPool, LRN,
+    MatMulIntegerToFloat, Mean, QuantizeLinear,
+]  # fmt: skip
 """The implementations that ONNX's interpreter is given in place of its own."""

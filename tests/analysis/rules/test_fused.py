@@ -38,6 +38,27 @@ def test_scores_of_attention(style: str) -> None:
     assert "Expand" not in result.ops
 
 
+@styles
+@pytest.mark.parametrize("rest", ["", ", zw", ", zw, b"])
+def test_a_product_that_quantizes_its_input(style: str, rest: str) -> None:
+    body = f"x = Concat <axis = 1> (user, item) y = ms.DynamicQuantizeMatMul (x, w, sw{rest})"
+    given: dict[str, Any] = {"w": integers(120, 64).astype(np.int8), "sw": np.array([0.5], np.float32)}
+    given |= {"zw": np.array([1], np.int8)} if rest else {}
+    given |= {"b": integers(64)} if "b" in rest else {}
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[B, 64] y"}
+    assert fused(style, body, **types, **given).ops.count("MatMulInteger") == 2
+
+
+@styles
+def test_a_product_of_bytes_in_floats(style: str) -> None:
+    body = """x = Concat <axis = 1> (user, item) q, s, z = DynamicQuantizeLinear (x)
+              y = ms.MatMulIntegerToFloat (q, w, s, sw, z, zw, b)"""
+    given: dict[str, Any] = {"w": integers(120, 64).astype(np.int8), "sw": np.linspace(0.5, 1, 64, dtype=np.float32)}
+    given |= {"zw": np.zeros(64, np.int8), "b": integers(64)}
+    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[B, 64] y"}
+    assert fused(style, body, **types, **given).ops.count("MatMulInteger") == 2
+
+
 def test_a_batch_that_is_not_in_front_is_refused() -> None:
     body = "q = Reshape (item, shape) y = com.microsoft.FusedMatMul <transBatchA = 1> (q, user)"
     types: dict[str, Any] = {"user": "float[2, 4, 2]", "item": "float[8]", "output": "float[B, 2, M, 2] y"}

@@ -84,6 +84,13 @@ def quantize_dynamically(w: Writer) -> None:
         n, width = w.between(1, 3), int(x.shape[-1])
         weight = w.constant(np.array([w.between(-2, 2) for _ in range(width * n)]).astype(np.int8).reshape(width, n))
         shape, bound = [*x.shape[:-1], n], 255 * 2 * width
+        if w.chance(40):  # as onnxruntime fuses them
+            one = w.constant(np.ones(1, np.float32))
+            op, inputs = w.choice(
+                [("MatMulIntegerToFloat", [q, weight, scale, one, zero]), ("DynamicQuantizeMatMul", [x, weight, one])]
+            )
+            w.write(op, inputs, shape, (-bound, bound), FLOAT, exact=False, domain="com.microsoft")
+            return
         made = w.write("MatMulInteger", [q, weight, zero], shape, (-bound, bound), TensorProto.INT32, exact=False)
         w.write("Cast", [made], shape, (-bound, bound), FLOAT, exact=False, to=FLOAT)
         return

@@ -16,6 +16,7 @@ from mari_onnx.verification.compare.judge import SAME_FUNCTION, WITHIN_FLOAT32
 from mari_onnx.verification.float64.exact import Exact
 from mari_onnx.verification.float64.operators import STAND_INS
 from mari_onnx.verification.runtimes.onnxruntime import RunError, Source
+from tests.graphs import evaluate
 from tests.notes import said
 from tests.verification.models import parse, verify
 
@@ -240,3 +241,18 @@ def test_the_scale_of_attention_is_that_of_onnxruntime(width: int) -> None:
     of_runtime = source.runner(source.session())({"x": x})["y"]
     evaluated: Any = ReferenceEvaluator(model, new_ops=STAND_INS).run(None, {"x": x})
     np.testing.assert_allclose(evaluated[0], of_runtime, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, 1e-3])
+def test_products_of_bytes_are_onnxruntimes(factor: float) -> None:
+    """Of zeros alone too, whose scale is 1: ONNX's interpreter divides them by 0."""
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["" : 17, "com.microsoft" : 1]>
+        g (float[N, 5] x, int8[5, 3] w, float[1] s, float[3] b) => (float[N, 3] y, float[N, 3] z) {
+            q, qs, qz = DynamicQuantizeLinear (x) y = com.microsoft.MatMulIntegerToFloat (q, w, qs, s, qz, , b)
+            z = com.microsoft.DynamicQuantizeMatMul (x, w, s, , b) }""")
+    rng = np.random.default_rng(0)
+    feeds = {"x": (rng.normal(size=(4, 5)) * factor).astype(np.float32), "w": rng.integers(-9, 9, (5, 3), np.int8)}
+    feeds |= {"s": np.array([0.25], np.float32), "b": rng.normal(size=3).astype(np.float32)}
+    evaluated: Any = ReferenceEvaluator(model, new_ops=STAND_INS).run(None, feeds)
+    for found, wanted in zip(evaluated, evaluate(model, feeds), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
