@@ -32,15 +32,21 @@ EXPORTED, OPTIMIZED = "exported", "optimized"
 """The names of the branches, and the last parts of the names of their outputs."""
 
 
+UNFIT = frozenset({"If", "Attention"})
+"""Operators of which onnxruntime takes no node, or none of unknown extents, within a branch."""
+
+
 def can_be_branch(graph: onnx.GraphProto, opset: int) -> bool:
     """Whether a graph can be the branch of an If, which gives tensors that its nodes compute.
 
-    A graph with an If of its own cannot: onnxruntime 1.32 loses the result of one that it folds within a branch.
+    A graph with an If of its own cannot: onnxruntime 1.32 loses the result of one that it folds within a branch. Nor
+    can one with an Attention: behind it, shape inference makes an unknown width 0, and the memory for the results of a
+    branch is taken by that.
     """
     computed = {name for node in graph.node for name in node.output}
     tensors = all(o.name in computed and o.type.tensor_type.elem_type for o in graph.output)
-    chooses = any(node.op_type == "If" for node in all_nodes(graph))
-    return opset >= OPSET and tensors and not chooses and not graph.quantization_annotation
+    unfit = any(node.op_type in UNFIT and node.domain in ("", "ai.onnx") for node in all_nodes(graph))
+    return opset >= OPSET and tensors and not unfit and not graph.quantization_annotation
 
 
 def join(optimized: onnx.ModelProto, exported: onnx.ModelProto, counted: tuple[str, int], below: int) -> None:

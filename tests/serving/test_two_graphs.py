@@ -146,6 +146,10 @@ def test_which_graphs_can_be_branches() -> None:
         z = If (c) <then_branch = a () => (float[B, 2] p) { p = Neg (x) },
                     else_branch = b () => (float[B, 2] q) { q = Abs (x) }> y = Relu (z) }"""
     assert not can_be_branch(parse(chosen).graph, 17)
+    attends = (
+        "g (float[B, 3, 4] x) => (float[B, 3, 4] y) { y = Attention <q_num_heads = 1, kv_num_heads = 1> (x, x, x) }"
+    )
+    assert not can_be_branch(parse(attends, opset=23).graph, 23)
 
 
 def test_verify_runs_both_and_finds_the_node_that_differs() -> None:
