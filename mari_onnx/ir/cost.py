@@ -150,7 +150,7 @@ class CostModel:
                 return out * self.elements(inputs[0][:1] if attributes.get("transA") else inputs[0][-1:])
             case "Conv" | "FusedConv":
                 return out * self.elements(inputs[1][1:])
-            case "Attention" | "MultiHeadAttention":  # q k^T, and its product with v
+            case "Attention" | "MultiHeadAttention" | "GroupQueryAttention":  # q k^T, and its product with v
                 keys = sum(self.elements(s[-2:-1]) for s in (inputs[1], *inputs[4:5]) if s is not None)
                 return (self.elements(inputs[0]) + out) * keys
             case "GRU" | "LSTM" | "RNN":
@@ -203,7 +203,7 @@ class CostModel:
         operands = 1 if op_type == "Slice" else len(inputs)  # starts and ends are written as inputs and are no data
         launch = NS_PER_LAUNCH + NS_PER_OPERAND * max(operands - 2, 0)
         written = sum(map(self.elements, outputs))
-        if op_type in ("Attention", "MultiHeadAttention") and inputs[0] is not None:
+        if op_type in ("Attention", "MultiHeadAttention", "GroupQueryAttention") and inputs[0] is not None:
             return 3 * launch + self._attention(self.macs(op_type, inputs, outputs, attributes), inputs[0], attributes)
         if op_type in PRODUCTS and (macs := self.macs(op_type, inputs, outputs, attributes)):
             return launch + self._product(macs, inputs[0], inputs[1], outputs[0])

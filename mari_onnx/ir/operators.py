@@ -212,6 +212,7 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
     "QLinearConcat": Traits(3, MANY),  # its axis must be given
     **_each("QLinearAdd QLinearMul", Traits(7, 8)),
     "MultiHeadAttention": replace(_PRODUCT, least=1, most=10),
+    "GroupQueryAttention": replace(_PRODUCT, least=7, most=17),
     "Attention": replace(_PRODUCT, least=2, most=7),
 }
 """The operators that onnxruntime fuses others into."""

@@ -12,7 +12,7 @@ from tests.property.operators import Maker
 from tests.property.operators.quantized import QUANTIZED_UNTIL
 from tests.property.operators.ranges import broadcast, count
 
-UINT8 = TensorProto.UINT8
+UINT8, INT32 = TensorProto.UINT8, TensorProto.INT32
 
 
 def _rows(w: Writer, *, rank: int = 2) -> tuple[Made, int]:
@@ -107,6 +107,9 @@ def attention(w: Writer) -> None:
     width = count(q.shape[2:])
     heads = 2 if width % 2 == 0 and w.chance(50) else 1
     if w.chance(40):
+        if w.chance(40):
+            grouped_queries(w, q)
+            return
         projections = [w.numbers([width, 3 * width], -1, 1), w.numbers([3 * width], -1, 1)]
         bound = q.size * width + 1
         w.write("Attention", [q, *projections], q.shape, (-bound, bound), exact=False, num_heads=heads, domain=FUSED)
@@ -116,6 +119,23 @@ def attention(w: Writer) -> None:
     inputs = [q, k, v, *([w.numbers([3 * width], -1, 1)] if w.chance(40) else [])]
     bounds = (v.low - 1, v.high + 1)
     w.write("MultiHeadAttention", inputs, q.shape, bounds, exact=False, num_heads=heads, domain=FUSED)
+
+
+def grouped_queries(w: Writer, x: Made) -> None:
+    """Of a sequence with itself: two heads of queries, which have keys in common. The last token may be left out."""
+    batch = x.shape[0]
+    if isinstance(batch, int) or not isinstance(x.shape[1], int):
+        raise UnfitError
+    tokens, width, size = count(x.shape[1:2]), count(x.shape[2:]), 8
+    bound = x.size * width
+    weights = [w.numbers([width, heads * size], -1, 1) for heads in (2, 1, 1)]
+    q, k, v = (w.write("MatMul", [x, m], (*x.shape[:2], *m.shape[1:]), (-bound, bound)) for m in weights)
+    last = w.constant(np.array([tokens - (2 if tokens > 1 and w.chance(20) else 1)], np.int32))
+    lengths = w.write("Expand", [last, w.extent(batch)], [batch], (0, tokens), INT32)
+    attributes: dict[str, Any] = w.choice([{}, {"local_window_size": 2}, {"softcap": 2.0}, {"scale": 0.5}])
+    inputs = [q, k, v, None, None, lengths, w.constant(np.array(tokens, np.int32))]
+    heads: dict[str, Any] = {"num_heads": 2, "kv_num_heads": 1, "domain": FUSED}
+    w.write("GroupQueryAttention", inputs, q.shape, (-bound, bound), exact=False, **heads, **attributes)
 
 
 BLOCK = 16

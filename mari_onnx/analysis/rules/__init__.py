@@ -118,6 +118,7 @@ FUSED: dict[str, Rule] = {
     "SimplifiedLayerNormalization": fused.simplified_layer_normalization,
     "SkipSimplifiedLayerNormalization": fused.skip_layer_normalization,
     "MultiHeadAttention": attention.attention,
+    "GroupQueryAttention": attention.grouped_queries,
     "Attention": attention.self_attention,
     "MatMulNBits": quantized.packed,
     **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), fused.integer_product),

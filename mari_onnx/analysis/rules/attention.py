@@ -10,15 +10,21 @@ attention, the queries read the keys once.
 Holds when the batches of all inputs are proven equal. The second identity needs keys and values of one request, and
 rows whose results do not depend on their positions. So it does not hold with `is_causal`, with windows, with a cache or
 with lengths for each row; a mask is written out for all rows. All dimensions but the batch are written out first.
-Rounding: none, but for the order in which a runtime adds.
+GroupQueryAttention of com.microsoft is a causal Attention where it has no cache and its lengths are proven to be those
+of the whole sequence; rotations and sinks of its own are left as they are. Rounding: none, but for the order in which a
+runtime adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from mari_onnx.analysis.context import Context, Derived, Op
+import numpy as np
+from onnx import helper
+
+from mari_onnx.analysis.context import FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rules.along import run_along
@@ -31,12 +37,13 @@ from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import fresh, rename_value
 
-Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS = range(8)
+Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS, TOTAL = range(9)
 """The roles of inputs: queries, keys, values, and so on."""
 
 ROLES = {
     "Attention": (Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS),
     "MultiHeadAttention": (Q, K, V, BIAS, None, MASK),
+    "GroupQueryAttention": (Q, K, V, None, None, LENGTHS, TOTAL),
 }
 """The role of each input, by its position; None for an input that is not supported."""
 
@@ -45,6 +52,18 @@ BATCHED = (Q, K, V, PAST_KEY, PAST_VALUE, LENGTHS)
 
 SEES_ROWS = {"is_causal": 0, "unidirectional": 0, "left_window_size": -1, "right_window_size": -1}
 """Attributes that make the result for a row depend on the row's position, each with the value that turns it off."""
+
+PLAIN: Mapping[str, Sequence[Any]] = {
+    "do_rotary": (0,),
+    "rotary_interleaved": (0, 1),
+    "causal": (1,),
+    "smooth_softmax": (-1, 0),
+    "qk_output": (0,),
+}
+"""Attributes of GroupQueryAttention with which it is a causal Attention."""
+
+TAKEN_OVER = ("num_heads", "kv_num_heads", "scale", "softcap", "local_window_size")
+"""Attributes of GroupQueryAttention that Attention has as well, if under another name."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +125,54 @@ def attention(op: Op, ctx: Context) -> Derived:
     return values
 
 
+def grouped_queries(op: Op, ctx: Context) -> Derived:
+    """GroupQueryAttention, where it is a causal Attention; what else it computes is left as it is."""
+    refused = _unlike_attention(op, ctx)
+    return attention(op, ctx) if refused is None else refused
+
+
+def _unlike_attention(op: Op, ctx: Context) -> Refused | None:
+    """Why a GroupQueryAttention is no causal Attention over all tokens of each row of the batch; None if it is one.
+
+    Rows behind a length that is shorter than the sequence hold what the runtime left there.
+    """
+    window, cap = op.attribute("local_window_size", -1), op.attribute("softcap", 0.0)
+    odd = [name for name, a in op.attributes.items() if name not in TAKEN_OVER and a not in PLAIN.get(name, ())]
+    if odd or window < -1 or window == 0 or cap < 0:
+        what = odd[0] if odd else "softcap" if cap < 0 else "local_window_size"
+        return Refused(f"{op.op_type} with `{what}` of {op.attribute(what)}")
+    if [i for i, v in enumerate(op.inputs) if v is not None] != [0, 1, 2, 5, 6]:
+        return Refused(f"{op.op_type} with a cache, of packed inputs, or with more than queries, keys and values")
+    q, k, v, _, _, lengths, _ = (op.input(i) for i in range(7))
+    assert q is not None and k is not None and v is not None and lengths is not None
+    if any(x.dims is None or len(x.dims) != 3 or x.dtype != FLOAT for x in (q, k, v)) or lengths.dims is None:
+        return Refused(f"{op.op_type} of an input of unknown rank, or not of float32")
+    rows, known = extent_of(q.known_dims[1]), ctx.intervals.of(lengths.array.tensor)
+    if rows != extent_of(k.known_dims[1]) or rows != extent_of(v.known_dims[1]) or not isinstance(rows, int):
+        return Refused(f"{op.op_type} of lengths that are not proven equal, or are no numbers")
+    if not known.is_known or np.any(known.low != rows - 1):
+        return Refused(f"{op.op_type} whose `seqlens_k` is not proven to be {rows - 1}, the last token, in all rows")
+    return None
+
+
+def _as_attention(op: Op) -> Op:
+    """The standard's operator that a GroupQueryAttention stands for; any other as it is."""
+    if op.op_type != "GroupQueryAttention":
+        return op
+    left = max(op.attribute("local_window_size", -1) - 1, -1)
+    proto = helper.make_node(
+        "Attention", op.proto.input[:3], op.proto.output, op.proto.name,
+        q_num_heads=op.attribute("num_heads"), kv_num_heads=op.attribute("kv_num_heads"), is_causal=1,
+        scale=op.attribute("scale", 0.0), softcap=op.attribute("softcap", 0.0), left_window_size=left,
+    )  # fmt: skip
+    return Op(proto, op.inputs[:3], op.opset)
+
+
 def _or_written_out(op: Op, ctx: Context, inputs: _Inputs, whole: list[Value], since: int) -> list[Value]:
     """The results, also as products where the keys are in parts along the sequence (see `attention_parts`)."""
     given = [inputs.values.get(role) for role in (Q, K, V, MASK, PAST_KEY, PAST_VALUE)]
-    others = None if {LENGTHS, BIAS} & set(inputs.values) else written_out(op, ctx, given)
+    unlike = {LENGTHS, BIAS} & set(inputs.values) and op.op_type != "GroupQueryAttention"
+    others = None if unlike else written_out(_as_attention(op), ctx, given)
     if others is None:
         return whole
     inherited = sum(value.array.price for value in inputs.values.values())
@@ -137,7 +200,7 @@ def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
         return Refused(f"{op.op_type} with lengths of the keys, or with a cache")
     # An axis that is the batch of one input may be the length of another, so each input gets new axes.
     given = {r: fresh(ctx.b, named[i]) if i else named[i] for i, r in enumerate(roles) if r is not None and i in named}
-    if not {Q, K, V} <= set(given) or (op.op_type != "Attention" and len(op.proto.output) > 1):
+    if not {Q, K, V} <= set(given) or (op.op_type == "MultiHeadAttention" and len(op.proto.output) > 1):
         return Refused(f"{op.op_type} of packed keys and values, or with a cache")
     with_batch = [i for i, v in given.items() if i in BATCHED or (i == MASK and len(v.known_dims) == 4)]
     aligned = broadcast([(given[i].known_dims[0],) for i in with_batch])
@@ -195,7 +258,7 @@ def _on_own_batch(inputs: _Inputs, outputs: list[Dims]) -> list[Array]:
     same = alike(ctx.b, [inputs.arrays[i] for i in batched], [inputs.dims(i) for i in batched], batch)
     arrays = {**inputs.arrays, **dict(zip(batched, same, strict=True))}
     if LENGTHS in arrays:
-        arrays[LENGTHS] = harmless(op, ctx, LENGTHS, arrays[LENGTHS], inputs.dims(LENGTHS))
+        arrays[LENGTHS] = harmless(op, ctx, ROLES[op.op_type].index(LENGTHS), arrays[LENGTHS], inputs.dims(LENGTHS))
     tensors = inputs.in_order({i: inputs.tensor(i, arrays[i]) for i in inputs.values})
     via = result_via([arrays[Q]], list(batch))
     present = {a for a in batch if arrays[Q].state(a) != "absent"}

@@ -12,6 +12,11 @@ B are the candidates, L the steps of a sequence, h the heads of an attention and
 queries of B candidates are multiplied by the keys of one user. The model has B products of one row each. The rule gives
 one product of B rows, which reads the keys once.
 
+Keys of several requests are gathered, k[index] (B h d L). All products with the keys of R requests, of which each
+candidate takes its own, were measured in decoders of two layers (31 and 99 tokens, 200 and 500 candidates): they took
+0.3 to 0.8 of the time up to 16 requests, as long at 32, and 1.4 to 1.6 times as long at 128. How many requests a call
+holds is known when it runs, and memory for R * B rows may not be there, so they are not written.
+
 Holds when the contracted extents are proven equal. Rounding: none, but for the order in which a runtime adds.
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from mari_onnx.analysis.reasons import side
 from mari_onnx.ir.extents import symbol
 from tests.graphs import STYLES, Rewritten, Session, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -269,3 +270,78 @@ def test_the_width_of_what_is_reshaped_for_attention() -> None:
               y = MatMul (a, w)"""
     text = f"g (float[B, L, 2] item) => (float[B, L, 3] y) {{ {body} }}"
     rewrite_and_check(parse(text, opset=24, w=integers(6, 3)), rtol=1e-5)
+
+
+# Grouped queries
+
+GROUPED: dict[str, Any] = {
+    "total": np.array(6, np.int32), "last": np.array([5], np.int32), "one": [1], "place": np.array(-1),
+    "w": integers(64, 2), "wq": integers(16, 64) / 64, "wk": integers(16, 32, seed=1) / 64,
+    "wv": integers(16, 32, seed=2) / 64, "short": np.array([4], np.int32), "bias": np.ones((1, 1, 6, 6), np.float32),
+    "cos": np.ones((8, 8), np.float32), "sin": np.zeros((8, 8), np.float32),
+}  # fmt: skip
+
+
+def grouped(
+    attributes: str = "", lengths: str = "last", more: str = "", style: str = "tiled", after: str = ""
+) -> Rewritten:
+    """Four heads of queries and two of keys, over five tokens of the user and the candidate's.
+
+    onnxruntime asks for heads of a multiple of 8 columns, and of 16 where it rotates them.
+    """
+    op = "com.microsoft.GroupQueryAttention"
+    body = f"""new = Unsqueeze (item, one) x = Concat <axis = 1> (user, new) n = Shape <start = 0, end = 1> (item)
+        q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv) lengths = Expand ({lengths}, n)
+        c, pk, pv = {op} <num_heads = 4, kv_num_heads = 2{attributes}> (q, k, v, , , lengths, total{more})
+        z = Gather <axis = 1> (c, place) y = MatMul (z, w) {after}"""
+    used = {name: a for name, a in GROUPED.items() if name in body}
+    output = "float[B, 2] y" + (", float[B, 2, 6, 16] keys, float[B, 2, 6, 16] values" if after else "")
+    model = ranking(style, body, user="float[5, 16]", item="float[16]", output=output, **FUSED, **used)
+    return rewrite_and_check(model, **CLOSE)
+
+
+@styles
+@pytest.mark.parametrize(
+    "attributes", ["", ", scale = 0.5", ", softcap = 2.0", ", local_window_size = 1", ", local_window_size = 3"]
+)
+def test_grouped_queries_are_a_causal_attention(style: str, attributes: str) -> None:
+    """The keys of the history are the user's, also those that are returned as a cache."""
+    result = grouped(attributes, style=style)
+    assert "GroupQueryAttention" not in result.ops
+    parts = result.program.values["c"].parts
+    assert parts is not None
+    assert [side(result.program.context, array) for _, array in parts.pieces] == ["user", "item"]
+
+
+def test_keys_of_grouped_queries_are_outputs() -> None:
+    result = grouped(after="keys = Identity (pk) values = Identity (pv)")
+    assert "GroupQueryAttention" not in result.ops
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lengths", "more", "why"),
+    [
+        ("", "short", "", "whose `seqlens_k` is not proven to be 5, the last token, in all rows"),
+        (", causal = 0", "last", "", "with `causal` of 0"),
+        (", smooth_softmax = 1", "last", "", "with `smooth_softmax` of 1"),
+        (", local_window_size = 0", "last", "", "with `local_window_size` of 0"),
+        (", softcap = -2.0", "last", "", "with `softcap` of -2.0"),
+        (", do_rotary = 1", "last", ", cos, sin", "with `do_rotary` of 1"),
+        ("", "last", ", , , , bias", "with a cache, of packed inputs, or with more than queries, keys and values"),
+    ],
+)
+def test_what_grouped_queries_are_left_with(attributes: str, lengths: str, more: str, why: str) -> None:
+    """onnxruntime gives a row behind its length other numbers, and for a window of 0 those of no token."""
+    result = grouped(attributes, lengths, more)
+    assert result.refusals("GroupQueryAttention") == [f"GroupQueryAttention {why}"]
+    assert "GroupQueryAttention" in result.ops
+
+
+def test_lengths_that_are_sent_prove_nothing() -> None:
+    body = """new = Unsqueeze (item, one) x = Concat <axis = 1> (user, new)
+        a = com.microsoft.GroupQueryAttention <num_heads = 2, kv_num_heads = 2> (x, x, x, , , lengths, total)
+        y = Gather <axis = 1> (a, place)"""
+    text = f"g (float[B, 5, 16] user, float[B, 16] item, int32[B] lengths) => (float[B, 16] y) {{ {body} }}"
+    used = {name: GROUPED[name] for name in ("one", "total", "place")}
+    (said,) = rewrite(parse(text, **FUSED, **used)).refusals("GroupQueryAttention")
+    assert "`seqlens_k`" in said
