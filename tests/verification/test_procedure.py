@@ -290,7 +290,7 @@ def test_progress_is_told() -> None:
     [
         ("n = Relu (x) y = Relu (n)", True),
         (
-            "n, m, v = BatchNormalization <training_mode = 1, momentum = 0.5> (x, ones, zeros, zeros, ones) y = Relu (n)",
+            "n, m, v = BatchNormalization <training_mode = 1> (x, ones, zeros, zeros, ones) y = Relu (n)",
             False,
         ),
         ("n = RandomNormalLike (x) y = Add (x, n)", False),
