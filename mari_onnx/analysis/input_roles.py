@@ -71,6 +71,16 @@ class InputRoles:
         )
 
     @property
+    def listed(self) -> frozenset[str]:
+        """The inputs of a listwise model whose second axis counts candidates, such as `item` [R, N, 16].
+
+        Those of `items` whose leading axis does, `item` [N, 16], are the candidates of the one request of a call.
+        """
+        if self.lists is None or not self.listwise:
+            return frozenset()
+        return self.lists.items - self.lists.leading
+
+    @property
     def of_requests(self) -> tuple[str, ...]:
         """The inputs that have a row for each of several requests in the written model."""
         return tuple(i.name for i in self.inputs if i.rows == REQUESTS)

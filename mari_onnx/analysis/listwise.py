@@ -34,13 +34,15 @@ class Lists:
 
     It is a symbol, or the one length of all lists. `of_requests` says whether another input has as many rows as these:
     that of the requests. `everywhere` says whether all outputs have the axis. Where only some do, it may be that of a
-    sequence, such as the history whose weights are an output beside the scores.
+    sequence, such as the history whose weights are an output beside the scores. Of the `items`, those `leading` have it
+    as their leading axis, [N, 16], and the others as their second one, [R, N, 16].
     """
 
     candidates: str | int
     items: frozenset[str]
     of_requests: bool
     everywhere: bool = True
+    leading: frozenset[str] = frozenset()
 
     @property
     def is_sure(self) -> bool:
@@ -97,9 +99,10 @@ def lists_of(model: Model, program: Callable[[], Program]) -> Lists | None:
     # `item` [R, N, 8] beside `pairs` [R, N, N]: no operator may need the first of the two to be the item's.
     called = {each.called for each in listed if each.candidates == candidates} - {None}
     items = {each.name for each in listed if each.candidates == candidates or each.called in called}
-    items |= {n for n, s in model.leading_symbols.items() if symbol(found.same.get(s, s)) == candidates}
+    before = {n for n, s in model.leading_symbols.items() if symbol(found.same.get(s, s)) == candidates}
+    items |= before
     counts = candidates if isinstance(candidates, int) else next(iter(symbols(candidates)))
-    return Lists(counts, frozenset(items), _has_request(model, items), bool(everywhere))
+    return Lists(counts, frozenset(items), _has_request(model, items), bool(everywhere), frozenset(before))
 
 
 def _has_second_axis(info: onnx.ValueInfoProto) -> bool:

@@ -59,13 +59,15 @@ def _name(wanted: str, free: Sequence[str], there: Collection[str]) -> tuple[str
 
 def _values(file: File, each: Input, column: Column) -> tuple[Column, list[str]]:
     """The column with what its values in the first rows need, and how that was guessed."""
-    said, lists, length = [], depth(file.types[column.column]), each.dims[1] if len(each.dims) > 1 else None
+    said, lists = [], depth(file.types[column.column])
+    of_one = each.dims[2:] if each.dims[1:2] == (each.listed,) else each.dims[1:]
+    length = of_one[0] if of_one else None
     nulls, lengths = False, set[int]()
     for group, rows in enumerate(file.rows[:1]):
         for _, batch in batches(Piece(file.place(group), 0, min(rows, FIRST)), [column.column]):
             array = batch[column.column]
             nulls |= bool(array.null_count)
-            if lists and lists < len(each.dims):
+            if 0 < lists <= len(of_one):
                 lengths |= set(compute.unique(compute.list_value_length(array).drop_null()).to_pylist())
                 nulls |= bool(array.flatten().null_count)
     filled = "" if each.dtype.kind == "U" else 0

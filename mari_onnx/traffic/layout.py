@@ -6,7 +6,7 @@ nested    a row for each request: the candidates' columns are lists, of a value 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,11 +21,14 @@ from mari_onnx.traffic.files import Batch, File, Place, column_missing
 from mari_onnx.verification.inputs.draw import Input, inputs_of
 from mari_onnx.verification.runtimes.onnxruntime import Source
 
+CANDIDATES, LISTS = "candidates", "lists"
+
 
 @dataclass(frozen=True)
 class Fed:
-    """An input: how it is read, and what its leading axis holds (`rows`, as in `RequestInput`, or "candidates").
+    """An input: how it is read, and what its leading axis holds: `rows`, as in `RequestInput`, "candidates" or "lists".
 
+    "lists" are those of a listwise model, `item` [R, N, 16]: a row for each request, with N candidates of 16 values.
     `nested` says whether a value of the column is a list of candidates.
     """
 
@@ -37,12 +40,12 @@ class Fed:
     @property
     def inner(self) -> tuple[int | str, ...]:
         """The extents of what belongs to one row of the logs, or to one candidate of a list of them."""
-        return self.input.dims if self.rows == "shared" else self.input.dims[1:]
+        return self.input.dims[{"shared": 0, LISTS: 2}.get(self.rows, 1) :]
 
     @property
     def is_requests(self) -> bool:
         """Whether all rows of a request are to be identical."""
-        return self.rows != "candidates"
+        return self.rows not in (CANDIDATES, LISTS)
 
     @property
     def depths(self) -> set[int]:
@@ -114,12 +117,12 @@ class Layout:
         return found, candidates
 
     def one_row(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The inputs as the model takes them: of those that it takes once for a request, the first row."""
-        kept = {"one": slice(0, 1), "requests": slice(0, 1)}
-        return {
-            each.input.name: feeds[each.input.name][0 if each.rows == "shared" else kept.get(each.rows, slice(None))]
-            for each in self.inputs
-        }
+        """The inputs as the model takes them: the first row of those that it takes once for a request, and all
+        candidates as the one row of a listwise input.
+        """
+        first = slice(0, 1)
+        kept: dict[str, slice | int | None] = {"one": first, "requests": first, "shared": 0, LISTS: None}
+        return {each.input.name: feeds[each.input.name][kept.get(each.rows, slice(None))] for each in self.inputs}
 
 
 COUNTS = "candidates of a row"
@@ -151,8 +154,16 @@ def _inputs(document: Document) -> list[Input]:
     return inputs_of(Source("reference", document).session())
 
 
-def layout(inputs: Sequence[Input], roles: Sequence[RequestInput], given: ColumnMap, files: Sequence[File]) -> Layout:
-    """How these files hold the inputs. Raises UserError for a column that is missing or that cannot be an input, in any
+def layout(
+    inputs: Sequence[Input],
+    roles: Sequence[RequestInput],
+    given: ColumnMap,
+    files: Sequence[File],
+    listed: Collection[str] = (),
+) -> Layout:
+    """How these files hold the inputs, of which those `listed` have a second axis that counts candidates.
+
+    Raises UserError for a column that is missing or that cannot be an input, in any
     of the files, and for a map that names an input which does not exist.
     """
     names = [each.name for each in inputs]
@@ -162,8 +173,8 @@ def layout(inputs: Sequence[Input], roles: Sequence[RequestInput], given: Column
                 f"the column map names input `{name}`, which the model does not have",
                 f"Its inputs are: {', '.join(names)}.",
             )
-    rows = {each.name: each.rows for each in roles}
-    fed = [Fed(each, given.get(each.name, Column(each.name)), rows.get(each.name, "candidates")) for each in inputs]
+    rows = {**dict.fromkeys(listed, LISTS), **{each.name: each.rows for each in roles}}
+    fed = [Fed(each, given.get(each.name, Column(each.name)), rows.get(each.name, CANDIDATES)) for each in inputs]
     found = [_of_file(fed, file) for file in files]
     for file, other in zip(files, found, strict=True):
         for ours, theirs in zip(found[0].inputs, other.inputs, strict=True):

@@ -112,7 +112,7 @@ class _Rows:
         files = found(options.requests)
         check_ids(files, options.request_id)
         inputs = inputs_of_model(pair.reference)
-        read = layout(inputs, pair.roles.inputs, given, files)
+        read = layout(inputs, pair.roles.inputs, given, files, pair.roles.listed)
         ordered = files
         if options.sort:
             say("sorting the logs", 0, 1)

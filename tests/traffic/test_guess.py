@@ -12,6 +12,7 @@ import mari_onnx
 from mari_onnx.errors import UserError
 from mari_onnx.traffic.columns import Column, read
 from mari_onnx.traffic.guess import write_map
+from mari_onnx.verification.inputs.draw import Input
 from tests.traffic.logs import rows, write
 from tests.traffic.test_requests import inputs
 
@@ -62,3 +63,11 @@ def test_with_the_report_of_the_inputs(models: tuple[Path, Path], tmp_path: Path
     assert report.survey is not None and report.survey.recorded is not None
     with pytest.raises(UserError, match="a column map is of a file"):
         mari_onnx.inputs(models[0], write_map="third.toml")
+
+
+def test_lists_of_candidates_are_not_filled_up(tmp_path: Path) -> None:
+    item = Input("item_id", np.dtype("int64"), ("R", "N"), listed="N")
+    given = [{**row, "item_id": [1] * n} for row, n in zip(rows(3)[:2], (2, 5), strict=True)]
+    path = write(tmp_path / "a.parquet", given, item_id=pa.list_(pa.int64()))
+    write_map(Path("map.toml"), [item], path)
+    assert read(Path("map.toml")) == {"item_id": Column("item_id")}

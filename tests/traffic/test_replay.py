@@ -18,7 +18,8 @@ from mari_onnx.errors import UserError
 from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.words import judged
-from tests.traffic.logs import ITEMS, MODEL, Row, changed, days, request, rows, write
+from tests.graphs import parse
+from tests.traffic.logs import ITEMS, MODEL, Row, by_request, changed, days, request, rows, write
 
 Models = tuple[Path, Path]
 
@@ -245,8 +246,6 @@ def test_columns_of_other_names_nulls_and_histories_of_several_lengths(models: M
 def test_a_row_for_each_request(models: Models, tmp_path: Path) -> None:
     import pyarrow as pa
 
-    from tests.traffic.logs import by_request
-
     days(tmp_path / "flat", LOGS)
     nested = [
         {**own[0], "item_id": [row["item_id"] for row in own], "price": [row["price"] for row in own]}
@@ -256,6 +255,73 @@ def test_a_row_for_each_request(models: Models, tmp_path: Path) -> None:
     expected, report = found(replayed(models, "flat")), found(replayed(models))
     assert (report.requests, report.rows, report.compared) == (60, len(LOGS), 60)
     assert report.outputs == expected.outputs
+
+
+def listwise(length: str, folder: Path) -> Models:
+    """A model of lists of candidates, with an input whose leading axis counts them, and the model made of it."""
+    user, item = np.ones((3, 64), np.float32) / 8, np.full((4, 64), 0.25, np.float32)
+    prior = "" if length.isdecimal() else f", float[{length}] prior"
+    reference = parse(
+        f"""reranker (float[R, 3] user_x, int64[R, {length}] item_id, float[R, {length}, 2] pair{prior})
+            => (float[R, {length}] score) {{
+            one = Constant <value_ints = [1]> ()
+            last = Constant <value_ints = [-1]> ()
+            t = Unsqueeze (user_x, one)
+            h = MatMul (t, user)
+            hh = Tanh (h)
+            e = Gather (items, item_id)
+            x = Concat <axis = -1> (e, pair)
+            i = MatMul (x, item)
+            a = Add (hh, i)
+            r = Relu (a)
+            b = MatMul (r, w2)
+            s = Squeeze (b, last)
+            score = {"Identity (s)" if not prior else "Add (s, prior)"}
+        }}""",
+        user=user, item=item, w2=np.arange(64, dtype=np.float32).reshape(64, 1) / 64,
+        items=np.arange(2 * ITEMS, dtype=np.float32).reshape(ITEMS, 2),
+    )  # fmt: skip
+    paths = folder / "reranker.onnx", folder / "reranker.fast.onnx"
+    onnx.save(reference, paths[0])
+    mari_onnx.optimize(reference, verify=False).save(paths[1])
+    return paths
+
+
+@pytest.mark.parametrize("length", ["N", "4"])
+def test_candidates_in_lists(tmp_path: Path, length: str) -> None:
+    """Of `item_id` [R, N], and of `pair` [R, N, 2], a call of one request has one row, and N candidates in it."""
+    import pyarrow as pa
+
+    models, rng, given = listwise(length, tmp_path), np.random.default_rng(0), list[Row]()
+    for key in range(40):
+        user = rng.integers(-3, 4, 3).astype(np.float32).tolist()
+        for _ in range(4 if length == "4" else int(rng.integers(1, 9))):
+            pair, prior = rng.integers(-3, 4, 2).tolist(), float(rng.integers(9))
+            given.append({"request": key, "user_x": user, "item_id": int(rng.integers(ITEMS)), "pair": pair,
+                          "prior": prior})  # fmt: skip
+    kinds = {"user_id": None, "user_hist": None, "price": None, "pair": pa.list_(pa.float32()), "prior": pa.float32()}
+    days(tmp_path / "flat", given, **kinds)
+    nested = [
+        {**own[0], **{name: [row[name] for row in own] for name in ("item_id", "pair", "prior")}}
+        for own in by_request(given).values()
+    ]
+    lists = {name: pa.list_(kinds.get(name, pa.int64())) for name in ("item_id", "pair", "prior")}
+    days(tmp_path / "nested", nested, **{**kinds, **lists})
+    flat, report = (replayed(models, each, user_inputs=()) for each in ("flat", "nested"))
+    one = found(report)
+    assert report.passed and flat.passed
+    assert (one.requests, one.rows, one.compared) == (40, len(given), 40)
+    assert one.largest == max(len(own) for own in by_request(given).values())
+    (output,) = one.outputs
+    assert (output.values, output.over) == (len(given), 0)
+    assert output.ranked == sum(len(own) > 1 for own in by_request(given).values())
+    assert found(flat).outputs == one.outputs
+
+    second = next(i for i in range(1, len(given)) if given[i]["request"] == given[i - 1]["request"])
+    broken = changed(given, lambda i, _: i == second, user_x=[9.0, 9.0, 9.0])
+    days(tmp_path / "broken", broken, **kinds)
+    (wrong,) = found(replayed(models, "broken", user_inputs=())).broken
+    assert (wrong.input, wrong.found.rows) == ("user_x", 1)
 
 
 def test_a_model_that_takes_one_row_of_the_user(models: Models, tmp_path: Path) -> None:
