@@ -2,18 +2,20 @@
 
     GatherND              a negative `batch_dims`, from which memory before the shape is read
     LayerNormalization    an `axis` beyond 32 bits, where the mean is an output
+    Einsum                an equation with other characters than letters, dots, commas, spaces and one arrow
     Split                 fewer `num_outputs` than there are outputs
     EyeLike, LabelEncoder, an input whose type it does not know, as behind an operator of com.microsoft
     RegexFullMatch,
     TreeEnsemble
 
-onnx raises no error there: it reads or writes what is not its own. So neither its checker nor its inference is given a
+onnx raises no error there: it reads or writes what is not its own, or does not end. So neither its checker nor its inference is given a
 model with such a node. onnxruntime, which has the same inference, is asked in a child process whether it loads the
 model.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import onnx
@@ -23,6 +25,8 @@ from mari_onnx.document.scopes import all_nodes, stored_names
 LARGEST_AXIS = 2**31 - 1
 """The largest axis that onnx takes for what it is."""
 
+
+EQUATION = re.compile(rb"[A-Za-z., ]*(->[A-Za-z. ]*)?")
 
 READ_TYPES = frozenset({"EyeLike", "LabelEncoder", "RegexFullMatch", "TreeEnsemble"})
 """The operators whose inference reads the type of an input without asking whether it is known."""
@@ -46,6 +50,8 @@ def is_unsafe(node: onnx.NodeProto) -> bool:
             return any(a.name == "batch_dims" and a.i < 0 for a in node.attribute)
         case "LayerNormalization":
             return any(a.name == "axis" and abs(a.i) > LARGEST_AXIS for a in node.attribute)
+        case "Einsum":
+            return any(a.name == "equation" and not EQUATION.fullmatch(a.s) for a in node.attribute)
         case "Split":
             return any(a.name == "num_outputs" and a.i < len(node.output) for a in node.attribute)
         case _:

@@ -136,6 +136,8 @@ def _unlike_attention(op: Op, ctx: Context) -> Refused | None:
 
     Rows behind a length that is shorter than the sequence hold what the runtime left there.
     """
+    if any(v is not None and v.dims is None for v in op.inputs):
+        return Refused(f"the rank of an input of {op.op_type} is unknown")
     window, cap = op.attribute("local_window_size", -1), op.attribute("softcap", 0.0)
     odd = [name for name, a in op.attributes.items() if name not in TAKEN_OVER and a not in PLAIN.get(name, ())]
     if odd or window < -1 or window == 0 or cap < 0:
@@ -145,8 +147,8 @@ def _unlike_attention(op: Op, ctx: Context) -> Refused | None:
         return Refused(f"{op.op_type} with a cache, of packed inputs, or with more than queries, keys and values")
     q, k, v, _, _, lengths, _ = (op.input(i) for i in range(7))
     assert q is not None and k is not None and v is not None and lengths is not None
-    if any(x.dims is None or len(x.dims) != 3 or x.dtype != FLOAT for x in (q, k, v)) or lengths.dims is None:
-        return Refused(f"{op.op_type} of an input of unknown rank, or not of float32")
+    if any(len(x.known_dims) != 3 or x.dtype != FLOAT for x in (q, k, v)):
+        return Refused(f"{op.op_type} of heads that are no columns, or not of float32")
     rows, known = extent_of(q.known_dims[1]), ctx.intervals.of(lengths.array.tensor)
     if rows != extent_of(k.known_dims[1]) or rows != extent_of(v.known_dims[1]) or not isinstance(rows, int):
         return Refused(f"{op.op_type} of lengths that are not proven equal, or are no numbers")

@@ -115,6 +115,8 @@ def unsqueeze(op: Op, ctx: Context) -> Derived:
         return axes if isinstance(axes, Refused) else Refused("the rank of the input is unknown")
     rank = len(op.data.dims) + len(axes)
     new = {a % rank for a in axes}
+    if len(new) < len(axes):
+        return Refused("Unsqueeze of one axis twice")
     rest = iter(op.data.dims)
     return _as(op, op.data, tuple(() if i in new else next(rest) for i in range(rank)))
 

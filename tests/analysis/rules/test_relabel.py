@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 import mari_onnx
+from mari_onnx.analysis.context import Op
+from mari_onnx.analysis.rules.relabel import unsqueeze
+from mari_onnx.ir.axes import Refused
 from mari_onnx.ir.extents import evaluate, product
 from tests.graphs import STYLES, integers, parse, ranking, rewrite, rewrite_and_check
 
@@ -372,3 +376,12 @@ def test_the_graph() -> None:
         "y.item [B 2 2 5 2] = Mul (n.user.reshape.2, item.reshape)",
         "y [B 40] = Reshape (y.item)",
     ]
+
+
+def test_one_axis_twice() -> None:
+    """onnx refuses such a node where it knows the rank of its input, and onnxruntime loads it elsewhere."""
+    program = rewrite(ranking("one", "a = Relu (user) y = Add (a, item)")).program
+    node = helper.make_node("Unsqueeze", ["a"], ["b"], axes=[1, -3])
+    refused = unsqueeze(Op(node, (program.values["a"],), 11), program.context)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "Unsqueeze of one axis twice"
