@@ -8,9 +8,9 @@
     RegexFullMatch,
     TreeEnsemble
 
-onnx raises no error there: it reads or writes what is not its own, or does not end. So neither its checker nor its inference is given a
-model with such a node. onnxruntime, which has the same inference, is asked in a child process whether it loads the
-model.
+onnx raises no error there: it reads or writes what is not its own, or does not end. So neither its checker nor its
+inference is given a model with such a node. onnxruntime, which has the same inference, is asked in a child process
+whether it loads the model.
 """
 
 from __future__ import annotations

@@ -380,7 +380,7 @@ def test_the_graph() -> None:
 
 def test_one_axis_twice() -> None:
     """onnx refuses such a node where it knows the rank of its input, and onnxruntime loads it elsewhere."""
-    program = rewrite(ranking("one", "a = Relu (user) y = Add (a, item)")).program
+    program = rewrite(ranking("one", "a = Relu (user) m = ReduceMax (a) y = Add (m, item)")).program
     node = helper.make_node("Unsqueeze", ["a"], ["b"], axes=[1, -3])
     refused = unsqueeze(Op(node, (program.values["a"],), 11), program.context)
     assert isinstance(refused, Refused)
