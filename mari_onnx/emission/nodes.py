@@ -96,7 +96,7 @@ def _write_original(emission: Emission, node: Node) -> None:
     for t in attended(node):
         describe(emission, t)
     inputs = ["" if t is None else name_of(emission, t) for t in node.inputs]
-    for i, t in overwritten(node):
+    for i, t in overwritten(node, emission.lowered.nodes):
         inputs[i] = write_copy(emission, t)
     captures = {name: new for name, t in node.captures if (new := name_of(emission, t)) != name}
     outputs = [emission.names[t] for t in node.outputs]

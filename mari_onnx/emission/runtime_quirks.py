@@ -231,19 +231,23 @@ def unused_symbol(symbols: Collection[str]) -> str:
     return name
 
 
-def overwritten(node: Node) -> list[tuple[int, Tensor]]:
-    """The stored inputs that a BatchNormalization in training mode writes to, and reads in another place as well.
+def overwritten(node: Node, nodes: Sequence[Node]) -> list[tuple[int, Tensor]]:
+    """The stored inputs that a BatchNormalization in training mode writes to, and that are read in another place, too.
 
-    Each has its position before it.
-
-    They are the running mean and variance, and an exporter stores zeros and ones for them, as for the bias and the
-    scale. Where the original has one tensor for both, it stays so.
+    Each has its position before it. They are the running mean and variance. An exporter makes zeros and ones for them,
+    as for the bias and for what other nodes read. Where the original has one tensor for bias and mean, it stays so.
     """
     if node.op_type != "BatchNormalization" or len(node.outputs) == 1 or node.proto is None:
         return []
-    read, names = node.inputs[1:3], node.proto.input
-    written = [(i, t) for i in (3, 4) if (t := node.inputs[i]) is not None and t.stored]
-    return [(i, t) for i, t in written if t in read and names[i] not in names[1:3]]
+    found = []
+    for i in (3, 4):
+        t, name = node.inputs[i], node.proto.input[i]
+        if t is None or not t.stored or name in node.proto.input[1:3]:
+            continue
+        is_its_own = t.op_type == "<initializer>" and t.node.payload.name == name
+        if not is_its_own and sum(each.inputs.count(t) for each in nodes) > 1:
+            found.append((i, t))
+    return found
 
 
 def attended(node: Node) -> list[Tensor]:

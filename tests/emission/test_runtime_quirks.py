@@ -111,6 +111,20 @@ def test_row_0_of_opset_10_as_an_output() -> None:
     assert [node.op_type for node in result.model.graph.node if node.output[0] == "first"] == ["Identity"]
 
 
+def test_a_running_mean_is_read_by_no_other_node() -> None:
+    """The first layer has a bias, and its mean is zeros, as is the bias of the second one."""
+    body = """x = Add (user, item) m = ConstantOfShape (width)
+        n, m2, v2 = BatchNormalization <training_mode = 1> (x, c, d, m, e) h = Relu (n) b = ConstantOfShape (width)
+        o, m3, v3 = BatchNormalization <training_mode = 1> (h, c, b, d, e) y = Relu (o)"""
+    stored: dict[str, Any] = {name: integers(4, seed=i) for i, name in enumerate("cde")}
+    proto = ranking("one", body, user="float[4]", item="float[4]", width=[4], **stored)
+    feeds = {"user_row": integers(1, 4), "item": integers(7, 4, seed=1)}
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    before, after = (ort.InferenceSession(m.SerializeToString(), options) for m in (proto, rewrite(proto).model))
+    np.testing.assert_array_equal(after.run(None, feeds)[0], before.run(None, feeds)[0], strict=True)
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "one tensor in the original"])
 def test_a_running_mean_is_no_bias(shared: bool) -> None:
     """Zeros and ones are stored once, and onnxruntime writes the mean and the variance of a call into them."""
