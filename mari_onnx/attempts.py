@@ -57,7 +57,7 @@ class Outcome:
     @property
     def as_exported(self) -> Outcome:
         """The model as it was given."""
-        report = replace(self.report, verification=None, changed=False)
+        report = replace(self.report, verification=None, changed=False, cost_after=None)
         return replace(self, models=MappingProxyType({}), report=report, unloadable=None)
 
     @property

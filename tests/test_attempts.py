@@ -128,6 +128,7 @@ def test_no_result_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "TRIES", 0)
     result = mari_onnx.optimize(MODEL, user_inputs="user")
     assert not result.report.changed
+    assert result.report.cost_after is None
     assert "The model stays as it is" in render(result.report, "text")
     with pytest.raises(UserError, match="onnxruntime cannot load the optimized model"):
         mari_onnx.optimize(MODEL, user_inputs="user", user_batch="one")

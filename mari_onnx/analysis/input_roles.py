@@ -156,7 +156,7 @@ def check_candidates(model: Model, given: InputRoles) -> None:
     With `user` [B, 4] and `item` [B, 3] both declared, the first row of each would stand for all, and every candidate
     would get one score. An index of requests differs between them, but not between the candidates of one.
     """
-    declared = {i.name for i in given.inputs} | {given.mode.options.request_index}
+    declared = given.names | {given.mode.options.request_index}
     counted = set(given.candidates)
     if not given.tiled or any(_may_differ(model, i, counted) for i in model.inputs if i.name not in declared):
         return
