@@ -30,8 +30,8 @@ def together(reference: Document, parts: Sequence[Document], mode: Mode) -> Docu
     """The parts as one model with the reference's inputs and outputs; the last part has the outputs.
 
     A single part that takes the reference's inputs unchanged comes back as it is. A part whose inputs do not fit the
-    reference is not checked here; the comparison reports it. Raises UserError if parts with external data lie in
-    several folders.
+    reference is not checked here, except for its rank; the comparison reports it. Raises UserError if parts with
+    external data lie in several folders, and for an input of another rank.
     """
     inputs = fed_inputs(reference.proto)
     guard = mode.guard if isinstance(mode.guard, OutputGuard) else None
@@ -77,6 +77,12 @@ def sent_inputs(parts: Sequence[Document]) -> dict[str, onnx.ValueInfoProto]:
     """The inputs of written models that a caller sends, by name: those that are no outputs of another one."""
     made = {output.name for part in parts[:-1] for output in part.proto.graph.output}
     return {name: info for part in parts for name, info in fed_inputs(part.proto).items() if name not in made}
+
+
+def _rank(info: onnx.ValueInfoProto | None) -> int | None:
+    """The number of dimensions of an input; None where it is not declared."""
+    declared = None if info is None else info.type.tensor_type
+    return len(declared.shape.dim) if declared is not None and declared.HasField("shape") else None
 
 
 def _sent_otherwise(
@@ -149,11 +155,21 @@ class _Whole:
         return graph
 
     def feed(self, info: onnx.ValueInfoProto, to: str) -> None:
-        """Add nodes that compute an input of a part, as a tensor of the name `to`."""
-        name = info.name
+        """Add nodes that compute an input of a part, as a tensor of the name `to`.
+
+        Raises UserError if the reference's input of that name has another rank.
+        """
+        name, given = info.name, self.call.inputs.get(info.name)
         if name in self.made:
             self.call.node("Identity", [self.made[name]], to)
-        elif feed := self.mode.feed(info, self.call.inputs.get(name)):
+            return
+        ranks = {_rank(declared) for declared in (info, given) if declared is not None} - {None}
+        if len(ranks) > 1:
+            raise UserError(
+                f"the input `{name}` has rank {_rank(info)}, and that of the reference has rank {_rank(given)}",
+                "compare two models that take the same inputs",
+            )
+        if feed := self.mode.feed(info, given):
             feed(self.call, to)
         else:
             self.call.inputs.setdefault(name, info)  # the comparison will say if the reference lacks it

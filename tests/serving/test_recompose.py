@@ -218,6 +218,16 @@ def test_an_input_that_the_reference_lacks_is_one_of_the_whole() -> None:
         verify(whole, rank, user_inputs=["user"], user_model=user)
 
 
+def test_an_input_of_another_rank(model: onnx.ModelProto) -> None:
+    """The row of one user [1, 4] beside a reference that takes [B, 2, 4]; it was put together to what does not load."""
+    result = optimize(model, user_inputs=["user*"], user_batch="one")
+    types = TYPES.replace("float[B, 4] user", "float[B, 2, 4] user")
+    body = f"one = ReduceMax <axes = [1], keepdims = 0> (user) {BODY.replace('user,', 'one,')}"
+    reference = parse(f"g ({types}) => (float[B, 2] y) {{ {body} }}", opset=17, w=integers(7, 2), b=integers(2))
+    with pytest.raises(UserError, match="the input `user` has rank 2, and that of the reference has rank 3"):
+        verify(reference, result.model, user_inputs=["user*"])
+
+
 def test_bodies_keep_what_they_capture() -> None:
     """A name of the outer graph that an If reads is called otherwise there too."""
     user = parse(

@@ -11,8 +11,9 @@ Holds when the batches of all inputs are proven equal. The second identity needs
 rows whose results do not depend on their positions. So it does not hold with `is_causal`, with windows, with a cache or
 with lengths for each row; a mask is written out for all rows. All dimensions but the batch are written out first.
 GroupQueryAttention of com.microsoft is a causal Attention where it has no cache and its lengths are proven to be those
-of the whole sequence; rotations and sinks of its own are left as they are. Rounding: none, but for the order in which a
-runtime adds.
+of the whole sequence; rotations and sinks of its own are left as they are. Attention of com.microsoft projects its one
+input to queries, keys and values, and is one attention for what lacks the candidates. Rounding: none, but for the order
+in which a runtime adds.
 """
 
 from __future__ import annotations
@@ -27,27 +28,30 @@ from onnx import helper
 from mari_onnx.analysis.context import FLOAT, Context, Derived, Op
 from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.remarks import explain_product
-from mari_onnx.analysis.rules.along import run_along
-from mari_onnx.analysis.rules.attention_parts import written_out
+from mari_onnx.analysis.rules.attention_parts import projected, written_out
 from mari_onnx.analysis.surplus_rows import harmless
 from mari_onnx.ir.arrays import alike, fill, lay, natural, one_row, stored_shape
 from mari_onnx.ir.axes import Dim, Dims, Refused, broadcast, dim, extent_of, flat
 from mari_onnx.ir.broadcasting import result_via
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.operators import ONNXRUNTIME
 from mari_onnx.ir.renaming import fresh, rename_value
 
-Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS, TOTAL = range(9)
-"""The roles of inputs: queries, keys, values, and so on."""
+Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS, BIAS, TOTAL, WEIGHT, KEPT = range(11)
+"""The roles of inputs: queries, keys, values, and so on; of `KEPT` are the tokens that a mask leaves."""
+
+PROJECTING = (Q, WEIGHT, BIAS, KEPT)
+"""The roles of the inputs of com.microsoft's Attention, whose first one is projected to queries, keys and values."""
 
 ROLES = {
     "Attention": (Q, K, V, MASK, PAST_KEY, PAST_VALUE, LENGTHS),
     "MultiHeadAttention": (Q, K, V, BIAS, None, MASK),
     "GroupQueryAttention": (Q, K, V, None, None, LENGTHS, TOTAL),
 }
-"""The role of each input, by its position; None for an input that is not supported."""
+"""The roles of the inputs of the others, by their positions; None for an input that is not supported."""
 
-BATCHED = (Q, K, V, PAST_KEY, PAST_VALUE, LENGTHS)
+BATCHED = (Q, K, V, PAST_KEY, PAST_VALUE, LENGTHS, KEPT)
 """The inputs whose first dimension is always the batch."""
 
 SEES_ROWS = {"is_causal": 0, "unidirectional": 0, "left_window_size": -1, "right_window_size": -1}
@@ -64,6 +68,12 @@ PLAIN: Mapping[str, Sequence[Any]] = {
 
 TAKEN_OVER = ("num_heads", "kv_num_heads", "scale", "softcap", "local_window_size")
 """Attributes of GroupQueryAttention that Attention has as well, if under another name."""
+
+
+def _roles(op: Op) -> Sequence[int | None]:
+    """The role of each input, by its position; None for an input that is not supported."""
+    projects = op.op_type == "Attention" and op.proto.domain == ONNXRUNTIME
+    return PROJECTING if projects else ROLES[op.op_type]
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class _Inputs:
 
     def in_order(self, tensors: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
         """The tensors in the order of the operator's inputs; None for an input that is left out."""
-        roles = ROLES[self.op.op_type][: len(self.op.inputs)]
+        roles = _roles(self.op)[: len(self.op.inputs)]
         return [None if role is None else tensors.get(role) for role in roles]
 
     def varies(self, array: Array) -> bool:
@@ -196,13 +206,14 @@ def _inputs(op: Op, ctx: Context) -> _Inputs | Refused:
     """The inputs by role. Refused if an input has no known role, or if the batches are not proven equal."""
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
-    roles = ROLES[op.op_type]
+    roles = _roles(op)
     named = {i: v for i, v in enumerate(op.inputs) if v is not None}
     if any(i >= len(roles) or roles[i] is None for i in named):
         return Refused(f"{op.op_type} with lengths of the keys, or with a cache")
     # An axis that is the batch of one input may be the length of another, so each input gets new axes.
     given = {r: fresh(ctx.b, named[i]) if i else named[i] for i, r in enumerate(roles) if r is not None and i in named}
-    if not {Q, K, V} <= set(given) or (op.op_type == "MultiHeadAttention" and len(op.proto.output) > 1):
+    fused = roles is PROJECTING or op.op_type == "MultiHeadAttention"
+    if not {Q, K, V} & set(roles) <= set(given) or (fused and len(op.proto.output) > 1):
         return Refused(f"{op.op_type} of packed keys and values, or with a cache")
     with_batch = [i for i, v in given.items() if i in BATCHED or (i == MASK and len(v.known_dims) == 4)]
     aligned = broadcast([(given[i].known_dims[0],) for i in with_batch])
@@ -260,7 +271,7 @@ def _on_own_batch(inputs: _Inputs, outputs: list[Dims]) -> list[Array]:
     same = alike(ctx.b, [inputs.arrays[i] for i in batched], [inputs.dims(i) for i in batched], batch)
     arrays = {**inputs.arrays, **dict(zip(batched, same, strict=True))}
     if LENGTHS in arrays:
-        arrays[LENGTHS] = harmless(op, ctx, ROLES[op.op_type].index(LENGTHS), arrays[LENGTHS], inputs.dims(LENGTHS))
+        arrays[LENGTHS] = harmless(op, ctx, _roles(op).index(LENGTHS), arrays[LENGTHS], inputs.dims(LENGTHS))
     tensors = inputs.in_order({i: inputs.tensor(i, arrays[i]) for i in inputs.values})
     via = result_via([arrays[Q]], list(batch))
     present = {a for a in batch if arrays[Q].state(a) != "absent"}
@@ -323,16 +334,20 @@ def _mask_of_rows(inputs: _Inputs) -> Tensor | None:
 
 
 def self_attention(op: Op, ctx: Context) -> Derived:
-    """Attention of the domain com.microsoft, which also projects: the members of the batch are independent.
-
-    The node works along the length and the width, dimensions 1 and 2 of its input.
-    """
-    x, weight = op.data, op.inputs[1]
-    if x.dims is None or len(x.dims) != 3 or weight is None or len(op.proto.output) > 1:
-        return Refused("Attention of an input of unknown rank, or with a cache")
-    width = extent_of(weight.known_dims[1])
-    sizes = op.attribute("qkv_hidden_sizes")
+    """Attention of the domain com.microsoft, which also projects: on the batch axes that its input or its mask has."""
+    since, (x, weight) = ctx.b.count, op.inputs[:2]
+    if x is None or x.dims is None or len(x.dims) != 3 or weight is None or weight.dims is None:
+        return Refused("Attention of an input of unknown rank")
+    sizes, width = op.attribute("qkv_hidden_sizes"), extent_of(weight.known_dims[1])
     if not isinstance(width, int):
         return Refused("Attention of widths that are not numbers")
-    out = (*x.dims[:2], dim(sizes[2] if sizes else width // 3))
-    return run_along(op, ctx, [1, 2], [(out, x.dtype)], op.inputs[1:])
+    inputs = _inputs(op, ctx)
+    if isinstance(inputs, Refused):
+        return inputs
+    inputs = _written_out(inputs)
+    q = inputs.dims(Q)
+    out = (inputs.batch, q[1], dim(sizes[2] if sizes else width // 3))
+    whole = ctx.result(op, out, _on_own_batch(inputs, [out])[0])
+    other = projected(op, ctx, [inputs.values.get(role) for role in PROJECTING], sizes or [width // 3] * 3)
+    inherited = sum(value.array.price for value in inputs.values.values())
+    return [whole if other is None else _either(ctx, whole, other, since, inherited)]

@@ -10,16 +10,18 @@ The rules of products, elementwise operators and Softmax find out then what a ma
 the keys of the history are a cache that the caller sends, and the candidates' keys are new. The rows of all candidates
 meet the cache in one product, and no copy of it is made for each of them.
 
-Holds for the standard's operator where its scores are no output, nor have a precision of their own, and for
-MultiHeadAttention of com.microsoft without a bias of the projections, where it has one mask at most. In a row whose
-columns are all masked the standard's operator gives 0, where Softmax gives NaN: such a row is replaced by 0, unless it
-is proved that there is none. Rounding: the order in which a runtime adds.
+Holds for the standard's operator where its scores are no output, nor have a precision of their own; for
+MultiHeadAttention of com.microsoft without a bias of the projections, where it has one mask at most; and for Attention
+of com.microsoft, which has the projections too. In a row whose columns are all masked the standard's operator gives 0,
+where Softmax gives NaN: such a row is replaced by 0, unless it is proved that there is none. Rounding: the order in
+which a runtime adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from onnx import helper
 from mari_onnx.analysis.context import BOOL, FLOAT, INT64, Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import along
 from mari_onnx.analysis.rules.along import softmax
+from mari_onnx.analysis.rules.columns import slice_
 from mari_onnx.analysis.rules.concat import concat
 from mari_onnx.analysis.rules.elementwise import cast, elementwise
 from mari_onnx.analysis.rules.product import matmul
@@ -54,13 +57,55 @@ def written_out(op: Op, ctx: Context, inputs: Sequence[Value | None]) -> list[Va
     """
     if any(op.proto.output[3:]) or _is_narrow(op):
         return None
+    return _made(ctx, lambda: _Steps(op, ctx).attention(*inputs))
+
+
+def projected(op: Op, ctx: Context, inputs: Sequence[Value | None], sizes: Sequence[int]) -> Value | None:
+    """The result of com.microsoft's Attention from products; None unless its input is in parts along the sequence.
+
+    `inputs` are the tokens [B, L, D]; the weight [D, n] and maybe the bias [n] of queries, keys and values, which have
+    `sizes` columns; and maybe the mask [B, L] or [B, L, L], which is over 0 where a token is seen.
+    """
+    if op.attribute("do_rotary", 0):
+        return None
+    made = _made(ctx, lambda: _projections(op, ctx, *inputs, sizes=sizes))
+    return None if made is None else made[0]
+
+
+def _made(ctx: Context, steps: Callable[[], list[Value]]) -> list[Value] | None:
+    """What the steps give, without the remarks on them, which are no nodes of the original; None if one is refused."""
     said = len(ctx.remarks)
     try:
-        return _Steps(op, ctx).attention(*inputs)
+        return steps()
     except _StopError:
         return None
     finally:
-        del ctx.remarks[said:]  # those on the steps, which are no nodes of the original
+        del ctx.remarks[said:]
+
+
+def _projections(
+    op: Op,
+    ctx: Context,
+    x: Value | None,
+    weight: Value | None,
+    bias: Value | None,
+    mask: Value | None,
+    *,
+    sizes: Sequence[int],
+) -> list[Value]:
+    """The nodes that com.microsoft's Attention stands for: three products, and an attention with an added mask."""
+    assert x is not None and weight is not None, "tokens and weight are required"
+    if x.parts is None or x.known_dims[1] != (x.parts.axis,):
+        raise _StopError
+    names = {name: op.attribute(name) for name in ("num_heads", "scale") if name in op.attributes}
+    causal = op.attribute("unidirectional", 0)
+    proto = helper.make_node("MultiHeadAttention", [x.name], op.proto.output, op.proto.name, is_causal=causal, **names)
+    steps, ends = _Steps(Op(proto, (x,), op.opset), ctx), list(accumulate(sizes))
+    columns = zip(("queries", "keys", "values"), (0, *ends), ends, strict=False)
+    q, k, v = (steps.projection(side, x, weight, bias, slice(start, stop)) for side, start, stop in columns)
+    if mask is not None:
+        mask = steps.filled(mask, op.attribute("mask_filter_value", -10000.0))
+    return steps.attention(q, k, v, mask)
 
 
 def _is_narrow(op: Op) -> bool:
@@ -119,6 +164,30 @@ class _Steps:
             y = y.with_dims((batch, rows, (*of_heads, *columns)))
         names = self.op.proto.output
         return [value.named(name) for value, name in zip([y, *caches], names, strict=False) if name]
+
+    def projection(self, side: str, x: Value, weight: Value, bias: Value | None, columns: slice) -> Value:
+        """Tokens times some columns of a weight, with a bias."""
+        weight = self._columns(f"weight_of_{side}", weight, columns)
+        product = self._step(matmul, "MatMul", f"product_of_{side}", x, weight)
+        if bias is None:
+            return product
+        return self._step(
+            elementwise, "Add", f"biased_{side}", product, self._columns(f"bias_of_{side}", bias, columns)
+        )
+
+    def _columns(self, suffix: str, x: Value, columns: slice) -> Value:
+        bounds = (self._integers(np.array([e], object)) for e in (columns.start, columns.stop))
+        return self._step(slice_, "Slice", suffix, x, *bounds, self._axes(-1))
+
+    def filled(self, mask: Value, filler: float) -> Value:
+        """A mask of integers [B, L] or [B, L, L] as numbers to be added [B, 1, 1, L] or [B, 1, L, L]."""
+        if len(mask.known_dims) not in (2, 3):
+            raise _StopError
+        zero = Value("", (), mask.dtype, Array(self.ctx.b.extents(np.array(0, object), mask.dtype), ()))
+        seen = self._step(elementwise, "Greater", "kept", mask, zero)
+        added = self._step(elementwise, "Where", "filled", seen, self._number(0, FLOAT), self._number(filler, FLOAT))
+        batch, *rest = added.known_dims
+        return added.with_dims((batch, *((),) * (3 - len(rest)), *rest))
 
     def _step(self, rule: Rule, op_type: str, suffix: str, *inputs: Value, **attributes: Any) -> Value:
         """The output of one node; its name is that of the Attention with a suffix."""

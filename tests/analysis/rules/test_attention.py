@@ -232,6 +232,34 @@ def test_projections_within_attention(style: str, sizes: list[int], stored: str)
     assert B not in result.program.values["a"].array.tensor.known_shape
 
 
+@styles
+@pytest.mark.parametrize(
+    "mask",
+    ["t = Cast <to = 6> (there)", "c = Cast <to = 6> (there) t = ReduceSum <keepdims = 0> (c, one)"],
+    ids=["tokens", "lengths"],
+)
+def test_projections_under_a_mask_of_the_user(style: str, mask: str) -> None:
+    """The mask has a row for each row of the input, so both stand on the same candidates."""
+    body = f"""there = Greater (user, none) {mask} h = Unsqueeze (user, two) x = Expand (h, wide)
+               a = com.microsoft.Attention <num_heads = 2> (x, w, b, t) s = ReduceSum <keepdims = 0> (a, one)
+               y = Add (s, item)"""
+    constants: dict[str, Any] = {"w": integers(4, 12) / 4, "b": integers(12) / 4, "one": [1], "two": [2]}
+    constants |= {"wide": [1, 5, 4], "none": np.float32(-3)}
+    model = ranking(style, body, user="float[5]", item="float[4]", **FUSED, **constants)
+    result = rewrite_and_check(model, **CLOSE)
+    assert B not in result.program.values["a"].array.tensor.known_shape
+
+
+@styles
+def test_a_mask_of_the_candidates(style: str) -> None:
+    """The tokens are the user's, and each candidate sees others of them."""
+    body = """h = Unsqueeze (user, two) x = Expand (h, wide) c = Cast <to = 6> (item)
+              a = com.microsoft.Attention <num_heads = 2> (x, w, b, c) y = ReduceSum <keepdims = 0> (a, one)"""
+    constants: dict[str, Any] = {"w": integers(4, 12) / 4, "b": integers(12) / 4, "one": [1], "two": [2]}
+    model = ranking(style, body, user="float[5]", item="float[5]", **FUSED, **constants, wide=[1, 5, 4])
+    assert "Attention" in rewrite_and_check(model, **CLOSE).ops
+
+
 def test_a_padding_mask_is_refused() -> None:
     body = """q = Unsqueeze (item, one) m = Shape (q) k = Cast <to = 6> (m)
               a = com.microsoft.MultiHeadAttention <num_heads = 2> (q, user, user, , k) y = Squeeze (a, one)"""

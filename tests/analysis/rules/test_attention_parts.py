@@ -210,3 +210,54 @@ def test_what_a_fused_operator_stays_with() -> None:
     assert not history_is_the_users(both)
     bias = np.ones(12, np.float32)
     assert not history_is_the_users(of_fused("tiled", "<num_heads = 2> (q, k, v, b, , mask)", mask=mask, b=bias))
+
+
+PROJECTED: dict[str, Any] = {"wqkv": integers(4, 12) / 4, "bqkv": integers(12) / 4}
+
+
+def of_projecting(style: str, attributes: str, inputs: str = "", before: str = "", **constants: Any) -> Rewritten:
+    """Attention of com.microsoft, which multiplies the tokens by one weight of queries, keys and values."""
+    node = f"{before} c = com.microsoft.Attention <num_heads = 2{attributes}> (x, wqkv, bqkv{inputs})"
+    graph = model(style, "", summed=node, **{**PROJECTED, **constants})
+    graph.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    return rewrite_and_check(graph, **CLOSE)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("attributes", ["", ", scale = 0.3", ", qkv_hidden_sizes = [4, 4, 4]"])
+def test_projections_of_a_causal_operator(style: str, attributes: str) -> None:
+    result = of_projecting(style, f", unidirectional = 1{attributes}")
+    assert history_is_the_users(result)
+    assert "Attention" not in result.ops
+
+
+def test_projections_of_different_widths() -> None:
+    wide: dict[str, Any] = {"wqkv": integers(4, 14) / 4, "bqkv": integers(14) / 4, "wo": integers(6, 4)}
+    assert history_is_the_users(of_projecting("tiled", ", unidirectional = 1, qkv_hidden_sizes = [4, 4, 6]", **wide))
+
+
+OF_IDS = """first = Gather <axis = 2> (user, zero_place) there = Greater (first, number)
+    n = Shape <end = 1> (item) of_rows = Concat <axis = 0> (n, one) always = Expand (true, of_rows)
+    all_there = Concat <axis = 1> (there, always) kept = Cast <to = 6> (all_there)"""
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("filler", ["", ", mask_filter_value = -7.0"])
+def test_projections_under_padding_and_a_causal_mask(style: str, filler: str) -> None:
+    """Padding is a finite number, so that each token sees itself at least."""
+    given = {name: a for name, a in OF_PADDING.items() if name != "one_two"}
+    result = of_projecting(style, f", unidirectional = 1{filler}", ", kept", OF_IDS, **given)
+    assert history_is_the_users(result)
+
+
+def test_projections_under_padding_alone_see_the_candidate() -> None:
+    given = {name: a for name, a in OF_PADDING.items() if name != "one_two"}
+    assert not history_is_the_users(of_projecting("tiled", "", ", kept", OF_IDS, **given))
+
+
+def test_projections_under_a_mask_of_rows() -> None:
+    """Where the mask is 0 it adds -10000, which says nothing without a bound of the scores."""
+    mask = np.broadcast_to(CAUSAL, (1, 6, 6)).astype(np.int32)
+    before = "n = Shape <end = 1> (x) each = Concat <axis = 0> (n, six_six) kept = Expand (mask, each)"
+    result = of_projecting("tiled", "", ", kept", before, mask=mask, six_six=[6, 6])
+    assert not history_is_the_users(result)

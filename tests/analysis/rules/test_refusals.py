@@ -38,7 +38,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
 
 UNKNOWN_RANK = {
     "BatchNormalization": "BatchNormalization of an input whose rank is not known",
-    "Attention": "Attention of an input of unknown rank, or with a cache",
+    "Attention": "Attention of an input of unknown rank",
     "CastLike": "CastLike of an input of unknown rank, or to a type that is not known",
     "ConcatFromSequence": "ConcatFromSequence of what is not known to be rows, along the first axis",
     "ConstantOfShape": "the shape is computed from data",
@@ -133,7 +133,7 @@ REFUSED = [
     ("float[B,L,6] x, float[6,N] w, float[N] b", "y = com.microsoft.Attention <num_heads = 2> (x, w, b)",
      "Attention of widths that are not numbers"),
     ("float[B,6] x, float[6,9] w, float[9] b", "y = com.microsoft.Attention <num_heads = 2> (x, w, b)",
-     "Attention of an input of unknown rank, or with a cache"),
+     "Attention of an input of unknown rank"),
     ("float[B,L,2,3,4] x", "y = com.microsoft.MultiHeadAttention <num_heads = 2> (x)",
      "MultiHeadAttention of packed keys and values, or with a cache"),
     ("float[B,1,N] q, float[B,L,N] k", "y = Attention <q_num_heads = 2, kv_num_heads = 2> (q, k, k)",
