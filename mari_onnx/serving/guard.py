@@ -115,8 +115,8 @@ class OutputGuard(Guard):
         `answers` has the name that each output of the guarded model has here. In a verification the tiled rows are
         identical, so that a guard which is false by mistake shows as a difference from the original.
         """
-        for info in outputs:
-            name, dtype = info.name, info.type.tensor_type.elem_type
+        for name, info in {info.name: info for info in outputs}.items():  # one may be listed twice
+            dtype = info.type.tensor_type.elem_type
             if name == GUARD_OUTPUT or name in call.inputs:  # an input that is an output as well stays what it is
                 continue
             if dtype not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):

@@ -137,6 +137,13 @@ def test_a_guard_that_always_speaks(model: onnx.ModelProto) -> None:
     assert not passed(model, guarded, {})
 
 
+def test_a_guarded_output_that_is_listed_twice(model: onnx.ModelProto) -> None:
+    twice = onnx.ModelProto()
+    twice.CopyFrom(model)
+    twice.graph.output.append(twice.graph.output[0])
+    assert passed(twice, optimize(twice, user_inputs=["user*"], guard="output").model, {"guard": "output"})
+
+
 def test_a_guard_that_was_there_is_an_output_like_others(model: onnx.ModelProto) -> None:
     guarded = optimize(model, user_inputs=["user*"], guard="output").model
     result = optimize(guarded, user_inputs=["user*"], user_batch="one")

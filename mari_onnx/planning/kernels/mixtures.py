@@ -37,9 +37,11 @@ def row(site: Site, node: Node) -> Iterator[Offer]:
         index = node.attribute("start")
     else:
         return
+    if not isinstance(index, int):  # the last row of a sequence of any length
+        return
     taken = first_input(y)
     if is_ours(taken.node, "MatMul") and node.attribute("axis") == len(taken.known_shape) - 2:
-        yield from _offers(site, taken.node, int(index), [node, taken.node])
+        yield from _offers(site, taken.node, index, [node, taken.node])
 
 
 def _offers(site: Site, product: Node, j: int, replaced: list[Node]) -> Iterator[Offer]:

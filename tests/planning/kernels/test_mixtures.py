@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mari_onnx.ir.builder import Builder
+from mari_onnx.ir.extents import symbol
+from mari_onnx.planning.kernels.mixtures import row
+from mari_onnx.planning.kernels.site import FLOAT, Site
 from tests.graphs import integers, parse
 from tests.planning.kernels.compare import assert_same_on, kept, ordinary, replaced
 
@@ -35,6 +40,15 @@ def test_rows_of_one_product() -> None:
     result = replaced(parse(mixtures(2), **stored), batch=500)
     assert "MatMul" not in result.ops
     assert result.ops.count("Sum") == 2
+
+
+def test_the_last_row_of_any_number() -> None:
+    """Its place is not known before the model runs."""
+    batch, length = symbol("B"), symbol("T")
+    site = Site(Builder(), 17, lambda proto: np.zeros(list(proto.dims)))
+    gates, item = (site.b.input(name, (batch, rows, 3), FLOAT) for name, rows in (("gates", 1 + length), ("item", 3)))
+    last = site.b.slice(site.b.make("MatMul", [gates, item], (batch, 1 + length, 3)), 1, length, 1 + length)
+    assert not list(row(site, last.node))
 
 
 def test_pieces_of_a_concat_are_not_copied() -> None:
