@@ -183,6 +183,44 @@ def _cast(use: Use) -> Interval:
     return x
 
 
+def _quantized(use: Use) -> Interval | None:
+    """The integer nearest to x / scale, plus the zero point, within those of the type; 0 is the zero point exactly.
+
+    Of a quotient beside a half it is not known to which side a runtime rounds it.
+    """
+    by, limits = _by_one_scale(use), INTEGERS.get(use.tensor.dtype)
+    if by is None or limits is None:
+        return None
+    (scale, zero), x = by, use.inputs[0]
+    low, high = (np.rint(side / scale) + zero for side in (x.low, x.high))
+    low, high = np.where(x.low == 0, low, low - 1), np.where(x.high == 0, high, high + 1)
+    return Interval(np.clip(low, *limits), np.clip(high, *limits))
+
+
+def _dequantized(use: Use) -> Interval | None:
+    """Within the steps of the type; the zero point is exactly 0."""
+    by, limits = _by_one_scale(use), INTEGERS.get(use.input(0).dtype)
+    if by is None or limits is None:
+        return None
+    (scale, zero), x = by, use.inputs[0]
+    return Interval(*((np.clip(side, *limits) - zero) * scale for side in (x.low, x.high)))
+
+
+def _by_one_scale(use: Use) -> tuple[float, float] | None:
+    """The scale and the zero point of a whole tensor; None where they are not known, or not positive."""
+    scale, *zeros = use.inputs[1:]
+    if any(x.low.size != 1 or not x.is_known for x in (scale, *zeros)) or not 0 < scale.low.item() < np.inf:
+        return None
+    return scale.low.item(), zeros[0].low.item() if zeros else 0.0
+
+
+INTEGERS: Mapping[int, tuple[float, float]] = {
+    onnx.helper.np_dtype_to_tensor_dtype(np.dtype(name)): (float(np.iinfo(name).min), float(np.iinfo(name).max))
+    for name in ("int8", "uint8", "int16", "uint16", "int32")
+}
+"""The least and the largest number of the types to which numbers are quantized."""
+
+
 def _is_nan(use: Use) -> Interval:
     """A number that is known is none; of all others nothing is known."""
     x = use.inputs[0]
@@ -292,6 +330,8 @@ RULES: Mapping[str, Rule] = {
     "Clip": _clip,
     "Cast": _cast,
     "IsNaN": _is_nan,
+    "QuantizeLinear": _quantized,
+    "DequantizeLinear": _dequantized,
     **interval_moves.RULES,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,

@@ -114,6 +114,11 @@ def blocks_of(ctx: Context, value: Value) -> Blocks | None:
     return priced(ctx.cost, made, since, inherited)
 
 
+def in_blocks(ctx: Context, value: Value) -> Value:
+    """The value with its blocks (see `blocks_of`)."""
+    return value.changed(blocks=blocks_of(ctx, value)) if ctx.facts.cut_products else value
+
+
 def _products_of_own(
     ctx: Context, product: CutProduct, blocks: Blocks, left: Sequence[Array]
 ) -> Iterator[tuple[Place, Array]]:

@@ -67,8 +67,7 @@ def elementwise(op: Op, ctx: Context) -> Derived:
     """
     count = _operands(op)
     present = [v for v in op.inputs[:count] if v is not None]
-    if ctx.facts.cut_products:
-        present = [v.changed(blocks=blocks.blocks_of(ctx, v)) for v in present]
+    present = [blocks.in_blocks(ctx, v) for v in present]
     if any(v is not None and v.dims is None for v in op.inputs):
         return Refused(f"the rank of an input of {op.op_type} is unknown")
     if len(present) > 1 and not _broadcasts(op):

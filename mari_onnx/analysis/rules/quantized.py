@@ -1,6 +1,7 @@
 """Quantized models: QuantizeLinear, DequantizeLinear and products of integers.
 
     Q([a b])                = [Q(a) Q(b)]       elementwise; a scale for each channel is cut as the parts are
+    Q([p_uu 0; p_iu p_ii])  = [Q(p_uu) Q(0); Q(p_iu) Q(p_ii)], and so weights of attention (see `blocks`)
     MatMulInteger(x, w)     lacks the axes that x lacks, in every dimension but the last
     MatMulInteger([a b], W) = MatMulInteger(a, Wa) + MatMulInteger(b, Wb), with the same zero points
     QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
@@ -41,7 +42,7 @@ from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rescaling import FLOAT, INT32, UINT8, added_to_sum, bias_of, last_step, of_result
-from mari_onnx.analysis.rules import concat
+from mari_onnx.analysis.rules import blocks, concat
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_forms
 from mari_onnx.analysis.rules.linear import aligned
@@ -163,6 +164,7 @@ def _dtype(op: Op, scales: list[Value]) -> int:
 
 def _by_tensor(op: Op, ctx: Context, x: Value, scales: list[Tensor], dtype: int) -> Derived:
     """One scale for the whole tensor: an elementwise operator."""
+    x = blocks.in_blocks(ctx, x)
     dims, since = x.known_dims, ctx.b.count
 
     def run(arrays: list[Array], part: Renaming) -> Array:

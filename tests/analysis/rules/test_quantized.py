@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.ir.extents import symbol
+from tests.analysis.rules.test_blocks import CAUSAL, history_is_the_users, model
 from tests.graphs import (
     MANY,
     STYLES,
@@ -416,6 +417,30 @@ def test_products_that_are_refused() -> None:
     batched = text.replace("int8[4, 4]", "int8[1, 4, 4]").replace("int32[B", "int32[1, B")
     result = rewrite(parse(f"{batched} {{ {expand} y = MatMulInteger (u, item) }}"))
     assert result.refusals("MatMulInteger") == ["MatMulInteger of two computed values"]
+
+
+ATTENTION = """qs = QuantizeLinear (s, s1, z1) ds = DequantizeLinear (qs, s1, z1) m = Where (mask, ds, filler)
+    p = Softmax <axis = -1> (m) qp = QuantizeLinear (p, s2, z2) dp = DequantizeLinear (qp, s2, z2)"""
+"""Attention as calibration leaves it: scores and weights go to integers and back, and the mask does not."""
+
+
+@styles
+@pytest.mark.parametrize("filler", [-np.inf, -1e9])
+def test_attention_between_integers(style: str, filler: float) -> None:
+    """Scores are within the steps of their type, which bounds them, and a weight of 0 is 0 behind them."""
+    given: dict[str, Any] = {"s1": np.float32(0.5), "z1": np.int8(0), "s2": np.float32(1 / 255), "z2": np.uint8(0)}
+    graph = model(style, ATTENTION, summed="c = MatMul (dp, v)", mask=CAUSAL, filler=np.float32(filler), **given)
+    result = rewrite_and_check(graph, rtol=1e-5)
+    assert history_is_the_users(result)
+
+
+def test_attention_whose_weights_have_no_step_at_0() -> None:
+    """A scale that the model computes tells nothing of what 0 becomes."""
+    given: dict[str, Any] = {"s1": np.float32(0.5), "z1": np.int8(0), "z2": np.uint8(0), "none": np.array([0, 1, 2])}
+    before = "largest = ReduceMax <keepdims = 0> (s, none) s2 = Abs (largest) "
+    graph = model("tiled", before + ATTENTION, summed="c = MatMul (dp, v)", mask=CAUSAL, filler=np.float32(-np.inf),
+                  opset=18, **given)  # fmt: skip
+    assert not history_is_the_users(rewrite(graph))
 
 
 def test_the_graph() -> None:
