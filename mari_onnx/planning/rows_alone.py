@@ -1,6 +1,7 @@
 """Rows that are read alone: a slice of rows is taken before what works row by row, and no other row is computed.
 
-    f(x)[:, 50:51]                  = f(x[:, 50:51])        f elementwise, Softmax or a normalization of each row
+    f(x)[:, 50:51]                  = f(x[:, 50:51])        f elementwise, Softmax or a normalization of each row,
+                                                            or to integers and back by one scale
     (x @ w)[50:51]                  = x[50:51] @ w          and so for each matrix of a batch
     Concat([a, b])[50:51]           = b                     of a with 50 rows and b with one
     Reshape(x, [51 B, d])[50 B:]    = Reshape(x[50:51], [B, d])
@@ -28,6 +29,7 @@ from mari_onnx.ir.operators import OPERATORS, named
 
 ELEMENTWISE = named(lambda t: t.elementwise) | {"Identity"}
 BY_ROW = frozenset({"Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization"})
+BY_SCALE = frozenset({"QuantizeLinear", "DequantizeLinear"})
 REDUCTIONS = named(lambda t: t.reduction)
 
 ALONE = "rows"
@@ -144,6 +146,10 @@ class _Taken:
             return self._again(t, found, rows)
         if t.op_type in BY_ROW:
             return self._by_row(t, rows)
+        if t.op_type in BY_SCALE:
+            first, *scales = inputs
+            one = first is not None and all(i is None or product(i.known_shape) == 1 for i in scales)
+            return self._again(t, [self.rows(first, rows), *scales], rows) if one and first is not None else None
         if t.op_type in REDUCTIONS:
             return self._reduced(t, rows)
         if t.op_type in ("MatMul", "Gemm"):

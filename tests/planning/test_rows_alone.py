@@ -42,6 +42,8 @@ CONSTANTS: dict[str, Any] = {
     "mask": np.arange(STEPS).reshape(STEPS, 1) % 2 == 0,
     "low": np.array(0, np.float32),
     "two": np.array(2, np.float32),
+    "nil": np.array(0, np.int8),
+    "scales": np.arange(1, STEPS + 1, dtype=np.float32),
     "start": [1],
     "stop": [3],
     "lines": [-1, WIDTH],
@@ -83,6 +85,7 @@ STEP_BY_STEP = {
     "a mean, kept": "b = ReduceMean <axes = [2]> (a) m = Sub (a, b)",
     "steps first": "t = Transpose <perm = [1, 0, 2]> (a) b = Reshape (t, lines) d = Gemm (b, w, c) "
     "e = Reshape (d, first) m = Transpose <perm = [1, 0, 2]> (e)",
+    "integers and back": "b = QuantizeLinear (a, two, nil) m = DequantizeLinear (b, two, nil)",
     "heads": "b = Reshape (a, heads) d = Relu (b) m = Reshape (d, beside)",
     "columns of two": "b = Concat <axis = 2> (a, x) w3 = Concat <axis = 0> (w, w) m = MatMul (b, w3)",
 }
@@ -113,6 +116,7 @@ ALONG_THE_ROWS = {
     "a norm of all": "m = LayerNormalization <axis = 1> (a, c2)",
     "a sum": "b = ReduceSum (a, one) m = Add (a, b)",
     "a mix": "m = MatMul (mixes, a)",
+    "a scale for each": "b = QuantizeLinear <axis = 1> (a, scales) m = DequantizeLinear <axis = 1> (b, scales)",
     "a running sum": "n = Squeeze (one) m = CumSum (a, n)",
 }
 
