@@ -190,7 +190,7 @@ def _quantized(use: Use) -> Interval | None:
     """
     by, limits = _by_one_scale(use), INTEGERS.get(use.tensor.dtype)
     if by is None or limits is None:
-        return None
+        return None if limits is None else between(*limits, use.rank)
     (scale, zero), x = by, use.inputs[0]
     low, high = (np.rint(side / scale) + zero for side in (x.low, x.high))
     low, high = np.where(x.low == 0, low, low - 1), np.where(x.high == 0, high, high + 1)
@@ -204,6 +204,15 @@ def _dequantized(use: Use) -> Interval | None:
         return None
     (scale, zero), x = by, use.inputs[0]
     return Interval(*((np.clip(side, *limits) - zero) * scale for side in (x.low, x.high)))
+
+
+def _quantized_dynamically(use: Use) -> Interval:
+    """The integers, their scale, or the zero point: 255 steps from the least element to the largest, and over 0."""
+    if use.tensor.index != 1:
+        return between(0, 255, use.rank)
+    x = use.inputs[0].whole(len(use.input(0).known_shape))
+    steps = (np.maximum(x.high, 0) - np.minimum(x.low, 0)).max(initial=0) / 255
+    return between(0, max(float(steps), 1.0), use.rank)  # 1 where all elements are 0
 
 
 def _by_one_scale(use: Use) -> tuple[float, float] | None:
@@ -231,26 +240,41 @@ def _is_nan(use: Use) -> Interval:
 
 
 def _matrix_product(use: Use) -> Interval | None:
-    """A sum of as many products as the contracted extent, which has to be a number."""
-    x, w = use.inputs[:2]
-    transposed = use.attribute("transB", 0)
-    contracted = use.input(1).known_shape[-1 if transposed else -2] if len(use.input(1).known_shape) > 1 else None
-    if not isinstance(contracted, int) or use.attribute("transA", 0) or use.attribute("alpha", 1.0) != 1.0:
+    """A sum of products, times alpha, and a third operand times beta."""
+    if use.attribute("transA", 0) or use.attribute("alpha", 1.0) != 1.0:
         return None
-    if not use.input(1).constant or len(use.input(1).known_shape) != 2:
-        sizes = [side.magnitude.max(initial=0) for side in (x, w)]
-        most = contracted * math.prod(sizes) if all(sizes) else 0.0
-        bound = between(-most, most, use.rank)
-    else:
-        weight = w.magnitude.T if transposed else w.magnitude
-        rows = x.over(range(len(x.low.shape) - 1)).magnitude.reshape(-1)
-        full = np.broadcast_to(weight, (contracted, weight.shape[1]))
-        columns = np.broadcast_to(rows, (contracted,)) @ full
-        bound = around(np.nan_to_num(columns, nan=np.inf, posinf=np.inf).reshape(*(1,) * (use.rank - 1), -1))
-    if len(use.inputs) < 3:
+    bound = _sum_of_products(use, *use.inputs[:2])
+    if bound is None or len(use.inputs) < 3:
         return bound
     factor = between(float(use.attribute("beta", 1.0)), float(use.attribute("beta", 1.0)), 0)
     return add(bound, multiply(use.inputs[2], factor))
+
+
+def _integer_product(use: Use) -> Interval | None:
+    """A sum of products of integers less their zero points: one of the left side, or one for each row of it."""
+    x, w, *zeros = use.inputs
+    if zeros:
+        x = add(x, negative(zeros[0].whole(use.rank)))
+    if len(zeros) > 1:
+        w = add(w, negative(zeros[1]))
+    return _sum_of_products(use, x, w)
+
+
+def _sum_of_products(use: Use, x: Interval, w: Interval) -> Interval | None:
+    """A sum of as many products as the contracted extent, which has to be a number."""
+    transposed, shape = use.attribute("transB", 0), use.input(1).known_shape
+    contracted = shape[-1 if transposed else -2] if len(shape) > 1 else None
+    if not isinstance(contracted, int):
+        return None
+    if not use.input(1).constant or len(shape) != 2:
+        sizes = [side.magnitude.max(initial=0) for side in (x, w)]
+        most = contracted * math.prod(sizes) if all(sizes) else 0.0
+        return between(-most, most, use.rank)
+    weight = w.magnitude.T if transposed else w.magnitude
+    rows = x.over(range(len(x.low.shape) - 1)).magnitude.reshape(-1)
+    full = np.broadcast_to(weight, (contracted, weight.shape[1]))
+    columns = np.broadcast_to(rows, (contracted,)) @ full
+    return around(np.nan_to_num(columns, nan=np.inf, posinf=np.inf).reshape(*(1,) * (use.rank - 1), -1))
 
 
 def _einsum(use: Use) -> Interval | None:
@@ -332,9 +356,11 @@ RULES: Mapping[str, Rule] = {
     "IsNaN": _is_nan,
     "QuantizeLinear": _quantized,
     "DequantizeLinear": _dequantized,
+    "DynamicQuantizeLinear": _quantized_dynamically,
     **interval_moves.RULES,
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
+    "MatMulInteger": _integer_product,
     "Einsum": _einsum,
     **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _standardized),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin"), _of_elements),

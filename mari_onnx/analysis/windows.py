@@ -55,8 +55,12 @@ def present(node: Node) -> list[Tensor]:
 
 
 def is_known_move(t: Tensor) -> bool:
-    """Whether a tensor is the first output of a node whose attributes are known: any but a move of the original."""
-    return t.index == 0 and (t.node.proto is None or t.op_type not in MOVES)
+    """Whether a tensor is the first output of a node whose attributes are known: any but a move of the original.
+
+    DynamicQuantizeLinear has three outputs, of which each has an interval.
+    """
+    known = t.index == 0 or t.op_type == "DynamicQuantizeLinear"
+    return known and (t.node.proto is None or t.op_type not in MOVES)
 
 
 def reads(t: Tensor, window: Window) -> Reading:
@@ -162,7 +166,7 @@ def _gathered(t: Tensor, window: Window) -> Reading:
 READS: Mapping[str, Callable[[Tensor, Window], Reading]] = {
     **dict.fromkeys(named(lambda t: t.elementwise) | named(lambda t: t.elementwise, FUSED_OPERATORS), _aligned),
     **dict.fromkeys(("Expand", "Identity"), _aligned),
-    **dict.fromkeys(("Clip", "Trilu"), _first),
+    **dict.fromkeys(("Clip", "Trilu", "QuantizeLinear", "DequantizeLinear"), _first),
     "Reshape": _reshaped,
     "Transpose": _transposed,
     "Slice": _sliced,

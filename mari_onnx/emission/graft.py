@@ -36,8 +36,20 @@ def graft(emission: Emission) -> onnx.ModelProto:
     new = emission.infos.keys() - {v.name for v in (*original_infos, *source.graph.output)}
     out.graph.value_info.extend([*original_infos, *(info for name, info in emission.infos.items() if name in new)])
     _tell_apart(emission, out.graph)
+    _declare_stored(out.graph)
     emission.program.signature.apply(out.graph)
     return out
+
+
+def _declare_stored(graph: onnx.GraphProto) -> None:
+    """Give inputs without a type that of the initializer of their name, in place.
+
+    onnxruntime finds it by the node that reads the input, and does not load a model in which no node is left that does.
+    """
+    stored = {t.name: t for t in graph.initializer}
+    for info in graph.input:
+        if info.type.WhichOneof("value") is None and (t := stored.get(info.name)) is not None:
+            info.type.CopyFrom(onnx.helper.make_tensor_type_proto(t.data_type, t.dims))
 
 
 def _tell_apart(emission: Emission, graph: onnx.GraphProto) -> None:

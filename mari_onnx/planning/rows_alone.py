@@ -25,15 +25,24 @@ from mari_onnx.ir.builder import Builder
 from mari_onnx.ir.cost import inputs_of
 from mari_onnx.ir.expressions import Node, Tensor, first_input, is_place, is_reshape, is_slice
 from mari_onnx.ir.extents import Extent, divide, product
-from mari_onnx.ir.operators import OPERATORS, named
+from mari_onnx.ir.operators import FUSED_OPERATORS, named, traits_of
 
-ELEMENTWISE = named(lambda t: t.elementwise) | {"Identity"}
-BY_ROW = frozenset({"Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization"})
+ELEMENTWISE = named(lambda t: t.elementwise) | named(lambda t: t.elementwise, FUSED_OPERATORS) | {"Identity"}
+BY_ROW = {
+    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization"), 1),
+    **dict.fromkeys(("SimplifiedLayerNormalization", "BiasGelu", "FastGelu"), 1),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), 2),
+}
+"""What works along the last dimension, and how many of the first inputs have rows."""
+
 BY_SCALE = frozenset({"QuantizeLinear", "DequantizeLinear"})
 REDUCTIONS = named(lambda t: t.reduction)
 
 ALONE = "rows"
 """What rows that are computed alone are called, as a form of all rows: `scores.rows`."""
+
+OTHER_ROWS = ("transA", "transBatchA", "transBatchB")
+"""Attributes of a product with which its rows are no rows of its left side."""
 
 DEEPEST = 100
 """Through so many nodes rows are taken earlier."""
@@ -133,26 +142,27 @@ class _Taken:
     def _made(self, t: Tensor, rows: Rows) -> Tensor | None:
         """The rows by the node that makes the tensor; None where it is no node that works row by row."""
         node, proto = t.node, t.node.proto
-        inputs = node.inputs
-        if len(node.outputs) > 1 or node.captures or (proto is not None and proto.domain not in ("", "ai.onnx")):
+        inputs, traits = node.inputs, traits_of(t.op_type, "" if proto is None else proto.domain)
+        if len(node.outputs) > 1 or node.captures or (proto is not None and traits is None):
             return None
         if any(i is not None and i.shape is None for i in inputs):
             return None
         if proto is not None and not self.whole.isdisjoint(proto.output):
             return None
         if t.op_type in ELEMENTWISE:
-            operands = OPERATORS[t.op_type].operands
+            operands = len(inputs) if traits is None else traits.operands
             found = [i if k >= operands or i is None else self._broadcast(i, t, rows) for k, i in enumerate(inputs)]
             return self._again(t, found, rows)
         if t.op_type in BY_ROW:
-            return self._by_row(t, rows)
+            axis = dict(node.attributes).get("axis", traits and traits.default_axis(self.opset))
+            return self._by_row(t, rows, axis)
         if t.op_type in BY_SCALE:
             first, *scales = inputs
             one = first is not None and all(i is None or product(i.known_shape) == 1 for i in scales)
             return self._again(t, [self.rows(first, rows), *scales], rows) if one and first is not None else None
         if t.op_type in REDUCTIONS:
             return self._reduced(t, rows)
-        if t.op_type in ("MatMul", "Gemm"):
+        if t.op_type in ("MatMul", "Gemm", "FusedMatMul"):
             return self._product(t, rows)
         return self._moved(t, rows) if proto is None else None
 
@@ -179,16 +189,16 @@ class _Taken:
             return None
         return self.rows(operand, replace(rows, position=position))
 
-    def _by_row(self, t: Tensor, rows: Rows) -> Tensor | None:
-        """Softmax and normalizations along the last dimension."""
+    def _by_row(self, t: Tensor, rows: Rows, axis: int | None) -> Tensor | None:
+        """Softmax and normalizations along the last dimension, and what has a bias along it."""
         last = len(t.known_shape) - 1
-        axis = dict(t.node.attributes).get("axis", OPERATORS[t.op_type].default_axis(self.opset))
-        first, *parameters = t.node.inputs
-        if axis not in (-1, last) or rows.position == last or first is None:
+        count = BY_ROW[t.op_type]
+        data, parameters = t.node.inputs[:count], t.node.inputs[count:]
+        if axis not in (-1, last, None) or rows.position == last:
             return None
         if any(p is not None and len(p.known_shape) > 1 for p in parameters):
             return None
-        return self._again(t, [self.rows(first, rows), *parameters], rows)
+        return self._again(t, [*(None if x is None else self._broadcast(x, t, rows) for x in data), *parameters], rows)
 
     def _reduced(self, t: Tensor, rows: Rows) -> Tensor | None:
         """A reduction along other dimensions, which stay with the extent 1."""
@@ -202,7 +212,7 @@ class _Taken:
         """The rows of a product are those of its left side; those of a batch are those of both sides."""
         left, right, *bias = t.node.inputs
         from_end = len(t.known_shape) - rows.position
-        if left is None or right is None or from_end < 2 or dict(t.node.attributes).get("transA"):
+        if left is None or right is None or from_end < 2 or any(map(dict(t.node.attributes).get, OTHER_ROWS)):
             return None
         if len(left.known_shape) < 2 or len(right.known_shape) < 2:
             return None

@@ -19,7 +19,8 @@ PAIRS = {"Add", "Sub", "Mul", "Div", "Less", "Greater", "LessOrEqual", "GreaterO
 LOGIC = {"And", "Or", "Xor"}
 ELSEWHERE = {"Not", "Where", "Pow", "Clip", "Cast", "MatMul", "Gemm", "Einsum", "LayerNormalization",
              "RMSNormalization", "SimplifiedLayerNormalization", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum",
-             "Swish", "QuickGelu", "QuantizeLinear", "DequantizeLinear", *interval_moves.RULES}  # fmt: skip
+             "Swish", "QuickGelu", "QuantizeLinear", "DequantizeLinear",
+             "DynamicQuantizeLinear", "MatMulInteger", *interval_moves.RULES}  # fmt: skip
 """Tested with graphs in `test_intervals`, or the same rule as another one."""
 
 

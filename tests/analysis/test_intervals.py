@@ -118,3 +118,20 @@ def test_half_precision_has_no_number_beyond_its_largest() -> None:
 def test_zeros_times_numbers_of_any_size() -> None:
     found = interval("z = Mul (user, nought) turned = Transpose (user) t = MatMul (z, turned)", nought=np.float32(0))
     assert (float(found.low.max()), float(found.high.min())) == (0, 0)
+
+
+def test_numbers_that_are_quantized_dynamically() -> None:
+    """255 steps over the range of the numbers, times the weights less their zero points."""
+    body = """s = Sigmoid (user) q, t, z = DynamicQuantizeLinear (s) i = MatMulInteger (q, weight, z, zeros)
+        f = Cast <to = 1> (i) u = Mul (f, t)"""
+    given: dict[str, Any] = {"weight": np.array([[3], [-3], [3], [3]], np.int8), "zeros": np.array([1], np.int8)}
+    assert interval(body, "t", **given).high.max() == 1, "where all are 0"
+    assert interval(body, "i", **given).high.max() == 255 * (2 + 4 + 2 + 2)
+    assert interval(body, "u", **given).high.max() == 255 * 10
+
+
+def test_integers_whose_scale_is_computed() -> None:
+    found = interval(
+        "x = Exp (user) m = ReduceMax <keepdims = 0> (x) t = QuantizeLinear (x, m, z)", z=np.array(3, np.int8)
+    )
+    assert (found.low.min(), found.high.max()) == (-128, 127)

@@ -103,6 +103,18 @@ def test_an_initializer_that_is_an_input_is_a_default_from_ir_version_4() -> Non
     assert {t.name for t in result.model.graph.initializer} >= {"w", "b"}
 
 
+def test_a_stored_input_without_a_type_that_no_node_reads_any_more() -> None:
+    """onnxruntime finds the type of a stored input by a node that reads it, and a constant is written in its place."""
+    proto = as_inputs(model())
+    proto.ir_version = 3
+    proto.graph.input.add(name="unsure")
+    proto.graph.initializer.append(numpy_helper.from_array(integers(2, 7), "unsure"))
+    product = next(node for node in proto.graph.node if "w" in node.input)
+    proto.graph.node.insert(0, helper.make_node("Transpose", ["unsure"], ["turned"]))
+    product.input[1] = "turned"
+    rewrite_and_check(proto)
+
+
 def external(tmp_path: Path) -> onnx.ModelProto:
     body = "e = Gather (table, user) x = Concat <axis = 1> (e, item) y = Gemm (x, w, b)"
     proto = ranking("one", body, user="int64[]", table=integers(4, 4), **WEIGHTS)

@@ -60,7 +60,8 @@ MIXED = "k = Transpose <perm = [0, 2, 1]> (x) s = MatMul (x, k) r = Relu (s) a =
 def model_of(style: str, body: str, *, output: str = f"float[B, {WIDTH}] y") -> onnx.ModelProto:
     words = set(re.findall(r"\w+", body))
     constants = {name: c for name, c in CONSTANTS.items() if name in words}
-    return ranking(style, body, user=f"float[{STEPS - 1}, {WIDTH}]", item=f"float[{WIDTH}]", output=output, **constants)
+    types: dict[str, Any] = {"user": f"float[{STEPS - 1}, {WIDTH}]", "item": f"float[{WIDTH}]", "output": output}
+    return ranking(style, body.replace("ms.", "com.microsoft."), **types, domains=', "com.microsoft" : 1', **constants)
 
 
 def _of_inner(plan: Plan, elements: int) -> list[Node]:
@@ -86,6 +87,10 @@ STEP_BY_STEP = {
     "steps first": "t = Transpose <perm = [1, 0, 2]> (a) b = Reshape (t, lines) d = Gemm (b, w, c) "
     "e = Reshape (d, first) m = Transpose <perm = [1, 0, 2]> (e)",
     "integers and back": "b = QuantizeLinear (a, two, nil) m = DequantizeLinear (b, two, nil)",
+    "a fused norm": "m = ms.SkipLayerNormalization (a, x, c, c)",
+    "a fused norm of a table": "m = ms.SkipSimplifiedLayerNormalization (a, c2, c)",
+    "a fused bias": "m = ms.BiasGelu (a, c)",
+    "a fused product": "m = ms.FusedMatMul <alpha = 0.5, transB = 1> (a, w)",
     "heads": "b = Reshape (a, heads) d = Relu (b) m = Reshape (d, beside)",
     "columns of two": "b = Concat <axis = 2> (a, x) w3 = Concat <axis = 0> (w, w) m = MatMul (b, w3)",
 }
@@ -115,6 +120,7 @@ ALONG_THE_ROWS = {
     "softmax": "m = Softmax <axis = 1> (a)",
     "a norm of all": "m = LayerNormalization <axis = 1> (a, c2)",
     "a sum": "b = ReduceSum (a, one) m = Add (a, b)",
+    "a fused mix": "t = Transpose <perm = [1, 0]> (mixes) m = ms.FusedMatMul <transA = 1> (t, a)",
     "a mix": "m = MatMul (mixes, a)",
     "a scale for each": "b = QuantizeLinear <axis = 1> (a, scales) m = DequantizeLinear <axis = 1> (b, scales)",
     "a running sum": "n = Squeeze (one) m = CumSum (a, n)",

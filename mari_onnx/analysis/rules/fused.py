@@ -110,21 +110,23 @@ Unfolding: TypeAlias = Callable[[Unfolded], "list[Value]"]
 def unfolding(unfold: Unfolding) -> Rule:
     """The rule of a fused operator that stands for the nodes of `unfold`.
 
-    If no input has a cheaper form, the rule gives the fused node as it is.
+    If no input has a cheaper form, the rule gives the fused node as it is, unless the nodes are cheaper: that an input
+    has all pairs of columns is no form (see `outer_products`).
     """
 
     def rule(op: Op, ctx: Context) -> Derived:
         present = [v for v in op.inputs if v is not None]
         if any(v.dims is None for v in present):
             return Refused(f"the rank of an input of {op.op_type} is unknown")
-        nodes = Unfolded(op, ctx)
+        nodes, since = Unfolded(op, ctx), ctx.b.count
         values = unfold(nodes)
         if nodes.refused is not None:
             return nodes.refused
         if not any(map(_has_forms, present)):
             inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
             results = ctx.again(op, inputs, [extents(v.known_dims) for v in values], [v.dtype for v in values])
-            values = [v.stored_as(Array(t, v.known_dims)) for v, t in zip(values, results, strict=True)]
+            if ctx.cost.price(results, since) <= ctx.cost.price([v.array.tensor for v in values], since):
+                values = [v.stored_as(Array(t, v.known_dims)) for v, t in zip(values, results, strict=True)]
         return [v.named(name) for v, name in zip(values, op.proto.output, strict=True)]
 
     return rule

@@ -117,7 +117,10 @@ def _batched(op: Op, ctx: Context, x: Value, w: Value) -> Derived:
     summed = blocks.contracted(ctx, cut, since)
     if summed is not None:
         inherited = x.array.price + w.array.price
-        array = min(array if array.price else priced(ctx.cost, array, since, inherited), summed[0], key=_price)
+        whole = array if array.price else priced(ctx.cost, array, since, inherited)
+        array, other = sorted((whole, summed[0]), key=_price)
+        if array.names() == other.names():  # what reads all rows may stand beside what reads parts of them
+            ctx.b.also(array.tensor, lay(ctx.b, other, array.layout))
         parts = min((p for p in (parts, summed[1]) if p is not None), key=_price, default=None)
     factors = _factors(product, x, w)
     if factors is not None and parts is None:

@@ -56,7 +56,7 @@ from mari_onnx.ir.extents import Extent, positive
 from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
-from mari_onnx.ir.parts import Piece, bounds, groups, merge
+from mari_onnx.ir.parts import Piece, bounds, groups, join, merge
 from mari_onnx.ir.renaming import rename_value
 from mari_onnx.ir.sums import add_up
 
@@ -212,8 +212,9 @@ def dynamic_quantize(op: Op, ctx: Context) -> Derived:
     if x.parts is not None and not may_be_nan(ctx, x.array.tensor):
         since, inherited = ctx.b.count, price_in_parts([x])
         of_range = _range_of_parts(op, ctx, x.parts, x.dims)
-        for one, other in zip((scale, zero_point), of_range, strict=True):
-            ctx.b.also(one, other)
+        ctx.b.choices.append(
+            dict(zip((scale, zero_point), of_range, strict=True))
+        )  # one without the other saves nothing
     parts = part_by_part(ctx.b, [x], x.dims, partial(_quantized_by, ctx, x, of_range))
     if parts is not None:
         parts = priced(ctx.cost, parts, since, inherited)
@@ -279,6 +280,10 @@ def product(op: Op, ctx: Context) -> Derived:
     derived = run_along(op, ctx, [len(x.dims) - 1], [(of_columns.dims, dtype)], op.inputs[1:])
     if isinstance(derived, Refused):
         return derived
+    if (parts := derived[0].parts) is not None:  # what quantizes the result again takes its range from all rows
+        joined, whole = join(ctx.b, parts.pieces, parts.axis, of_columns.dims), derived[0].array
+        if joined.names() == whole.names():
+            ctx.b.also(whole.tensor, lay(ctx.b, joined, whole.layout))
     value = _by_columns(op, ctx, of_columns, derived[0], since)
     explain_product(op, ctx, value, x, extent_of(x.dims[-1]), since)
     return [value]

@@ -106,6 +106,17 @@ def test_a_convolution(style: str) -> None:
     assert symbol("B") not in result.program.values["c"].array.tensor.known_shape
 
 
+@pytest.mark.parametrize("style", ["one", "tiled"])
+def test_a_convolution_of_all_pairs_of_fields(style: str) -> None:
+    """That they are pairs is no form of the input, and the user's fields go into the weight all the same."""
+    body = """z = Concat <axis = 1> (user, item) p = Einsum <equation = "bhd,bmd->bhmd"> (z, z) q = Reshape (p, flat)
+              y = ms.FusedConv <activation = "Relu"> (q, w)"""
+    types: dict[str, Any] = {"user": "float[6, 4]", "item": "float[3, 4]", "output": "float[B, 8, 4] y"}
+    result = fused(style, body, **types, flat=[0, 81, 4], w=integers(8, 81, 1))
+    assert "FusedConv" not in result.ops
+    assert result.plan.work.macs < result.plan.cost.batch * (3 * 3 + 3 + 1) * 4 * 8
+
+
 @styles
 @pytest.mark.parametrize("addend", ["user", "item"])
 def test_a_convolution_to_which_something_is_added(style: str, addend: str) -> None:

@@ -443,6 +443,39 @@ def test_attention_whose_weights_have_no_step_at_0() -> None:
     assert not history_is_the_users(rewrite(graph))
 
 
+def _dynamically(x: str, w: str, y: str) -> str:
+    return f"""{y}q, {y}s, {y}z = DynamicQuantizeLinear ({x}) {y}i = MatMulInteger ({y}q, {w}, {y}z)
+        {y}f = Cast <to = 1> ({y}i) {y} = Mul ({y}f, {y}s)"""
+
+
+@styles
+def test_layers_that_are_quantized_dynamically(style: str) -> None:
+    """Each range is that of all tokens, which are joined for it from the user's and the candidates': any may be NaN.
+
+    The filler is a finite number: a sum of bytes times a scale is bounded.
+    """
+    length, width = 20, 64
+    body = f"""i = Unsqueeze (item, one) both = Concat <axis = 1> (user, i) x = LayerNormalization (both, norm)
+        {_dynamically("x", "wq", "q")} {_dynamically("x", "wk", "k")} {_dynamically("x", "wv", "v")}
+        kt = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, kt) m = Where (mask, s, filler)
+        p = Softmax <axis = -1> (m) c = MatMul (p, v) {_dynamically("c", "wo", "o")} h = Relu (o)
+        {_dynamically("h", "wh", "z")} last = Gather <axis = 1> (z, place) y = Identity (last)"""
+    names = ("wq", "wk", "wv", "wo", "wh")
+    given: dict[str, Any] = {name: integers(width, width, seed=i).astype(np.int8) for i, name in enumerate(names)}
+    given |= {"one": [1], "norm": np.ones(width, np.float32), "filler": np.float32(-1e30), "place": np.array(-1)}
+    types: dict[str, Any] = {
+        "user": f"float[{length}, {width}]",
+        "item": f"float[{width}]",
+        "output": f"float[B, {width}] y",
+    }
+    graph = ranking(style, body, **types, mask=np.tri(length + 1, dtype=np.bool_), **given)
+    result = rewrite_and_check(graph, rtol=1e-4)
+    users = 4 if style == "requests" else 1
+    of_tokens = (users * length + MANY) * 5 * width * width
+    of_attention = (users * length * length + MANY * (length + 1)) * 2 * width
+    assert result.plan.work.macs <= of_tokens + of_attention
+
+
 def test_the_graph() -> None:
     """To integers and back, on either side."""
     body = """x = Concat <axis = 1> (user, item) q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
