@@ -31,8 +31,9 @@ def row(site: Site, node: Node) -> Iterator[Offer]:
     """One row of a product of several for each candidate, which a Gather or a Slice takes out of it."""
     y = node.outputs[0]
     if is_place(y):
-        index = site.number(node.inputs[1])
-        assert index is not None, "a place is at a constant index"
+        place_of = site.number(node.inputs[1])
+        assert place_of is not None, "a place is at a constant index"
+        index = int(place_of)
     elif is_slice(y) and node.attribute("stop") - node.attribute("start") == 1:
         index = node.attribute("start")
     else:

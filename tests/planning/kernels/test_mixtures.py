@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from mari_onnx.ir.builder import Builder
@@ -42,13 +43,15 @@ def test_rows_of_one_product() -> None:
     assert result.ops.count("Sum") == 2
 
 
-def test_the_last_row_of_any_number() -> None:
-    """Its place is not known before the model runs."""
+def test_a_row_of_any_number() -> None:
+    """The place of the last one is not known before the model runs."""
     batch, length = symbol("B"), symbol("T")
-    site = Site(Builder(), 17, lambda proto: np.zeros(list(proto.dims)))
+    site = Site(Builder(), 17, onnx.numpy_helper.to_array)
     gates, item = (site.b.input(name, (batch, rows, 3), FLOAT) for name, rows in (("gates", 1 + length), ("item", 3)))
-    last = site.b.slice(site.b.make("MatMul", [gates, item], (batch, 1 + length, 3)), 1, length, 1 + length)
-    assert not list(row(site, last.node))
+    whole = site.b.make("MatMul", [gates, item], (batch, 1 + length, 3))
+    assert not list(row(site, site.b.slice(whole, 1, length, 1 + length).node))
+    assert list(row(site, site.b.slice(whole, 1, 0, 1).node))
+    assert list(row(site, site.b.take(whole, site.b.constant(np.array(0, np.int64)), 1).node))
 
 
 def test_pieces_of_a_concat_are_not_copied() -> None:
