@@ -162,7 +162,7 @@ class _Taken:
             return self._again(t, [self.rows(first, rows), *scales], rows) if one and first is not None else None
         if t.op_type in REDUCTIONS:
             return self._reduced(t, rows)
-        if t.op_type in ("MatMul", "Gemm", "FusedMatMul"):
+        if t.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):
             return self._product(t, rows)
         return self._moved(t, rows) if proto is None else None
 
@@ -216,6 +216,8 @@ class _Taken:
             return None
         if len(left.known_shape) < 2 or len(right.known_shape) < 2:
             return None
+        if t.op_type == "MatMulInteger" and any(c is not None and product(c.known_shape) != 1 for c in bias[:1]):
+            return None  # a zero point for each row
         others = [None if c is None else self._broadcast(c, t, rows) for c in bias]
         of_right = right if from_end == 2 else self._broadcast(right, t, rows)
         made = self._again(t, [self._broadcast(left, t, rows), of_right, *others], rows)

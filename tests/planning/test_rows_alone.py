@@ -43,6 +43,7 @@ CONSTANTS: dict[str, Any] = {
     "low": np.array(0, np.float32),
     "two": np.array(2, np.float32),
     "nil": np.array(0, np.int8),
+    "w8": integers(WIDTH, WIDTH, seed=7).astype(np.int8),
     "scales": np.arange(1, STEPS + 1, dtype=np.float32),
     "start": [1],
     "stop": [3],
@@ -91,6 +92,7 @@ STEP_BY_STEP = {
     "a fused norm of a table": "m = ms.SkipSimplifiedLayerNormalization (a, c2, c)",
     "a fused bias": "m = ms.BiasGelu (a, c)",
     "a fused product": "m = ms.FusedMatMul <alpha = 0.5, transB = 1> (a, w)",
+    "a product of integers": "b = QuantizeLinear (a, two, nil) d = MatMulInteger (b, w8, nil) m = Cast <to = 1> (d)",
     "heads": "b = Reshape (a, heads) d = Relu (b) m = Reshape (d, beside)",
     "columns of two": "b = Concat <axis = 2> (a, x) w3 = Concat <axis = 0> (w, w) m = MatMul (b, w3)",
 }
