@@ -211,6 +211,8 @@ FUSED_OPERATORS: Mapping[str, Traits] = {
     "QGemm": replace(_PRODUCT, least=6, most=9),
     "QLinearConcat": Traits(3, MANY),  # its axis must be given
     **_each("QLinearAdd QLinearMul", Traits(7, 8)),
+    **_each("QLinearSigmoid QLinearLeakyRelu", Traits(4, 5)),
+    "QLinearSoftmax": Traits(5, 5, along=True),  # its axis must be given
     "MultiHeadAttention": replace(_PRODUCT, least=1, most=10),
     "GroupQueryAttention": replace(_PRODUCT, least=7, most=17),
     "Attention": replace(_PRODUCT, least=2, most=7),

@@ -41,6 +41,12 @@ REDUCTIONS = named(lambda t: t.reduction)
 ALONE = "rows"
 """What rows that are computed alone are called, as a form of all rows: `scores.rows`."""
 
+PRODUCTS = {**dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"), (0, 1)), "QLinearMatMul": (0, 3)}
+"""Products of matrices, and the places of both sides among the inputs."""
+
+PER_ROW = {"MatMulInteger": (2,), "QLinearMatMul": (1, 2, 6, 7)}
+"""Which further inputs may have a number for each row. The others have one for each column, or for all."""
+
 OTHER_ROWS = ("transA", "transBatchA", "transBatchB")
 """Attributes of a product with which its rows are no rows of its left side."""
 
@@ -162,7 +168,7 @@ class _Taken:
             return self._again(t, [self.rows(first, rows), *scales], rows) if one and first is not None else None
         if t.op_type in REDUCTIONS:
             return self._reduced(t, rows)
-        if t.op_type in ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger"):
+        if t.op_type in PRODUCTS:
             return self._product(t, rows)
         return self._moved(t, rows) if proto is None else None
 
@@ -210,17 +216,19 @@ class _Taken:
 
     def _product(self, t: Tensor, rows: Rows) -> Tensor | None:
         """The rows of a product are those of its left side; those of a batch are those of both sides."""
-        left, right, *bias = t.node.inputs
-        from_end = len(t.known_shape) - rows.position
+        inputs, (first, second) = t.node.inputs, PRODUCTS[t.op_type]
+        left, right, from_end = inputs[first], inputs[second], len(t.known_shape) - rows.position
         if left is None or right is None or from_end < 2 or any(map(dict(t.node.attributes).get, OTHER_ROWS)):
             return None
         if len(left.known_shape) < 2 or len(right.known_shape) < 2:
             return None
-        if t.op_type == "MatMulInteger" and any(c is not None and product(c.known_shape) != 1 for c in bias[:1]):
-            return None  # a zero point for each row
-        others = [None if c is None else self._broadcast(c, t, rows) for c in bias]
-        of_right = right if from_end == 2 else self._broadcast(right, t, rows)
-        made = self._again(t, [self._broadcast(left, t, rows), of_right, *others], rows)
+        of_rows = [i for k, i in enumerate(inputs) if k in PER_ROW.get(t.op_type, ())]
+        if any(i is not None and product(i.known_shape) != 1 for i in of_rows):
+            return None
+        taken = [i if i is None or t.op_type in PER_ROW else self._broadcast(i, t, rows) for i in inputs]
+        taken[first] = self._broadcast(left, t, rows)
+        taken[second] = right if from_end == 2 else self._broadcast(right, t, rows)
+        made = self._again(t, taken, rows)
         if made is not None:
             self.of_products.add(made)
         return made

@@ -19,7 +19,7 @@ from mari_onnx.ir.extents import symbol
 from mari_onnx.planning.plan import Plan
 from mari_onnx.planning.rows_alone import DEEPEST, Rows
 from mari_onnx.planning.search import best_plan
-from tests.graphs import MANY, STYLES, Rewritten, integers, ranking, rewrite_and_check
+from tests.graphs import MANY, STYLES, Rewritten, integers, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
 
@@ -43,6 +43,7 @@ CONSTANTS: dict[str, Any] = {
     "low": np.array(0, np.float32),
     "two": np.array(2, np.float32),
     "nil": np.array(0, np.int8),
+    "nils": np.arange(STEPS, dtype=np.int8),
     "w8": integers(WIDTH, WIDTH, seed=7).astype(np.int8),
     "scales": np.arange(1, STEPS + 1, dtype=np.float32),
     "start": [1],
@@ -93,6 +94,8 @@ STEP_BY_STEP = {
     "a fused bias": "m = ms.BiasGelu (a, c)",
     "a fused product": "m = ms.FusedMatMul <alpha = 0.5, transB = 1> (a, w)",
     "a product of integers": "b = QuantizeLinear (a, two, nil) d = MatMulInteger (b, w8, nil) m = Cast <to = 1> (d)",
+    "a product on integers": "b = QuantizeLinear (a, two, nil) d = QLinearMatMul (b, two, nil, w8, two, nil, two, nil) "
+    "m = DequantizeLinear (d, two, nil)",
     "heads": "b = Reshape (a, heads) d = Relu (b) m = Reshape (d, beside)",
     "columns of two": "b = Concat <axis = 2> (a, x) w3 = Concat <axis = 0> (w, w) m = MatMul (b, w3)",
 }
@@ -134,6 +137,13 @@ def test_what_reads_all_rows_is_computed_of_all(steps: str) -> None:
     """But not what is behind."""
     body = f"{BOTH} {MIXED} {steps} {LAYER} {LAST}"
     assert layers(rewrite_and_check(model_of("one", body), rtol=1e-4)) == {1}
+
+
+def test_a_zero_point_for_each_row() -> None:
+    """ONNX has it, and onnxruntime does not run it on the CPU."""
+    steps = "b = QuantizeLinear (a, two, nil) d = MatMulInteger (b, w8, nils) m = Cast <to = 1> (d)"
+    result = rewrite(model_of("one", f"{BOTH} {MIXED} {steps} {LAYER} {LAST}"))
+    assert any("d [B 6 4] = MatMulInteger" in line for line in result.graph)
 
 
 @styles

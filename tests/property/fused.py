@@ -179,6 +179,11 @@ def quantized(w: Writer) -> None:
         q = w.write(op, [*pairs, *parameters[2]], both, (0, 255), UINT8, exact=False, domain=FUSED)
     else:
         raise UnfitError
+    if w.chance(40):
+        op, attributes = w.choice([("QLinearSigmoid", {}), ("QLinearLeakyRelu", {"alpha": 0.5}),
+                                   ("QLinearSoftmax", {"axis": -1, "opset": 13})])  # fmt: skip
+        q = w.write(op, [q, *parameters[2], *parameters[2]], q.shape, (0, 255), UINT8, exact=False, domain=FUSED,
+                    **attributes)  # fmt: skip
     w.write("DequantizeLinear", [q, *parameters[2]], q.shape, (-99, 255), FLOAT, exact=False)
 
 

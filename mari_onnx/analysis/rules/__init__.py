@@ -28,6 +28,7 @@ from mari_onnx.analysis.rules import (
     mask,
     product,
     quantized,
+    quantized_operators,
     ranges,
     recurrent,
     relabel,
@@ -104,7 +105,7 @@ RULES: dict[str, Rule] = {
     "DequantizeLinear": quantized.quantize,
     "DynamicQuantizeLinear": quantized.dynamic_quantize,
     "MatMulInteger": quantized.product,
-    "QLinearMatMul": quantized.product,
+    "QLinearMatMul": quantized_operators.matmul,
 }
 
 FUSED: dict[str, Rule] = {
@@ -123,8 +124,11 @@ FUSED: dict[str, Rule] = {
     "MatMulNBits": quantized.packed,
     **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), fused.integer_product),
     "QGemm": quantized.product,
-    "QLinearConcat": quantized.joined,
-    **dict.fromkeys(("QLinearAdd", "QLinearMul"), quantized.arithmetic),
+    "QLinearConcat": quantized_operators.joined,
+    "QLinearSoftmax": quantized_operators.softmax,
+    **dict.fromkeys(
+        ("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"), quantized_operators.elementwise
+    ),
 }
 """The rules of the operators in onnxruntime's own domain: most of them are several operators of ONNX in one."""
 

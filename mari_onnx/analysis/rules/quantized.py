@@ -6,8 +6,6 @@
     MatMulInteger([a b], W) = MatMulInteger(a, Wa) + MatMulInteger(b, Wb), with the same zero points
     QLinearMatMul(x, w)     lacks the axes that x lacks, in every dimension but the last
     MatMulNBits([a b], W)   = MatMulNBits(a, Wa) + MatMulNBits(b, Wb), where a ends with a block of W
-    QLinearConcat(a, b)     = Concat(QLinearConcat(a), QLinearConcat(b)), each quantized again by itself
-    QLinearAdd, QLinearMul  are elementwise
     QLinearMatMul, QGemm([a b], W) = the sum of the integer products of a and b, times the scales, quantized
     DynamicQuantizeLinear   takes the same range from one row as from B equal rows
     DynamicQuantizeLinear([a b]) has scale s and zero point z of the elements of a and of b, each as it is stored, and
@@ -42,14 +40,14 @@ from mari_onnx.analysis.not_a_number import may_be_nan
 from mari_onnx.analysis.pricing import price_in_parts, price_whole, priced
 from mari_onnx.analysis.remarks import explain_product
 from mari_onnx.analysis.rescaling import FLOAT, INT32, UINT8, added_to_sum, bias_of, last_step, of_result
-from mari_onnx.analysis.rules import blocks, concat
+from mari_onnx.analysis.rules import blocks
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, along_axis, with_forms
 from mari_onnx.analysis.rules.linear import aligned
 from mari_onnx.analysis.rules.weight_rows import products_by_names, ways_to_cut
 from mari_onnx.analysis.weight_product import WeightProduct
 from mari_onnx.ir.arrays import fill, in_order, lay, natural, plain, stored_shape
-from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, broadcast, dim, extent_of, extents, flat, renamed
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, Renaming, dim, extent_of, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
 from mari_onnx.ir.extents import Extent, positive
@@ -57,7 +55,6 @@ from mari_onnx.ir.extents import product as product_of
 from mari_onnx.ir.forms import Array, Parts, Terms, Value
 from mari_onnx.ir.part_by_part import part_by_part
 from mari_onnx.ir.parts import Piece, bounds, groups, join, merge
-from mari_onnx.ir.renaming import rename_value
 from mari_onnx.ir.sums import add_up
 
 
@@ -77,76 +74,6 @@ def quantize(op: Op, ctx: Context) -> Derived:
     if op.attribute("block_size", 0) or any(len(s.known_dims) != 1 for s in scales):
         return Refused(f"{op.op_type} of a computed value, in blocks")
     return _by_channel(op, ctx, x, scales, dtype)
-
-
-def joined(op: Op, ctx: Context) -> Derived:
-    """QLinearConcat: each input is quantized again by the scale of the result, by itself, and then there is a Concat.
-
-    The node stays as it is where it is cheaper, such as for inputs that all have a row for each candidate.
-    """
-    scale, zero_point, *rest = op.inputs
-    values, parameters = rest[::3], [scale, zero_point, *rest[1::3], *rest[2::3]]
-    if any(v is not None and v.dims is None for v in op.inputs):
-        return Refused(f"the rank of an input of {op.op_type} is unknown")
-    if not all(map(_is_one_constant, parameters)):
-        return Refused(f"{op.op_type} with a scale that the model computes")
-    since = ctx.b.count
-    again = [_quantized_again(op, ctx, *(v for v in rest[i : i + 3] if v is not None)) for i in range(0, len(rest), 3)]
-    proto = onnx.helper.make_node("Concat", [v.name for v in again], [op.name], op.proto.name, axis=op.axis)
-    derived = concat.concat(Op(proto, tuple(again), ctx.opset), ctx)
-    if isinstance(derived, Refused):
-        return derived
-    inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
-    (value,) = derived
-    shape = extents(value.known_dims)
-    whole = Array(ctx.again(op, inputs, [shape], [value.dtype])[0], value.known_dims)
-    inherited = price_whole(v for v in values if v is not None)
-    whole, one = (priced(ctx.cost, array, since, inherited) for array in (whole, value.array))
-    return [value.changed(array=min(whole, one, key=lambda array: array.price))]
-
-
-def _is_one_constant(v: Value | None) -> bool:
-    """Whether a scale or zero point is one stored number, or is left out."""
-    return v is None or (v.constant and v.dims is not None and extent_of(flat(v.dims)) == 1)
-
-
-def _quantized_again(op: Op, ctx: Context, x: Value, *own: Value) -> Value:
-    """An input of QLinearConcat by the scale of the result: the QLinearConcat of it alone."""
-    of_result = [plain(ctx.b, v) for v in op.inputs[:2] if v is not None]
-    of_x, dims, since = [plain(ctx.b, v) for v in own], x.known_dims, ctx.b.count
-
-    def run(arrays: list[Array], part: Renaming) -> Array:
-        tensor, layout = natural(ctx.b, arrays[0], renamed(dims, part))
-        made = ctx.again(op, [*of_result, tensor, *of_x], [tensor.shape], [x.dtype])[0]
-        return Array(made, layout, arrays[0].via)
-
-    return with_forms(op, ctx, Elementwise([x], dims, x.dtype, run), since)
-
-
-def arithmetic(op: Op, ctx: Context) -> Derived:
-    """QLinearAdd and QLinearMul: elementwise operators of two operands, each with its scale and zero point."""
-    if any(v is not None and v.dims is None for v in op.inputs):
-        return Refused(f"the rank of an input of {op.op_type} is unknown")
-    x, y = op.data, op.inputs[3]
-    parameters = [v for i, v in enumerate(op.inputs) if i not in (0, 3)]
-    if not all(map(_is_one_constant, parameters)):
-        return Refused(f"{op.op_type} with a scale that the model computes")
-    assert y is not None
-    aligned_dims = broadcast([x.known_dims, y.known_dims])
-    if isinstance(aligned_dims, Refused):
-        return aligned_dims
-    dims, names = aligned_dims
-    ranks, since = [len(v.known_dims) for v in (x, y)], ctx.b.count
-    given = [None if v is None else plain(ctx.b, v) for v in op.inputs]
-    values = [rename_value(ctx.b, v, n) for v, n in zip((x, y), names, strict=True)]
-
-    def write(tensors: list[Tensor], shape: tuple[Extent, ...]) -> Tensor:
-        return ctx.again(op, [tensors[0], *given[1:3], tensors[1], *given[4:]], [shape], [x.dtype])[0]
-
-    def run(arrays: list[Array], part: Renaming) -> Array:
-        return pointwise(ctx.b, arrays, ranks, renamed(dims, part), write)
-
-    return [with_forms(op, ctx, Elementwise(values, dims, x.dtype, run), since)]
 
 
 def _dtype(op: Op, scales: list[Value]) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from mari_onnx.ir.extents import symbol
 from tests.analysis.rules.test_blocks import CAUSAL, history_is_the_users, model
+from tests.analysis.rules.test_quantized_operators import FUSED_DOMAIN, QOPERATOR
 from tests.graphs import (
     MANY,
     STYLES,
@@ -207,37 +208,6 @@ def test_columns_of_a_product_that_is_quantized_again(style: str, columns: bool,
     assert len(np.unique(found)) > 50
 
 
-QOPERATOR: dict[str, Any] = {
-    "su": np.float32(0.5), "zu": np.uint8(9), "si": np.float32(0.25), "zi": np.uint8(100),
-    "sx": np.float32(0.375), "zx": np.uint8(60), "sw": np.float32(0.5), "zw": np.int8(0),
-    "sy": np.float32(4), "zy": np.uint8(99), "so": np.float32(5), "zo": np.uint8(101),
-}  # fmt: skip
-"""Scales and zero points of user, item, their Concat, the weight, the product, and its sum with a bias."""
-
-FUSED_DOMAIN = ', "com.microsoft" : 1'
-
-
-@styles
-@pytest.mark.parametrize("order", ["u, su, zu, i, si, zi", "i, si, zi, u, su, zu, i, si, zi"])
-def test_a_layer_of_quantized_operators(style: str, order: str) -> None:
-    """As onnxruntime's static quantizer writes it in its format of operators."""
-    width = 80 + 40 * order.count("i, si")
-    body = f"""u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi)
-        x = com.microsoft.QLinearConcat <axis = 1> (sx, zx, {order})
-        p = QLinearMatMul (x, sx, zx, w, sw, zw, sy, zy)
-        a = com.microsoft.QLinearAdd (p, sy, zy, c, sw, zw8, so, zo) y = DequantizeLinear (a, so, zo)"""
-    rng = np.random.default_rng(0)
-    types: dict[str, Any] = {"user": "float[80]", "item": "float[40]", "output": "float[B, 192] y"}
-    model = ranking(style, body, **types, **QOPERATOR, domains=FUSED_DOMAIN, zw8=np.uint8(3),
-                    c=rng.integers(0, 99, 192).astype(np.uint8),
-                    w=rng.integers(-9, 9, (width, 192)).astype(np.int8))  # fmt: skip
-    result = rewrite_and_check(model)
-    requests = 4 if style == "requests" else 1
-    assert result.plan.work.macs == (requests * 80 + MANY * (width - 80)) * 192
-    found = evaluate(result.model, feeds(model, 7))[0]
-    assert len(np.unique(found)) > 10
-
-
 @styles
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize("quantized", [True, False])
@@ -278,40 +248,6 @@ def test_a_quantized_gemm_that_is_refused(style: str, more: str, attributes: str
     given = {**wide, "c2": np.ones((2, 3), np.int32)}
     result = rewrite(ranking(style, body, **QOPERATOR, **given, domains=FUSED_DOMAIN, opset=17))
     assert reason in result.refusals("QGemm")
-
-
-def test_quantized_columns_of_the_item_alone_stay_one_node() -> None:
-    body = """u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi)
-        x = com.microsoft.QLinearConcat <axis = 1> (sx, zx, i, si, zi, i, su, zu)
-        a = DequantizeLinear (x, sx, zx) d = DequantizeLinear (u, su, zu) m = ReduceMax <keepdims = 1> (d)
-        y = Add (a, m)"""
-    result = rewrite_and_check(ranking("one", body, **QOPERATOR, domains=FUSED_DOMAIN))
-    assert result.ops.count("QLinearConcat") == 1
-
-
-@styles
-@pytest.mark.parametrize("op_type", ["QLinearAdd", "QLinearMul"])
-def test_quantized_arithmetic_of_the_user(style: str, op_type: str) -> None:
-    """Of two numbers of the user's once, also without zero points; of one of the item's for each candidate."""
-    body = f"""u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi)
-        v = com.microsoft.{op_type} (u, su, zu, u, si, zi, sy)
-        s = com.microsoft.{op_type} (v, sy, none, i, si, zi, so, zo) y = DequantizeLinear (s, so, zo)"""
-    result = rewrite_and_check(ranking(style, body, item="float[4]", domains=FUSED_DOMAIN, none=np.uint8(0),
-                                       **QOPERATOR))  # fmt: skip
-    assert lacks_candidates(result, "v") or style == "requests"
-    assert result.ops.count(op_type) == 2
-
-
-@pytest.mark.parametrize(
-    ("op_type", "inputs"),
-    [("QLinearConcat", "t, zx, u, su, zu, i, si, zi"), ("QLinearAdd", "u, t, zu, i, si, zi, so, zo")],
-)
-def test_quantized_operators_whose_scale_is_computed_are_refused(op_type: str, inputs: str) -> None:
-    attributes = "<axis = 1>" if op_type == "QLinearConcat" else ""
-    body = f"""u = QuantizeLinear (user, su, zu) i = QuantizeLinear (item, si, zi) m = ReduceMax <keepdims = 0> (user)
-        t = Abs (m) x = com.microsoft.{op_type} {attributes} ({inputs}) y = DequantizeLinear (x, so, zo)"""
-    result = rewrite(ranking("one", body, item="float[4]", domains=FUSED_DOMAIN, **QOPERATOR))
-    assert result.refusals(op_type) == [f"{op_type} with a scale that the model computes"]
 
 
 def test_columns_of_a_product_with_a_scale_that_is_computed() -> None:
