@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from tests.property.graphs import FLOAT, FUSED, Made, UnfitError, Writer
+from tests.property.graphs import FLOAT, FUSED, INT64, Made, UnfitError, Writer
 from tests.property.operators import Maker
 from tests.property.operators.quantized import QUANTIZED_UNTIL
 from tests.property.operators.ranges import broadcast, count
@@ -110,9 +110,13 @@ def attention(w: Writer) -> None:
         if w.chance(40):
             grouped_queries(w, q)
             return
-        projections = [w.numbers([width, 3 * width], -1, 1), w.numbers([3 * width], -1, 1)]
-        bound = q.size * width + 1
-        w.write("Attention", [q, *projections], q.shape, (-bound, bound), exact=False, num_heads=heads, domain=FUSED)
+        inputs: list[Any] = [q, w.numbers([width, 3 * width], -1, 1), w.numbers([3 * width], -1, 1)]
+        if w.chance(40):
+            ids = w.pick(lambda m: m.dtype == INT64 and m.shape == q.shape[:2])
+            inputs.append(w.write("Cast", [ids], ids.shape, (ids.low, ids.high), INT32, to=INT32))
+        bound, causal = q.size * width + 1, w.between(0, 1)
+        w.write("Attention", inputs, q.shape, (-bound, bound), exact=False, num_heads=heads, unidirectional=causal,
+                domain=FUSED)  # fmt: skip
         return
     k = w.pick(lambda m: fits(m) and (m.shape[0], m.shape[2]) == (q.shape[0], width))
     v = w.pick(lambda m: fits(m) and m.shape == k.shape)

@@ -59,6 +59,11 @@ ATTENTION = {
     "written out": "m{i} = Where (keep, s{i}, nothing) g{i} = ReduceMax <axes = [2]> (m{i}) j{i} = Sub (m{i}, g{i}) "
     "e{i} = Exp (j{i}) d{i} = ReduceSum (e{i}, two_) p{i} = Div (e{i}, d{i})",
     "finite": "b{i} = Tanh (s{i}) m{i} = Where (keep, b{i}, far_below) p{i} = Softmax <axis = -1> (m{i})",
+    "integers": "qs{i} = QuantizeLinear (s{i}, step, middle) ds{i} = DequantizeLinear (qs{i}, step, middle) "
+    "m{i} = Where (keep, ds{i}, nothing) e{i} = Softmax <axis = -1> (m{i}) qp{i} = QuantizeLinear (e{i}, part, none) "
+    "p{i} = DequantizeLinear (qp{i}, part, none)",
+    "finite integers": "qs{i} = QuantizeLinear (s{i}, step, middle) ds{i} = DequantizeLinear (qs{i}, step, middle) "
+    "m{i} = Where (keep, ds{i}, far_below) p{i} = Softmax <axis = -1> (m{i})",
     "silu": "u{i} = Sigmoid (s{i}) w{i} = Mul (u{i}, s{i}) z{i} = Cast <to = 1> (keep) p{i} = Mul (w{i}, z{i})",
     "after": "u{i} = Relu (s{i}) p{i} = Where (keep, u{i}, nought)",
 }
@@ -79,6 +84,7 @@ def token_model(random: Random, mask: str) -> tuple[onnx.ModelProto, str]:
         "one": [1], "two_": [2], "zero_": [0], "n0": np.array(0), "n1": np.array(1), "truth": [[True]],
         "all_of_them": np.array(True), "nothing": np.float32(-np.inf), "far_below": np.float32(-1e9),
         "learned": np.array([[[0.25]]], np.float32), "minus": [-1], "beyond": [2**62],
+        "step": np.float32(0.03), "middle": np.int8(5), "part": np.float32(1 / 255), "none": np.uint8(0),
         "nought": np.float32(0), "place": np.array(-1), "w": rng.normal(size=(WIDTH, 2)).astype(np.float32),
     }  # fmt: skip
     given |= {f"W{n}{i}": rng.normal(0, 0.5, (WIDTH, WIDTH)).astype(np.float32) for n in "qkvof" for i in range(3)}
@@ -118,7 +124,7 @@ def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return out
 
 
-CASES = [(name, seed) for name in (*RIGHT, *WRONG) for seed in range(3)]
+CASES = [(name, seed) for name in (*RIGHT, *WRONG) for seed in range(4)]
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)

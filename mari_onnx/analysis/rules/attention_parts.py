@@ -44,6 +44,10 @@ from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import rename_value
 
 
+RANGE, LESS_OR_EQUAL = 11, 12
+"""The opsets from which ONNX has Range, and LessOrEqual."""
+
+
 class _StopError(Exception):
     """A step of the written-out form was refused."""
 
@@ -74,6 +78,8 @@ def projected(op: Op, ctx: Context, inputs: Sequence[Value | None], sizes: Seque
 
 def _made(ctx: Context, steps: Callable[[], list[Value]]) -> list[Value] | None:
     """What the steps give, without the remarks on them, which are no nodes of the original; None if one is refused."""
+    if ctx.opset < RANGE:
+        return None
     said = len(ctx.remarks)
     try:
         return steps()
@@ -176,8 +182,9 @@ class _Steps:
         )
 
     def _columns(self, suffix: str, x: Value, columns: slice) -> Value:
+        """Columns of a weight or a bias, which are said to come from that, as no tensor of the model has them alone."""
         bounds = (self._integers(np.array([e], object)) for e in (columns.start, columns.stop))
-        return self._step(slice_, "Slice", suffix, x, *bounds, self._axes(-1))
+        return self._step(slice_, "Slice", suffix, x, *bounds, self._axes(-1)).named(x.name)
 
     def filled(self, mask: Value, filler: float) -> Value:
         """A mask of integers [B, L] or [B, L, L] as numbers to be added [B, 1, 1, L] or [B, 1, L, L]."""
@@ -254,10 +261,15 @@ class _Steps:
         own = own.with_dims((*own.known_dims, ()))
         seen = []
         if right >= 0:
-            seen.append(self._step(elementwise, "LessOrEqual", "to_the_right", other, self._moved(own, right)))
+            seen.append(self._at_most("to_the_right", other, self._moved(own, right)))
         if left >= 0:
-            seen.append(self._step(elementwise, "GreaterOrEqual", "to_the_left", other, self._moved(own, -left)))
+            seen.append(self._at_most("to_the_left", self._moved(own, -left), other))
         return reduce(self._both, seen) if seen else None
+
+    def _at_most(self, suffix: str, a: Value, b: Value) -> Value:
+        if self.ctx.opset >= LESS_OR_EQUAL:
+            return self._step(elementwise, "LessOrEqual", suffix, a, b)
+        return self._step(elementwise, "Not", suffix, self._step(elementwise, "Greater", f"not_{suffix}", a, b))
 
     def _positions(self, start: Extent, count: Extent) -> Value:
         """The positions start, start + 1, ..."""

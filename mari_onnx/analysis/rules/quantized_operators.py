@@ -23,7 +23,7 @@ from mari_onnx.analysis.rules import concat, product, quantized
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.elementwise import Elementwise, with_forms
 from mari_onnx.analysis.rules.fused import Unfolded, unfolding
-from mari_onnx.ir.arrays import natural, plain
+from mari_onnx.ir.arrays import lay, natural, plain
 from mari_onnx.ir.axes import Refused, Renaming, broadcast, extent_of, extents, flat, renamed
 from mari_onnx.ir.broadcasting import pointwise
 from mari_onnx.ir.expressions import Tensor
@@ -46,10 +46,8 @@ def joined(op: Op, ctx: Context) -> Derived:
     derived = concat.concat(Op(proto, tuple(again), ctx.opset), ctx)
     if isinstance(derived, Refused):
         return derived
-    inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
     (value,) = derived
-    shape = extents(value.known_dims)
-    whole = Array(ctx.again(op, inputs, [shape], [value.dtype])[0], value.known_dims)
+    whole = Array(_as_it_is(op, ctx, value), value.known_dims)
     inherited = price_whole(v for v in rest[::3] if v is not None)
     whole, one = (priced(ctx.cost, array, since, inherited) for array in (whole, value.array))
     return [value.changed(array=min(whole, one, key=lambda array: array.price))]
@@ -123,7 +121,18 @@ def matmul(op: Op, ctx: Context) -> Derived:
     x, w = op.data, op.inputs[3]
     if w is None or w.constant or x.dims is None or w.dims is None:
         return quantized.product(op, ctx)
-    return _unlike(op, 0, 3) or _of_computed(op, ctx)
+    derived = _unlike(op, 0, 3) or _of_computed(op, ctx)
+    if not isinstance(derived, Refused):
+        (value,) = derived
+        whole = Array(_as_it_is(op, ctx, value), value.known_dims)
+        if whole.names() == value.array.names():
+            ctx.b.also(value.array.tensor, lay(ctx.b, whole, value.array.layout))
+    return derived
+
+
+def _as_it_is(op: Op, ctx: Context, value: Value) -> Tensor:
+    inputs = [None if v is None else plain(ctx.b, v) for v in op.inputs]
+    return ctx.again(op, inputs, [extents(value.known_dims)], [value.dtype])[0]
 
 
 @unfolding

@@ -231,6 +231,17 @@ def test_projections_of_a_causal_operator(style: str, attributes: str) -> None:
     assert "Attention" not in result.ops
 
 
+@pytest.mark.parametrize("opset", [10, 11, 12])
+def test_projections_of_older_models(opset: int) -> None:
+    """Before opset 12 there is no LessOrEqual, and before 11 no Range."""
+    body = """i = Unsqueeze <axes = [1]> (item) x = Concat <axis = 1> (user, i)
+        c = com.microsoft.Attention <num_heads = 2, unidirectional = 1> (x, wqkv, bqkv)
+        last = Gather <axis = 1> (c, place) y = MatMul (last, w)"""
+    graph = ranking("tiled", body, user="float[5, 4]", item="float[4]", opset=opset, place=np.array(5),
+                    w=integers(4, 2), domains=', "com.microsoft" : 1', **PROJECTED)  # fmt: skip
+    assert history_is_the_users(rewrite_and_check(graph, **CLOSE)) == (opset > 10)
+
+
 def test_projections_of_different_widths() -> None:
     wide: dict[str, Any] = {"wqkv": integers(4, 14) / 4, "bqkv": integers(14) / 4, "wo": integers(6, 4)}
     assert history_is_the_users(of_projecting("tiled", ", unidirectional = 1, qkv_hidden_sizes = [4, 4, 6]", **wide))
