@@ -43,7 +43,6 @@ from mari_onnx.ir.extents import Extent
 from mari_onnx.ir.forms import Array, Value
 from mari_onnx.ir.renaming import rename_value
 
-
 RANGE, LESS_OR_EQUAL = 11, 12
 """The opsets from which ONNX has Range, and LessOrEqual."""
 
