@@ -38,6 +38,13 @@ WORST, JOURNAL = ".worst.jsonl", ".replay.jsonl"
     metavar="NAME",
     help="The integer input of OPT.onnx that has, for each candidate, the number of the request's row.",
 )
+@click.option(
+    "--request-key",
+    metavar="INPUT",
+    multiple=True,
+    help="Calls mix users: rows of a request with the same value of this input, an id, are one user's. May be given "
+    "several times.",
+)
 @options.parts
 @click.option(
     "--sort",

@@ -29,6 +29,7 @@ def replay(
     request_id: str,
     user_inputs: str | Sequence[str] = (),
     request_index: str | None = None,
+    request_key: str | Sequence[str] = (),
     user_model: ModelLike | None = None,
     item_model: ModelLike | None = None,
     progress: Progress | None = None,
@@ -42,8 +43,9 @@ def replay(
     row is a candidate, or it is a request whose candidates are in lists. `optimized` may be the ranking model of a
     split, together with its `user_model` and `item_model`. Needs pyarrow: `mari-onnx[traffic]`.
 
-    The user's rows have to be identical within a request. Requests in which they are not are counted by input and not
-    compared, and the replay does not pass.
+    The user's rows have to be identical within a request, or, where a call mixes users, among rows with the same values
+    of the inputs `request_key`. Requests in which they are not are counted by input and not compared, and the replay
+    does not pass.
 
     These arguments are keywords, too:
 
@@ -65,7 +67,7 @@ def replay(
     given: dict[str, Any] = dict(options)
     limits = {name: given.pop(name) for name in ("timeout", "max_memory") if name in given}
     settings = Options(requests=names("requests", requests), request_id=request_id, **given)
-    called = Called(names("user_inputs", user_inputs), request_index)
+    called = Called(names("user_inputs", user_inputs), request_index, names("request_key", request_key))
     with within(**limits):
         parts = parts_of(model_of(optimized), user_model=user_model, item_model=item_model)
         return replace(found(reference, parts, called, settings, progress), seconds=current().spent)

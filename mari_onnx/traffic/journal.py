@@ -43,8 +43,8 @@ def journal(path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Jou
     """The journal of a run. With `resume` the tasks count that it has already.
 
     It stays where anything is raised inside, and is removed at the end. Raises UserError where it cannot be written,
-    for a file that is something else, where it is of another run, with `resume`, and where it could be gone on with,
-    without.
+    for a file that is something else, where it is of another run, with `resume`, and where tasks of an interrupted run
+    are in it, without.
     """
     found, done, end = _read(path)
     if resume and found is not None and found != run:
@@ -53,10 +53,12 @@ def journal(path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Jou
             f"{path} is of another run: {', '.join(sorted(other))} differ{'s' * (len(other) == 1)}",
             "Run it as before to go on with it, or without --resume to begin anew.",
         )
-    if not resume and found == run and done:
+    if not resume and done:
+        of_this = found == run
         raise UserError(
-            f"{path} is of a run of the same kind that was interrupted after {len(done)} tasks",
-            "Go on with it: --resume; or remove the file.",
+            f"{path} is of {'a run of the same kind' if of_this else 'another run'} that was interrupted after "
+            f"{len(done)} tasks",
+            f"{'Go on with it: --resume' if of_this else 'Name another with --journal'}; or remove the file.",
         )
     going_on = resume and found is not None
     try:

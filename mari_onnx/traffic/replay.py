@@ -76,7 +76,7 @@ def replay(reference: ModelLike, parts: Parts, called: Called, options: Options,
         report = described(pair, whole if len(pair.parts) > 1 else pair.optimized, called, notes)
         verifying = _Verifying(pair.reference, whole, Known(pair.drawn.tiled, pair.drawn.keys, assumed=report.assumed))
         with TemporaryDirectory(prefix="mari-onnx-") as folder:
-            rows = _Rows.of(pair, options, say, Path(folder))
+            rows = _Rows.of(pair, called.request_key, options, say, Path(folder))
             path = Path(folder, "requests.jsonl" if options.worst is None else Path(options.worst).name)
             return _replayed(report, rows, verifying, options, say, path, notes, called)
 
@@ -104,9 +104,10 @@ class _Rows:
     layout: Layout
     plan: Plan
     column: str
+    keys: tuple[str, ...]
 
     @classmethod
-    def of(cls, pair: Paired, options: Options, say: Progress, folder: Path) -> _Rows:
+    def of(cls, pair: Paired, keys: tuple[str, ...], options: Options, say: Progress, folder: Path) -> _Rows:
         say("looking for files", 0, 1)
         given = {} if options.columns is None else read_map(Path(options.columns))
         files = found(options.requests)
@@ -118,7 +119,7 @@ class _Rows:
             say("sorting the logs", 0, 1)
             ordered = in_order(files, options.request_id, read, folder)
         say("reading the ids of requests", 0, 1)
-        return cls(files, read, plan(ordered, options.request_id), options.request_id)
+        return cls(files, read, plan(ordered, options.request_id), options.request_id, keys)
 
     def read(self, task: Task, chosen: Chosen) -> Iterator[Request]:
         return requests(task, self.layout, self.column, chosen)
@@ -149,7 +150,15 @@ def _replayed(
     verified = verifying([rows.layout.one_row(each) for each in first], path, options) if first else None
     allowed = {} if verified is None else _allowed(verified)
     job = Job(
-        verifying.reference, verifying.optimized, rows.layout, rows.column, allowed, tolerance, chosen, options.threads
+        verifying.reference,
+        verifying.optimized,
+        rows.layout,
+        rows.column,
+        rows.keys,
+        allowed,
+        tolerance,
+        chosen,
+        options.threads,
     )
     total, stopped = _run(job, rows, options, say)
     worst = sorted({bad.at for output in total.outputs.values() for bad in (*output.worst, *output.largest)})
@@ -175,7 +184,7 @@ def _first(rows: _Rows, chosen: Chosen) -> Iterator[dict[str, Array]]:
     """The inputs of requests that can be verified at once, in the order of the logs."""
     found = (request for task in rows.plan.tasks for request in rows.read(task, chosen))
     for request in islice(found, AMONG):
-        if request.candidates and not broken_promises(rows.layout, request):
+        if request.candidates and not broken_promises(rows.layout, request, rows.keys):
             yield {name: values[:LONGEST] for name, values in request.feeds.items()}
 
 
@@ -262,6 +271,7 @@ def _identity(job: Job, rows: _Rows, options: Options) -> dict[str, object]:
         "logs": [[each.path, each.state] for each in rows.files],
         "columns": hashlib.sha256(repr(job.layout).encode()).hexdigest(),
         "request_id": job.column,
+        "request_key": list(job.keys),
         "sample": options.sample,
         "sort": options.sort,
         "tolerances": [options.rtol, options.atol],

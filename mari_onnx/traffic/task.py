@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,14 +24,16 @@ from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, V
 class Replay:
     """What all tasks of a replay share.
 
-    `optimized` has the inputs and outputs of the reference. `column` has the ids of requests. `allowed` is the largest
-    distance of the two models by output; in its place a plain `tolerance` may be given.
+    `optimized` has the inputs and outputs of the reference. `column` has the ids of requests. Within a call, rows with
+    the same values of the inputs `keys` are one user's. `allowed` is the largest distance of the two models by output;
+    in its place a plain `tolerance` may be given.
     """
 
     reference: Document
     optimized: Document
     layout: Layout
     column: str
+    keys: tuple[str, ...] = ()
     allowed: Mapping[str, float] = field(default_factory=dict)
     tolerance: Tolerance | None = None
     chosen: Chosen = ALL
@@ -50,28 +52,45 @@ def _found(replay: Replay, task: Task, runs: tuple[Run, Run]) -> Findings:
         found.requests += 1
         found.rows += request.candidates
         found.largest = max(found.largest, request.candidates)
-        broken = broken_promises(replay.layout, request)
+        broken = broken_promises(replay.layout, request, replay.keys)
         _compare(replay, found, request, Example((task.number, request.number), str(request.id)), runs, broken)
     return found
 
 
-def broken_promises(layout: Layout, request: Request) -> dict[str, tuple[int, str]]:
-    """The inputs of the request whose rows are not all identical: how many differ from the first, and an example."""
+def broken_promises(layout: Layout, request: Request, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """The inputs of which rows of one user are not identical: how many differ from the first, and an example.
+
+    All rows of a request are one user's, or those with the same values of the inputs `keys`.
+    """
     found = {}
+    first = _first_of_each(request, keys)
     for each in layout.inputs:
         if not each.is_requests or each.how.value is not None or request.candidates < 2:
             continue
         rows = request.feeds[each.input.name].reshape(request.candidates, -1)
-        unequal = rows != rows[:1]
+        wanted = rows[first]
+        unequal = rows != wanted
         if rows.dtype.kind == "f" and unequal.any():
-            unequal &= ~(np.isnan(rows) & np.isnan(rows[:1]))
+            unequal &= ~(np.isnan(rows) & np.isnan(wanted))
         if unequal.any():
             differ = unequal.any(axis=1)
             row = int(np.flatnonzero(differ)[0])
             at = int(np.flatnonzero(unequal[row])[0])
-            words = f"{rows[0, at]} in the first row, {rows[row, at]} in row {row + 1}"
+            where = f"row {first[row] + 1}" if keys else "the first row"
+            words = f"{wanted[row, at]} in {where}, {rows[row, at]} in row {row + 1}"
             found[each.input.name] = (int(differ.sum()), words)
     return found
+
+
+def _first_of_each(request: Request, keys: Sequence[str]) -> Array:
+    """For each row the number of the first with its keys; without keys, that of the first row of all."""
+    users = np.zeros(request.candidates, np.int64)
+    for key in keys:
+        for column in request.feeds[key].reshape(request.candidates, -1).T:
+            _, number = np.unique(column, return_inverse=True)
+            _, users = np.unique(users * (number.max(initial=0) + 1) + number, return_inverse=True)
+    _, first = np.unique(users, return_index=True)
+    return np.asarray(first[users])
 
 
 def _compare(

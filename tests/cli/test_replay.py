@@ -26,7 +26,7 @@ def test_what_is_asked_for(engine: Engine, run: Run, model: Path, fast: Path) ->
     assert "20,000 requests" in result.stdout or "19,996 requests" in result.stdout
     assert engine.calls == [
         {
-            "user_inputs": (), "request_index": None, "user_model": None, "item_model": None,
+            "user_inputs": (), "request_index": None, "request_key": (), "user_model": None, "item_model": None,
             "requests": ("logs/*.parquet",), "request_id": "id",
             "columns": None, "sort": False, "sample": 1.0, "engine": "local", "workers": None, "threads": 1,
             "rtol": None, "atol": None, "worst": Path("fast.worst.jsonl"), "journal": Path("fast.replay.jsonl"),

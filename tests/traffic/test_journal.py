@@ -59,7 +59,15 @@ def test_of_another_run(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match="interrupted after 1 tasks"), journal(path, RUN, resume=False):
         pass
+    other = "is of another run that was interrupted after 1 tasks\nName another with --journal; or remove the file"
+    with pytest.raises(UserError, match=other), journal(path, {"models": ["b"], "sample": 1.0}, resume=False):
+        pass
     assert path.read_bytes() == before
+
+
+def test_of_another_run_that_did_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    interrupted(path, {})
     with journal(path, {"models": ["b"], "sample": 1.0}, resume=False) as kept:
         assert kept.done == {}
 

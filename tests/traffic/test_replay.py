@@ -19,7 +19,7 @@ from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.words import judged
 from tests.graphs import parse
-from tests.traffic.logs import ITEMS, MODEL, Row, by_request, changed, days, request, rows, write
+from tests.traffic.logs import ITEMS, MODEL, USERS, Row, by_request, changed, days, request, rows, write
 
 Models = tuple[Path, Path]
 
@@ -148,6 +148,53 @@ def test_rows_of_one_users_request_that_differ(models: Models, tmp_path: Path) -
     assert found(report).compared == 60
     assert report.verification is not None and report.verification.passed
     assert not mari_onnx.verify(*models, user_inputs="user_*", inputs="worst.jsonl").passed
+
+
+MIXED = [{**row, "request": row["request"] // 3, "user_id": row["request"] % USERS} for row in LOGS]
+"""Calls of three users each."""
+
+
+@pytest.fixture(scope="module")
+def keyed(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The model, and one that takes the first row of each user."""
+    path = tmp_path_factory.mktemp("keyed") / "fast.onnx"
+    options: dict[str, Any] = {"user_inputs": "user_*", "request_key": "user_id", "batch": 1000, "verify": False}
+    result = mari_onnx.optimize(models[0], **options)
+    assert result.changed
+    result.save(path)
+    return models[0], path
+
+
+def test_calls_that_mix_users(keyed: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", MIXED)
+    report = replayed(keyed, request_key="user_id", worst="worst.jsonl")
+    assert report.passed
+    assert found(report).compared == 20
+    assert mari_onnx.verify(*keyed, user_inputs="user_*", request_key="user_id", inputs="worst.jsonl").passed
+    of_one = replayed(keyed)
+    assert not of_one.passed
+    assert {each.input for each in found(of_one).broken} == {"user_id", "user_x", "user_hist"}
+
+
+def test_rows_of_one_user_among_others_that_differ(keyed: Models, tmp_path: Path) -> None:
+    """The third row of a user is not that of the first, whose number in the call is said."""
+    users = [row["user_id"] for row in MIXED]
+    last = next(i for i in range(10, len(MIXED)) if users[i - 2 : i + 1] == [users[i]] * 3 and users[i - 3] != users[i])
+    write(tmp_path / "logs" / "a.parquet", changed(MIXED, lambda i, row: i == last, user_x=[9.0, 9.0, 9.0]))
+    report = replayed(keyed, request_key="user_id", worst="worst.jsonl")
+    (broken,) = found(report).broken
+    assert (broken.input, broken.found.requests, broken.found.rows) == ("user_x", 1, 1)
+    first = sum(row["request"] == MIXED[last]["request"] for row in MIXED[: last - 2])
+    assert f"in row {first + 1}, 9.0 in row {first + 3}" in broken.found.examples[0]
+    assert not report.passed
+    assert found(report).compared == 19
+    assert not mari_onnx.verify(*keyed, user_inputs="user_*", request_key="user_id", inputs="worst.jsonl").passed
+
+
+def test_a_key_that_is_no_input(models: Models, tmp_path: Path) -> None:
+    days(tmp_path / "logs", LOGS)
+    with pytest.raises(UserError, match="no input 'nobody' to be a request key"):
+        replayed(models, request_key="nobody")
 
 
 def test_an_id_that_is_out_of_range(models: Models, tmp_path: Path) -> None:
