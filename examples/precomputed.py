@@ -34,8 +34,8 @@ class Store:
     def read(cls, folder: Path, rank_model: onnx.ModelProto) -> Store:
         """Read a store for a ranking model.
 
-        Raises ValueError where the store is not complete, and where any of its files is not of the ranking model's
-        split: numbers that another item model computed mean nothing to this one.
+        Raises ValueError where the store is not complete, where a key has several rows that differ, and where any of
+        its files is not of the ranking model's split: numbers that another item model computed mean nothing to it.
         """
         manifest = folder / "_mari-onnx.json"
         if not manifest.exists():
@@ -56,7 +56,12 @@ class Store:
             columns = [table.column(name).combine_chunks() for table in tables]
             flat = [(column.flatten() if shape else column).to_numpy(zero_copy_only=False) for column in columns]
             outputs[name] = np.concatenate(flat).reshape(len(keys), *shape)[order]
-        return cls(keys[order], outputs)
+        store = cls(keys[order], outputs)
+        again = np.flatnonzero(store.keys[1:] == store.keys[:-1])
+        for values in outputs.values():
+            if (differ := again[[not np.array_equal(values[i], values[i + 1], equal_nan=True) for i in again]]).size:
+                raise ValueError(f"{folder} has several rows of the key {store.keys[differ[0]]}, and they differ")
+        return store
 
     def rows(self, keys: Array) -> dict[str, Array]:
         """What was computed of the items with these keys. Raises KeyError for one that is not stored."""

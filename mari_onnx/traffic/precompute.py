@@ -31,7 +31,7 @@ from mari_onnx.traffic.engines.engine import Settings, Stopped
 from mari_onnx.traffic.files import Piece, Place, batches, column_missing, found
 from mari_onnx.traffic.layout import Layout, inputs_of_model, layout
 from mari_onnx.traffic.options import Precomputing
-from mari_onnx.traffic.store import Model, check, part_name, schema, stored_outputs, table, write_manifest
+from mari_onnx.traffic.store import Model, alone, check, part_name, schema, stored_outputs, table, write_manifest
 from mari_onnx.verification.runtimes.answers import answering
 from mari_onnx.verification.runtimes.onnxruntime import Run, RunError, Source, Values
 from mari_onnx.version import __version__
@@ -179,18 +179,17 @@ def _precomputed(document: Document, options: Precomputing, say: Progress) -> Re
         for group, rows in enumerate(file.rows)
         if rows
     }
-    others = check(folder, parts, overwrite=options.overwrite)
-    folder.mkdir(exist_ok=True)
-    try:
-        stopped, kept = _run(job, parts, folder, options, say)
-    finally:
-        for left in folder.glob(".part-*.tmp"):  # of processes that were stopped, or killed in an earlier run
-            left.unlink(missing_ok=True)
-    rows = sum(piece.stop for piece in parts.values())
-    if not stopped:
-        write_manifest(folder, job.model, key, rows, parts)
-        for other in others:
-            other.unlink(missing_ok=True)
+    others, rows = check(folder, parts, overwrite=options.overwrite), sum(piece.stop for piece in parts.values())
+    with alone(folder):
+        try:
+            stopped, kept = _run(job, parts, folder, options, say)
+        finally:
+            for left in folder.glob(".part-*.tmp"):  # of processes that were stopped, or killed in an earlier run
+                left.unlink(missing_ok=True)
+        if not stopped:
+            write_manifest(folder, job.model, key, rows, parts)
+            for other in others:
+                other.unlink(missing_ok=True)
     there = [folder / name for name in parts if (folder / name).exists()]
     made = Precomputed(
         str(folder), key, rows, len(parts), kept, sum(path.stat().st_size for path in there),

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ from mari_onnx.errors import UserError
 from mari_onnx.report.precompute import StoredOutput
 from mari_onnx.traffic.arrow import pa, parquet
 from mari_onnx.traffic.cells import Array
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "_mari-onnx.json"
 """Names that begin so are no data to those who read a folder of Parquet files."""
@@ -112,3 +119,30 @@ def write_manifest(folder: Path, model: Model, key: str, rows: int, parts: Itera
     """Say that the store is complete."""
     content = {"model": asdict(model), "key": key, "rows": rows, "parts": sorted(parts)}
     write_file(folder / MANIFEST, (json.dumps(content, indent=2) + "\n").encode())
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make the folder, where it is not there, and keep it for this run, which removes what others left unfinished.
+
+    A folder that was made and stays empty is removed again. Raises UserError where another run is writing to it. The
+    lock ends with the process, however that ends; Windows has none.
+    """
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as kept:
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            kept.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"another run is writing to {folder}", "Wait until it has ended, or give another folder."
+                ) from error
+        try:
+            yield
+        except BaseException:
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+            raise

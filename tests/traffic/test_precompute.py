@@ -21,7 +21,7 @@ from mari_onnx.report.precompute import Precomputed
 from mari_onnx.report.split import Role
 from mari_onnx.report.words import judged
 from mari_onnx.serving.names import UserBatch
-from mari_onnx.traffic.store import MANIFEST
+from mari_onnx.traffic.store import MANIFEST, alone
 from tests.graphs import integers, parse
 from tests.traffic.logs import Array
 
@@ -118,6 +118,41 @@ def test_rows_of_another_model_are_refused(tmp_path: Path) -> None:
     Store.read(Path("store"), others["rank"])
     with pytest.raises(ValueError, match="has the fingerprint"):
         Store.read(Path("store"), parts["rank"])
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    """The second would remove what the first has not finished."""
+    part = split()["item"]
+    items(tmp_path / "items")
+    with (
+        alone(Path("store")),
+        pytest.raises(UserError, match="another run is writing to store\nWait until it has ended"),
+    ):
+        computed(part)
+    assert computed(part).parts == 5
+
+
+def test_keys_with_several_rows(tmp_path: Path) -> None:
+    """Rows that are the same are one row; of rows that differ it is not known which one is meant."""
+    parts = split()
+    items(tmp_path / "items")
+    items(tmp_path / "items", "b", range(3))
+    computed(parts["item"])
+    Store.read(Path("store"), parts["rank"])
+    items(tmp_path / "items", "b", range(3), item_x=[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 9.0, 2.0]])
+    computed(parts["item"], overwrite=True)
+    with pytest.raises(ValueError, match="several rows of the key 2, and they differ"):
+        Store.read(Path("store"), parts["rank"])
+
+
+def test_a_run_that_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), alone(tmp_path / "store"):
+        raise RuntimeError
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "store").mkdir()
+    with pytest.raises(RuntimeError), alone(tmp_path / "store"):
+        raise RuntimeError
+    assert (tmp_path / "store").exists()
 
 
 def test_a_model_that_takes_one_row(tmp_path: Path) -> None:
