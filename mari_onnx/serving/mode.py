@@ -105,7 +105,7 @@ class Mode(ABC):
     # Instructions for the caller
 
     def instructions(self, tiled: Sequence[str]) -> tuple[str, ...]:
-        """What the caller has to send and may expect, one sentence each; empty if no input is tiled."""
+        """What the caller has to send and may expect, one sentence each; empty if nothing is to be said."""
         return self._sentences(", ".join(f"`{name}`" for name in tiled)) if tiled else ()
 
     @abstractmethod
@@ -146,3 +146,9 @@ class SentOnce(Mode):
                 "no input is declared whose rows the caller repeats, so none can be sent otherwise",
                 "declare the user's inputs: -u 'user_*'",
             )
+
+    def instructions(self, tiled: Sequence[str]) -> tuple[str, ...]:
+        """As for other modes; where all rows of the user are sent once already, that the calls stay what they are."""
+        return super().instructions(tiled) or (
+            "It is called as before: no input that is the user's has a row for each candidate.",
+        )

@@ -142,7 +142,9 @@ def test_in_words(mode: Mode, index: str, said: str) -> None:
         "Send one row for each request in: `user`.",
         f"{said} the number of the row, from 0, that the candidate's request has.",
     )
-    assert mode.instructions(()) == ()
+    assert mode.instructions(()) == (
+        "It is called as before: no input that is the user's has a row for each candidate.",
+    )
     assert mode.demanded
 
 

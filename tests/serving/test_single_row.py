@@ -80,7 +80,9 @@ def test_in_words() -> None:
         "Send the request's row once, leading extent 1, in: `user`.",
         "The other inputs, and the outputs, have a row for each candidate, as before.",
     )
-    assert ONE.instructions(()) == ()
+    assert ONE.instructions(()) == (
+        "It is called as before: no input that is the user's has a row for each candidate.",
+    )
     assert ONE.options == Options("one")
     assert ONE.demanded
 
