@@ -32,6 +32,28 @@ def test_the_graph(bounds: str) -> None:
     assert extents(result.program.values["r"].known_dims) == (symbol("B"),)
 
 
+@pytest.mark.parametrize("dtype", ["1", "11"])
+@pytest.mark.parametrize("bounds", ["f0, t, f1", "f0, t, f2", "t, f0, minus"])
+def test_numbers_of_floats(dtype: str, bounds: str) -> None:
+    """As an arange in a float type is exported: the number of rows is cast, and the steps are whole."""
+    body = f"""{COUNTS} m = Mul (b, four) t = Cast <to = {dtype}> (m) r = Range ({bounds}) f = Cast <to = 1> (r)
+        v = ReduceSum <keepdims = 0> (f) u = Relu (user) w2 = Mul (u, v) y = Add (w2, item)"""
+    kind = np.float32 if dtype == "1" else np.float64
+    given: dict[str, Any] = {
+        name: np.array(number, kind) for name, number in {"f0": 0, "f1": 1, "f2": 2, "minus": -4}.items()
+    }
+    result = rewrite_and_check(ranking("one", body, item="float[4]", **given, **NUMBERS), rtol=1e-6)
+    steps = {"f0, t, f1": 4, "f0, t, f2": 2, "t, f0, minus": 1}
+    assert extents(result.program.values["r"].known_dims) == (steps[bounds] * symbol("B"),)
+
+
+def test_steps_that_are_not_whole() -> None:
+    body = f"{COUNTS} t = Cast <to = 1> (b) r = Range (f0, t, half) v = ReduceSum <keepdims = 0> (r) y = Mul (item, v)"
+    given: dict[str, Any] = {"f0": np.array(0, np.float32), "half": np.array(0.5, np.float32)}
+    result = rewrite_and_check(ranking("one", body + " z = Relu (user)", item="float[4]", **given, **NUMBERS))
+    assert extents(result.program.values["r"].known_dims) == (symbol("r.0"),)
+
+
 @pytest.mark.parametrize("bounds", ["at0, b, four", "four, b, at1", "at0, m, at1"])
 def test_how_many_is_not_known(bounds: str) -> None:
     body = f"""{COUNTS} i = Cast <to = 7> (user) m0 = ReduceMax <keepdims = 0> (i) m = Abs (m0)
