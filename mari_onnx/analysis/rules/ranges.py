@@ -42,17 +42,16 @@ def _number(value: Value, ctx: Context) -> Extent | None:
 
     float32 has all whole numbers up to 2**24, which is more than a tensor has rows.
     """
-    if value.content is not None:
-        found: Extent | None = value.content.item()
+    found: Extent | None = None if value.content is None else value.content.item()
+    if found is not None:
         return found
     t = value.array.tensor
     if t.op_type == "Cast" and t.dtype in (FLOAT, DOUBLE):
         t = first_input(t)
     if t.op_type == "<extents>":
         found = t.node.payload.item()
+    if t.op_type == "<extents>" or not t.stored:
         return found
-    if not t.stored:
-        return None
     number = fold(t, ctx.array_of).item()
     return int(number) if isinstance(number, int | float) and abs(number) < EXACT and number == int(number) else None
 
