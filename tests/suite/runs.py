@@ -122,6 +122,11 @@ DRAWING = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rand
 Answer = tuple[dict[str, Any], list[Any]]
 
 
+def _draws(node: onnx.NodeProto) -> bool:
+    """Whether a node draws numbers, as a Dropout may that is told whether it is trained."""
+    return node.op_type in DRAWING or (node.op_type == "Dropout" and len(node.input) > 2)
+
+
 def _answers(wrapped: Wrapped) -> list[Answer]:
     """The calls on which the model runs and answers twice the same, with its answers; none where it draws numbers.
 
@@ -131,7 +136,7 @@ def _answers(wrapped: Wrapped) -> list[Answer]:
     is empty, such as those of a Concat, and answers where the model means nothing.
     """
     model = wrapped.model
-    if any(node.op_type in DRAWING for part in (model.graph, *model.functions) for node in all_nodes(part)):
+    if any(_draws(node) for part in (model.graph, *model.functions) for node in all_nodes(part)):
         return []
     try:
         runtime = session(model)
