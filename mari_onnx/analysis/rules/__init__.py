@@ -32,6 +32,7 @@ from mari_onnx.analysis.rules import (
     ranges,
     recurrent,
     relabel,
+    running_sums,
     sequence,
     spatial,
 )
@@ -72,7 +73,7 @@ RULES: dict[str, Rule] = {
     "LayerNormalization": along.layer_normalization,
     "RMSNormalization": along.layer_normalization,
     "LpNormalization": along.lp_normalization,
-    "CumSum": along.cumsum,
+    "CumSum": running_sums.cumsum,
     "ArgMax": along.arg_extreme,
     "ArgMin": along.arg_extreme,
     "TopK": along.top_k,

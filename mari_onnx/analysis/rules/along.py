@@ -1,6 +1,6 @@
 """Operators that work along some dimensions, and do the same for each position of the other dimensions.
 
-    Softmax, LayerNormalization, CumSum, ArgMax, TopK, Reduce*, ...
+    Softmax, LayerNormalization, ArgMax, TopK, Reduce*, ...
 
     f(x) lacks the axes that x lacks, in every dimension that f does not work along
     f([a; b])                        = [f(a); f(b)]      for parts along such a dimension
@@ -57,7 +57,7 @@ def run_along(
     The result is also in parts if the input is in parts along a dimension that the node does not work along. Refused if
     an input in `rest` is computed by the model.
     """
-    if not all(v is None or v.constant or v.content is not None or v.dims == () for v in rest):
+    if not all(v is None or is_stored(v) or v.content is not None or v.dims == () for v in rest):
         return Refused(f"an input of {op.op_type} beside the first is computed by the model")
     x, since = op.data, ctx.b.count
     node = _Along(op, ctx, along, outputs, [None if v is None else plain(ctx.b, v) for v in rest], in_place)
@@ -71,6 +71,11 @@ def run_along(
         ctx.result(op, dims, array, dtype=dtype, parts=parts, output=i)
         for i, (array, (dims, dtype)) in enumerate(zip(arrays, outputs, strict=True))
     ]
+
+
+def is_stored(value: Value) -> bool:
+    """Whether a value is a constant that has all of its elements, and no row for each candidate that repeats."""
+    return value.constant and all(value.array.state(a) == "stored" for a in flat(value.dims or ()) if a.extent != 1)
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,7 @@ def softmax(op: Op, ctx: Context) -> Derived:
     return [blocks.softmax(op, ctx, derived[0], lambda array, part: node.run(array, part)[0], since)]
 
 
-def cumsum(op: Op, ctx: Context) -> Derived:
-    """CumSum: along one axis, which input 1 names."""
-    axis = op.integers(1, "axis")
-    if not op.data.dims or not isinstance(axis, list):
-        return axis if isinstance(axis, Refused) else _without_axes(op)
-    return run_along(op, ctx, [axis[0] % len(op.data.dims)], [(op.data.dims, op.data.dtype)], op.inputs[1:])
-
-
-def _without_axes(op: Op) -> Refused:
+def without_axes(op: Op) -> Refused:
     """The reason for an input of unknown rank, and for a scalar: onnxruntime loads a CumSum of one, and runs it not."""
     unknown = op.data.dims is None
     return Refused("the rank of the input is unknown" if unknown else "the input is a scalar, which has no axis")
@@ -133,7 +130,7 @@ def _without_axes(op: Op) -> Refused:
 def layer_normalization(op: Op, ctx: Context) -> Derived:
     """LayerNormalization and RMSNormalization: along the last dimensions, from `axis` on."""
     if not op.data.dims or len(op.proto.output) > 1:
-        return Refused("the mean is used, a further output") if op.data.dims else _without_axes(op)
+        return Refused("the mean is used, a further output") if op.data.dims else without_axes(op)
     rank = len(op.data.dims)
     along = range(op.axis % rank, rank)
     derived = run_along(op, ctx, along, [(op.data.dims, op.data.dtype)], op.inputs[1:])
@@ -145,14 +142,14 @@ def layer_normalization(op: Op, ctx: Context) -> Derived:
 def lp_normalization(op: Op, ctx: Context) -> Derived:
     """LpNormalization: along one axis."""
     if not op.data.dims:
-        return _without_axes(op)
+        return without_axes(op)
     return run_along(op, ctx, [op.axis % len(op.data.dims)], [(op.data.dims, op.data.dtype)])
 
 
 def arg_extreme(op: Op, ctx: Context) -> Derived:
     """ArgMax and ArgMin: the position of the largest or smallest element along one axis."""
     if not op.data.dims:
-        return _without_axes(op)
+        return without_axes(op)
     axis = op.axis % len(op.data.dims)
     return run_along(op, ctx, [axis], [(_reduced(op.data.dims, [axis], bool(op.attribute("keepdims", 1))), INT64)])
 
@@ -161,7 +158,7 @@ def top_k(op: Op, ctx: Context) -> Derived:
     """TopK: the k largest elements along one axis, and their positions."""
     k = op.input(1)
     if not op.data.dims:
-        return _without_axes(op)
+        return without_axes(op)
     count = op.attribute("k") if k is None else None if k.content is None else k.content.flat[0]
     if count is None:
         return Refused("the k of TopK is computed by the model")

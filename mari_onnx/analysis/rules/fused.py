@@ -27,7 +27,7 @@ import onnx
 
 from mari_onnx.analysis.context import Context, Derived, Op, Rule
 from mari_onnx.analysis.rules import convolution, elementwise, linear, product, quantized, relabel
-from mari_onnx.analysis.rules.along import layer_normalization
+from mari_onnx.analysis.rules.along import is_stored, layer_normalization
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extent_of, extents, flat, new_dims
 from mari_onnx.ir.forms import Array, Value
@@ -214,7 +214,7 @@ def simplified_layer_normalization(nodes: Unfolded) -> list[Value]:
     assert scale is not None
     if any(op.proto.output[1:]):
         nodes.refused = Refused("the mean is used, a further output")
-    if scale.constant or not x.dims:
+    if is_stored(scale) or not x.dims:
         return [nodes.then(layer_normalization, op.op_type, x, scale, **op.attributes)]
     sizes = [extent_of(d) for d in x.dims[op.axis % len(x.dims) :]]
     numbers = [size for size in sizes if isinstance(size, int)]

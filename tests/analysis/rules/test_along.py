@@ -177,7 +177,7 @@ ALONG: list[tuple[str, set[int], dict[str, Any]]] = [
     ("Softmax <axis = 1> (x)", {1}, {}),
     ("LogSoftmax <axis = 2> (x)", {2}, {}),
     ("Hardmax <axis = 1> (x)", {1}, {}),
-    ("CumSum (x, axis)", {1}, {"axis": 1}),
+    ("CumSum <exclusive = 1> (x, axis)", {1}, {"axis": 1}),
     ("CumSum <reverse = 1> (x, axis)", {2}, {"axis": 2}),
     ("LayerNormalization (x, scale)", {2}, SCALE),
     ("LayerNormalization <axis = 1> (x, scale)", {1, 2}, SCALE),

@@ -179,6 +179,15 @@ def test_normalization_whose_scale_is_computed(style: str, scale: str) -> None:
     assert ("Mul" in result.ops) == (scale != "scale")
 
 
+@pytest.mark.parametrize("node", ["SimplifiedLayerNormalization (x, e)", "LayerNormalization (x, e)"])
+def test_a_constant_scale_that_repeats_for_each_candidate(node: str) -> None:
+    """It has a row for each candidate, and what is normalized has one."""
+    body = f"""n = Shape <end = 1> (item) s = Concat <axis = 0> (n, three) e = Expand (c, s) m = Expand (user, s)
+        x = Relu (m) h = {node} y = Add (h, item)"""
+    given: dict[str, Any] = {"three": [3], "c": np.ones((1, 3), np.float32)}
+    fused("one", body, user="float[3]", **given)
+
+
 def test_normalization_that_the_opset_lacks() -> None:
     body = "r = Relu (user) h = com.microsoft.SkipLayerNormalization (user, r, scale) y = Add (h, item)"
     types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[5, 4]", "output": "float[B, 5, 4] y"}
