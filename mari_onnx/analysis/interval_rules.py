@@ -96,6 +96,12 @@ def _within(low: float, high: float, *, zero: bool = False) -> Rule:
     return rule
 
 
+def _sigmoid(use: Use) -> Interval:
+    """From 0 to 1; 0 where the argument is far enough below 0."""
+    high = use.inputs[0].high
+    return Interval(np.zeros(high.shape), np.where(high <= -underflow(use.tensor.dtype), 0, 1))
+
+
 def _gated(use: Use) -> Interval:
     """A product x * g(x), with g from 0 to 1, such as Gelu and Swish; it is 0 where x is."""
     x = use.inputs[0]
@@ -335,7 +341,8 @@ RULES: Mapping[str, Rule] = {
     "Sqrt": _monotone(lambda x: np.sqrt(np.maximum(x, 0))),
     "Relu": _monotone(lambda x: np.maximum(x, 0)),
     "Identity": lambda use: use.inputs[0],
-    **dict.fromkeys(("Sigmoid", "Softmax", "HardSigmoid"), _within(0, 1)),
+    **dict.fromkeys(("Softmax", "HardSigmoid"), _within(0, 1)),
+    "Sigmoid": _sigmoid,
     **dict.fromkeys(("Tanh", "Erf", "Sin"), _within(-1, 1, zero=True)),
     "Cos": _within(-1, 1),
     **dict.fromkeys(("Gelu", "Swish", "HardSwish", "Mish", "QuickGelu"), _gated),

@@ -65,6 +65,7 @@ ATTENTION = {
     "finite integers": "qs{i} = QuantizeLinear (s{i}, step, middle) ds{i} = DequantizeLinear (qs{i}, step, middle) "
     "m{i} = Where (keep, ds{i}, far_below) p{i} = Softmax <axis = -1> (m{i})",
     "silu": "u{i} = Sigmoid (s{i}) w{i} = Mul (u{i}, s{i}) z{i} = Cast <to = 1> (keep) p{i} = Mul (w{i}, z{i})",
+    "sigmoid": "m{i} = Where (keep, s{i}, nothing) p{i} = Sigmoid (m{i})",
     "after": "u{i} = Relu (s{i}) p{i} = Where (keep, u{i}, nought)",
 }
 

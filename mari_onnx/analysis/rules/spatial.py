@@ -4,6 +4,7 @@
 
     f(x)       lacks the axes that x lacks, in every dimension that f does not work within
     f([a; b])  = [f(a); f(b)], for parts along such a dimension
+    Pad([a; b]) = [0; a; b; 0], along the parts: a shift by one token is Pad and a Slice
     Trilu(x)   = Where(kept, x, 0), for scores of attention that are known block by block (see `blocks`)
 
 Example: the history [B, d, 50] has 50 steps and is the same for all candidates B. AveragePool over the steps runs on
@@ -24,6 +25,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mari_onnx.analysis.context import BOOL, Context, Derived, Op
+from mari_onnx.analysis.pricing import priced
 from mari_onnx.analysis.rules.along import run_along
 from mari_onnx.analysis.rules.blocks import blocks_of
 from mari_onnx.analysis.rules.elementwise import elementwise
@@ -31,9 +33,9 @@ from mari_onnx.analysis.rules.selected import select
 from mari_onnx.analysis.shape_inference import infer
 from mari_onnx.document.graph_view import shape_of
 from mari_onnx.ir.arrays import plain
-from mari_onnx.ir.axes import Dims, Refused, dim, extent_of, new_dims
+from mari_onnx.ir.axes import Axis, Dim, Dims, Refused, dim, extent_of, new_dims
 from mari_onnx.ir.expressions import fold
-from mari_onnx.ir.forms import Array, Value
+from mari_onnx.ir.forms import Array, Parts, Value
 
 SAME_SHAPE = frozenset({"Trilu", "LRN", "MeanVarianceNormalization", "InstanceNormalization", "GroupNormalization"})
 """Operators whose result has the shape of their input."""
@@ -98,7 +100,32 @@ def pad(op: Op, ctx: Context) -> Derived:
     rank = _rank(op)
     assert isinstance(pads, list), "Pad has pads"
     positions = [a % rank for a in axes] if isinstance(axes, list) else list(range(rank))
-    return _within(op, ctx, [a for i, a in enumerate(positions) if pads[i] or pads[i + len(positions)]])
+    padded = {a: (pads[i], pads[i + len(positions)]) for i, a in enumerate(positions)}
+    padded = {a: both for a, both in padded.items() if any(both)}
+    derived = _within(op, ctx, list(padded))
+    if isinstance(derived, Refused) or len(padded) != 1:
+        return derived
+    ((position, (before, after)),) = padded.items()
+    parts = _padded(op, ctx, derived[0].known_dims[position], position, before, after)
+    return derived if parts is None else [derived[0].changed(parts=parts)]
+
+
+def _padded(op: Op, ctx: Context, result: Dim, position: int, before: int, after: int) -> Parts | None:
+    """The parts along the dimension that is padded, between parts of one number; None for any other padding."""
+    x, number = op.data, op.input(2)
+    parts, mode = x.parts, op.attribute("mode", b"constant")
+    constant = mode == b"constant" and before >= 0 and after >= 0 and len(result) == 1
+    if parts is None or not constant or x.known_dims[position] != (parts.axis,):
+        return None
+    if number is None:
+        filler = ctx.b.constant(np.array(op.attribute("value", 0.0), helper.tensor_dtype_to_np_dtype(x.dtype)))
+    elif number.array.tensor.stored and number.dims == ():
+        filler = number.array.tensor
+    else:
+        return None
+    ends = [((Axis(count), Array(filler, ())),) if count else () for count in (before, after)]
+    since = ctx.b.count
+    return priced(ctx.cost, Parts(result[0], (*ends[0], *parts.pieces, *ends[1])), since, parts.price)
 
 
 def resize(op: Op, ctx: Context) -> Derived:

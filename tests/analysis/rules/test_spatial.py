@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mari_onnx.ir.extents import symbol
+from tests.analysis.rules.test_blocks import history_is_the_users
 from tests.graphs import STYLES, Rewritten, integers, parse, ranking, rewrite, rewrite_and_check
 
 styles = pytest.mark.parametrize("style", STYLES)
@@ -240,3 +241,32 @@ def test_pooling_of_nothing_is_left_alone() -> None:
     body = "p = GlobalMaxPool (user) y = Concat <axis = 0> (p, p)"
     result = rewrite(ranking("tiled", body, user="float[3, 0]", output="float[N, 3, 1] y"))
     assert any(r.reason == "GlobalMaxPool of axes without elements" for r in result.remarks)
+
+
+@styles
+@pytest.mark.parametrize("number", [None, 0.0, 2.0])
+def test_a_shift_by_one_token(style: str, number: float | None) -> None:
+    """What stands before each token is the user's, also before the candidate's."""
+    body = f"""i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) p = Pad (x, pads{"" if number is None else ", n"})
+        s = Slice (p, start, stop, one) y = Add (x, s)"""
+    given: dict[str, Any] = {} if number is None else {"n": np.array(number, np.float32)}
+    given |= {"pads": [0, 1, 0, 0, 0, 0], "start": [0], "stop": [-1], "one": [1]}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, 6, 4] y"}
+    result = rewrite_and_check(ranking(style, body, **types, **given))
+    shape = result.program.values["s"].array.tensor.known_shape
+    assert symbol("B") not in shape or style == "requests"
+    assert history_is_the_users(result, "y")
+
+
+@pytest.mark.parametrize("node", ['Pad <mode = "edge"> (x, pads)', "Pad (x, wide)", "Pad (x, less)"])
+def test_other_paddings_of_parts(node: str) -> None:
+    body = f"i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) y = {node}"
+    stored: dict[str, Any] = {
+        "pads": [0, 1, 0, 0, 0, 0],
+        "wide": [0, 1, 1, 0, 0, 0],
+        "less": [0, -1, 0, 0, 0, 0],
+        "one": [1],
+    }
+    given: dict[str, Any] = {name: a for name, a in stored.items() if name in body}
+    types: dict[str, Any] = {"user": "float[5, 4]", "item": "float[4]", "output": "float[B, N, M] y"}
+    assert rewrite_and_check(ranking("one", body, **types, **given)).program.values["y"].parts is None
