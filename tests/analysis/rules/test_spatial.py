@@ -247,7 +247,8 @@ def test_pooling_of_nothing_is_left_alone() -> None:
 @pytest.mark.parametrize("number", [None, 0.0, 2.0])
 def test_a_shift_by_one_token(style: str, number: float | None) -> None:
     """What stands before each token is the user's, also before the candidate's."""
-    body = f"""i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) p = Pad (x, pads{"" if number is None else ", n"})
+    inputs = "x, pads" if number is None else "x, pads, n"
+    body = f"""i = Unsqueeze (item, one) x = Concat <axis = 1> (user, i) p = Pad ({inputs})
         s = Slice (p, start, stop, one) y = Add (x, s)"""
     given: dict[str, Any] = {} if number is None else {"n": np.array(number, np.float32)}
     given |= {"pads": [0, 1, 0, 0, 0, 0], "start": [0], "stop": [-1], "one": [1]}
