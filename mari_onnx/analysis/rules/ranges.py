@@ -11,7 +11,11 @@ Holds for bounds and a step that are computed from extents. Rounding: none.
 
 from __future__ import annotations
 
-from mari_onnx.analysis.context import DOUBLE, FLOAT, Context, Derived, Op
+from collections.abc import Mapping
+
+from onnx import TensorProto
+
+from mari_onnx.analysis.context import DOUBLE, FLOAT, INT64, Context, Derived, Op
 from mari_onnx.ir.arrays import plain
 from mari_onnx.ir.axes import Refused, extents, new_dims
 from mari_onnx.ir.expressions import first_input, fold
@@ -40,21 +44,31 @@ def range_(op: Op, ctx: Context) -> Derived:
 def _number(value: Value, ctx: Context) -> Extent | None:
     """The whole number in a scalar, also in one of floats: an extent that was cast, or a constant. None for any other.
 
-    float32 has all whole numbers up to 2**24, which is more than a tensor has rows.
+    An extent that is not known before the model runs is a whole number in float32, which has all of them up to 2**24:
+    that is more than a tensor has rows. Half precision has them up to 2,048.
     """
     found: Extent | None = None if value.content is None else value.content.item()
     if found is not None:
         return found
-    t = value.array.tensor
-    if t.op_type == "Cast" and t.dtype in (FLOAT, DOUBLE):
+    t, exact = value.array.tensor, WHOLE[DOUBLE]
+    while t.op_type == "Cast":
+        exact = min(exact, WHOLE.get(t.dtype, 0))
         t = first_input(t)
     if t.op_type == "<extents>":
         found = t.node.payload.item()
-    if t.op_type == "<extents>" or not t.stored:
-        return found
-    number = fold(t, ctx.array_of).item()
-    return int(number) if isinstance(number, int | float) and abs(number) < EXACT and number == int(number) else None
+    elif t.stored:
+        number = fold(t, ctx.array_of).item()
+        whole = isinstance(number, int | float) and abs(number) < exact and number == int(number)
+        found = int(number) if whole else None
+    size = abs(found) if isinstance(found, int) else WHOLE[FLOAT]
+    return found if size <= exact else None
 
 
-EXACT = 2**24
-"""The whole number up to which float32 has all others."""
+WHOLE: Mapping[int, int] = {
+    TensorProto.FLOAT16: 2**11,
+    FLOAT: 2**24,
+    DOUBLE: 2**53,
+    INT64: 2**53,
+    TensorProto.INT32: 2**31 - 1,
+}
+"""By type, the whole number up to which it has all others."""
