@@ -49,7 +49,7 @@ def test_numbers_of_floats(dtype: str, bounds: str) -> None:
 
 @pytest.mark.parametrize(("rows", "known"), [("four", True), ("b", False)])
 def test_numbers_that_were_in_half_precision(rows: str, known: bool) -> None:
-    """Half precision has no whole number beyond 2,048 but each second one: 4 is one, and a number of rows may not be."""
+    """Beyond 2,048 it has each second whole number alone: 4 is one of all, and a number of rows may not be."""
     body = f"""{COUNTS} h = Cast <to = 10> ({rows}) t = Cast <to = 1> (h) r = Range (f0, t, f1)
         v = ReduceSum <keepdims = 0> (r) u = Relu (user) w2 = Mul (u, v) y = Add (w2, item)"""
     given: dict[str, Any] = {"f0": np.array(0, np.float32), "f1": np.array(1, np.float32)}
