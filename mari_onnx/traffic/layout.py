@@ -122,7 +122,8 @@ class Layout:
         """
         first = slice(0, 1)
         kept: dict[str, slice | int | None] = {"one": first, "requests": first, "shared": 0, LISTS: None}
-        return {each.input.name: feeds[each.input.name][kept.get(each.rows, slice(None))] for each in self.inputs}
+        chosen = {each.input.name: kept.get(each.rows, slice(None)) for each in self.inputs}
+        return {name: np.asarray(feeds[name][rows]) for name, rows in chosen.items()}  # one number is no array
 
 
 COUNTS = "candidates of a row"
@@ -174,7 +175,10 @@ def layout(
                 f"Its inputs are: {', '.join(names)}.",
             )
     rows = {**dict.fromkeys(listed, LISTS), **{each.name: each.rows for each in roles}}
-    fed = [Fed(each, given.get(each.name, Column(each.name)), rows.get(each.name, CANDIDATES)) for each in inputs]
+    fed = [
+        Fed(each, given.get(each.name, Column(each.name)), rows.get(each.name, CANDIDATES if each.dims else "shared"))
+        for each in inputs
+    ]
     found = [_of_file(fed, file) for file in files]
     for file, other in zip(files, found, strict=True):
         for ours, theirs in zip(found[0].inputs, other.inputs, strict=True):

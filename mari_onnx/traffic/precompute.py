@@ -100,7 +100,7 @@ class Precompute:
                 )
             feeds, rows = self.layout.feeds([self.layout.read(batch, place, at)], place, at)
             try:
-                outputs = _checked(run(feeds) if self.together else _one_by_one(feeds, rows, run), rows)
+                outputs = _checked(run(feeds) if self.together else self._one_by_one(feeds, rows, run), rows)
                 if self.together and first:
                     _check_independent(outputs, feeds, rows, run, place)
                     first = False
@@ -111,10 +111,10 @@ class Precompute:
                     f"{where}: the model does not run on them: {error}", "Look for ids out of range."
                 ) from error
 
-
-def _one_by_one(feeds: Mapping[str, Array], rows: int, run: Run) -> Values:
-    calls = [run({name: values[row : row + 1] for name, values in feeds.items()}) for row in range(rows)]
-    return {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
+    def _one_by_one(self, feeds: Mapping[str, Array], rows: int, run: Run) -> Values:
+        alone = ({name: values[row : row + 1] for name, values in feeds.items()} for row in range(rows))
+        calls = [run(self.layout.one_row(each)) for each in alone]
+        return {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
 
 
 def _check_independent(outputs: Values, feeds: Mapping[str, Array], rows: int, run: Run, place: Place) -> None:

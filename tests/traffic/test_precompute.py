@@ -166,6 +166,17 @@ def test_a_model_that_takes_one_row(tmp_path: Path) -> None:
     assert dict(zip(table["item_id"].to_pylist(), table["y"].to_pylist(), strict=True))[8] == [4.0, 6.0, 2.0]
 
 
+def test_a_number_without_an_axis(tmp_path: Path) -> None:
+    """It is another one for each row of the table, which is a call of its own then."""
+    model = parse("part (int64[B] item_id, float boost) => (float[B, 5] row) { i = Gather (items, item_id) "
+                  "row = Mul (i, boost) }", items=integers(ITEMS, 5))  # fmt: skip
+    items(tmp_path / "items", boost=[float(i % 4) for i in range(ITEMS)])
+    computed(model)
+    stored = pa.concat_tables([parquet.read_table(path) for path in Path("store").glob("part-*")]).sort_by("item_id")
+    expected = integers(ITEMS, 5) * (np.arange(ITEMS) % 4)[:, None]
+    np.testing.assert_array_equal(np.array(stored.column("row").to_pylist()), expected)
+
+
 def test_bad_tables(tmp_path: Path) -> None:
     part = split()["item"]
     with pytest.raises(UserError, match="no file matches"):

@@ -18,7 +18,7 @@ from mari_onnx.errors import UserError
 from mari_onnx.report.model import Difference, Report, Verification
 from mari_onnx.report.replay import Replay
 from mari_onnx.report.words import judged
-from tests.graphs import parse
+from tests.graphs import integers, parse
 from tests.traffic.logs import ITEMS, MODEL, USERS, Row, by_request, changed, days, request, rows, write
 
 Models = tuple[Path, Path]
@@ -522,6 +522,26 @@ def test_a_report_is_json(models: Models, tmp_path: Path) -> None:
     read = json.loads(mari_onnx.render(replayed(models), "json"))
     assert read["replay"]["outputs"][0]["values"] == len(LOGS)
     assert np.isfinite(read["replay"]["latency"][0]["median_us"])
+
+
+def test_one_number_for_a_call(tmp_path: Path) -> None:
+    """An input without axes: each row of a request has the number, and has to have the same."""
+    import pyarrow as pa
+
+    types = "float[B, 3] user_x, float[B, 1] price, float boost"
+    body = "x = Concat <axis = 1> (user_x, price) h = MatMul (x, w) s = Mul (h, boost) score = Relu (s)"
+    model = parse(f"ranker ({types}) => (float[B, 64] score) {{ {body} }}", w=integers(4, 64))
+    onnx.save(model, "ranker.onnx")
+    mari_onnx.optimize(model, user_inputs="user_*", batch=1000, verify=False).save("fast.onnx")
+    logs = changed([*LOGS, *request(777, 5)], lambda i, row: True, boost=1.5)
+    models = Path("ranker.onnx"), Path("fast.onnx")
+    write(tmp_path / "logs" / "a.parquet", logs, boost=pa.float32())
+    assert found(replayed(models)).compared == 61
+    write(
+        tmp_path / "logs" / "a.parquet", changed(logs, lambda i, row: i == len(logs) - 1, boost=2.0), boost=pa.float32()
+    )
+    (broken,) = found(replayed(models)).broken
+    assert (broken.input, broken.found.requests, broken.found.rows) == ("boost", 1, 1)
 
 
 def test_models_in_memory(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def _fit(each: Input, call: Row, where: str) -> Array:
             f"{where}: input `{each.name}` has shape {list(array.shape)}, and the model takes [{expected}]",
             "Give each array in the shape in which the model is called.",
         )
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def candidates(inputs: Sequence[Input], feeds: Mapping[str, Array], requests: frozenset[str]) -> int:

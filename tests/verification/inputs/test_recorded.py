@@ -102,6 +102,13 @@ def test_the_numbers_arrive(tmp_path: Path) -> None:
             np.testing.assert_array_equal(feeds[key], array)
 
 
+def test_a_number_without_an_axis(tmp_path: Path) -> None:
+    model = parse("g (float[B, 2] x, float factor) => (float[B, 2] y) { y = Mul (x, factor) }")
+    path = tmp_path / "calls.jsonl"
+    path.write_text(json.dumps({"x": [[1.0, 2.0], [3.0, 4.0]], "factor": 1.5}) + "\n", encoding="utf-8")
+    assert verify(model, model, inputs=path).passed
+
+
 def test_rows_beyond_one_call_are_further_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "ROWS", 2)
     names = [d.case for d in verified(candidates(tmp_path)).differences]
