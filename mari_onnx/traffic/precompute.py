@@ -179,8 +179,9 @@ def _precomputed(document: Document, options: Precomputing, say: Progress) -> Re
         for group, rows in enumerate(file.rows)
         if rows
     }
-    others, rows = check(folder, parts, overwrite=options.overwrite), sum(piece.stop for piece in parts.values())
+    rows = sum(piece.stop for piece in parts.values())
     with alone(folder):
+        others = check(folder, parts, overwrite=options.overwrite)
         try:
             stopped, kept = _run(job, parts, folder, options, say)
         finally:

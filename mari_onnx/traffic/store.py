@@ -100,12 +100,9 @@ def stored_outputs(part: Path) -> tuple[StoredOutput, ...]:
 def check(folder: Path, wanted: Collection[str], *, overwrite: bool) -> list[Path]:
     """The parts in a folder that are not among the `wanted`, which are removed in the end.
 
-    Raises UserError where there are such, unless they may be removed, and where the folder cannot be a store.
+    Raises UserError where there are such, unless they may be removed. Holds as long as the run is `alone`: before that,
+    another one may still write its parts.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is not a folder", "Give the name of a folder.")
-    if not folder.parent.is_dir():
-        raise UserError(f"the folder {folder.parent} does not exist", f"Make it: mkdir -p {folder.parent}")
     others = [path for path in sorted(folder.glob("part-*.parquet")) if path.name not in wanted]
     if others and not overwrite:
         raise UserError(
@@ -125,9 +122,13 @@ def write_manifest(folder: Path, model: Model, key: str, rows: int, parts: Itera
 def alone(folder: Path) -> Iterator[None]:
     """Make the folder, where it is not there, and keep it for this run, which removes what others left unfinished.
 
-    A folder that was made and stays empty is removed again. Raises UserError where another run is writing to it. The
-    lock ends with the process, however that ends; Windows has none.
+    A folder that was made and stays empty is removed again. Raises UserError where it cannot be a store, and where
+    another run is writing to it. The lock ends with the process, however that ends; Windows has none.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder", "Give the name of a folder.")
+    if not folder.parent.is_dir():
+        raise UserError(f"the folder {folder.parent} does not exist", f"Make it: mkdir -p {folder.parent}")
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
     with ExitStack() as kept:

@@ -62,10 +62,12 @@ def broken_promises(layout: Layout, request: Request, keys: Sequence[str]) -> di
 
     All rows of a request are one user's, or those with the same values of the inputs `keys`.
     """
-    found = {}
+    found: dict[str, tuple[int, str]] = {}
+    if request.candidates < 2:
+        return found
     first = _first_of_each(request, keys)
     for each in layout.inputs:
-        if not each.is_requests or each.how.value is not None or request.candidates < 2:
+        if not each.is_requests or each.how.value is not None:
             continue
         rows = request.feeds[each.input.name].reshape(request.candidates, -1)
         wanted = rows[first]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,24 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
     ):
         computed(part)
     assert computed(part).parts == 5
+
+
+def test_a_run_of_another_model_that_ended_just_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the folder is looked at under the lock: a run that ended before it was taken left its files there."""
+    part = split()["item"]
+    items(tmp_path / "items")
+
+    @contextmanager
+    def after_another(folder: Path) -> Iterator[None]:
+        folder.mkdir()
+        (folder / "part-0123456789abcdef.parquet").touch()
+        with alone(folder):
+            yield
+
+    monkeypatch.setattr("mari_onnx.traffic.precompute.alone", after_another)
+    with pytest.raises(UserError, match="has 1 parts of another model or table"):
+        computed(part)
+    assert [path.name for path in Path("store").iterdir()] == ["part-0123456789abcdef.parquet"]
 
 
 def test_keys_with_several_rows(tmp_path: Path) -> None:

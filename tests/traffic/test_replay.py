@@ -191,6 +191,20 @@ def test_rows_of_one_user_among_others_that_differ(keyed: Models, tmp_path: Path
     assert not mari_onnx.verify(*keyed, user_inputs="user_*", request_key="user_id", inputs="worst.jsonl").passed
 
 
+def test_a_call_without_candidates_with_a_key(keyed: Models, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    nested = [
+        {**own[0], **{name: [row[name] for row in own if own[0]["request"] != 3] for name in ("item_id", "price")}}
+        for own in by_request(LOGS).values()
+    ]
+    write(tmp_path / "logs" / "a.parquet", nested, item_id=pa.list_(pa.int64()), price=pa.list_(pa.float32()))
+    report = replayed(keyed, request_key="user_id")
+    assert report.passed
+    assert found(report).requests == 60
+    assert not found(report).broken
+
+
 def test_a_key_that_is_no_input(models: Models, tmp_path: Path) -> None:
     days(tmp_path / "logs", LOGS)
     with pytest.raises(UserError, match="no input 'nobody' to be a request key"):
